@@ -1,0 +1,50 @@
+# Two commands: `make app` and `make test`. Both set up .venv first, which takes minutes once and seconds after that.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 8501
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install app test check format bench clean
+
+help:
+	@echo "make app      set up and open the dashboard on http://localhost:$(PORT)"
+	@echo "make test     set up and run every test (browser tests where there is a Chromium)"
+	@echo "make check    lint, formatting, types"
+	@echo "make format   rewrite the code as 'make check' wants it"
+	@echo "make bench    print the benchmarks' figures (minutes)"
+	@echo "make clean    remove .venv and the tools' caches"
+
+install: $(STAMP)
+
+# The stamp is written last, so an interrupted installation is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; install it, or give its path: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing pinned dependencies into $(VENV) (about 5.5 GB with torch; a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+app: install
+	@$(BIN)/python -m engine.cli app --port $(PORT)
+
+test: install
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: install
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: install
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,105 @@
+"""Content-addressed files: `<64 hex digits>.<suffix>` in a folder, or behind any fsspec URL (`s3://…`).
+
+A file is written under another name and then moved, so whoever sees a name sees the whole file; the same name always means the same
+content, so nobody needs to lock anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+
+from engine.errors import NotFoundError, SetupError
+from engine.paths import EXAMPLE, home
+
+_NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A store of files by name. `url` is a folder or an fsspec URL; `cache` holds local copies of remote files."""
+
+    url: str
+    cache: Path
+
+    @classmethod
+    def open(cls) -> Artifacts:
+        """The artifacts of this home, or those that `PARETOSCOPE_ARTIFACTS` names."""
+        folder = home() / "artifacts"
+        return cls(os.environ.get("PARETOSCOPE_ARTIFACTS") or str(folder), home() / "artifact-cache")
+
+    @property
+    def _folder(self) -> Path | None:
+        """The folder itself when the artifacts are plain local files."""
+        return Path(self.url.removeprefix("file://")) if "://" not in self.url.removeprefix("file://") else None
+
+    def _remote(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        try:
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise SetupError(f"PARETOSCOPE_ARTIFACTS={self.url!r} cannot be opened: {error}") from None
+        return filesystem, f"{root}/{name[:2]}/{name}"
+
+    def _shipped(self, name: str) -> Path:
+        """Where the example sweep keeps the same file."""
+        return EXAMPLE / "artifacts" / name
+
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
+        _check(name)
+        if self._shipped(name).is_file():
+            return True
+        if self._folder:
+            return (self._folder / name[:2] / name).is_file()
+        filesystem, path = self._remote(name)
+        return bool(filesystem.exists(path))
+
+    def put(self, name: str, source: Path) -> None:
+        """Move a finished local file in; a name that is there already stays as it is."""
+        _check(name)
+        if self.has(name):
+            source.unlink(missing_ok=True)
+        elif self._folder:
+            target = self._folder / name[:2] / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{uuid.uuid4().hex}.part")
+            try:
+                shutil.move(source, partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+        else:
+            filesystem, path = self._remote(name)
+            filesystem.put_file(str(source), path)
+            source.unlink(missing_ok=True)
+
+    def local(self, name: str) -> Path:
+        """A local path of the file, fetched first when it lies elsewhere; NotFoundError when it is not there."""
+        _check(name)
+        folder = self._folder or self.cache
+        path = folder / name[:2] / name
+        if path.is_file():
+            return path
+        if self._shipped(name).is_file():
+            return self._shipped(name)
+        if self._folder is None:
+            filesystem, remote = self._remote(name)
+            if filesystem.exists(remote):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f".{uuid.uuid4().hex}.part")
+                filesystem.get_file(remote, str(partial))
+                partial.replace(path)
+                return path
+        raise NotFoundError(f"the artifact {name[:12]}… is not in {self.url}; run the sweep again to make it")
+
+
+def _check(name: str) -> None:
+    """Names reach paths and URLs, so nothing but a plain name passes."""
+    if not _NAME.fullmatch(name):
+        raise NotFoundError(f"{name!r} is not the name of an artifact")

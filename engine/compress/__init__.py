@@ -1,0 +1,1 @@
+"""The method families; each turns one artifact into another."""

@@ -1,0 +1,198 @@
+"""The one training loop: checkpoints, finetuning after pruning and distillation all run it with another loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.datasets import Dataset, Preprocessing, Split
+from engine.errors import StepError
+from engine.spec import Finetune
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss may look at beside the logits: positions in the split (n,), whether each was mirrored (n,), labels (n,)."""
+
+    index: Tensor
+    mirrored: Tensor
+    labels: Tensor
+
+
+Loss = Callable[[Tensor, Batch], Tensor]
+"""(logits (n, classes), batch) -> scalar."""
+
+
+def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
+    """The plain supervised loss."""
+    return F.cross_entropy(logits, batch.labels)
+
+
+def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Each batch is moved by one random offset of up to `pixels`, padded with zeros: a crop that costs no gather."""
+    if pixels == 0:
+        return images
+    dy, dx = torch.randint(-pixels, pixels + 1, (2,), generator=generator).tolist()
+    return F.pad(images, (dx, -dx, dy, -dy))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how hard to train. `learning_rate` is the peak of a one-cycle schedule (Smith & Topin 2018, arXiv:1708.07120).
+
+    `freeze_bn_epochs`: for so many last epochs the batch-norm statistics stay as they are and are used as in inference, which
+    networks that apply one block several times need: training statistics differ from pass to pass, stored ones cannot.
+    `dropout`: without it no random number is drawn from torch's global generator, which all threads of a process share.
+    """
+
+    epochs: int
+    learning_rate: float = 0.1
+    batch_size: int = 256
+    weight_decay: float = 5e-4
+    warmup: float = 0.2
+    shift_pixels: int = 0
+    mirror: bool = True
+    samples: int | None = None
+    freeze_bn_epochs: int = 0
+    dropout: bool = True
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def _set_mode(network: nn.Module, frozen_norms: bool, dropout: bool) -> None:
+    """Training mode, but for what the schedule keeps as in inference."""
+    network.train()
+    for module in network.modules():
+        is_random = type(module).__name__.endswith(("Dropout", "Dropout1d", "Dropout2d", "StochasticDepth"))
+        if (frozen_norms and isinstance(module, _NORMS)) or (is_random and not dropout):
+            module.eval()
+
+
+def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; biases and batch norms do not decay."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return torch.optim.SGD(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=schedule.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+    )
+
+
+def train(
+    network: nn.Module,
+    split: Split,
+    preprocessing: Preprocessing,
+    schedule: Schedule,
+    seed: int,
+    loss: Loss = cross_entropy,
+    on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
+    after_step: Callable[[], None] = lambda: None,
+) -> nn.Module:
+    """Train `network` in place on `split` with SGD and return it in evaluation mode.
+
+    With `schedule.samples` each epoch draws that many images anew. `after_step` is called after every update of the weights. The
+    result depends on `seed` and on the number of threads (floating-point sums are not associative), nothing else, unless the
+    network itself draws random numbers. Raises StepError when the loss is no longer a number.
+    """
+    if schedule.dropout:
+        torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = network.to(memory_format=torch.channels_last)
+    labels = torch.from_numpy(np.ascontiguousarray(split.labels))
+    per_epoch = min(schedule.samples or len(split), len(split))
+    steps_per_epoch = -(-per_epoch // schedule.batch_size)
+    optimizer = _optimizer(network, schedule)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=schedule.learning_rate,
+        # One more than there are steps where there is only one: the cycle divides by its length less one.
+        total_steps=max(2, schedule.epochs * steps_per_epoch),
+        pct_start=schedule.warmup,
+        cycle_momentum=False,
+    )
+    for epoch in range(schedule.epochs):
+        _set_mode(network, schedule.epochs - epoch <= schedule.freeze_bn_epochs, schedule.dropout)
+        order = torch.randperm(len(split), generator=generator)[:per_epoch]
+        total, seen = 0.0, 0
+        for index in order.split(schedule.batch_size):
+            if len(index) == 1 < per_epoch:
+                continue  # Batch norm cannot take the statistics of a single value.
+            mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror else 0.0)
+            images = torch.from_numpy(preprocessing(split.inputs[index.numpy()]))
+            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+            images = _shift(images, schedule.shift_pixels, generator).contiguous(memory_format=torch.channels_last)
+            value = loss(network(images), Batch(index, mirrored, labels[index]))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            after_step()
+            scheduler.step()
+            total, seen = total + value.item() * len(index), seen + len(index)
+        if not math.isfinite(total):
+            raise StepError(
+                f"training diverged in epoch {epoch + 1}; use a learning_rate below {schedule.learning_rate:g}"
+            )
+        on_epoch(epoch + 1, total / seen)
+    return network.eval()
+
+
+def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, int, int]) -> bool:
+    """Whether some batch norm is applied more than once per image, so that its training statistics differ from pass to pass."""
+    calls: Counter[int] = Counter()
+
+    def count(module: nn.Module, inputs: object, output: object) -> None:
+        calls[id(module)] += 1
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, _NORMS)]
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, *input_shape))
+    for hook in hooks:
+        hook.remove()
+    return max(calls.values(), default=0) > 1
+
+
+def zero_keeper(network: nn.Module) -> Callable[[], None]:
+    """A function that sets what is zero now in weight matrices and filters back to zero: pruned weights stay pruned."""
+    masks = [(p, p.detach() == 0) for p in network.parameters() if p.ndim > 1]
+    masks = [(p, mask) for p, mask in masks if bool(mask.any())]
+
+    def keep() -> None:
+        with torch.no_grad():
+            for parameter, mask in masks:
+                parameter.masked_fill_(mask, 0.0)
+
+    return keep
+
+
+def apply(
+    step: Finetune,
+    network: nn.Module,
+    data: Dataset,
+    seed: int,
+    on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
+) -> nn.Module:
+    """A copy of `network` trained on with labels; zeros in its weights stay zero. Raises StepError when training diverges."""
+    network = copy.deepcopy(network)
+    schedule = Schedule(
+        epochs=step.epochs,
+        learning_rate=step.learning_rate,
+        samples=step.samples,
+        batch_size=64,
+        freeze_bn_epochs=step.epochs if reuses_batch_norm(network, data.input_shape) else 0,
+        dropout=False,
+    )
+    keep_zeros = zero_keeper(network)
+    return train(network, data.train, data.preprocessing, schedule, seed, on_epoch=on_epoch, after_step=keep_zeros)

@@ -1,0 +1,75 @@
+"""What of a plan is still to do, and how long it will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.artifacts import Artifacts
+from engine.measure.machine import machine
+from engine.plan import Plan, make_plan
+from engine.spec import Sweep
+from engine.store import Store
+
+# Forecast until this machine has a history: seconds per unit of work (see `Node.work`), on two cores of a Xeon of 2023.
+_DEFAULT_RATES = {
+    "source": 2.0,
+    "distill": 3.5e-4,
+    "prune": 1.5,
+    "finetune": 3.5e-4,
+    "export": 1.5,
+    "quantize": 2.0,
+    "facts": 0.5,
+    "accuracy": 3e-5,
+    "latency": 4.0,
+}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan in numbers. `naive_nodes` is what running every recipe from scratch would take; seconds are a forecast."""
+
+    sweep: str
+    recipes: int
+    unique_nodes: int
+    naive_nodes: int
+    missing_nodes: int
+    forecast_s: float
+    naive_forecast_s: float
+
+
+def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
+    """What running a spec here would do; raises InputError for a bad model or dataset."""
+    plan = make_plan(sweep, machine())
+    missing = missing_nodes(plan, store, artifacts)
+    rates, cores = store.rates(), machine().cores
+    return Preview(
+        sweep=sweep.id,
+        recipes=len(plan.chains),
+        unique_nodes=plan.unique,
+        naive_nodes=plan.naive,
+        missing_nodes=len(missing),
+        forecast_s=round(forecast_s(plan, missing, rates, cores), 1),
+        naive_forecast_s=round(sum(forecast_s(plan, plan.needed(c), rates, cores) for c in plan.chains), 1),
+    )
+
+
+def missing_nodes(plan: Plan, store: Store, artifacts: Artifacts) -> frozenset[str]:
+    """The nodes that must run: those without a result, and those whose file is gone and is needed."""
+    known = store.nodes(plan.nodes)
+    lost = {k for k, n in plan.nodes.items() if k in known and n.artifact and not artifacts.has(n.artifact)}
+    missing = set(plan.nodes) - set(known)
+    missing |= lost & {k for c in plan.chains for k in (*c.measures, c.model)}
+    # Backwards through the order of running: what runs needs its inputs' files.
+    for key in reversed(list(plan.nodes)):
+        if key in missing:
+            missing |= lost & set(plan.nodes[key].inputs)
+    return frozenset(missing)
+
+
+def forecast_s(plan: Plan, missing: frozenset[str], rates: dict[str, float], cores: int) -> float:
+    """Seconds that the missing nodes will take: computing in parallel on all cores, latency alone on the host."""
+    seconds = {
+        k: plan.nodes[k].work * rates.get(plan.nodes[k].kind, _DEFAULT_RATES[plan.nodes[k].kind]) for k in missing
+    }
+    alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind == "latency")
+    return (sum(seconds.values()) - alone) / max(1, cores) + alone

@@ -1,0 +1,133 @@
+"""Dominance, limits, knee and hypervolume: numpy in, numpy out, `moocore` inside.
+
+Throughout, `points` has shape (n, d), one row per trial and one column per objective in its own unit; `maximise` has
+shape (d,) and is True where more is better. A row with a NaN (something not measured) or an infinity takes part in
+nothing. Every function raises ValueError for shapes that do not fit each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import moocore
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+# Below this distance, in coordinates where the frontier spans 1, a bulge is rounding and not a knee.
+KNEE_MIN_DISTANCE = 1e-9
+
+
+def _checked(points: npt.ArrayLike, maximise: Sequence[bool]) -> tuple[Floats, Bools]:
+    """Points as float64 (n, d) and directions (d,)."""
+    array = np.asarray(points, np.float64)
+    if array.size == 0:
+        array = array.reshape(0, len(maximise))
+    if array.ndim != 2 or array.shape[1] != len(maximise) or not len(maximise):
+        raise ValueError(f"points of shape {array.shape} do not fit {len(maximise)} objectives")
+    return array, np.asarray(maximise, np.bool_)
+
+
+def _finite(points: Floats) -> npt.NDArray[np.intp]:
+    """The numbers of the rows in which everything was measured."""
+    return np.flatnonzero(np.isfinite(points).all(axis=1))
+
+
+def non_dominated(points: npt.ArrayLike, maximise: Sequence[bool]) -> Bools:
+    """Which rows no other row beats: bool of shape (n,).
+
+    A row beats another when it is at least as good in every objective and better in one, so equal rows stay or go
+    together. Rows that are not finite are never on the front.
+    """
+    array, directions = _checked(points, maximise)
+    front = np.zeros(len(array), np.bool_)
+    rows = _finite(array)
+    if len(rows):
+        front[rows] = moocore.is_nondominated(array[rows], maximise=directions.tolist(), keep_weakly=True)
+    return front
+
+
+def within(points: npt.ArrayLike, maximise: Sequence[bool], limits: Sequence[float | None]) -> Bools:
+    """Which rows keep every limit: bool of shape (n,).
+
+    `limits` has one entry per objective: the least allowed value where more is better, otherwise the greatest; None for
+    no limit. A value that was not measured cannot be shown to keep a limit, so it does not.
+    """
+    array, directions = _checked(points, maximise)
+    kept = np.ones(len(array), np.bool_)
+    for column, (more_is_better, limit) in enumerate(zip(directions, limits, strict=True)):
+        if limit is not None:
+            values = array[:, column]
+            kept &= values >= limit if more_is_better else values <= limit
+    return kept
+
+
+def knee(points: npt.ArrayLike, maximise: Sequence[bool]) -> int | None:
+    """The row after which giving up more in one objective stops buying much in the others, or None.
+
+    It is the front's row farthest, towards the ideal point, from the line (plane) through the front's extremes, after
+    scaling each objective to [0, 1] over the front (Das 1999, "On characterizing the 'knee' of the Pareto curve based
+    on normal-boundary intersection", Structural Optimization 18). None where the front has fewer than three distinct
+    points, does not vary in some objective, or nowhere bulges towards the ideal. Of equal rows the first is named.
+    """
+    array, directions = _checked(points, maximise)
+    rows = np.flatnonzero(non_dominated(array, maximise))
+    costs, first = np.unique(np.where(directions, -array[rows], array[rows]), axis=0, return_index=True)
+    if len(costs) < 3:
+        return None
+    low = costs.min(axis=0)
+    with np.errstate(over="ignore"):
+        span = costs.max(axis=0) - low
+    if not (span > 0).all() or not np.isfinite(span).all():
+        return None
+    scaled = (costs - low) / span
+    normal = _plane_normal(scaled)
+    distances = (1 - scaled @ normal) / np.linalg.norm(normal)
+    best = int(np.argmax(distances))
+    return int(rows[first[best]]) if distances[best] > KNEE_MIN_DISTANCE else None
+
+
+def _plane_normal(scaled: Floats) -> Floats:
+    """The normal n of the plane n·x = 1 through the best row of each objective; `scaled` (n, d) in [0, 1], less is better.
+
+    Where those rows make no plane that faces the ideal point (one row best in two objectives, say), the plane through
+    the unit points stands in, as in NSGA-III (Deb and Jain 2014, IEEE TEVC 18(4), section IV-C). In two dimensions the
+    two are the same line.
+    """
+    d = scaled.shape[1]
+    extremes = scaled[[np.lexsort((scaled.sum(axis=1), scaled[:, k]))[0] for k in range(d)]]
+    if np.linalg.matrix_rank(extremes) == d:
+        normal = np.asarray(np.linalg.solve(extremes, np.ones(d)), np.float64)
+        if (normal > 0).all():
+            return normal
+    return np.ones(d)
+
+
+def worst_corner(points: npt.ArrayLike, maximise: Sequence[bool]) -> Floats:
+    """The worst value seen in each objective, shape (d,): the reference for `hypervolume` where nothing better is known.
+
+    NaN in every place where no row is finite.
+    """
+    array, directions = _checked(points, maximise)
+    finite = array[_finite(array)]
+    if not len(finite):
+        return np.full(len(directions), np.nan)
+    worst: Floats = np.where(directions, finite.min(axis=0), finite.max(axis=0))
+    return worst
+
+
+def hypervolume(points: npt.ArrayLike, maximise: Sequence[bool], reference: npt.ArrayLike) -> float:
+    """The volume that the points dominate up to `reference` (d,), in the product of the objectives' units; 0 for none.
+
+    Rows that are not finite, and rows that do not beat the reference in every objective, add nothing. (Zitzler and
+    Thiele 1998, PPSN V; exact algorithms of moocore.) Raises ValueError too for a reference that is not finite.
+    """
+    array, directions = _checked(points, maximise)
+    corner = np.asarray(reference, np.float64)
+    if corner.shape != directions.shape or not np.isfinite(corner).all():
+        raise ValueError(f"reference {reference!r} is not {len(directions)} finite numbers")
+    finite = array[_finite(array)]
+    inside = finite[np.where(directions, finite > corner, finite < corner).all(axis=1)]
+    return float(moocore.hypervolume(inside, corner, maximise=directions.tolist())) if len(inside) else 0.0

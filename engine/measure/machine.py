@@ -1,0 +1,100 @@
+"""The host that measures: what a latency depends on beside the network, and a fingerprint of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from engine.record import Machine
+from engine.spec import digest
+
+# Instruction sets that ONNX Runtime's kernels (MLAS) choose between, by their names in /proc/cpuinfo.
+_FLAGS = frozenset({"sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "neon", "asimd", "asimddp", "fphp", "asimdhp"})
+_FLAGS |= {"i8mm", "bf16", "sve", "sve2", "sme"}
+_FLAG_PREFIXES = ("avx512", "amx", "avx10")
+_PACKAGES = ("onnxruntime", "onnx", "torch", "numpy")
+
+
+def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """The first processor's fields; empty where the file does not exist (not Linux)."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _sysctl(name: str) -> str:
+    """A macOS kernel value, empty elsewhere."""
+    try:
+        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def cpu_name(fields: dict[str, str]) -> str:
+    """The name that the processor gives itself, without trade marks, from the fields of /proc/cpuinfo.
+
+    Hypervisors hide the model, so family and model number follow a name without digits; Arm cores have numbers only.
+    """
+    name = re.sub(r"\((?:R|TM|C)\)", "", fields.get("model name", ""), flags=re.IGNORECASE)
+    name = " ".join(re.sub(r"\bCPU\b|@.*", " ", name).split())
+    if not name and "CPU part" in fields:
+        board = f", {fields['Model']}" if "Model" in fields else ""
+        return f"Arm implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}{board}"
+    if name and not any(c.isdigit() for c in name) and "model" in fields:
+        return f"{name} (family {fields.get('cpu family', '?')}, model {fields['model']})"
+    return name or _sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
+
+
+def relevant_flags(fields: dict[str, str]) -> tuple[str, ...]:
+    """The instruction sets among a processor's flags that change how fast a network runs, sorted."""
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    return tuple(sorted(f for f in set(flags) if f in _FLAGS or f.startswith(_FLAG_PREFIXES)))
+
+
+def _memory_gib() -> float:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(fields: dict[str, str], cores: int, os_name: str, memory_gib: float, versions: dict[str, str]) -> Machine:
+    """A Machine from its parts. Memory and versions other than onnxruntime's are not in the fingerprint (SHA-256)."""
+    model = [fields.get(k, "") for k in ("cpu family", "model", "stepping", "CPU implementer", "CPU part")]
+    flags, cpu = relevant_flags(fields), cpu_name(fields)
+    fingerprint = digest([cpu, model, cores, flags, os_name, versions.get("onnxruntime", "")])
+    return Machine(fingerprint, cpu, cores, memory_gib, flags, os_name, versions)
+
+
+@lru_cache(maxsize=1)
+def machine() -> Machine:
+    """This host; memory in GiB (0 where the system does not say), `cores` as the operating system counts them.
+
+    Neither torch nor onnxruntime is imported: versions are read from the packages' metadata.
+    """
+    # The kernel's release is left out: it changes with every update and would empty the cache of latencies.
+    os_name = f"{platform.system()} {platform.machine()}"
+    return describe(_cpuinfo(), os.cpu_count() or 1, os_name, _memory_gib(), _versions())

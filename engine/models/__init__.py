@@ -1,0 +1,1 @@
+"""Networks: the built-in zoo and what users bring."""

@@ -1,0 +1,164 @@
+"""Networks from where people keep them, and back: a zoo name, torchvision, or a function in a Python file.
+
+A network travels between steps as one safetensors file. Its metadata says how the original was built; tensors that steps made
+smaller say, by their shapes, how to fit it. No pickle is ever read or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from engine.datasets import Dataset
+from engine.errors import ModelError
+from engine.models.builders import Origin, build
+from engine.models.catalog import ZooEntry, check_model, code_sha256, one_line, source_kind, split_python, zoo_index
+from engine.models.state import fit_to, load_state, read_weights, shape_text
+from engine.models.zoo import BUILDERS
+from engine.spec import Model
+
+__all__ = ["Network", "Origin", "build_student", "load_network", "open_network", "save_network"]
+
+_METADATA = "paretoscope"
+# What each dataset that checkpoints were trained on gives: (channels, height, width) and class count.
+_TRAINED_ON = {"fashion_mnist": ((1, 28, 28), 10)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A torch network in evaluation mode, and where it came from; (n, channels, height, width) -> (n, num_classes)."""
+
+    module: nn.Module
+    origin: Origin
+
+
+def load_network(model: Model, data: Dataset) -> Network:
+    """A model source, built for the dataset's classes and image size, with its weights.
+
+    Zoo names bring their shipped checkpoint; torchvision networks start from a random initialisation (seed 0) unless `weights` are
+    given; Python functions start as they return. Raises ModelError.
+    """
+    check_model(model)
+    kind = source_kind(model.source)
+    if kind == "onnx":
+        raise ModelError(f"model {model.source} is an ONNX file, which torch steps cannot change; use quantize alone")
+    weights, state = "random, seed 0" if kind == "torchvision" else "as the function returned them", None
+    if model.weights is not None:
+        weights, state = Path(model.weights).name, read_weights(Path(model.weights))
+    elif kind == "zoo":
+        entry = zoo_index()[model.source]
+        _check_fits(entry, data)
+        weights, state = f"shipped, trained on {entry.dataset}", _read_shipped(entry)
+    code = code_sha256(split_python(model.source)[0]) if kind == "python" else None
+    origin = Origin(model.source, len(data.classes), data.input_shape, weights, code_sha256=code)
+    module = build(origin)
+    if state is not None:
+        load_state(module, state, f"weights {model.weights or zoo_index()[model.source].path}", origin.source)
+    return Network(_checked(module, origin), origin)
+
+
+def build_student(name: str, data: Dataset, width: float, seed: int) -> Network:
+    """A freshly initialised zoo or `torchvision:NAME` network for the dataset; `width` multiplies the channels of the original.
+
+    Raises ModelError for unknown names and for torchvision networks that have no width.
+    """
+    if source_kind(name) not in {"zoo", "torchvision"}:
+        raise ModelError(
+            f"student {name!r} is not a built-in network; choose one of {', '.join(BUILDERS)}, or torchvision:NAME"
+        )
+    options: dict[str, Any] = {}
+    if width != 1 and name in BUILDERS:
+        options["width"] = inspect.signature(BUILDERS[name]).parameters["width"].default * width
+    elif width != 1:
+        options["width_mult"] = width
+    origin = Origin(name, len(data.classes), data.input_shape, f"random, seed {seed}", options)
+    return Network(_checked(build(origin, seed), origin), origin)
+
+
+def _check_fits(entry: ZooEntry, data: Dataset) -> None:
+    """A shipped checkpoint reads one image shape and knows one number of classes."""
+    shape, classes = _TRAINED_ON[entry.dataset]
+    if (data.input_shape, len(data.classes)) != (shape, classes):
+        raise ModelError(
+            f"{entry.name}'s shipped checkpoint is for {shape_text(shape)} images in {classes} classes, but {data.name} has "
+            f"{shape_text(data.input_shape)} in {len(data.classes)}; give a checkpoint of your own under `weights`"
+        )
+
+
+def _read_shipped(entry: ZooEntry) -> dict[str, Tensor]:
+    restore = "restore it from a fresh clone (`git checkout -- data/checkpoints`)"
+    if not entry.path.is_file():
+        raise ModelError(f"checkpoint {entry.path} is missing; {restore}")
+    found = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+    if found != entry.sha256:
+        raise ModelError(
+            f"checkpoint {entry.path} is damaged (SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…); {restore}"
+        )
+    return load_file(entry.path)
+
+
+def _checked(module: nn.Module, origin: Origin) -> nn.Module:
+    """The module, once it is known to turn (2, channels, height, width) into (2, num_classes)."""
+    try:
+        with torch.inference_mode():
+            logits = module(torch.zeros(2, *origin.input_shape))
+    except Exception as error:
+        raise ModelError(
+            f"model {origin.source!r} cannot read {shape_text(origin.input_shape)} images: {one_line(error)}; "
+            "choose a network that fits the dataset, or resize the images"
+        ) from None
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (2, origin.num_classes):
+        raise ModelError(
+            f"model {origin.source!r} returns {found} for two images, but the dataset has {origin.num_classes} classes; "
+            f"return logits of shape (images, {origin.num_classes})"
+        )
+    return module
+
+
+def save_network(network: Network, path: Path) -> None:
+    """One safetensors file, the same bytes for the same network; tensors shared under several names are stored once."""
+    stored = network.module.state_dict()
+    unique = [n for n, _ in network.module.named_parameters()] + [n for n, _ in network.module.named_buffers()]
+    state = {name: stored[name].detach().contiguous().clone() for name in unique if name in stored}
+    metadata = {_METADATA: json.dumps(network.origin.to_json(), sort_keys=True)}
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(save(state, metadata))
+    partial.replace(path)
+
+
+def open_network(path: Path) -> Network:
+    """The inverse of `save_network`, in evaluation mode. Raises ModelError.
+
+    The original is built again and its layers fitted to the stored shapes. A Python source's code must be what it was: a file that
+    came from elsewhere cannot make code run that its reader does not have, unchanged, in the same place.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            record = (file.metadata() or {}).get(_METADATA)
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"artifact {path} cannot be read ({one_line(error)}); delete it and run again") from None
+    if record is None:
+        raise ModelError(f"{path} is not a Paretoscope artifact; give it as `weights` of a model source")
+    try:
+        origin = Origin.from_json(json.loads(record))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"artifact {path} has unreadable metadata ({one_line(error)}); delete it and run again"
+        ) from None
+    if origin.code_sha256 and code_sha256(split_python(origin.source)[0]) != origin.code_sha256:
+        raise ModelError(f"artifact {path}: the code of {origin.source} has changed since; run the sweep again")
+    module = build(origin)
+    fit_to(module, state)
+    load_state(module, state, f"artifact {path}", origin.source)
+    return Network(_checked(module, origin), origin)

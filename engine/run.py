@@ -1,0 +1,220 @@
+"""Executes a plan on a Dask client: progress, cancel, resume. Finished nodes are in the store at once, so nothing is lost.
+
+The runner is the only writer of its sweep. Computing goes to the workers; here results are recorded and trials assembled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from distributed import Future, KilledWorker
+
+from engine.artifacts import Artifacts
+from engine.cluster import Cluster, connect
+from engine.errors import CancelledError, ParetoscopeError
+from engine.forecast import forecast_s, missing_nodes
+from engine.measure.machine import machine
+from engine.plan import Plan, make_plan
+from engine.record import Trial
+from engine.spec import Sweep
+from engine.store import NodeRow, Store
+from engine.trials import assemble
+from engine.worker import Task, run_node
+
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last."""
+
+    nodes_done: int
+    nodes_total: int
+    trials_done: int
+    elapsed_s: float
+    remaining_s: float | None
+    latest: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `nodes_run` is 0 when everything was there already."""
+
+    state: Literal["done", "cancelled", "failed"]
+    nodes_run: int
+    trials_done: int
+    trials_failed: int
+    seconds: float
+
+
+def execute(
+    sweep: Sweep,
+    store: Store,
+    artifacts: Artifacts,
+    scheduler: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Run all that is missing of a sweep. A second call does no work; a call after a crash goes on where it was.
+
+    Raises InputError for a bad model, dataset or scheduler before anything is written.
+    """
+    if scheduler is None:
+        plan = make_plan(sweep, machine())
+        if not missing_nodes(plan, store, artifacts):
+            run = _Run(plan, store, artifacts, on_progress)
+            return run.follow(None)
+    with connect(scheduler) as cluster:
+        return _Run(make_plan(sweep, cluster.machine), store, artifacts, on_progress).follow(cluster)
+
+
+class _Run:
+    """One run of one sweep: what is finished, what failed, and the clock."""
+
+    def __init__(self, plan: Plan, store: Store, artifacts: Artifacts, on_progress: Callable[[Progress], None]) -> None:
+        self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
+        self.missing = set(missing_nodes(plan, store, artifacts))
+        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in self.missing}
+        self.errors: dict[str, str] = {}
+        self.trials: dict[str, Trial] = {}
+        self.started = time.monotonic()
+        self.rates = store.rates()
+        self.latest = ""
+        self.cores = 1
+
+    def follow(self, cluster: Cluster | None) -> Outcome:
+        """Submit what is missing and record what comes back until nothing is left."""
+        to_run = len(self.missing)
+        pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
+        self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
+        try:
+            with _interruptible():
+                self._assemble_ready()
+                if cluster and self.missing:
+                    self.cores = cluster.cores
+                    self._collect(cluster)
+        except (CancelledError, KeyboardInterrupt):
+            return self._end("cancelled", to_run)
+        except BaseException as error:
+            self.store.end(self.plan.sweep.id, "failed", f"{type(error).__name__}: {error}")
+            raise
+        failed = all(t.state == "failed" for t in self.trials.values())
+        return self._end("failed" if failed else "done", to_run)
+
+    def _end(self, state: Literal["done", "cancelled", "failed"], to_run: int) -> Outcome:
+        errors = [t.error for t in self.trials.values() if t.error]
+        self._beat(cancellable=False)
+        self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
+        done = sum(t.state == "done" for t in self.trials.values())
+        return Outcome(state, to_run - len(self.missing), done, len(self.trials) - done, self._elapsed())
+
+    def _collect(self, cluster: Cluster) -> None:
+        finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
+        futures = self._submit(cluster, finished)
+        next_beat = 0.0
+        try:
+            while self.missing:
+                with contextlib.suppress(queue.Empty):
+                    key, future = finished.get(timeout=_POLL_S)
+                    self._record(key, future)
+                    self._assemble_ready()
+                if time.monotonic() >= next_beat:
+                    self._beat()
+                    next_beat = time.monotonic() + _POLL_S
+        finally:
+            cluster.client.cancel(list(futures.values()))
+
+    def _submit(self, cluster: Cluster, finished: queue.Queue[tuple[str, Future[Any]]]) -> dict[str, Future[Any]]:
+        """Everything at once, in plan order: Dask keeps to the dependencies and, by priority, to the order of the recipes."""
+        futures: dict[str, Future[Any]] = {}
+        sweep = self.plan.sweep
+        for position, (key, node) in enumerate(self.plan.nodes.items()):
+            if key not in self.missing:
+                continue
+            names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
+            futures[key] = cluster.client.submit(
+                run_node,
+                Task(node, names, sweep.model, sweep.data, sweep.seed, self.artifacts),
+                *(futures[k] for k in node.inputs if k in futures),
+                key=key,
+                resources={"cpu": cluster.cores if node.kind == "latency" else 1},
+                priority=-position,
+            )
+            futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
+        return futures
+
+    def _record(self, key: str, future: Future[Any]) -> None:
+        node = self.plan.nodes[key]
+        self.missing.discard(key)
+        if future.status == "finished":
+            seconds, self.results[key] = future.result()
+            self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
+        else:
+            self.errors[key] = _reason(future, node.kind)
+
+    def _assemble_ready(self) -> None:
+        """Turn every recipe whose nodes are all finished, or one of them failed, into a trial."""
+        baseline = self.plan.chains[0]
+        for chain in self.plan.chains:
+            if chain.recipe.id in self.trials:
+                continue
+            needs = {*chain.measures, baseline.accuracy}
+            failed = next((k for k in self.plan.nodes if k in self.errors and k in self._all(needs)), None)
+            if failed:
+                trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[failed])
+            elif needs <= self.results.keys():
+                trial = assemble(self.plan, chain, self.results, self.artifacts)
+            else:
+                continue
+            self.trials[chain.recipe.id] = trial
+            self.latest = trial.label
+            self.store.save_trial(self.plan.sweep.id, trial)
+
+    def _all(self, keys: set[str]) -> set[str]:
+        return keys.union(*(self.plan.ancestors[k] for k in keys))
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def _beat(self, cancellable: bool = True) -> None:
+        total, elapsed = self.plan.unique, self._elapsed()
+        done = total - len(self.missing)
+        remaining = forecast_s(self.plan, frozenset(self.missing), self.rates, self.cores) if self.missing else 0.0
+        cancelled = self.store.beat(self.plan.sweep.id, done, elapsed, remaining)
+        trials_done = sum(t.state == "done" for t in self.trials.values())
+        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
+        if cancelled and cancellable:
+            raise CancelledError(f"{self.plan.sweep.id} was cancelled")
+
+
+def _reason(future: Future[Any], kind: str) -> str:
+    """One line for a failed node; a step that does not fit says so itself, anything else is named as our fault."""
+    error: Any = future.exception()
+    if isinstance(error, ParetoscopeError):
+        return str(error)
+    if isinstance(error, KilledWorker):
+        return f"{kind}: the worker process died again and again, probably for lack of memory; the rest went on"
+    return f"{kind}: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM stops a run the way Ctrl-C does: cleanly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,350 @@
+"""Sweeps, nodes and trials in SQLite or PostgreSQL. The runner writes; the browser and the command line read.
+
+sweeps    one row per spec: state, progress, heartbeat of its runner, revision (grows with every change, for caches)
+nodes     what a finished node returned and how long it took; shared by all sweeps
+trials    one row per recipe of a sweep, the whole record as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from engine.errors import NotFoundError, SetupError
+from engine.paths import EXAMPLE, home
+from engine.record import Trial
+from engine.spec import Sweep, canonical_json, parse_sweep
+
+SCHEMA_REVISION = "0001"
+"""The newest migration; a test holds it against `engine/migrations`."""
+
+HEARTBEAT_LIMIT_S = 30.0
+"""A running sweep whose runner has been silent for longer is shown as interrupted."""
+
+State = Literal["running", "done", "cancelled", "failed", "interrupted"]
+
+_meta = sa.MetaData()
+_sweeps = sa.Table(
+    "sweeps",
+    _meta,
+    sa.Column("id", sa.String, primary_key=True),
+    *(sa.Column(name, sa.String) for name in ("name", "spec", "state", "created", "runner", "error")),
+    *(sa.Column(name, sa.Integer) for name in ("recipes", "nodes_total", "nodes_done", "revision")),
+    *(sa.Column(name, sa.Float) for name in ("elapsed_s", "remaining_s", "heartbeat")),
+    *(sa.Column(name, sa.Boolean) for name in ("cancel_requested", "example")),
+)
+_nodes = sa.Table(
+    "nodes",
+    _meta,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("kind", sa.String),
+    sa.Column("work", sa.Float),
+    sa.Column("seconds", sa.Float),
+    sa.Column("result", sa.String),
+)
+_trials = sa.Table(
+    "trials",
+    _meta,
+    sa.Column("sweep_id", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("position", sa.Integer),
+    sa.Column("state", sa.String),
+    sa.Column("record", sa.String),
+)
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds."""
+
+    id: str
+    name: str
+    state: State
+    trials: int
+    recipes: int
+    created: str
+    nodes_done: int
+    nodes_total: int
+    elapsed_s: float
+    remaining_s: float | None
+    error: str | None
+    example: bool
+    revision: int
+    runner: str | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """What a finished node returned; `work` is its forecast unit (see `plan`), `seconds` what it took."""
+
+    key: str
+    kind: str
+    work: float
+    seconds: float
+    result: dict[str, Any]
+
+
+class Store:
+    """The database. Safe to open in several processes; every method is one short transaction."""
+
+    def __init__(self, url: str) -> None:
+        """Open and, when needed, migrate the database at an SQLAlchemy URL; SetupError when it cannot be used."""
+        try:
+            self._engine = sa.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _tune_sqlite)
+            _migrate(self._engine)
+        except (OperationalError, SQLAlchemyError, ImportError) as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise SetupError(f"the store {url} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
+
+    @classmethod
+    def open(cls) -> Store:
+        """The store of this home, or the one that `PARETOSCOPE_STORE` names, with the shipped example in it."""
+        url = os.environ.get("PARETOSCOPE_STORE") or f"sqlite:///{home() / 'paretoscope.db'}"
+        store = cls(url)
+        store._add_example()
+        return store
+
+    def sweeps(self) -> list[SweepRow]:
+        """Every sweep, newest first; the shipped example is last."""
+        done = (
+            sa.select(_trials.c.sweep_id, sa.func.count().label("trials"))
+            .where(_trials.c.state == "done")
+            .group_by(_trials.c.sweep_id)
+            .subquery()
+        )
+        query = (
+            sa.select(_sweeps, sa.func.coalesce(done.c.trials, 0).label("trials"))
+            .outerjoin(done, done.c.sweep_id == _sweeps.c.id)
+            .order_by(_sweeps.c.example, _sweeps.c.created.desc(), _sweeps.c.id)
+        )
+        with self._engine.connect() as connection:
+            return [_sweep_row(row) for row in connection.execute(query).mappings()]
+
+    def sweep(self, ref: str) -> SweepRow:
+        """A sweep by id, by name (the newest of that name), by a unique start of its id, or `latest`; else NotFoundError."""
+        rows = self.sweeps()
+        if ref == "latest" and rows:
+            return rows[0]
+        exact = [r for r in rows if r.id == ref] or [r for r in rows if r.name == ref]
+        if exact:
+            return exact[0]
+        found = [r for r in rows if ref and r.id.startswith(ref)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(r.id for r in (found or rows)[:5]) or "none yet"
+        problem = f"{ref!r} could be several sweeps" if found else f"there is no sweep {ref!r}"
+        raise NotFoundError(f"{problem}; `paretoscope sweeps` lists them ({known})")
+
+    def spec(self, sweep_id: str) -> Sweep:
+        """The spec that the sweep was made from."""
+        with self._engine.connect() as connection:
+            text = connection.scalar(sa.select(_sweeps.c.spec).where(_sweeps.c.id == sweep_id))
+        if text is None:
+            raise NotFoundError(f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them")
+        return parse_sweep(json.loads(text))
+
+    def trials(self, sweep_id: str) -> list[Trial]:
+        """Every recipe of a sweep with what has been measured of it so far, the baseline first."""
+        query = sa.select(_trials.c.record).where(_trials.c.sweep_id == sweep_id).order_by(_trials.c.position)
+        with self._engine.connect() as connection:
+            return [Trial.from_json(json.loads(text)) for text in connection.scalars(query)]
+
+    def trial(self, sweep_id: str, trial_id: str) -> Trial:
+        """One trial by its id or a unique start of it, or NotFoundError."""
+        trials = self.trials(sweep_id)
+        found = [t for t in trials if t.id == trial_id] or [t for t in trials if trial_id and t.id.startswith(trial_id)]
+        if len(found) != 1:
+            raise NotFoundError(
+                f"{'several trials begin' if found else 'no trial of ' + sweep_id + ' begins'} with {trial_id!r}; "
+                f"`paretoscope trials {sweep_id}` lists them"
+            )
+        return found[0]
+
+    def revision(self, sweep_id: str) -> int:
+        """A number that grows whenever a trial or the state changes: the key for caches; 0 for an unknown sweep."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(_sweeps.c.revision).where(_sweeps.c.id == sweep_id)) or 0
+
+    def request_cancel(self, sweep_id: str) -> None:
+        """Ask the runner to stop; finished nodes stay."""
+        self._update(sweep_id, cancel_requested=True)
+
+    # What only the runner calls.
+
+    def begin(self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int) -> None:
+        """Enter a sweep as running, its trials as pending; SetupError when another runner is at it."""
+        now = time.time()
+        with self._engine.begin() as connection:
+            old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
+            if old is None:
+                connection.execute(_sweeps.insert().values(**_new_sweep(sweep)))
+            elif _state(old) == "running":
+                raise SetupError(
+                    f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
+                )
+            records = list(trials)
+            connection.execute(
+                _sweeps.update()
+                .where(_sweeps.c.id == sweep.id)
+                .values(
+                    state="running",
+                    runner=f"process {os.getpid()} on {socket.gethostname()}",
+                    heartbeat=now,
+                    cancel_requested=False,
+                    error=None,
+                    recipes=len(records),
+                    nodes_total=nodes_total,
+                    nodes_done=nodes_done,
+                    remaining_s=None,
+                    revision=_sweeps.c.revision + 1,
+                )
+            )
+            connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
+            connection.execute(_trials.insert(), [_trial_row(sweep.id, i, t) for i, t in enumerate(records)])
+
+    def beat(self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None) -> bool:
+        """Record progress and the runner's heartbeat; True when the user has asked to cancel."""
+        progress = {"nodes_done": nodes_done, "elapsed_s": elapsed_s, "remaining_s": remaining_s}
+        self._update(sweep_id, heartbeat=time.time(), **progress)
+        with self._engine.connect() as connection:
+            return bool(connection.scalar(sa.select(_sweeps.c.cancel_requested).where(_sweeps.c.id == sweep_id)))
+
+    def save_trial(self, sweep_id: str, trial: Trial) -> None:
+        """Write a trial's record over its pending one."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                _trials.update()
+                .where(_trials.c.sweep_id == sweep_id, _trials.c.id == trial.id)
+                .values(state=trial.state, record=canonical_json(trial.to_json()))
+            )
+        self._update(sweep_id, revision=_sweeps.c.revision + 1)
+
+    def end(self, sweep_id: str, state: State, error: str | None = None) -> None:
+        """The runner's last word on a sweep."""
+        self._update(sweep_id, state=state, error=error, remaining_s=None, revision=_sweeps.c.revision + 1)
+
+    def nodes(self, keys: Iterable[str]) -> dict[str, NodeRow]:
+        """Those of the named nodes that are finished."""
+        wanted = list(keys)
+        found: dict[str, NodeRow] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(wanted), 500):
+                query = sa.select(_nodes).where(_nodes.c.key.in_(wanted[start : start + 500]))
+                for row in connection.execute(query).mappings():
+                    found[row["key"]] = NodeRow(**{**row, "result": json.loads(row["result"])})
+        return found
+
+    def save_node(self, node: NodeRow) -> None:
+        """Record a finished node; the same key always carries the same result, so a second write is none."""
+        with self._engine.begin() as connection:
+            if connection.scalar(sa.select(_nodes.c.key).where(_nodes.c.key == node.key)) is None:
+                connection.execute(_nodes.insert().values(**{**node.__dict__, "result": canonical_json(node.result)}))
+
+    def rates(self) -> dict[str, float]:
+        """Seconds per unit of work by node kind, the median of the last 200 finished nodes of each; for forecasts."""
+        rates: dict[str, float] = {}
+        with self._engine.connect() as connection:
+            for kind in connection.scalars(sa.select(_nodes.c.kind).distinct()).all():
+                query = sa.select(_nodes.c.seconds / _nodes.c.work).where(_nodes.c.kind == kind, _nodes.c.work > 0)
+                values = sorted(connection.scalars(query.limit(200)))
+                if values:
+                    rates[kind] = float(values[len(values) // 2])
+        return rates
+
+    def _update(self, sweep_id: str, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            changed = connection.execute(_sweeps.update().where(_sweeps.c.id == sweep_id).values(**values))
+        if not changed.rowcount:
+            raise NotFoundError(f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them")
+
+    def _add_example(self) -> None:
+        """Enter the sweep that ships in `data/example`, once."""
+        path = EXAMPLE / "sweep.json"
+        if not path.is_file():
+            return
+        shipped = json.loads(path.read_text())
+        sweep = parse_sweep(shipped["spec"])
+        with self._engine.begin() as connection:
+            if connection.scalar(sa.select(_sweeps.c.id).where(_sweeps.c.id == sweep.id)) is not None:
+                return
+            row = _new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}
+            connection.execute(_sweeps.insert().values(**row))
+            rows = [_trial_row(sweep.id, i, Trial.from_json(t)) for i, t in enumerate(shipped["trials"])]
+            connection.execute(_trials.insert(), rows)
+
+
+def _new_sweep(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "id": sweep.id,
+        "name": sweep.name,
+        # Not canonical: the order of `space` is the order of the steps.
+        "spec": json.dumps(sweep.model_dump(mode="json")),
+        "state": "running",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipes": 0,
+        "nodes_total": 0,
+        "nodes_done": 0,
+        "elapsed_s": 0.0,
+        "remaining_s": None,
+        "heartbeat": 0.0,
+        "runner": None,
+        "cancel_requested": False,
+        "error": None,
+        "example": False,
+        "revision": 1,
+    }
+
+
+def _trial_row(sweep_id: str, position: int, trial: Trial) -> dict[str, Any]:
+    record = canonical_json(trial.to_json())
+    return {"sweep_id": sweep_id, "id": trial.id, "position": position, "state": trial.state, "record": record}
+
+
+def _state(row: Any) -> State:
+    silent = time.time() - row["heartbeat"] > HEARTBEAT_LIMIT_S
+    return "interrupted" if row["state"] == "running" and silent else row["state"]
+
+
+def _sweep_row(row: Any) -> SweepRow:
+    names = SweepRow.__dataclass_fields__
+    return SweepRow(**{**{k: v for k, v in row.items() if k in names}, "state": _state(row)})
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    """Readers must not wait for the runner: write-ahead log, and patience where two do write."""
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=20000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrate(engine: sa.Engine) -> None:
+    """Bring the schema to this version; a store from a newer one is left alone with a SetupError."""
+    with engine.begin() as connection:
+        present = sa.inspect(connection).has_table("alembic_version")
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if present else None
+        if version == SCHEMA_REVISION:
+            return
+        if version is not None and version > SCHEMA_REVISION:
+            raise SetupError(
+                f"the store {engine.url} is of version {version}, newer than this program's {SCHEMA_REVISION}; "
+                "update Paretoscope, or set PARETOSCOPE_HOME to another folder"
+            )
+        # Imported here because only a first start or an update needs it, and every command opens the store.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

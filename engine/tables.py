@@ -1,0 +1,231 @@
+"""What the command line shows to people: rich tables and progress. Numbers get units and sensible digits here, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.record import Trial
+
+if TYPE_CHECKING:
+    from engine.doctor import Check
+    from engine.forecast import Preview
+    from engine.run import Outcome, Progress
+    from engine.selection import Front
+    from engine.store import SweepRow
+
+
+def _console() -> Console:
+    # A pipe gets a fixed width that fits every table, so that nothing is cut where a script or a log reads it.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
+    """Print rows under `columns`, a mapping from heading to `left` or `right`."""
+    table = Table(caption=caption, caption_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, justify in columns.items():
+        table.add_column(name, justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `3 min 05 s`, `1 h 12 min`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.0f} %"
+
+
+def _kb(size: int | None) -> str:
+    return "–" if size is None else f"{size / 1000:.1f}"
+
+
+def print_models(rows: list[dict[str, Any]]) -> None:
+    """The zoo."""
+    columns = {"name": "left", "test accuracy": "right", "parameters": "right", "MACs": "right", "what it is": "left"}
+    _table(
+        columns,
+        [
+            (
+                r["name"],
+                f"{r['accuracy'] * 100:.2f} %" if "accuracy" in r else "not trained",
+                f"{r['params']:,}" if "params" in r else "–",
+                f"{r['macs'] / 1e6:.2f} M" if "macs" in r else "–",
+                r["description"],
+            )
+            for r in rows
+        ],
+        "Fashion-MNIST, 10,000 test images, counted on the ONNX file in ONNX Runtime.",
+    )
+
+
+def print_datasets(rows: list[dict[str, Any]]) -> None:
+    """The shipped datasets."""
+    columns = {"name": "left", "input": "left", "classes": "right", "train": "right", "calibration": "right"}
+    columns |= {"validation": "right", "test": "right"}
+    _table(
+        columns,
+        [
+            (
+                r["name"],
+                "×".join(map(str, r["input_shape"])),
+                str(len(r["classes"])),
+                *(f"{r[s]:,}" for s in ("train", "calibration", "validation", "test")),
+            )
+            for r in rows
+        ],
+    )
+
+
+def print_devices(rows: list[dict[str, Any]]) -> None:
+    """The device profiles."""
+    _table(
+        {"profile": "left", "rows fitted": "right", "latency error": "right", "energy error": "right", "basis": "left"},
+        [
+            (r["name"], str(r["fitted"] or "–"), _percent(r["latency_mape"]), _percent(r["energy_mape"]), r["basis"])
+            for r in rows
+        ],
+        "Errors are mean absolute percentage errors, leaving one model out.",
+    )
+
+
+def print_plan(plan: Preview) -> None:
+    """Node counts and forecast."""
+    _console().print(
+        f"{plan.sweep}: {plan.recipes} recipes, {plan.unique_nodes} unique nodes "
+        f"({plan.naive_nodes} if every recipe ran from scratch); {plan.missing_nodes} still to run, "
+        f"about {duration(plan.forecast_s)} (from scratch {duration(plan.naive_forecast_s)})"
+    )
+
+
+def print_sweeps(rows: Sequence[SweepRow]) -> None:
+    """Every sweep."""
+    columns = {"sweep": "left", "name": "left", "state": "left", "trials": "right", "created (UTC)": "left"}
+    _table(
+        columns,
+        [
+            (
+                r.id,
+                r.name,
+                r.state + (" (shipped example)" if r.example else ""),
+                f"{r.trials}/{r.recipes}",
+                r.created[:16],
+            )
+            for r in rows
+        ],
+    )
+
+
+def _trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
+    if trial.state != "done" or trial.accuracy is None:
+        return (trial.id, trial.label, trial.error or trial.state, *[""] * 6)
+    accuracy, ratio, projection = trial.accuracy, trial.latency_ratio, trial.projections.get(device)
+    energy = projection.energy_mj if projection else None
+    latency = trial.latency_ms.p50 if trial.latency_ms else None
+    if device != "host":
+        latency = projection.latency_ms.value if projection and projection.latency_ms else None
+    return (
+        trial.id,
+        trial.label,
+        f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})",
+        _kb(trial.size_bytes),
+        _kb(trial.size_zipped_bytes),
+        f"{(trial.macs or 0) / 1e6:.2f}",
+        "–" if latency is None else f"{latency:.3g}",
+        "–" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
+        "–" if energy is None else f"{energy.value:.3g} ({energy.low:.2g}–{energy.high:.2g})",
+    )
+
+
+_TRIAL_COLUMNS = {
+    "id": "left",
+    "recipe": "left",
+    "accuracy % (95 %)": "right",
+    "kB": "right",
+    "kB zipped": "right",
+    "M MACs": "right",
+    "ms p50": "right",
+    "× baseline": "right",
+    "mJ estimated": "right",
+}
+
+
+def _machine_line(trials: Sequence[Trial], device: str) -> str:
+    machines = sorted({t.machine.label for t in trials if t.machine})
+    measured = "; ".join(machines)
+    return f"Measured on {measured}." + (f" ms and mJ: estimates for {device}." if device != "host" else "")
+
+
+def print_trials(trials: Sequence[Trial], device: str) -> None:
+    """Every trial, in plan order."""
+    _table(_TRIAL_COLUMNS, [_trial_cells(t, device) for t in trials], _machine_line(trials, device))
+
+
+def print_front(front: Front, device: str) -> None:
+    """The frontier, its knee marked."""
+    rows = [_trial_cells(t, device) for t in front.trials]
+    marked = [(r[0], r[1] + ("  ← knee" if r[0] == front.knee else ""), *r[2:]) for r in rows]
+    caption = f"Frontier over {', '.join(front.objectives)}; hypervolume {front.hypervolume:.3f} of 1. "
+    _table(_TRIAL_COLUMNS, marked, caption + _machine_line(front.trials, device))
+
+
+def print_outcome(sweep_id: str, outcome: Outcome) -> None:
+    """How a run ended."""
+    if outcome.nodes_run == 0 and outcome.state == "done":
+        print(
+            f"{sweep_id}: nothing to do, all {outcome.trials_done + outcome.trials_failed} recipes are measured already"
+        )
+        return
+    failed = (
+        f", {outcome.trials_failed} failed (`paretoscope trials {sweep_id}` says why)" if outcome.trials_failed else ""
+    )
+    print(
+        f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}, {outcome.nodes_run} nodes run in {duration(outcome.seconds)}"
+    )
+    print(f"see it: paretoscope front {sweep_id}   or: paretoscope app")
+
+
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What `doctor` found."""
+    _table({"check": "left", "": "left", "finding": "left"}, [(c.name, _MARKS[c.state], c.finding) for c in checks])
+
+
+@contextmanager
+def run_bar(silent: bool, name: str) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on stderr, so that stdout stays clean for scripts; `silent` for none."""
+    if silent:
+        yield lambda progress: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None, note="starting")
+
+        def show(progress: Any) -> None:
+            note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}"
+            bar.update(task, completed=progress.nodes_done, total=progress.nodes_total, note=note)
+
+        yield show

@@ -1,0 +1,100 @@
+"""Finished nodes -> a trial: the one place where raw results become the record that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+from engine.artifacts import Artifacts
+from engine.datasets import load_dataset
+from engine.devices import project
+from engine.measure.accuracy import Predictions, summarise
+from engine.measure.energy import host_energy
+from engine.plan import Chain, Plan
+from engine.record import Interval, Latency, Machine, Projection, Trial
+from engine.spec import Data
+
+
+@lru_cache(maxsize=1)
+def _test_labels(data: Data) -> Any:
+    return load_dataset(data).test.labels
+
+
+def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], artifacts: Artifacts) -> Trial:
+    """The trial of a recipe whose measurements are all in `results` (node key -> result), and the baseline's accuracy too."""
+    facts = results[chain.facts]
+    baseline = plan.chains[0]
+    predictions = _predictions(plan, chain, artifacts)
+    reference = _predictions(plan, baseline, artifacts) if chain is not baseline else None
+    labels = _test_labels(plan.sweep.data)[: len(predictions.predicted)]
+    latency = results[chain.latency] if chain.latency else None
+    projections, notes = _projections(plan, facts, latency)
+    return Trial(
+        id=chain.recipe.id,
+        recipe=chain.recipe,
+        state="done",
+        accuracy=summarise(predictions, labels, reference),
+        size_bytes=facts["size_bytes"],
+        size_zipped_bytes=facts["size_zipped_bytes"],
+        params=facts["params"],
+        nonzero_params=facts["nonzero_params"],
+        macs=facts["macs"],
+        projections=projections,
+        artifact=plan.nodes[chain.model].artifact,
+        notes=notes,
+        **_latency_fields(latency),
+    )
+
+
+def _device_facts(facts: dict[str, Any]) -> Any:
+    """What a profile reads of a graph. One layer left in float makes it a float graph to an int8 runtime."""
+    layers = [layer for layer in facts["layers"] if layer["params"]]
+    return SimpleNamespace(
+        macs=facts["macs"],
+        params=facts["params"],
+        weight_bits=max((layer["weight_bits"] for layer in layers), default=32),
+        activation_bits=max((layer["activation_bits"] for layer in layers), default=32),
+    )
+
+
+def _predictions(plan: Plan, chain: Chain, artifacts: Artifacts) -> Predictions:
+    name = plan.nodes[chain.accuracy].artifact
+    assert name is not None, "accuracy nodes always leave a file"
+    return Predictions.load(artifacts.local(name))
+
+
+def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
+    if result is None:
+        return {}
+    return {
+        "latency_ms": Latency(**result["latency_ms"]),
+        "latency_ratio": Interval(**result["latency_ratio"]) if result["latency_ratio"] else None,
+        "throughput_per_s": result["throughput_per_s"],
+        "peak_memory_bytes": result["peak_memory_bytes"],
+        "machine": Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])}),
+    }
+
+
+def _projections(
+    plan: Plan, facts: dict[str, Any], latency: dict[str, Any] | None
+) -> tuple[dict[str, Projection], tuple[str, ...]]:
+    """What each wanted profile says of the graph, and why it says nothing where it does not."""
+    found: dict[str, Projection] = {}
+    notes: list[str] = []
+    options = plan.sweep.measure.latency
+    for profile in plan.sweep.measure.profiles:
+        if profile == "host":
+            if latency and options:
+                machine = Machine(**{**latency["machine"], "flags": tuple(latency["machine"]["flags"])})
+                interval = Interval(**latency["latency_interval_ms"])
+                per_image = Interval(*(v / options.batch for v in (interval.value, interval.low, interval.high)))
+                found["host"] = Projection(None, host_energy(per_image, options.threads, machine))
+            continue
+        projection, reason = project(profile, _device_facts(facts))
+        if projection:
+            found[profile] = projection
+        if reason:
+            notes.append(f"{profile}: {reason}")
+    return found, tuple(notes)

@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""Checks this Paretoscope bundle on your machine. Needs Python 3.11, numpy and onnxruntime, nothing else.
+
+    python verify.py [--data FILE.npz] [--max-drop POINTS] [--max-p95-ms MS] [--max-kb KB]
+
+It holds every file against its recorded SHA-256, runs the model on the images in sample.npz, and compares what it says of them with
+what was recorded at export. Exit code 0: all checks passed; 1: one failed; 2: the bundle or the data cannot be read.
+The checksums find damage and mix-ups. They are no signature: who can change a file can change its checksum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+FORMAT = 1
+"""Of the bundle's layout; a reader refuses a newer one."""
+
+FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
+"""Share of the sample's images whose predicted class may differ from the recorded one, by the model's arithmetic.
+
+Float kernels differ between CPUs only in the order of their sums, which moves logits in the sixth digit: one image in 500 is
+allowed for a near tie. Int8 kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones
+saturate. Emulating that for a ResNet-8 with 8-bit weights changed 2.2 % of the convolutions' sums and the class of 4 in 500 test
+images; 2 % leaves room for networks that suffer more, and is far below what a wrong model differs by.
+"""
+
+AGREEMENT_SIGMAS = 5.0
+"""How far the sample's accuracy may lie from the whole test split's, in standard errors: chance does that once in a million."""
+
+MAX_ARRAY_BYTES = 2 << 30
+"""More than this in a .npz is refused before it is unpacked."""
+
+
+class BundleError(Exception):
+    """The bundle, or the data given with it, cannot be read; one line for the person at the keyboard."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the result: what was looked at, what was found, what was expected."""
+
+    name: str
+    ok: bool
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the caller asks for: accuracy lost in percentage points, p95 latency in ms, model.onnx in kB (1000 bytes)."""
+
+    max_drop: float | None = None
+    max_p95_ms: float | None = None
+    max_kb: float | None = None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of the bundle; raises BundleError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{path.name} is missing from the bundle; export it again") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path.name} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise BundleError(f"{path.name} is not a JSON object")
+    return value
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
+    """The named arrays of a .npz, which may hold numbers only; raises BundleError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise BundleError(f"{path.name} unpacks to more than {MAX_ARRAY_BYTES >> 30} GiB; give a smaller file")
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in names if name not in arrays]
+            if missing:
+                raise BundleError(f"{path.name} has no array {missing[0]!r}; it needs {', '.join(names)}")
+            return [arrays[name] for name in names]
+    except FileNotFoundError:
+        raise BundleError(f"{path} does not exist; give the path of a .npz file") from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{path.name} is not a usable .npz file: {error}") from None
+
+
+def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Stored inputs (n, channels, height, width) -> what the network reads, `(x * scale - mean) / std` in float32."""
+    mean = np.asarray(settings["mean"], np.float32).reshape(1, -1, 1, 1)
+    std = np.asarray(settings["std"], np.float32).reshape(1, -1, 1, 1)
+    return ((inputs.astype(np.float32) * np.float32(settings["scale"]) - mean) / std).astype(np.float32)
+
+
+def open_model(path: Path, threads: int = 1) -> Any:
+    """An onnxruntime session on the CPU; raises BundleError."""
+    # Imported here so that what only reads a bundle's text parts need not wait for it.
+    try:
+        import onnxruntime
+    except ImportError:
+        raise BundleError("onnxruntime is not installed; run `pip install onnxruntime numpy`") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
+        raise BundleError(f"{path.name} cannot be loaded by onnxruntime: {_one_line(error)}") from None
+
+
+def predict(session: Any, inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.int64]:
+    """The class with the highest score for each stored input, shape (n,); raises BundleError."""
+    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    # A file that fixes its batch gets exactly that many; the last batch is filled up with its first image.
+    fixed = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+    size = fixed or 100
+    classes = []
+    for start in range(0, len(inputs), size):
+        batch = preprocess(inputs[start : start + size], settings)
+        full = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)]) if fixed else batch
+        try:
+            scores = session.run(None, {name: full})[0]
+        except Exception as error:  # as in open_model
+            raise BundleError(
+                f"the model cannot run on images of shape {batch.shape[1:]}: {_one_line(error)}"
+            ) from None
+        classes.append(np.asarray(scores).reshape(len(full), -1)[: len(batch)].argmax(1))
+    return np.concatenate(classes) if classes else np.zeros(0, np.int64)
+
+
+def p95_latency_ms(session: Any, image: Array, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0) -> float:
+    """95th percentile, in milliseconds, of one inference on one preprocessed image of shape (1, channels, height, width).
+
+    Stops after `min_runs` and `min_s`, or, for slow networks, after `max_s`; ten runs to warm up are not counted.
+    """
+    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    if isinstance(shape[0], int) and shape[0] > 1:
+        image = np.repeat(image, shape[0], axis=0)
+    for _ in range(10):
+        session.run(None, {name: image})
+    samples: list[float] = []
+    begin = time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < max_s and (len(samples) < min_runs or elapsed < min_s):
+        start = time.perf_counter()
+        session.run(None, {name: image})
+        samples.append((time.perf_counter() - start) * 1e3)
+    return float(np.percentile(samples, 95))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def flips_allowed(n: int, arithmetic: str) -> int:
+    """How many of n images may get another class than recorded."""
+    return max(1, math.ceil(n * FLIPS_ALLOWED[arithmetic]))
+
+
+def right_tolerance(flips: int) -> int:
+    """How far the count of right answers may move when `flips` images change class.
+
+    Flips on near ties go either way: a random walk of that many steps ends within twice its square root 19 times in 20.
+    """
+    return min(flips, math.ceil(2 * math.sqrt(flips)))
+
+
+def sample_agrees(right: int, n: int, accuracy: float, population: int) -> bool:
+    """Whether `right` of n images, drawn without replacement from `population`, fits that accuracy of the whole."""
+    share = min(max(accuracy, 1 / population), 1 - 1 / population)
+    left_out = (population - n) / max(population - 1, 1)
+    error = math.sqrt(share * (1 - share) / n * left_out)
+    return abs(right / n - accuracy) <= AGREEMENT_SIGMAS * error + right_tolerance(flips_allowed(n, "int8")) / n
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> list[Check]:
+    """Every recorded file against its SHA-256; one line for the model and one for the rest."""
+    recorded: dict[str, str] = manifest["files"]
+    found = {name: sha256(folder / name) if (folder / name).is_file() else "missing" for name in recorded}
+    wrong = [name for name in recorded if name != "model.onnx" and found[name] != recorded[name]]
+    model, expected = found.get("model.onnx", "missing"), recorded.get("model.onnx", "not recorded")
+    return [
+        Check("model.onnx SHA-256", model == expected, model[:16], expected[:16]),
+        Check("other files' SHA-256", not wrong, ", ".join(wrong) + " altered" if wrong else "unaltered", "unaltered"),
+    ]
+
+
+def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
+    """The model's answers on sample.npz against those recorded; raises BundleError."""
+    inputs, labels, recorded = read_arrays(folder / "sample.npz", ("inputs", "labels", "predictions"))
+    n = len(inputs)
+    if not n or labels.shape != (n,) or recorded.shape != (n,):
+        raise BundleError(f"sample.npz does not fit together: {inputs.shape}, {labels.shape}, {recorded.shape}")
+    predicted = predict(session, inputs, settings)
+    differing, right = int((predicted != recorded).sum()), int((predicted == labels).sum())
+    expected, accuracy = int((recorded == labels).sum()), manifest["expected"]["accuracy"]
+    flips = flips_allowed(n, manifest["arithmetic"])
+    tolerance = right_tolerance(flips)
+    return [
+        Check("predictions as recorded", differing <= flips, f"{n - differing} of {n}", f"{n - flips} or more"),
+        Check(
+            "right on the sample", abs(right - expected) <= tolerance, f"{right} of {n}", f"{expected} ± {tolerance}"
+        ),
+        Check(
+            "fits recorded accuracy",
+            sample_agrees(right, n, accuracy["value"], accuracy["n"]),
+            f"{right / n:.1%} of {n}",
+            f"{accuracy['value']:.2%} of {accuracy['n']}",
+        ),
+    ]
+
+
+def read_data(path: Path, settings: dict[str, Any]) -> tuple[Array, Array]:
+    """`x_test` and `y_test` of a .npz, as (n, channels, height, width) and (n,); raises BundleError."""
+    inputs, labels = read_arrays(path, ("x_test", "y_test"))
+    channels, height, width = settings["input"]["shape"][1:]
+    if inputs.ndim == 3:
+        inputs = inputs[:, None]
+    if inputs.shape[1:] == (height, width, channels) != (channels, height, width):
+        inputs = inputs.transpose(0, 3, 1, 2)
+    labels = labels.reshape(-1)
+    if inputs.shape[1:] != (channels, height, width) or len(inputs) != len(labels) or not len(labels):
+        raise BundleError(
+            f"{path.name}: x_test is {inputs.shape} and y_test {labels.shape}, but the model reads images of "
+            f"{channels}×{height}×{width} with one label each"
+        )
+    if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
+        raise BundleError(
+            f"{path.name}: x_test is {inputs.dtype}, but this model was measured on {settings['stored_dtype']}"
+        )
+    return inputs, labels
+
+
+def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: float | None) -> list[Check]:
+    """Accuracy on the caller's data, where given, and the points lost against the baseline's recorded accuracy."""
+    checks = []
+    if measured is not None:
+        checks.append(Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-"))
+    if limit is not None:
+        accuracy = manifest["expected"]["accuracy"]["value"] if measured is None else measured
+        baseline = manifest["expected"].get("baseline_accuracy")
+        if baseline is None:
+            return [*checks, Check("points lost", False, "no baseline recorded", f"at most {limit:g}")]
+        # Rounded so that a drop of exactly the limit passes whatever the binary fractions are.
+        drop = round(100 * (baseline - accuracy), 9)
+        checks.append(Check("points lost", drop <= limit, f"{drop:.2f}", f"at most {limit:g}"))
+    return checks
+
+
+def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) -> list[Check]:
+    """All checks of an unpacked bundle; raises BundleError when a part is missing or cannot be read.
+
+    Without `data`, `max_drop` is held against the recorded accuracies of model and baseline on the whole test split, which the
+    sample's checks tie to this file; with `data`, against the accuracy measured on it.
+    """
+    manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
+    if manifest.get("format") != FORMAT:
+        raise BundleError(f"the bundle has format {manifest.get('format')!r}, this program reads {FORMAT}; update it")
+    try:
+        checks = check_files(folder, manifest)
+        session = open_model(folder / "model.onnx", manifest["threads"])
+        checks += check_sample(session, folder, manifest, settings)
+        measured, n = None, 0
+        if data is not None:
+            inputs, labels = read_data(data, settings)
+            measured, n = float((predict(session, inputs, settings) == labels).mean()), len(labels)
+        checks += check_drop(measured, n, manifest, limits.max_drop)
+        if limits.max_p95_ms is not None:
+            image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
+            p95 = p95_latency_ms(session, image)
+            checks.append(
+                Check("p95 latency here, ms", p95 <= limits.max_p95_ms, f"{p95:.3f}", f"at most {limits.max_p95_ms:g}")
+            )
+        if limits.max_kb is not None:
+            kb = (folder / "model.onnx").stat().st_size / 1000
+            checks.append(Check("model.onnx, kB", kb <= limits.max_kb, f"{kb:.1f}", f"at most {limits.max_kb:g}"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"manifest.json or preprocess.json lacks what is needed: {_one_line(error)}") from None
+    return checks
+
+
+def table(checks: Sequence[Check]) -> list[str]:
+    """The checks as lines of text, widths aligned, and a verdict."""
+    rows = [
+        ("", "check", "found", "expected"),
+        *(("ok" if c.ok else "FAIL", c.name, c.found, c.expected) for c in checks),
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    failed = sum(not c.ok for c in checks)
+    verdict = f"FAILED: {failed} of {len(checks)} checks" if failed else f"passed: {len(checks)} checks"
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows] + [verdict]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of verify.py; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Check this Paretoscope bundle on this machine.")
+    parser.add_argument("--data", type=Path, metavar="FILE.npz", help="measure accuracy on your x_test and y_test too")
+    parser.add_argument(
+        "--max-drop", type=float, metavar="POINTS", help="accuracy that may be lost against the baseline"
+    )
+    parser.add_argument("--max-p95-ms", type=float, metavar="MS", help="95th percentile of latency on this machine")
+    parser.add_argument("--max-kb", type=float, metavar="KB", help="size of model.onnx, 1 kB = 1000 bytes")
+    given = parser.parse_args(arguments)
+    try:
+        limits = Limits(given.max_drop, given.max_p95_ms, given.max_kb)
+        checks = verify(Path(__file__).resolve().parent, given.data, limits)
+    except BundleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(table(checks)))
+    return 0 if all(check.ok for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

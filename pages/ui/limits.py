@@ -1,0 +1,93 @@
+"""Sliders for limits: their bounds from what was measured, their values from the address."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from engine.record import METRICS, Trial, metric_value
+from engine.words import based, shown
+from pages.ui.state import LIMITED, limit_name
+
+# Fine enough for tenths of a point of accuracy when one recipe has lost everything; arrow keys reach each step.
+STEPS_PER_SLIDER = 200
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A slider's ends and step, in the unit shown; the step is 1, 2 or 5 times a power of ten."""
+
+    low: float
+    high: float
+    step: float
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point that a value on the slider needs."""
+        return max(0, -math.floor(math.log10(self.step) + 1e-9))
+
+    def clamp(self, value: float) -> float:
+        """The nearest value on the slider."""
+        ticks = round((value - self.low) / self.step)
+        return min(self.high, max(self.low, round(self.low + ticks * self.step, self.decimals)))
+
+
+def bounds(values: Sequence[float], limit: float | None = None) -> Bounds | None:
+    """The slider that spans the values, and a limit beyond them, all in the unit shown; None where there is no choice."""
+    ends = [*values] if limit is None else [*values, limit]
+    if not ends or min(ends) == max(ends):
+        return None
+    rough = (max(ends) - min(ends)) / STEPS_PER_SLIDER
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * (1 - 1e-9))
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    low = round(math.floor(min(ends) / step + 1e-9) * step, decimals)
+    high = round(math.ceil(max(ends) / step - 1e-9) * step, decimals)
+    return Bounds(low, high, round(step, decimals))
+
+
+def sliders(
+    trials: Sequence[Trial], device: str, wanted: Mapping[str, float], scope: str, reset: bool
+) -> dict[str, float]:
+    """Draw a slider for each limited metric; the limits that are set, in base units.
+
+    `wanted` comes from the address; `scope` names the sweep and device, whose sliders have bounds of their own; `reset` puts the
+    sliders where `wanted` says.
+    """
+    limits: dict[str, float] = {}
+    for key, column in zip(LIMITED, st.columns(len(LIMITED)), strict=True):
+        found = [v for t in trials if (v := metric_value(t, key, device)) is not None]
+        with column:
+            limit = _slider(key, [shown(key, v) for v in found], wanted.get(key), f"{limit_name(key)} {scope}", reset)
+        if limit is not None:
+            limits[key] = limit
+    return limits
+
+
+def _slider(key: str, values: Sequence[float], wanted: float | None, name: str, reset: bool) -> float | None:
+    metric = METRICS[key]
+    asked = None if wanted is None else shown(key, wanted)
+    # A limit that everything keeps is none; one that nothing keeps must still be seen and be movable.
+    if asked is not None and values and (asked <= min(values) if metric.maximise else asked >= max(values)):
+        asked = None
+    span = bounds(values, asked)
+    if span is None:
+        return None
+    free = span.low if metric.maximise else span.high
+    if reset or name not in st.session_state:
+        st.session_state[name] = free if asked is None else span.clamp(asked)
+    else:
+        st.session_state[name] = min(span.high, max(span.low, st.session_state[name]))
+    value = st.slider(
+        f"{metric.name} {'≥' if metric.maximise else '≤'}",
+        span.low,
+        span.high,
+        step=span.step,
+        format=f"%.{span.decimals}f {metric.unit}".replace(" %", " %%"),
+        help=metric.help,
+        key=name,
+    )
+    return None if value == free else based(key, value)

@@ -1,0 +1,90 @@
+"""The controls above the chart: sweep, axes, colour, device. What they show comes from the address, and goes back into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from engine.choice import View
+from engine.record import METRICS, Trial
+from engine.store import SweepRow
+from pages.ui import state
+
+_ADDRESS = "explore address"
+_NONE = "none"
+
+
+def read_address() -> tuple[state.Explore, bool]:
+    """The view that the address asks for, and whether it is news: a first visit, a link, or the Back button."""
+    params = st.query_params.to_dict()
+    news = params != st.session_state.get(_ADDRESS)
+    return state.parse(params), news
+
+
+def write_address(view_state: state.Explore) -> None:
+    """Make the address say what is on screen."""
+    params = state.to_params(view_state)
+    if params != st.query_params.to_dict():
+        st.query_params.from_dict(params)
+    st.session_state[_ADDRESS] = params
+
+
+def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
+    """Put a picker where the address says, when that is news or the picker is new or its choice has gone."""
+    if news or st.session_state.get(name) not in options:
+        st.session_state[name] = value if value in options else options[0]
+
+
+def pick_sweep(rows: Sequence[SweepRow], wanted: SweepRow, news: bool) -> SweepRow:
+    """Draw the sweep picker; the chosen sweep."""
+    by_id = {r.id: r for r in rows}
+    _seed("pick sweep", wanted.id, list(by_id), news)
+    chosen = st.selectbox(
+        "Sweep",
+        list(by_id),
+        format_func=lambda i: f"{by_id[i].name}{' (example)' if by_id[i].example else ''}",
+        key="pick sweep",
+        width=260,
+        help="A sweep is one model and one dataset, compressed by many recipes.",
+    )
+    return by_id[chosen]
+
+
+def devices(trials: Sequence[Trial]) -> list[str]:
+    """The host, and every profile that some trial was projected onto."""
+    return list(dict.fromkeys(["host", *(name for t in trials for name in t.projections)]))
+
+
+def _swap(changed: str, other: str) -> None:
+    """An axis that was given the other's metric hands over its own."""
+    if st.session_state[changed] == st.session_state[other]:
+        st.session_state[other] = st.session_state[f"last {changed}"]
+
+
+def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
+    """Draw the pickers for axes, colour and device; the chosen view, limits as they were."""
+    names = list(METRICS)
+    _seed("pick x", view.x, names, news)
+    _seed("pick y", view.y, names, news)
+    _seed("pick colour", view.colour or _NONE, [_NONE, *names], news)
+    _seed("pick device", view.device, devices(trials), news)
+
+    def name(key: str) -> str:
+        return METRICS[key].name if key in METRICS else "standing"
+
+    x = st.selectbox(
+        "Across", names, format_func=name, key="pick x", width=170, on_change=_swap, args=("pick x", "pick y")
+    )
+    y = st.selectbox("Up", names, format_func=name, key="pick y", width=170, on_change=_swap, args=("pick y", "pick x"))
+    colour = st.selectbox("Colour", [_NONE, *names], format_func=name, key="pick colour", width=170)
+    device = st.selectbox(
+        "Device",
+        devices(trials),
+        format_func=lambda d: "this sweep’s host" if d == "host" else d,
+        key="pick device",
+        width=190,
+        help="Latency and energy are those of this device. On the host latency is measured; on others both are estimated.",
+    )
+    st.session_state["last pick x"], st.session_state["last pick y"] = x, y
+    return View(x, y, None if colour == _NONE else colour, device, view.limits)

@@ -1,0 +1,113 @@
+"""A sweep while it runs: how far it is, how long it still takes, its points as they appear, and a way to stop it."""
+
+from __future__ import annotations
+
+import subprocess
+
+import streamlit as st
+
+from engine.choice import View
+from engine.errors import NotFoundError
+from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.store import SweepRow
+from pages.ui import queries, runner, trial_table
+
+POLL_S = 1.0
+_PROCESS = "runner of "
+
+
+def remember(sweep_id: str, process: subprocess.Popen[bytes]) -> None:
+    """Keep the runner's handle in this session, to notice when it ends before the store hears of it."""
+    st.session_state[_PROCESS + sweep_id] = process
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `1 h 12 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def starting(sweep_id: str) -> bool:
+    """Whether this session started a runner for the sweep that has not ended."""
+    process = st.session_state.get(_PROCESS + sweep_id)
+    return process is not None and process.poll() is None
+
+
+def find(sweep_id: str) -> SweepRow | None:
+    """The sweep's row, None as long as its runner has not entered it."""
+    try:
+        return queries.store().sweep(sweep_id)
+    except NotFoundError:
+        return None
+
+
+def under_way(sweep_id: str, row: SweepRow | None) -> bool:
+    """Whether there is something to wait for."""
+    return starting(sweep_id) or (row is not None and row.state == "running")
+
+
+def follow(sweep_id: str) -> None:
+    """Draw the sweep's progress; polls the store while it runs, and reruns the page once when it has ended."""
+    waiting = under_way(sweep_id, find(sweep_id))
+
+    @st.fragment(run_every=POLL_S if waiting else None)
+    def poll() -> None:
+        row = find(sweep_id)
+        if waiting and not under_way(sweep_id, row):
+            st.rerun()
+        if row is None:
+            _before_the_first_node(sweep_id, waiting)
+        else:
+            _progress(row, waiting)
+
+    poll()
+
+
+def _before_the_first_node(sweep_id: str, waiting: bool) -> None:
+    if waiting:
+        st.progress(0.0, "Starting …")
+    else:
+        reason = runner.last_words(sweep_id) or "it printed nothing"
+        st.error(f"The sweep {sweep_id} did not start: {reason}", icon=":material/error:")
+
+
+def _progress(row: SweepRow, waiting: bool) -> None:
+    share = row.nodes_done / row.nodes_total if row.nodes_total else 0.0
+    remaining = f", about {duration(row.remaining_s)} to go" if row.remaining_s is not None and waiting else ""
+    st.progress(
+        min(1.0, share),
+        f"{row.nodes_done} of {row.nodes_total} nodes done · {row.trials} of {row.recipes} recipes measured · "
+        f"{duration(row.elapsed_s)} so far{remaining}",
+    )
+    if row.state == "running":
+        _cancel(row)
+    trials = queries.trials(row)
+    info = frontier_info(trials, View(x="latency_ms" if any(t.latency_ms for t in trials) else "size_bytes"))
+    if info.points:
+        # Nothing can be selected here, so it may be drawn anew as points appear.
+        st.plotly_chart(
+            frontier_figure(info, height=380),
+            key=f"live {row.id}",
+            config={"displayModeBar": False},
+            alt=frontier_alt(info),
+        )
+    elif waiting:
+        st.info("The first point appears when the baseline has been measured.", icon=":material/hourglass_top:")
+    if not waiting:
+        trial_table.unfinished(trials)
+
+
+def _cancel(row: SweepRow) -> None:
+    asked = f"cancel asked {row.id}"
+    if st.session_state.get(asked):
+        st.caption("Stopping: what runs now is finished first. Everything finished is kept.")
+    elif st.button(
+        "Cancel", icon=":material/stop_circle:", help="Finished nodes stay; a later start goes on from there."
+    ):
+        queries.store().request_cancel(row.id)
+        st.session_state[asked] = True
+        st.rerun(scope="fragment")

@@ -1,0 +1,45 @@
+"""The frame around every page: which pages there are, and how mistakes are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from engine.errors import InputError, StepError
+
+VIEWS = Path(__file__).resolve().parent.parent / "views"
+
+# Drawn here because Streamlit fetches a page icon that is named rather than given from the network.
+_MARK = """<path d="M3 21 V3 M3 21 H21" stroke="#8C95A3" stroke-width="1.6" fill="none"/>
+<path d="M6 17 H10 V12 H14 V8 H20" stroke="#1F83C6" stroke-width="2" fill="none"/>
+<circle cx="6" cy="17" r="2.2" fill="#1F83C6"/><circle cx="14" cy="8" r="2.2" fill="#1F83C6"/>
+<path d="M10 8.6 L13.4 12 L10 15.4 L6.6 12 Z" fill="none" stroke="#E08A00" stroke-width="1.8"/>"""
+ICON = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24">{_MARK}</svg>'
+LOGO = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 136 24" width="136" height="24">{_MARK}
+<text x="29" y="17.5" font-family="sans-serif" font-weight="600" font-size="16" fill="#1F83C6" textLength="104"
+lengthAdjust="spacingAndGlyphs">Paretoscope</text></svg>"""
+
+
+def pages() -> dict[str, StreamlitPage]:
+    """Every page by its name in the address."""
+    return {
+        "explore": st.Page(
+            VIEWS / "explore.py", title="Explore", icon=":material/scatter_plot:", url_path="explore", default=True
+        ),
+        "new-sweep": st.Page(
+            VIEWS / "new_sweep.py", title="New sweep", icon=":material/add_circle:", url_path="new-sweep"
+        ),
+    }
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Show what is wrong with the user's input as one line; anything else is a defect and goes to the log."""
+    try:
+        yield
+    except (InputError, StepError) as error:
+        st.error(str(error), icon=":material/error:")

@@ -1,0 +1,190 @@
+"""Explore: one sweep's frontier, limits, and the recipe behind every point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from engine.choice import View
+from engine.errors import NotFoundError
+from engine.figures import FrontierInfo, frontier_alt, frontier_figure
+from engine.record import Trial
+from engine.store import SweepRow
+from engine.words import text_of
+from pages.ui import limits, pickers, queries, shell, state, trial_panel, trial_table
+
+CHART, TABLE, SELECTED, MOVED = "explore chart", "explore table", "explore trial", "explore selection moved"
+
+
+def render() -> None:
+    """Draw the page."""
+    rows = queries.sweeps()
+    if not rows:
+        st.info("Nothing has been measured yet. Start a sweep, and its frontier appears here.", icon=":material/info:")
+        st.page_link(shell.pages()["new-sweep"], label="New sweep")
+        return
+    asked, news = pickers.read_address()
+    if news:
+        st.session_state[SELECTED] = asked.trial
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep), news)
+        trials = queries.trials(row)
+        view = pickers.pick_view(asked.view, trials, news)
+    done = [t for t in trials if t.state == "done"]
+    _say_what_this_is(row, done)
+    if done:
+        view = _frontier(row, done, view, news)
+    trial_table.unfinished(trials)
+    pickers.write_address(state.Explore(row.id, _selected(done), view))
+
+
+def _frontier(row: SweepRow, done: Sequence[Trial], view: View, news: bool) -> View:
+    """Chart and limits beside the selected recipe, and the table below; the view with the limits that are set."""
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        # The chart is drawn above the sliders that it depends on.
+        above = st.container()
+        limited = limits.sliders(done, view.device, view.limits, f"{row.id} {view.device}", news)
+        view = replace(view, limits=limited)
+        info = queries.info(row, view)
+        with above:
+            _chart(info)
+            _remaining(info, {t.id: t for t in done})
+    with right:
+        _selection(row, info, done)
+    _table(row, info, done)
+    return view
+
+
+def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
+    """The sweep that the address names, otherwise the newest with something to show."""
+    shown = next((r for r in rows if r.trials), rows[0])
+    if ref is None:
+        return shown
+    try:
+        return queries.store().sweep(ref)
+    except NotFoundError:
+        st.warning(f"There is no sweep {ref!r} here; this is {shown.name!r}.", icon=":material/link_off:")
+        return shown
+
+
+def _say_what_this_is(row: SweepRow, done: Sequence[Trial]) -> None:
+    """Where the numbers come from, and what is still to come."""
+    machines = sorted({t.machine.label for t in done if t.machine})
+    where = f"measured on {' and on '.join(machines)}" if machines else "nothing measured yet"
+    example = "Example that ships with Paretoscope, really run: " if row.example else ""
+    st.caption(f"{example}{len(done)} of {row.recipes} recipes {where}")
+    if row.state == "running":
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.info(
+                "This sweep is still running; points that are new since the last reload are not drawn.", width="content"
+            )
+            st.button("Reload", icon=":material/refresh:")
+            st.page_link(shell.pages()["new-sweep"], label="Follow its progress", query_params={"run": row.id})
+    elif not done:
+        st.info(
+            f"This sweep is {row.state} and has no measured recipe. {row.error or 'Start it again to go on.'}",
+            icon=":material/info:",
+        )
+        st.page_link(shell.pages()["new-sweep"], label="Open it", query_params={"run": row.id})
+
+
+def _chart(info: FrontierInfo) -> None:
+    st.plotly_chart(
+        frontier_figure(info, height=450),
+        key=CHART,
+        on_select=_chart_selected,
+        selection_mode="points",
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]},
+        alt=frontier_alt(info),
+    )
+    missing = len(info.choice.measured) - len(info.points)
+    if missing:
+        st.caption(f"{missing} measured recipes lack one of these two numbers and are in the table only.")
+
+
+def _chart_selected() -> None:
+    """A click on a mark; the mark says which trial it is."""
+    points = st.session_state[CHART]["selection"]["points"]
+    if points and points[0].get("customdata"):
+        _select(str(points[0]["customdata"][0]))
+
+
+def _select(trial_id: str) -> None:
+    st.session_state[SELECTED] = trial_id
+    # The next run puts the table's own selection where this one is.
+    st.session_state[MOVED] = True
+
+
+def _selected(done: Sequence[Trial]) -> str | None:
+    wanted = st.session_state.get(SELECTED)
+    return wanted if any(t.id == wanted for t in done) else None
+
+
+def _remaining(info: FrontierInfo, by_id: dict[str, Trial]) -> None:
+    """How many recipes remain within the limits, and which of them to take."""
+    choice = info.choice
+    count, total = len(choice.kept), len(choice.measured)
+    if not choice.view.limits:
+        st.markdown(f"**Limits**: none set, all {total} recipes remain. Move a slider to what you can afford.")
+    elif choice.best is None:
+        st.warning("**0 recipes** keep all these limits. Loosen one.", icon=":material/block:")
+    else:
+        best = by_id[choice.best]
+        with st.container(border=True, horizontal=True, wrap=False, vertical_alignment="center"):
+            st.markdown(
+                f"**{count} of {total}** recipes remain. :green[:material/star:] Best under your limits: **{best.label}**  \n"
+                f":small[{_reason(best, [by_id[i] for i in choice.kept])}]"
+            )
+            st.button("Show it", on_click=_select, args=(best.id,))
+
+
+def _reason(best: Trial, kept: Sequence[Trial]) -> str:
+    accuracy = best.accuracy.value if best.accuracy else None
+    equals = sum(t.accuracy is not None and t.accuracy.value == accuracy for t in kept) - 1
+    tie = f", and the smallest of the {equals + 1} that share it" if equals else ""
+    size = text_of("size_bytes", best.size_bytes)
+    return f"The highest accuracy that remains ({text_of('accuracy', accuracy)}){tie}; {size}."
+
+
+def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
+    """The selected recipe, or how to select one."""
+    by_id, choice = {t.id: t for t in done}, info.choice
+    chosen = _selected(done)
+    if chosen:
+        trial_panel.show(row, by_id[chosen], by_id.get(choice.baseline or ""), choice.view.device)
+        return
+    wanted = st.session_state.get(SELECTED)
+    if wanted:
+        st.warning(f"This sweep has no measured trial {wanted!r}.", icon=":material/link_off:")
+    with st.container(border=True):
+        st.markdown(
+            ":material/ads_click: **Click a point**, or select a row of the table, to see its recipe, every number with its "
+            "range, and to export it."
+        )
+        if choice.knee:
+            st.markdown(f"A good first look is the **knee**: {by_id[choice.knee].label}. {KNEE}")
+            st.button("Show the knee", on_click=_select, args=(choice.knee,), icon=":material/diamond:")
+
+
+KNEE = "Past it, giving up more on one axis buys little on the other."
+
+
+def _table(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
+    ids = [t.id for t in done]
+    key = f"{TABLE} {row.id}"
+    if st.session_state.pop(MOVED, False) or key not in st.session_state:
+        rows = [ids.index(chosen)] if (chosen := _selected(done)) else []
+        st.session_state[key] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+
+    def selected() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        st.session_state[SELECTED] = ids[rows[0]] if rows and rows[0] < len(ids) else None
+
+    trial_table.selectable(done, info.choice, key, selected)
+
+
+with shell.one_line_errors():
+    render()

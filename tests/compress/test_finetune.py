@@ -1,0 +1,171 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from engine.compress import finetune, prune
+from engine.compress.finetune import Schedule, reuses_batch_norm, train, zero_keeper
+from engine.compress.prune import prunable_weights
+from engine.datasets import Dataset, Preprocessing, Split
+from engine.errors import StepError
+from engine.models.zoo import BUILDERS
+from engine.spec import Finetune, Prune
+
+torch.set_num_threads(1)
+
+
+def stripes(n=256, size=8) -> Dataset:
+    """Horizontal, vertical or no stripes in noise: learnable in seconds."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, n)
+    inputs = rng.normal(0, 1, (n, 1, size, size)).astype(np.float32)
+    wave = np.tile([2.0, -2.0], size // 2).astype(np.float32)
+    inputs[labels == 0, 0] += wave[:, None]
+    inputs[labels == 1, 0] += wave[None, :]
+    split = Split(inputs, labels)
+    return Dataset("stripes", "0" * 64, ("h", "v", "n"), Preprocessing(1.0, (0.0,), (1.5,)), split, split, split, split)
+
+
+def small(dropout=0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+
+
+def loss_of(network: nn.Module, data: Dataset) -> float:
+    with torch.no_grad():
+        logits = network.eval()(torch.from_numpy(data.preprocessing(data.test.inputs)))
+    return float(F.cross_entropy(logits, torch.from_numpy(data.test.labels)))
+
+
+DATA = stripes()
+
+
+def test_finetune_learns_and_leaves_its_input_alone():
+    network = small()
+    before = copy.deepcopy(network.state_dict())
+    losses = []
+    tuned = finetune.apply(
+        Finetune(epochs=12), network, DATA, 0, on_epoch=lambda epoch, loss: losses.append((epoch, loss))
+    )
+    assert loss_of(tuned, DATA) < 0.5 * loss_of(network, DATA)
+    assert [epoch for epoch, _ in losses] == list(range(1, 13))
+    assert losses[-1][1] < losses[0][1]
+    assert not tuned.training
+    assert all(torch.equal(t, before[k]) for k, t in network.state_dict().items())
+
+
+def test_pruned_weights_stay_zero_and_the_others_move():
+    pruned = prune.apply(Prune(method="magnitude", ratio=0.7), small(), DATA.input_shape)
+    tuned = finetune.apply(Finetune(epochs=2), pruned, DATA, 0)
+    for old, new in zip(prunable_weights(pruned), prunable_weights(tuned), strict=True):
+        assert torch.equal(new == 0, old == 0)
+        assert not torch.equal(new, old)
+
+
+def test_zero_keeper_ignores_biases():
+    layer = nn.Linear(2, 2)
+    layer.bias.data.zero_()
+    layer.weight.data[0, 0] = 0
+    keep = zero_keeper(layer)
+    layer.weight.data += 1
+    layer.bias.data += 1
+    keep()
+    assert layer.weight[0, 0] == 0
+    assert int((layer.weight == 0).sum()) == 1
+    assert torch.equal(layer.bias.data, torch.ones(2))
+
+
+def test_the_seed_decides_the_result():
+    states = [finetune.apply(Finetune(), small(), DATA, seed).state_dict()["0.weight"] for seed in (1, 1, 2)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_finetune_draws_nothing_from_the_shared_generator():
+    """Other threads of the process train at the same time; dropout and seeding would make results depend on them."""
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = finetune.apply(Finetune(), small(0.5), DATA, 1).state_dict()["0.weight"]
+    torch.manual_seed(6)
+    second = finetune.apply(Finetune(), small(0.5), DATA, 1).state_dict()["0.weight"]
+    assert torch.equal(first, second)
+    network = small(0.5)
+    torch.set_rng_state(before)
+    finetune.apply(Finetune(), network, DATA, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_caps_the_images_of_an_epoch_and_draws_them_anew():
+    seen = []
+
+    def loss(logits, batch):
+        seen.append(set(batch.index.tolist()))
+        return finetune.cross_entropy(logits, batch)
+
+    train(small(), DATA.train, DATA.preprocessing, Schedule(2, samples=48, batch_size=64), 0, loss)
+    assert [len(s) for s in seen] == [48, 48]
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(2, 256), (33, 32), (20, 256)])
+def test_tiny_sets_and_ragged_last_batches_train(images, batch_size):
+    network = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 3))
+    losses = []
+    schedule = Schedule(1, batch_size=batch_size)
+    train(
+        network, DATA.train.head(images), DATA.preprocessing, schedule, 0, on_epoch=lambda _, loss: losses.append(loss)
+    )
+    assert np.isfinite(losses).all()
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+def test_divergence_is_said_with_the_rate():
+    with pytest.raises(StepError, match=r"diverged in epoch \d; use a learning_rate below 10"):
+        finetune.apply(Finetune(learning_rate=10, epochs=3), _exploding(), DATA, 0)
+
+
+def _exploding() -> nn.Module:
+    network = nn.Sequential(nn.Flatten(), *(nn.Linear(64, 64, bias=False) for _ in range(4)), nn.Linear(64, 3))
+    for layer in network[1:5]:
+        layer.weight.data *= 30
+    return network
+
+
+def test_frozen_batch_norms_keep_their_statistics():
+    for frozen, same in ((1, True), (0, False)):
+        network = small()
+        before = network[1].running_mean.clone()
+        train(network, DATA.train, DATA.preprocessing, Schedule(1, freeze_bn_epochs=frozen), 0)
+        assert torch.equal(network[1].running_mean, before) == same
+
+
+def test_only_networks_that_apply_a_norm_twice_reuse_it():
+    found = {name: reuses_batch_norm(BUILDERS[name](), (1, 28, 28)) for name in BUILDERS}
+    assert found == {name: name == "recursive_resnet" for name in BUILDERS}
+
+
+def test_large_sets_are_never_converted_whole():
+    """Pixels stay uint8 but for the batch at hand."""
+    sizes = []
+
+    class Watched(Preprocessing):
+        def __call__(self, inputs):
+            sizes.append(len(inputs))
+            return super().__call__(inputs)
+
+    watched = Watched(**vars(DATA.preprocessing))
+    finetune.apply(Finetune(), small(), replace(DATA, preprocessing=watched), 0)
+    assert max(sizes) <= Schedule(1).batch_size
+    assert sum(sizes) == len(DATA.train)

@@ -1,0 +1,70 @@
+"""Shared by all tests: a home of their own for each worker, one thread each, and where the browser is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing about whether the code is right, least of all on two shared cores.
+settings.register_profile("paretoscope", deadline=None)
+settings.load_profile("paretoscope")
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_HOME = pytest.StashKey[str]()
+
+
+def find_browser() -> str | None:
+    """The system's Chromium, or None."""
+    return next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+
+
+def browser_required() -> bool:
+    return os.environ.get("PARETOSCOPE_REQUIRE_BROWSER", "") not in {"", "0"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported: no test sees the user's own store, and none takes all cores."""
+    for name in ("PARETOSCOPE_STORE", "PARETOSCOPE_ARTIFACTS", "PARETOSCOPE_HOST_WATTS"):
+        os.environ.pop(name, None)
+    config.stash[_HOME] = os.environ["PARETOSCOPE_HOME"] = tempfile.mkdtemp(prefix="paretoscope-test-home-")
+    # Read by torch, numpy and Dask's workers when they start; so no test has to import torch to say it.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash.get(_HOME, ""), ignore_errors=True)
+
+
+def pytest_report_header() -> str:
+    browser = find_browser()
+    if browser:
+        return f"browser tests: with {browser}"
+    fate = "will fail" if browser_required() else "will be skipped"
+    return f"browser tests: {fate}, no Chromium found (Debian: apt-get install chromium)"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PARETOSCOPE_HOME for one test."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the system's Chromium; without one the test is skipped, or fails where browsers are required."""
+    browser = find_browser()
+    if browser is None:
+        message = "no Chromium found; install it (Debian: apt-get install chromium) to run the browser tests"
+        if browser_required():
+            pytest.fail(message)
+        pytest.skip(message)
+    return browser

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+
+import pytest
+
+from engine.measure.machine import cpu_name, describe, machine, relevant_flags
+
+XEON = {
+    "model name": "Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz",
+    "cpu family": "6",
+    "model": "106",
+    "stepping": "6",
+    "flags": "fpu sse sse4_1 avx avx2 fma avx512f avx512_vnni amx_int8 ht",
+}
+
+
+def _fingerprint(fields=XEON, cores=8, os_name="Linux x86_64", memory_gib=16.0, onnxruntime="1.32.0", numpy="2.4"):
+    versions = {"onnxruntime": onnxruntime, "numpy": numpy}
+    return describe(fields, cores, os_name, memory_gib, versions).fingerprint
+
+
+def test_the_fingerprint_is_a_sha256_that_repeats():
+    assert len(_fingerprint()) == 64
+    assert _fingerprint() == _fingerprint(dict(reversed(XEON.items())))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fields": XEON | {"model name": "AMD EPYC 7763 64-Core Processor"}},
+        {"fields": XEON | {"model": "143"}},
+        {"fields": XEON | {"flags": XEON["flags"].replace("avx512_vnni", "")}},
+        {"cores": 4},
+        {"os_name": "Linux aarch64"},
+        {"onnxruntime": "1.33.0"},
+    ],
+)
+def test_what_latency_depends_on_changes_the_fingerprint(change):
+    assert _fingerprint(**change) != _fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change", [{"memory_gib": 64.0}, {"numpy": "2.5"}, {"fields": XEON | {"flags": XEON["flags"] + " smep"}}]
+)
+def test_what_latency_does_not_depend_on_leaves_it(change):
+    assert _fingerprint(**change) == _fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (XEON, "Intel Xeon Platinum 8380"),
+        ({"model name": "AMD EPYC 7763 64-Core Processor", "model": "1"}, "AMD EPYC 7763 64-Core Processor"),
+        (
+            {"model name": "Intel(R) Xeon(R) Processor", "cpu family": "6", "model": "207"},
+            "Intel Xeon Processor (family 6, model 207)",
+        ),
+        (
+            {"CPU implementer": "0x41", "CPU part": "0xd0b", "Model": "Raspberry Pi 5 Model B Rev 1.0"},
+            "Arm implementer 0x41 part 0xd0b, Raspberry Pi 5 Model B Rev 1.0",
+        ),
+    ],
+)
+def test_the_name_is_what_the_processor_says(fields, name):
+    assert cpu_name(fields) == name
+
+
+def test_flags_are_those_that_kernels_choose_between():
+    assert relevant_flags(XEON) == ("amx_int8", "avx", "avx2", "avx512_vnni", "avx512f", "fma", "sse4_1")
+    assert relevant_flags({"Features": "fp asimd evtstrm asimddp i8mm"}) == ("asimd", "asimddp", "i8mm")
+    assert relevant_flags({}) == ()
+
+
+def test_this_machine_describes_itself():
+    here = machine()
+    assert here.cpu
+    assert here.cores >= 1
+    assert here.memory_gib > 0
+    assert here.versions["onnxruntime"] in here.label
+
+
+def test_describing_the_machine_imports_neither_torch_nor_onnxruntime():
+    code = "import sys; from engine.measure.machine import machine; machine(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "engine.measure.machine" in loaded
+    assert not {"torch", "onnxruntime", "onnx"} & set(loaded)

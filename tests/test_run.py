@@ -1,0 +1,146 @@
+"""Whole sweeps on a small real problem: every trial is measured on its file, a second run does nothing, a killed run goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from tiny import images, write_problem
+
+from engine.artifacts import Artifacts
+from engine.errors import SetupError
+from engine.run import execute
+from engine.spec import read_sweep
+from engine.store import Store
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
+    monkeypatch.delenv("PARETOSCOPE_ARTIFACTS", raising=False)
+    return tmp_path
+
+
+def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Path):
+    weights = "  # none\n"
+    sweep = read_sweep(write_problem(place, weights), ("measure.test_samples=200",))
+    store, artifacts = Store.open(), Artifacts.open()
+    seen = []
+    outcome = execute(sweep, store, artifacts, on_progress=seen.append)
+    assert (outcome.state, outcome.trials_done, outcome.trials_failed) == ("done", 6, 0)
+    assert seen[-1].nodes_done == seen[-1].nodes_total == outcome.nodes_run
+    trials = store.trials(sweep.id)
+    assert [t.recipe for t in trials] == list(sweep.recipes)
+
+    # Another route to the accuracy and the size of every trial: the file, a bare session, a count.
+    x, y = images(300, 1)
+    train, _ = images(600, 0)
+    for trial in trials:
+        path = artifacts.local(trial.artifact)
+        assert trial.size_bytes == path.stat().st_size
+        assert trial.accuracy.n == 200
+        assert trial.accuracy.low <= trial.accuracy.value <= trial.accuracy.high
+        assert (trial.accuracy.p_vs_baseline is None) == (trial.label == "baseline")
+        assert trial.latency_ms.p50 <= trial.latency_ms.p95 <= trial.latency_ms.p99
+        assert trial.projections["host"].energy_mj.source == "estimated"
+        session = onnxruntime.InferenceSession(path)
+        preprocessing = _preprocessing(sweep)
+        logits = session.run(None, {session.get_inputs()[0].name: preprocessing(x[:200, None])})[0]
+        assert (logits.argmax(1) == y[:200]).mean() == trial.accuracy.value
+    smaller = [t.macs for t in trials if t.recipe.steps and t.recipe.steps[0].step == "prune"]
+    assert max(smaller) < trials[0].macs
+
+    again = execute(sweep, store, artifacts)
+    assert (again.state, again.nodes_run, again.trials_done) == ("done", 0, 6)
+    assert store.trials(sweep.id) == trials
+
+
+def _preprocessing(sweep):
+    from engine.datasets import load_dataset
+
+    return load_dataset(sweep.data).preprocessing
+
+
+def test_a_killed_run_goes_on_where_it_was(place: Path):
+    spec = write_problem(place)
+    sweep = read_sweep(spec)
+    store = Store.open()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "run", str(spec), "--json"], env=environment, cwd=place
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not _nodes(store) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        done = _nodes(store)
+        assert done
+    finally:
+        runner.send_signal(signal.SIGKILL)
+        runner.wait()
+    done = _nodes(store)
+    with pytest.raises(SetupError, match="is being run by"):
+        execute(sweep, store, Artifacts.open())
+    # The dead runner is silent; rather than wait half a minute for that to count, turn its clock back.
+    store._update(sweep.id, heartbeat=0.0)
+    outcome = execute(sweep, store, Artifacts.open())
+    assert outcome.state == "done"
+    assert outcome.nodes_run == _total(sweep) - len(done)
+
+
+def _nodes(store: Store) -> set[str]:
+    import sqlalchemy as sa
+
+    with store._engine.connect() as connection:
+        return set(connection.scalars(sa.text("SELECT key FROM nodes")))
+
+
+def _total(sweep) -> int:
+    from engine.measure.machine import machine
+    from engine.plan import make_plan
+
+    return make_plan(sweep, machine()).unique
+
+
+def test_a_step_that_does_not_fit_fails_its_own_trials_and_no_others(place: Path):
+    spec = write_problem(place)
+    (place / "net.py").write_text(
+        (place / "net.py")
+        .read_text()
+        .replace("nn.AdaptiveAvgPool2d(1)", "nn.AvgPool2d(6)")
+        .replace("(16, 16, 3, 1, 1", "(16, 16, 3, 1, 1")
+    )
+    sweep = read_sweep(
+        spec,
+        (
+            "space={distill: [null, {student: resnet8, epochs: 1, samples: 64}], prune: [null, {method: channel, ratio: 0.999}]}",
+        ),
+    )
+    outcome = execute(sweep, Store.open(), Artifacts.open())
+    trials = Store.open().trials(sweep.id)
+    assert trials[0].state == "done"
+    assert outcome.trials_done >= 2
+    for failed in (t for t in trials if t.state == "failed"):
+        assert failed.error
+        assert "\n" not in failed.error
+
+
+def test_a_lost_artifact_is_made_again(place: Path):
+    sweep = read_sweep(
+        write_problem(place), ("space={quantize: [null, {weight_bits: 8, activation_bits: 8}]}", "measure.latency=null")
+    )
+    store, artifacts = Store.open(), Artifacts.open()
+    execute(sweep, store, artifacts)
+    trials = store.trials(sweep.id)
+    before = artifacts.local(trials[1].artifact).read_bytes()
+    artifacts.local(trials[1].artifact).unlink()
+    outcome = execute(sweep, store, artifacts)
+    assert outcome.nodes_run == 1
+    assert artifacts.local(trials[1].artifact).read_bytes() == before
+    assert np.array_equal([t.accuracy.value for t in store.trials(sweep.id)], [t.accuracy.value for t in trials])
