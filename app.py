@@ -1,10 +1,15 @@
-"""The dashboard: page settings and navigation. Start it with `paretoscope app`."""
+"""The dashboard: page settings and navigation. Start it with `paretoscope app`, or `streamlit run app.py`.
+
+Streamlit reads this file twice: once as a module, for the server `app`, and then for every visit as a script.
+"""
 
 import streamlit as st
 
 from pages.ui import shell
 
-st.set_page_config(page_title="Paretoscope", page_icon=shell.ICON, layout="wide")
-st.logo(shell.LOGO, size="large")
-page = st.navigation(list(shell.pages().values()), position="top")
-page.run()
+if __name__ == "__main__":
+    st.set_page_config(page_title="Paretoscope", page_icon=shell.ICON, layout="wide")
+    st.logo(shell.LOGO, size="large")
+    st.navigation(list(shell.pages().values()), position="top").run()
+else:
+    app = st.App(__file__, lifespan=shell.lifespan, on_script_error=shell.unexpected)

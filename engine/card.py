@@ -117,9 +117,12 @@ def _where(trial: Trial, sweep: Sweep, dataset: Dataset, paretoscope: str) -> st
 
 def _limits(trial: Trial, dataset: Dataset) -> str:
     lines = [
-        f"- Accuracy holds for images like those of {source_name(dataset.name)}; how it does on others was not measured.",
-        "- Latency holds for the machine above; int8 gains and losses differ between processors, so measure on yours.",
+        f"- Accuracy holds for images like those of {source_name(dataset.name)}; how it does on others was not measured."
     ]
+    if trial.latency_ms:
+        lines.append(
+            "- Latency holds for the machine above; int8 gains and losses differ between processors: measure on yours."
+        )
     if any(p.energy_mj and p.energy_mj.source == "estimated" for p in trial.projections.values()):
         lines.append("- Energy is an estimate with the range and the basis given; nothing was connected to a meter.")
     if any(isinstance(step, Distill) for step in trial.recipe.steps):

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from engine import tables
@@ -20,11 +19,12 @@ from engine.paths import DATA
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Which compressed version of my model should I ship?",
 )
+
+# Typer carries its own copy of click and exports of its errors only the leaves; this is the base that all usage errors share.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SweepRef = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, name, start of its id, or `latest`.")]
@@ -35,13 +35,13 @@ Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help
 def main() -> None:
     """Entry point: every mistake of the user ends in one line and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(standalone_mode=False, prog_name="paretoscope") or 0)
     except InputError as error:
         _fail(str(error))
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "paretoscope"
-        _fail(f"{error.format_message()} (`{command} --help` shows how)")
-    except (click.Abort, KeyboardInterrupt):
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        _fail(f"{error.format_message()} (`{context.command_path if context else 'paretoscope'} --help` shows how)")  # type: ignore[attr-defined]
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has left (`paretoscope trials … | head`); that is no error.
@@ -56,6 +56,13 @@ def _fail(message: str) -> None:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def overview(context: typer.Context) -> None:
+    """Which compressed version of my model should I ship?"""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command("app")

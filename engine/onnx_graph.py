@@ -1,7 +1,9 @@
-"""ONNX graphs: reading and writing files, and what can be read off a graph: constants, layers, parameters, MACs. Never imports torch.
+"""ONNX graphs: reading and writing files, and what can be read off a graph: constants, layers, parameters, MACs.
 
-A network here has one float image input (N, C, H, W) and one output (N, classes). Shapes are taken from a run of one blank image, so
-that graphs which compute their shapes are counted like any other.
+Never imports torch.
+
+A network here has one float image input (N, C, H, W) and one output (N, classes). Shapes are taken from a run of one
+blank image, so that graphs which compute their shapes are counted like any other.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 class LayerFacts:
     """One layer. `macs` per image; `params` are weights and biases as the runtime sees them, whatever their storage.
 
-    `weight_bits`: bits that the file spends on one weight; 0 for a product of two activations. `activation_bits`: what the layer's
-    input was quantized to, 32 when it was not. Shapes are for one image, batch axis included.
+    `weight_bits`: bits that the file spends on one weight; 0 for a product of two activations. `activation_bits`: what
+    the layer's input was quantized to, 32 when it was not. Shapes are for one image, batch axis included.
     """
 
     name: str
@@ -57,7 +59,7 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """A whole graph. Tied weights count once in `params` and `nonzero_params`, as often as they run in `macs` (per image)."""
+    """A whole graph; `macs` per image. Tied weights count once in `params`, as often as they run in `macs`."""
 
     params: int
     nonzero_params: int
@@ -70,8 +72,8 @@ class GraphFacts:
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Read and check a file.
 
-    Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights kept in other files, not exactly one input and
-    one output, an input that is not float32 (N, C, H, W) with known C, H and W.
+    Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights kept in other files, not exactly
+    one input and one output, an input that is not float32 (N, C, H, W) with known C, H and W.
     """
     try:
         model = onnx.load_model_from_string(path.read_bytes())
@@ -114,7 +116,8 @@ def check_interface(model: onnx.ModelProto, name: str) -> None:
     inputs, outputs = graph_inputs(model), model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; only networks with one image input and one output can be used"
+            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; "
+            "only networks with one image input and one output can be used"
         )
     tensor = inputs[0].type.tensor_type
     dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
@@ -247,14 +250,17 @@ def _weight_bits(model: onnx.ModelProto, name: str, numel: int) -> int:
     # Beside the codes stand only scales, zero points and the like, which are fewer.
     largest = max(sources, key=lambda t: (t.data_type != onnx.TensorProto.FLOAT, math.prod(t.dims)))
     if math.prod(largest.dims) != numel and largest.data_type == onnx.TensorProto.UINT8:
-        return largest.dims[0]  # packed: one row of bytes for each bit (engine/compress/packing.py)
+        return int(largest.dims[0])  # packed: one row of bytes for each bit (engine/compress/packing.py)
     if largest.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
         return 4
     return int(onnx.helper.tensor_dtype_to_np_dtype(largest.data_type).itemsize * 8)
 
 
 def graph_facts(model: onnx.ModelProto) -> GraphFacts:
-    """Layers, parameters and MACs of a graph that `check_interface` accepts; raises ModelError when the runtime refuses it."""
+    """Layers, parameters and MACs of a graph that `check_interface` accepts.
+
+    Raises ModelError when the runtime refuses the graph.
+    """
     constants = constant_names(model)
     nodes = [n for n in model.graph.node if not set(n.output) <= constants]
     slots = {
@@ -294,7 +300,7 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
                 output_shape=result,
             )
         )
-        # A layer that is applied again with the same weights adds none; its quantized bias may differ from pass to pass.
+        # A layer that is applied again with the same weights adds none; its quantized bias may differ by pass.
         if names and names[0] not in counted:
             params, nonzero = params + size, nonzero + used
             counted.add(names[0])

@@ -17,8 +17,8 @@ from engine.onnx_graph import open_session
 def tidy(model: onnx.ModelProto) -> None:
     """Make a graph small and its bytes reproducible, in place.
 
-    Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file), identities, unused
-    initialisers, comments and recorded shapes go.
+    Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file),
+    identities, unused initialisers, comments and recorded shapes go.
     """
     _constants_to_initializers(model.graph)
     _drop_identities(model.graph)
@@ -136,7 +136,8 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 def shorten_names(model: onnx.ModelProto) -> None:
     """Rename every inner tensor to a few letters, in place: names are a tenth of a small quantized file.
 
-    Inputs and outputs keep their names; nodes lose theirs except layers, which are known by them in tables and error messages.
+    Inputs and outputs keep their names; nodes lose theirs except layers, which are known by them in tables and error
+    messages.
     """
     graph = model.graph
     if has_subgraphs(graph):
@@ -166,7 +167,8 @@ def shorten_names(model: onnx.ModelProto) -> None:
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """What ONNX Runtime's basic optimizer makes of a graph: constants and batch norms folded.
 
-    The graph itself where that would bring in the runtime's own operators. Raises ModelError for a graph that the runtime refuses.
+    The graph itself where that would bring in the runtime's own operators. Raises ModelError for a graph that the
+    runtime refuses.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"

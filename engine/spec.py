@@ -58,7 +58,7 @@ class Finetune(_Frozen):
     step: Literal["finetune"] = "finetune"
     epochs: int = Field(1, ge=1, le=1000)
     samples: int | None = Field(None, ge=1)
-    learning_rate: float = Field(0.05, gt=0, le=10)
+    learning_rate: float = Field(0.02, gt=0, le=10)
 
 
 class Quantize(_Frozen):

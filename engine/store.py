@@ -270,15 +270,17 @@ class Store:
             raise NotFoundError(f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them")
 
     def _add_example(self) -> None:
-        """Enter the sweep that ships in `data/example`, once."""
+        """Enter the sweep that ships in `data/example`, once, and again when an update of the program brings another one."""
         path = EXAMPLE / "sweep.json"
         if not path.is_file():
             return
         shipped = json.loads(path.read_text())
         sweep = parse_sweep(shipped["spec"])
         with self._engine.begin() as connection:
-            if connection.scalar(sa.select(_sweeps.c.id).where(_sweeps.c.id == sweep.id)) is not None:
+            known = connection.execute(sa.select(_sweeps.c.id, _sweeps.c.created).where(_sweeps.c.example)).first()
+            if known == (sweep.id, shipped["row"]["created"]):
                 return
+            connection.execute(_sweeps.delete().where(_sweeps.c.example))
             row = _new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}
             connection.execute(_sweeps.insert().values(**row))
             rows = [_trial_row(sweep.id, i, Trial.from_json(t)) for i, t in enumerate(shipped["trials"])]

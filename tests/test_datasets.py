@@ -57,7 +57,7 @@ def test_fashion_mnist_has_disjoint_splits_of_the_published_images():
     ]
     assert sorted(parts) == sorted(originals)
     assert np.bincount(data.test.labels).tolist() == [1000] * 10
-    assert data.preprocessing(data.train.inputs).mean() == pytest.approx(0, abs=0.01)
+    assert data.preprocessing(data.train.inputs[:2000]).mean() == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])

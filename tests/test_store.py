@@ -171,3 +171,8 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     store.begin(mine, pending(), 9, 0)
     assert [(r.name, r.example) for r in store.sweeps()] == [("mine", False), ("First Look!", True)]
     assert store.trials(SWEEP.id) == [measured(0), measured(1)]
+
+    shipped["row"]["created"] = "2027-01-01T00:00:00+00:00"
+    shipped["trials"] = shipped["trials"][:1]
+    (example / "sweep.json").write_text(json.dumps(shipped))
+    assert Store.open().trials(SWEEP.id) == [measured(0)]

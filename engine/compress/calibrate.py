@@ -45,8 +45,9 @@ def activation_ranges(
 ) -> dict[str, tuple[float, float]]:
     """(low, high) of each tensor over `images`, preprocessed, of shape (n, C, H, W) as the graph takes them.
 
-    `percentile` cuts off the outermost 0.01 % of values at either end (Migacz 2017, "8-bit inference with TensorRT"; Wu et al. 2020,
-    arXiv:2004.09602). Raises StepError for images of the wrong shape, for none, and for activations that are not finite.
+    `percentile` cuts off the outermost 0.01 % of values at either end (Migacz 2017, "8-bit inference with TensorRT"; Wu
+    et al. 2020, arXiv:2004.09602). Raises StepError for images of the wrong shape, for none, and for activations that
+    are not finite.
     """
     expected = input_shape(model)
     if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:

@@ -127,7 +127,7 @@ def train(
         _set_mode(network, schedule.epochs - epoch <= schedule.freeze_bn_epochs, schedule.dropout)
         order = torch.randperm(len(split), generator=generator)[:per_epoch]
         total, seen = 0.0, 0
-        for index in order.split(schedule.batch_size):
+        for index in torch.split(order, schedule.batch_size):
             if len(index) == 1 < per_epoch:
                 continue  # Batch norm cannot take the statistics of a single value.
             mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror else 0.0)
@@ -136,7 +136,7 @@ def train(
             images = _shift(images, schedule.shift_pixels, generator).contiguous(memory_format=torch.channels_last)
             value = loss(network(images), Batch(index, mirrored, labels[index]))
             optimizer.zero_grad()
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
             after_step()
             scheduler.step()

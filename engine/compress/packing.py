@@ -1,9 +1,10 @@
 """Weights as N-bit codes: rounding them, packing them into exactly N bits, and the ONNX functions that unpack them.
 
-A stock runtime unpacks when it loads the file: it folds everything that follows from initialisers alone, so what runs is the same int8
-or float kernel as for an unpacked file. Codes are two's-complement, stored with an offset of 2^(N-1) as N rows of bytes: N is split into
-pieces of 4, 2 and 1 bits (7 = 4 + 2 + 1, highest first), and a piece of b bits takes b rows, each byte holding 8 / b weights that lie a
-constant stride apart. That needs shifts and masks on bytes only, so unpacking takes a few bytes per weight and milliseconds.
+A stock runtime unpacks when it loads the file: it folds everything that follows from initialisers alone, so what runs
+is the same int8 or float kernel as for an unpacked file. Codes are two's-complement, stored with an offset of 2^(N-1)
+as N rows of bytes: N is split into pieces of 4, 2 and 1 bits (7 = 4 + 2 + 1, highest first), and a piece of b bits
+takes b rows, each byte holding 8 / b weights that lie a constant stride apart. That needs shifts and masks on bytes
+only, so unpacking takes a few bytes per weight and milliseconds.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ Float32 = npt.NDArray[np.float32]
 DOMAIN = "paretoscope"
 """Domain of the functions below; they are part of the file, so any ONNX runtime has them."""
 
-# Clips tried for each channel below 8 bits, as shares of its largest weight. Under 0.3 nothing was ever best down to 2 bits.
-_CLIPS = np.linspace(0.3, 1.0, 29, dtype=np.float32)
+# Clips tried for each channel, as shares of its largest weight: from this to 1. With more codes, clipping pays less.
+_SMALLEST_CLIP = {2: 0.25, 3: 0.3, 4: 0.4, 5: 0.6, 6: 0.75, 7: 0.85}
+_CLIPS = 33
 # Rounds of "best scale for these codes, then best codes for this scale" after the grid; the error can only fall.
 _REFINEMENTS = 3
 
@@ -50,30 +52,27 @@ def quantize_rows(
 ) -> tuple[Int8, Float32]:
     """Round (channels, weights) to codes and one scale per channel, `weight ≈ code * scale`.
 
-    At 8 bits the scale is the largest weight / 127. Below, it is the one with the least squared error over a grid of clips, refined by
-    least squares in turns with rounding (Lloyd's iteration). No scale is below `smallest_scale`; a channel
-    of zeros gets that, or 1.
+    At 8 bits the scale is the largest weight / 127. Below, it is the one with the least squared error over a grid of
+    clips, refined by least squares in turns with rounding (Lloyd's iteration). No scale is below `smallest_scale`; a
+    channel of zeros gets that, or 1.
     """
     rows = np.ascontiguousarray(rows, np.float32)
     largest = np.abs(rows).max(axis=1, initial=0.0)
     dead = largest < np.finfo(np.float32).tiny * 256  # so small that the scale itself would vanish
     largest = np.where(dead, np.float32(1), largest).astype(np.float32)
     floor = np.broadcast_to(np.asarray(smallest_scale, np.float32), largest.shape)
-    if bits == 8:
-        best = np.maximum(largest / 127, floor)
-    else:
-        best = _search_scales(rows, largest, bits, floor)
+    best = np.maximum(largest / 127, floor) if bits == 8 else _search_scales(rows, largest, bits, floor)
     best = np.where(dead, np.where(floor > 0, floor, np.float32(1)), best).astype(np.float32)
     return _codes(rows, best, bits).astype(np.int8), best
 
 
 def _search_scales(rows: Float32, largest: Float32, bits: int, floor: Float32) -> Float32:
     """One scale per channel: grid, then refinement."""
-    steps = -code_range(bits)[0] - 0.5  # half-way between the largest positive and the largest negative code
-    best = np.maximum(largest / np.float32(steps), floor)
+    steps = np.float32(code_range(bits)[1])
+    best = np.maximum(largest / steps, floor)
     least = np.full(len(rows), np.inf, np.float32)
-    for clip in _CLIPS:
-        scale = np.maximum(largest * clip / np.float32(steps), floor).astype(np.float32)
+    for clip in np.linspace(_SMALLEST_CLIP[bits], 1, _CLIPS, dtype=np.float32):
+        scale = np.maximum(largest * clip / steps, floor).astype(np.float32)
         error = _squared_error(rows, _codes(rows, scale, bits), scale)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     for _ in range(_REFINEMENTS):
@@ -83,7 +82,8 @@ def _search_scales(rows: Float32, largest: Float32, bits: int, floor: Float32) -
         scale = np.maximum(np.where(fitted > 0, fitted, best), floor).astype(np.float32)
         error = _squared_error(rows, _codes(rows, scale, bits), scale)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    return best.astype(np.float32)
+    result: Float32 = best.astype(np.float32)
+    return result
 
 
 def pieces(bits: int) -> list[tuple[int, int]]:
@@ -116,9 +116,9 @@ def _shifts(width: int) -> UInt8:
 def unpacking_function(bits: int, opset: int, dequantize: bool) -> onnx.FunctionProto:
     """The ONNX function `(packed, scale) {shape} -> float32 weight` for one bit width.
 
-    With `dequantize` it ends in DequantizeLinear along `axis`, which integer kernels absorb, and takes a zero point that may be left
-    out; without, in Cast and Mul, which the
-    runtime folds into a float weight (it keeps DequantizeLinear of constants unfolded), `scale` broadcasting against the weight.
+    With `dequantize` it ends in DequantizeLinear along `axis`, which integer kernels absorb, and takes a zero point
+    that may be left out; without, in Cast and Mul, which the runtime folds into a float weight (it keeps
+    DequantizeLinear of constants unfolded), `scale` broadcasting against the weight.
     """
     nodes: list[onnx.NodeProto] = []
 
@@ -183,7 +183,7 @@ BIAS_FUNCTION = "Bias"
 
 
 def bias_function(opset: int) -> onnx.FunctionProto:
-    """The ONNX function `(codes, weight_scale, data_scale) -> float32 bias`: a bias's scale is computed at load, not stored."""
+    """The ONNX function `(codes, weight_scale, data_scale) -> float32 bias`, its scale computed at load."""
     nodes = [
         helper.make_node("Mul", ["data_scale", "weight_scale"], ["scale"]),
         helper.make_node("DequantizeLinear", ["codes", "scale"], ["bias"], axis=0),

@@ -1,11 +1,11 @@
 """Float graph -> QDQ graph: 8-bit activations, 2- to 8-bit weights, written so that ONNX Runtime fuses integer kernels.
 
-Activations are uint8 with a zero point (0.0 is always one of the 256 values), weights int8 symmetric, biases int32 with scale
-`input scale × weight scale` (Jacob et al. 2018, arXiv:1712.05877). A tensor is quantized where an integer kernel reads or writes it;
-operators without one run in float between DequantizeLinear and QuantizeLinear.
+Activations are uint8 with a zero point (0.0 is always one of the 256 values), weights int8 symmetric, biases int32 with
+scale `input scale × weight scale` (Jacob et al. 2018, arXiv:1712.05877). A tensor is quantized where an integer kernel
+reads or writes it; operators without one run in float between DequantizeLinear and QuantizeLinear.
 
-uint8 × int8 is what CPUs with VNNI multiply exactly. Those with AVX2 alone add pairs of products in int16, which can saturate when weights
-use all 8 bits (weights of 7 bits and fewer cannot); `weight_bits` = 7 is the safe choice there.
+uint8 × int8 is what CPUs with VNNI multiply exactly. Those with AVX2 alone add pairs of products in int16, which can
+saturate when weights use all 8 bits (weights of 7 bits and fewer cannot); `weight_bits` = 7 is the safe choice there.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def _clips_at_zero(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto])
 def _absorb_activations(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], set[str]]:
     """Leave out each Relu or Clip whose producer has an integer kernel.
 
-    Returns copies of the nodes that stay, the producer now writing the activation's output, and the names of those outputs.
+    Returns copies of the nodes that stay, the producer now writing the activation's output, and the names of those
+    outputs.
     """
     links = _link(graph, list(graph.node))
     dropped: dict[str, str] = {}
@@ -122,7 +123,7 @@ def _leads_to_a_layer(links: _Links, layers: list[Layer]) -> set[str]:
 
 
 def _tensors_to_quantize(links: _Links, layers: list[Layer], clipped: set[str]) -> tuple[set[str], dict[str, str]]:
-    """The tensors that get QuantizeLinear and DequantizeLinear, and {output: input} of those that share their input's scale."""
+    """The tensors to pass through Quantize- and DequantizeLinear, and {output: input} where both share a scale."""
     convolved = {layer.output for layer in layers if layer.node.op_type == "Conv"}
     chosen = {layer.data for layer in layers} | convolved | clipped
     for node in reversed(links.nodes):
@@ -146,7 +147,7 @@ def _tensors_to_quantize(links: _Links, layers: list[Layer], clipped: set[str]) 
 def _round_activations(
     links: _Links, writer: Writer, chosen: set[str], scales: dict[str, Scale], graph_input: str
 ) -> list[onnx.NodeProto]:
-    """The nodes with every chosen tensor passed through QuantizeLinear and DequantizeLinear, readers reading the result."""
+    """The nodes, with every chosen tensor rounded to its codes and back before others read it."""
     body: list[onnx.NodeProto] = []
     rounded: dict[str, str] = {}
 

@@ -6,7 +6,8 @@
 | 2..8, 32 | float kernels | weights in exactly N bits, one scale per channel or tensor, float biases |
 | 16, 32 | float kernels | every tensor for which it saves bytes in float16 |
 
-Whatever the storage, standard operators turn it back at load, and ONNX Runtime folds them: nothing is unpacked while it runs.
+Whatever the storage, standard operators turn it back at load, and ONNX Runtime folds them: nothing is unpacked while it
+runs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ Float32 = npt.NDArray[np.float32]
 
 _OPSET = 21
 """DequantizeLinear per channel needs 13, BitwiseAnd 18; 21 is what our own exports have."""
+_IR_VERSION = 10
+"""The oldest that knows opset 21; functions need 8."""
 # A Cast node with its two names costs about this many bytes, so smaller tensors stay in float32.
 _CAST_BYTES = 40
 
@@ -34,9 +37,10 @@ _CAST_BYTES = 40
 def apply(step: Quantize, model: onnx.ModelProto, calibration: Float32) -> onnx.ModelProto:
     """The quantized network, a new graph with the same input and output.
 
-    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first `step.calibration_samples` are used,
-    and none for `activation_bits` 32. Raises StepError for a graph that is already quantized, has no convolution or matrix product
-    with float32 weights, or gives values that are not finite, and for images of the wrong shape.
+    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first
+    `step.calibration_samples` are used, and none for `activation_bits` 32. Raises StepError for a graph that is already
+    quantized, has no convolution or matrix product with float32 weights, or gives values that are not finite, and for
+    images of the wrong shape.
     """
     prepared = _prepare(model)
     if not find_layers(prepared.graph.node, weight_names(prepared.graph)):
@@ -68,6 +72,7 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         raise StepError(f"quantize: {error}") from None
     if has_subgraphs(folded.graph):
         raise StepError("quantize: the graph has branches or loops (If, Loop or Scan); export the network without them")
+    folded.ir_version = max(folded.ir_version, _IR_VERSION)
     tidy(folded)
     return folded
 
@@ -112,7 +117,7 @@ def _weight_only(step: Quantize, model: onnx.ModelProto, opset: int) -> onnx.Mod
 
 
 def _half(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Every float32 tensor that fits float16's range, and is large enough to gain, stored as float16; float32 in use."""
+    """Every float32 tensor that float16 can hold, and that is large enough to gain, in float16; float32 in use."""
     writer = Writer(opset)
     names: dict[str, str] = {}
     for tensor in model.graph.initializer:

@@ -1,4 +1,4 @@
-"""Which weights a graph has, and writing them back in fewer bits: the part that weight-only and integer graphs share."""
+"""Which weights a graph has, and writing them in fewer bits: what weight-only and integer graphs share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL_BITS_BELOW = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """A node that multiplies data by stored weights; tensors by name, `bias` "" for none, `axis` the weight's output channel."""
+    """A node that multiplies data by stored weights; tensors by name, `bias` "" for none, `axis` of output channels."""
 
     node: onnx.NodeProto
     data: str
@@ -54,11 +54,11 @@ def find_layers(nodes: Iterable[onnx.NodeProto], stored: Collection[str]) -> lis
 
 
 def _is_plain(attributes: dict[str, Any]) -> bool:
-    return attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0
+    return bool(attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0)
 
 
 def weight_names(graph: onnx.GraphProto) -> set[str]:
-    """Initialisers that can be a layer's weight: float32, with at least two axes, the last of which are not batches of matrices."""
+    """Initialisers that can be a layer's weight: float32 filters and matrices, not batches of matrices."""
     shapes = {t.name: len(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     batched = {n.input[1] for n in graph.node if n.op_type == "MatMul" and shapes.get(n.input[1], 2) != 2}
     return {name for name, rank in shapes.items() if rank >= 2} - batched
@@ -119,7 +119,7 @@ class Writer:
         inputs = [self.store(scale), *zero]
         if _packing_pays(codes.size, bits):
             return self._unpacked(codes, bits, inputs, axis=layer.axis)
-        axis = {"axis": layer.axis} if scale.ndim else {}
+        axis: dict[str, Any] = {"axis": layer.axis} if scale.ndim else {}
         return self.add("DequantizeLinear", [self.store(codes), *inputs], **axis)
 
     def scaled(self, codes: Int8, scale: Float32, bits: int, layer: Layer) -> str:
@@ -134,7 +134,8 @@ class Writer:
     def bias(self, bias: Float32, data_scale: np.float32, weight_scale: Float32, compact: bool) -> str:
         """Store a bias as int32 codes of scale `data_scale * weight_scale`; the float32 bias made from them, by name.
 
-        The scale is stored, in the plain form that every tool reads, or when `compact` computed at load, which saves its bytes.
+        The scale is stored, in the plain form that every tool reads, or when `compact` computed at load, which saves
+        its bytes.
         """
         scale = (data_scale * weight_scale).astype(np.float32)
         codes = np.clip(np.rint(bias.astype(np.float64) / scale), -(2**31), 2**31 - 1).astype(np.int32)
@@ -142,7 +143,7 @@ class Writer:
             self.functions[BIAS_FUNCTION] = bias_function(self.opset)
             inputs = [self.store(codes), self.store(weight_scale), self.store(np.asarray(data_scale))]
             return self.add(BIAS_FUNCTION, inputs, domain=DOMAIN)
-        axis = {"axis": 0} if scale.ndim else {}
+        axis: dict[str, Any] = {"axis": 0} if scale.ndim else {}
         return self.add("DequantizeLinear", [self.store(codes), self.store(scale)], **axis)
 
     def _unpacked(self, codes: Int8, bits: int, inputs: list[str], **attributes: Any) -> str:

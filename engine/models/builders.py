@@ -25,7 +25,7 @@ _TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
-_BUILDING = threading.Lock()
+_BUILDING = threading.RLock()
 
 
 @dataclass(frozen=True)

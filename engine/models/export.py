@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 
 import onnx
@@ -16,13 +17,17 @@ from engine.onnx_tidy import tidy
 OPSET = 21
 """Has 4-bit types, `BitwiseAnd` on bytes and block-free `DequantizeLinear`: all that the packed formats need."""
 
+# The exporter keeps its state in globals, and a worker's threads may all want to export at once.
+_ONE_AT_A_TIME = threading.Lock()
+
 
 def export_onnx(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.ModelProto:
     """A network that maps (n, *input_shape) float32 to (n, classes) logits -> its ONNX graph.
 
-    The graph has one input `input` and one output `logits` with a free batch axis `N`; batch norms are folded into the convolutions
-    before them, tied weights are stored once, and the same network always gives the same bytes. The network is left as it was.
-    Raises ModelError for a network that cannot be traced, does not take such images, or returns anything but one tensor (n, classes).
+    The graph has one input `input` and one output `logits` with a free batch axis `N`; batch norms are folded into the
+    convolutions before them, tied weights are stored once, and the same network always gives the same bytes. The
+    network is left as it was. Raises ModelError for a network that cannot be traced, does not take such images, or
+    returns anything but one tensor (n, classes).
     """
     was_training = network.training
     parameter = next(network.parameters(), torch.zeros(0))
@@ -35,12 +40,12 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.M
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 2:
             found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(f"the network returns {found} for 2 images; it must return one tensor (2, classes)")
-        with warnings.catch_warnings():
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own: deprecation, traced shapes
             torch.onnx.export(
                 network,
                 (blank[:1],),
-                buffer,
+                buffer,  # type: ignore[arg-type]  # it takes any binary stream
                 # The TorchScript exporter: 0.5 s where the newer one takes 5 to 17 s on the same networks (design.md).
                 dynamo=False,
                 opset_version=OPSET,

@@ -98,7 +98,8 @@ def mobilenet_v2(num_classes: int = 10, in_channels: int = 1, width: float = 0.5
     stem = network.features[0][0]
     network.features[0][0] = nn.Conv2d(in_channels, stem.out_channels, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(network.features[0][0].weight, mode="fan_out")
-    return network
+    module: nn.Module = network  # torchvision has no types
+    return module
 
 
 class TiedStage(nn.Module):

@@ -17,13 +17,15 @@ QUANTIZATIONS: dict[str, dict[str, Any] | None] = {
 
 CHANNEL_RATIOS = (0.125, 0.25, 0.375, 0.5, 0.6, 0.7, 0.8)
 WEIGHT_RATIOS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-IMAGES = (1_000, 5_000, 10_000, 20_000, 25_000, None)
-"""Training images per epoch; None for all of them."""
+ALL = 0
+IMAGES = (1_000, 5_000, 10_000, 20_000, 25_000, ALL)
+"""Training images per epoch."""
+TEST_IMAGES = (ALL, 5_000, 2_000, 1_000, 500)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """The form's fields. Ratios are shares; `None` images means all of them; empty weights means the model's own."""
+    """The form's fields. Ratios are shares; `ALL` images are all there are; empty weights means the model's own."""
 
     name: str = "my sweep"
     model: str = "resnet8"
@@ -31,15 +33,15 @@ class Draft:
     data: str = "fashion_mnist"
     students: tuple[str, ...] = ()
     student_epochs: int = 2
-    student_images: int | None = 25_000
+    student_images: int = 25_000
     plain: bool = True
     channels: tuple[float, ...] = ()
     zeros: tuple[float, ...] = ()
     unpruned: bool = True
     finetune_epochs: int = 1
-    finetune_images: int | None = 20_000
+    finetune_images: int = 20_000
     quantizations: tuple[str, ...] = (AS_IT_IS,)
-    test_images: int | None = None
+    test_images: int = ALL
     latency: bool = True
     threads: int = 1
     profiles: tuple[str, ...] = ("host",)
@@ -89,5 +91,5 @@ def _quantize(draft: Draft) -> list[Any]:
     return entries if any(e is not None for e in entries) else []
 
 
-def _samples(key: str, images: int | None) -> dict[str, int]:
-    return {} if images is None else {key: images}
+def _samples(key: str, images: int) -> dict[str, int]:
+    return {} if images == ALL else {key: images}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
+from streamlit.runtime.pages_manager import PagesManager
 
 from engine.errors import InputError, StepError
 
@@ -25,15 +28,35 @@ lengthAdjust="spacingAndGlyphs">Paretoscope</text></svg>"""
 
 
 def pages() -> dict[str, StreamlitPage]:
-    """Every page by its name in the address."""
+    """Every page by its name in the address. The default page answers at `/` only, so links by its name have a page too."""
+    explore, sweep = VIEWS / "explore.py", VIEWS / "new_sweep.py"
     return {
-        "explore": st.Page(
-            VIEWS / "explore.py", title="Explore", icon=":material/scatter_plot:", url_path="explore", default=True
-        ),
-        "new-sweep": st.Page(
-            VIEWS / "new_sweep.py", title="New sweep", icon=":material/add_circle:", url_path="new-sweep"
-        ),
+        "explore": st.Page(explore, title="Explore", icon=":material/scatter_plot:", url_path="home", default=True),
+        "explore by name": st.Page(explore, title="Explore", url_path="explore", visibility="hidden"),
+        "new-sweep": st.Page(sweep, title="New sweep", icon=":material/add_circle:", url_path="new-sweep"),
     }
+
+
+@asynccontextmanager
+async def lifespan(_server: st.App) -> AsyncIterator[None]:
+    """What the server does before the first visit."""
+    # Until `st.navigation` has run once, Streamlit takes our folder `pages/` for its own old kind of pages, and greets whoever comes
+    # first by a link to a page with "Page not found" (streamlit issue 8860; tried with 1.67).
+    PagesManager.uses_pages_directory = False
+    # Paid here, these imports are not paid by the first visitor.
+    for module in ("pandas", "plotly.graph_objects", "engine.figures", "engine.forecast", "engine.store"):
+        import_module(module)
+    yield
+
+
+def unexpected(error: Exception) -> bool:
+    """Tell of a defect of ours in plain words, and log it whole; True says that nothing more need be shown."""
+    logging.getLogger("paretoscope").error("a page failed", exc_info=error)
+    st.error(
+        "Something went wrong on our side. The server’s log says what; reloading the page may help.",
+        icon=":material/bug_report:",
+    )
+    return True
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.devices import profile_names
 from engine.models.catalog import DESCRIPTIONS, zoo_index, zoo_names
-from pages.ui.draft import AS_IT_IS, CHANNEL_RATIOS, IMAGES, QUANTIZATIONS, WEIGHT_RATIOS, Draft
+from pages.ui.draft import ALL, AS_IT_IS, CHANNEL_RATIOS, IMAGES, QUANTIZATIONS, TEST_IMAGES, WEIGHT_RATIOS, Draft
 
 OTHER = "my own file …"
 # The draft survives a visit to another page.
@@ -19,8 +19,8 @@ def _percent(share: float) -> str:
     return f"{share * 100:g} %"
 
 
-def _images(count: int | None) -> str:
-    return "all" if count is None else f"{count:,}"
+def _images(count: int) -> str:
+    return "all" if count == ALL else f"{count:,}"
 
 
 def fill_in() -> Draft:
@@ -113,7 +113,7 @@ def _what() -> tuple[str, str, str]:
     return model, weights, data
 
 
-def _students(model: str) -> tuple[list[str], int, int | None, bool]:
+def _students(model: str) -> tuple[list[str], int, int, bool]:
     with st.container(border=True):
         st.markdown("**Distil**: train a smaller network to do as the model does")
         # A student may be of the model's own kind, only then there is nothing gained.
@@ -135,7 +135,7 @@ def _students(model: str) -> tuple[list[str], int, int | None, bool]:
         return students, epochs, images, plain
 
 
-def _pruning() -> tuple[list[float], list[float], bool, int, int | None]:
+def _pruning() -> tuple[list[float], list[float], bool, int, int]:
     with st.container(border=True):
         st.markdown("**Prune**: remove what matters least")
         channels = st.pills(
@@ -163,42 +163,45 @@ def _pruning() -> tuple[list[float], list[float], bool, int, int | None]:
         epochs = left.number_input(
             "Epochs of training after it", 0, 1000, Draft.finetune_epochs, key="form finetune epochs", **KEEP
         )
-        images = _images_box(right, "form finetune images", Draft.finetune_images) if epochs else None
+        images = _images_box(right, "form finetune images", Draft.finetune_images) if epochs else ALL
         unpruned = st.checkbox("and recipes without pruning", True, key="form unpruned", **KEEP)
         return channels, zeros, unpruned, epochs, images
 
 
-def _images_box(place: Any, key: str, default: int | None) -> int | None:
-    chosen: int | None = place.selectbox(
+def _images_box(place: Any, key: str, default: int) -> int:
+    chosen: int = place.selectbox(
         "Training images per epoch", IMAGES, index=IMAGES.index(default), format_func=_images, key=key, **KEEP
     )
     return chosen
 
 
-def _measuring() -> tuple[int | None, bool, int, list[str]]:
+def _measuring() -> tuple[int, bool, int, list[str]]:
     with st.container(border=True):
         st.markdown("**Measure**: accuracy and size always")
-        left, right = st.columns(2)
-        test_images = left.selectbox(
+        test_images = st.pills(
             "Test images",
-            [None, 5_000, 2_000, 1_000, 500],
+            TEST_IMAGES,
+            default=ALL,
+            required=True,
             format_func=_images,
             help="Fewer are quicker and make the accuracy interval wider.",
             key="form test images",
             **KEEP,
         )
-        threads = right.number_input(
-            "Threads",
-            1,
-            1024,
-            1,
-            help="That one inference may use while latency is measured.",
-            key="form threads",
-            **KEEP,
-        )
         latency = st.checkbox(
             "Latency on this machine", True, help="Each file in turns with the baseline.", key="form latency", **KEEP
         )
+        threads = 1
+        if latency:
+            threads = st.number_input(
+                "Threads",
+                1,
+                1024,
+                1,
+                help="That one inference may use while its latency is measured.",
+                key="form threads",
+                **KEEP,
+            )
         profiles = st.pills(
             "Energy, and latency elsewhere, estimated for",
             profile_names(),

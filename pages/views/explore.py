@@ -10,7 +10,7 @@ import streamlit as st
 from engine.choice import View
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_alt, frontier_figure
-from engine.record import Trial
+from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import text_of
 from pages.ui import limits, pickers, queries, shell, state, trial_panel, trial_table
@@ -78,9 +78,7 @@ def _say_what_this_is(row: SweepRow, done: Sequence[Trial]) -> None:
     st.caption(f"{example}{len(done)} of {row.recipes} recipes {where}")
     if row.state == "running":
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(
-                "This sweep is still running; points that are new since the last reload are not drawn.", width="content"
-            )
+            st.info("This sweep is still running; points that are new since the last reload are not drawn.")
             st.button("Reload", icon=":material/refresh:")
             st.page_link(shell.pages()["new-sweep"], label="Follow its progress", query_params={"run": row.id})
     elif not done:
@@ -164,12 +162,28 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None
             ":material/ads_click: **Click a point**, or select a row of the table, to see its recipe, every number with its "
             "range, and to export it."
         )
-        if choice.knee:
-            st.markdown(f"A good first look is the **knee**: {by_id[choice.knee].label}. {KNEE}")
-            st.button("Show the knee", on_click=_select, args=(choice.knee,), icon=":material/diamond:")
+        if choice.front:
+            st.markdown(f"**On the frontier**{KNEE if choice.knee else ''}")
+        view = choice.view
+        for trial in [by_id[i] for i in choice.front[:FRONT_SHOWN]]:
+            numbers = [
+                text_of(key, metric_value(trial, key, view.device))
+                for key in dict.fromkeys(("accuracy", view.x, view.y))
+            ]
+            mark = "◆ " if trial.id == choice.knee else ""
+            st.button(
+                f"{mark}**{trial.label}** · {' · '.join(numbers)}",
+                key=f"front {trial.id}",
+                type="tertiary",
+                on_click=_select,
+                args=(trial.id,),
+            )
+        if len(choice.front) > FRONT_SHOWN:
+            st.caption(f"and {len(choice.front) - FRONT_SHOWN} more, in the table")
 
 
-KNEE = "Past it, giving up more on one axis buys little on the other."
+KNEE = "; past the knee ◆, giving up more on one axis buys little on the other:"
+FRONT_SHOWN = 8
 
 
 def _table(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:

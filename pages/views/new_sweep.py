@@ -101,13 +101,11 @@ def _follow(ref: str) -> None:
         return
     sweep_id = row.id if row else ref
     st.subheader(row.name if row else sweep_id, anchor=False)
-    progress.follow(sweep_id)
     if progress.under_way(sweep_id, row):
         st.caption("You may leave this page, or close it: the sweep goes on.")
-        return
-    if row is not None:
+    elif row is not None:
         _ended(row.id, row.state, row.error)
-    st.page_link(shell.pages()["new-sweep"], label="New sweep", icon=":material/add_circle:")
+    progress.follow(sweep_id)
 
 
 def _ended(sweep_id: str, state: str, error: str | None) -> None:
@@ -129,6 +127,7 @@ def _ended(sweep_id: str, state: str, error: str | None) -> None:
             icon=":material/scatter_plot:",
             query_params={"sweep": sweep_id},
         )
+        st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
         if state != "done" and st.button("Go on with it", icon=":material/play_arrow:"):
             progress.remember(sweep_id, runner.start(queries.store().spec(sweep_id)))
             st.rerun()

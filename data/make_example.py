@@ -1,0 +1,54 @@
+"""Ships a finished sweep as the example: `python data/make_example.py SWEEP`, after `paretoscope run data/example/example.yaml`.
+
+Writes `example/sweep.json` (spec, when and how long, every trial's record) and the ONNX files and predictions that belong to it, as they
+are in the store of this home. Nothing is measured or changed here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+from engine.artifacts import Artifacts
+from engine.measure.machine import machine
+from engine.paths import EXAMPLE
+from engine.plan import make_plan
+from engine.store import Store
+
+
+def main(ref: str) -> None:
+    """Copy one finished sweep out of the store."""
+    store, artifacts = Store.open(), Artifacts.open()
+    row = store.sweep(ref)
+    trials = store.trials(row.id)
+    if row.state != "done" or any(t.state != "done" for t in trials):
+        sys.exit(f"{row.id} is {row.state}; only a sweep with every trial measured can be the example")
+    spec = store.spec(row.id)
+    folder = EXAMPLE / "artifacts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plan = make_plan(spec, machine())
+    for chain in plan.chains:
+        for key in (chain.model, chain.accuracy):
+            name = plan.nodes[key].artifact
+            assert name is not None, "models and predictions are files"
+            shutil.copy(artifacts.local(name), folder / name)
+    shipped = {
+        "spec": spec.model_dump(mode="json"),
+        "row": {
+            "created": row.created,
+            "recipes": row.recipes,
+            "nodes_total": row.nodes_total,
+            "nodes_done": row.nodes_done,
+            "elapsed_s": row.elapsed_s,
+        },
+        "trials": [t.to_json() for t in trials],
+    }
+    (EXAMPLE / "sweep.json").write_text(json.dumps(shipped, indent=1) + "\n")
+    size = sum(p.stat().st_size for p in folder.iterdir())
+    print(f"{len(trials)} trials, {len(list(folder.iterdir()))} files of {size / 1e6:.1f} MB, from {row.id}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

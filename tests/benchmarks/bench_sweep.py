@@ -1,0 +1,94 @@
+"""The default sweep in an empty home: seconds to the first point and to the end, against every recipe run from scratch.
+
+    python tests/benchmarks/bench_sweep.py            from scratch: the sum of this run's node times over each recipe's whole chain
+    python tests/benchmarks/bench_sweep.py --naive    from scratch for real: every recipe as a sweep of its own in an empty home (long)
+
+Run it on an idle machine. The last lines time `paretoscope front` on the stored sweep (median of five).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from engine.measure.machine import machine
+from engine.plan import make_plan
+from engine.spec import Sweep, read_sweep
+from engine.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = ROOT / "data" / "example" / "spec.yaml"
+
+
+def timed_run(spec: Path, home: Path) -> tuple[float, float]:
+    """Seconds to the first measured trial and to the end of `paretoscope run` in an empty home."""
+    os.environ["PARETOSCOPE_HOME"] = str(home)
+    started = time.monotonic()
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "run", str(spec), "--json"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    first = None
+    while runner.poll() is None:
+        time.sleep(0.25)
+        if first is None and (home / "paretoscope.db").exists():
+            rows = [r for r in Store.open().sweeps() if not r.example]
+            first = time.monotonic() - started if rows and rows[0].trials else None
+    total = time.monotonic() - started
+    if runner.returncode:
+        sys.exit(f"the sweep failed with code {runner.returncode}")
+    return first or total, total
+
+
+def chain_seconds(sweep: Sweep, store: Store) -> float:
+    """What every recipe from scratch would take by the times of this run's nodes: each recipe is one chain, so no two run at once."""
+    plan = make_plan(sweep, machine())
+    nodes = store.nodes(plan.nodes)
+    return sum(nodes[key].seconds for chain in plan.chains for key in plan.needed(chain))
+
+
+def naive_seconds(sweep: Sweep) -> float:
+    """Every recipe for real, each in an empty home."""
+    total = 0.0
+    for recipe in sweep.recipes:
+        space: dict[str, object] = {}
+        for step in recipe.to_json():
+            family = step.pop("step")
+            space[family] = [step]
+        with tempfile.TemporaryDirectory() as folder:
+            spec = Path(folder) / "spec.json"
+            spec.write_text(json.dumps({**sweep.model_dump(mode="json"), "space": space}))
+            total += timed_run(spec, Path(folder) / "home")[1]
+    return total
+
+
+def main() -> None:
+    """Print the table."""
+    sweep = read_sweep(SPEC)
+    with tempfile.TemporaryDirectory() as folder:
+        first, total = timed_run(SPEC, Path(folder))
+        store = Store.open()
+        print(f"{machine().label}; load before {os.getloadavg()[2]:.1f} over 15 min")
+        print(f"{len(sweep.recipes)} recipes: first point {first:.1f} s, all {total:.0f} s")
+        if "--naive" in sys.argv:
+            print(f"every recipe from scratch, run for real: {naive_seconds(sweep) / total:.1f}× as long")
+        else:
+            print(f"every recipe from scratch, by the nodes' times: {chain_seconds(sweep, store) / total:.1f}× as long")
+        os.environ["PARETOSCOPE_HOME"] = folder
+        seconds = []
+        for _ in range(5):
+            started = time.monotonic()
+            subprocess.run(
+                [sys.executable, "-m", "engine.cli", "front", sweep.id], cwd=ROOT, check=True, capture_output=True
+            )
+            seconds.append(time.monotonic() - started)
+        print(f"paretoscope front on the stored sweep: {statistics.median(seconds):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""A dashboard of one's own on a free port, and a headless Chromium to look at it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 120
+DRAWN = ".js-plotly-plot .scatterlayer .point"
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended with code {process.returncode}"
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"the server at {url} did not answer within {PATIENCE_S} s")
+
+
+@contextmanager
+def serving(command: list[str], home: Path, port: int) -> Iterator[str]:
+    """Run a server until the block ends; its address. What it printed is in `home/server.log`."""
+    url = f"http://localhost:{port}"
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PARETOSCOPE_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            wait_until_up(url, process)
+            yield url
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+@contextmanager
+def dashboard(home: Path) -> Iterator[str]:
+    """`paretoscope app`, on a free port."""
+    port = free_port()
+    command = [sys.executable, "-m", "engine.cli", "app", "--headless", "--port", str(port)]
+    with serving(command, home, port) as url:
+        yield url
+
+
+@contextmanager
+def browsing(chromium: str, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """A fresh page in the system's Chromium; no request of it may leave this machine."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True)
+        page.set_default_timeout(PATIENCE_S * 1000)
+        yield page
+        browser.close()

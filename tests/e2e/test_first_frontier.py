@@ -1,0 +1,162 @@
+"""The main job in a real browser: see the example's frontier, run a small sweep, pick a recipe, take it home."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE_S * 1000)
+RUN_S = 420
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    home = tmp_path / "home"
+    home.mkdir()
+    with dashboard(home) as url:
+        yield url
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    with browsing(chromium) as opened:
+        yield opened
+
+
+def in_address(page: Page, name: str) -> str | None:
+    return parse_qs(urlsplit(page.url).query).get(name, [None])[0]
+
+
+def outside_requests(page: Page) -> list[str]:
+    """Collects the addresses of requests that leave this machine."""
+    found: list[str] = []
+
+    def check(url: str) -> None:
+        if urlsplit(url).hostname not in {"localhost", "127.0.0.1", None}:
+            found.append(url)
+
+    page.on("request", lambda request: check(request.url))
+    return found
+
+
+def click_point(page: Page, number: int) -> None:
+    """Click a drawn point; its trial goes into the address."""
+    before = in_address(page, "trial")
+    page.locator(DRAWN).nth(number).click(force=True)
+    page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("trial", [None])[0] not in {before, None})
+
+
+def select_row(page: Page, number: int) -> None:
+    """Tick a table row's box. The table is a canvas: a header of 36 pixels, then rows of 35."""
+    table = page.get_by_test_id("stDataFrame").locator(".dvn-scroller")
+    table.scroll_into_view_if_needed()
+    table.click(position={"x": 16, "y": 36 + 35 * number + 17})
+
+
+def test_from_first_visit_to_a_bundle(page: Page, address: str, tmp_path: Path) -> None:
+    left = outside_requests(page)
+    page.goto(address)
+    expect(page.get_by_text("Example that ships with Paretoscope, really run")).to_be_visible()
+    page.locator(DRAWN).first.wait_for(state="attached")
+    assert page.locator(DRAWN).count() >= 6
+
+    start_small_sweep(page)
+    page.locator(DRAWN).first.wait_for(state="attached", timeout=RUN_S * 1000)
+    first_seen = page.locator(DRAWN).count()
+    expect(page.get_by_text("The sweep is done")).to_be_visible(timeout=RUN_S * 1000)
+    assert page.locator(DRAWN).count() >= first_seen
+    sweep = in_address(page, "run")
+
+    page.get_by_role("link", name="Explore its frontier").click()
+    page.wait_for_url(re.compile(f"sweep={sweep}"))
+    page.locator(DRAWN).first.wait_for(state="attached")
+    click_point(page, 0)
+    expect(page.get_by_role("button", name="Export bundle")).to_be_visible()
+    clicked = in_address(page, "trial")
+
+    select_row(page, 1 if clicked == row_trial(page, tmp_path, sweep, 0) else 0)
+    page.wait_for_url(lambda url: parse_qs(urlsplit(url).query)["trial"][0] != clicked)
+    bundle = tmp_path / "bundle.zip"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export bundle").click()
+    download.value.save_as(bundle)
+    check_bundle(bundle, tmp_path / "bundle")
+    assert left == []
+
+
+def row_trial(page: Page, tmp_path: Path, sweep: str | None, row: int) -> str:
+    """The trial in a table row: the table has the order of `paretoscope trials`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli", "trials", str(sweep), "--json"],
+        cwd=ROOT,
+        env={**os.environ, "PARETOSCOPE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return str(json.loads(done.stdout)[row]["id"])
+
+
+def start_small_sweep(page: Page) -> None:
+    """Quantization alone, measured on 500 images: seconds instead of minutes."""
+    page.get_by_role("link", name="New sweep").click()
+    expect(page.get_by_role("button", name="Start sweep")).to_be_enabled()
+    for chip in ("ds_cnn", "25 %", "50 %", "70 %"):
+        page.get_by_role("button", name=chip, exact=True).first.click()
+        expect(page.get_by_role("button", name=chip, exact=True).first).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("radio", name="500", exact=True).or_(page.get_by_role("button", name="500", exact=True)).click()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Recipes")).to_contain_text("3")
+    page.get_by_role("button", name="Start sweep").click()
+    page.wait_for_url(re.compile("run="))
+
+
+def check_bundle(bundle: Path, folder: Path) -> None:
+    """All its parts are there, and its own check passes."""
+    with zipfile.ZipFile(bundle) as archive:
+        names = {Path(n).name for n in archive.namelist()}
+        archive.extractall(folder)
+    assert {"model.onnx", "recipe.yaml", "preprocess.json", "labels.txt", "card.md", "verify.py"} <= names
+    script = next(folder.rglob("verify.py"))
+    done = subprocess.run([sys.executable, str(script)], cwd=script.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page_name", ["explore", "new-sweep"])
+def test_a_link_to_a_page_works_on_a_fresh_server(page: Page, address: str, page_name: str) -> None:
+    """Streamlit greets the first visitor of a deep link with "Page not found" unless the server is told otherwise."""
+    page.goto(f"{address}/{page_name}")
+    expect(
+        page.get_by_text("Sweep" if page_name == "explore" else "What this will run", exact=True).first
+    ).to_be_visible()
+    expect(page.get_by_text("Page not found")).to_have_count(0)
+
+
+def test_a_shared_link_restores_axes_limits_and_trial(page: Page, address: str) -> None:
+    page.goto(f"{address}/?x=size_bytes&colour=energy_mj")
+    page.locator(DRAWN).first.wait_for(state="attached")
+    click_point(page, 0)
+    slider = page.get_by_role("slider", name="File size")
+    slider.press("ArrowLeft")
+    page.wait_for_url(re.compile("max_size_bytes="))
+    shared = page.url
+    expect(page.get_by_text("recipes remain.")).to_be_visible()
+    heading = page.get_by_role("heading").first.inner_text()
+    page.context.clear_cookies()
+    page.goto("about:blank")
+    page.goto(shared)
+    expect(page.get_by_role("heading").first).to_have_text(heading)
+    expect(page.get_by_text("recipes remain.")).to_be_visible()
+    assert page.url == shared

@@ -1,0 +1,277 @@
+"""Every page, run as Streamlit runs it, from app.py; the browser's own part is in tests/e2e."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.choice import View, choose
+from engine.spec import Sweep, parse_sweep
+from engine.store import Store
+from tests.trial_factory import SPACE, sweep_trials
+
+ROOT = Path(__file__).resolve().parents[2]
+# Says when something hangs; how long a page takes is for the benchmark.
+PATIENCE_S = 120
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def enter(name: str = "first", state: str = "done", failed: int = 0, pending: int = 0, space: object = SPACE) -> Sweep:
+    """Put a sweep with made-up trials into the store of this test."""
+    store = Store.open()
+    sweep = parse_sweep({"name": name, "model": {"source": "resnet8"}, "space": space})
+    trials = sweep_trials(failed=failed, pending=pending)
+    store.begin(sweep, trials, nodes_total=110, nodes_done=110)
+    for made in trials:
+        store.save_trial(sweep.id, made)
+    if state != "running":
+        store.end(sweep.id, state, "the disk is full" if state == "failed" else None)
+    return sweep
+
+
+def open_app(page: str | None = None, **params: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    if page:
+        app.run().switch_page(f"pages/views/{page}.py")
+    app.query_params.update(params)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    """All that the page says."""
+    kinds = ("markdown", "caption", "info", "warning", "error", "success", "subheader")
+    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind))
+
+
+def address(app: AppTest) -> dict[str, str]:
+    return {k: v[-1] if isinstance(v, list) else v for k, v in app.query_params.items()}
+
+
+def test_explore_shows_the_newest_sweep_with_the_machine_that_measured_it():
+    sweep = enter()
+    app = open_app()
+    assert "24 of 24 recipes measured on Test CPU, 2 cores, Linux, onnxruntime 1.32.0" in words(app)
+    assert address(app)["sweep"] == sweep.id
+    assert app.selectbox(key="pick x").value == "latency_ms"
+    assert app.selectbox(key="pick y").value == "accuracy"
+
+
+def test_the_table_lists_every_measured_recipe_and_its_standing():
+    enter(failed=2, pending=3)
+    app = open_app()
+    table = app.dataframe[0].value
+    trials = [t for t in sweep_trials(failed=2, pending=3) if t.state == "done"]
+    choice = choose(trials, View())
+    assert list(table["recipe"]) == [t.label for t in trials]
+    on_front = [t.id for t, marks in zip(trials, table["marks"], strict=True) if "frontier" in marks]
+    assert set(on_front) == set(choice.front)
+    assert table["size_bytes"][0] == pytest.approx(trials[0].size_bytes / 1000)
+
+
+def test_failed_and_pending_recipes_are_listed_with_the_reason():
+    enter(failed=2, pending=3)
+    app = open_app()
+    assert [e.label for e in app.expander] == ["2 recipes could not be made", "3 recipes not measured yet"]
+    assert "layer conv1 would have 0 channels" in app.table[0].value["Reason"].iloc[0]
+
+
+def test_limits_from_the_address_leave_fewer_recipes_and_name_the_best():
+    enter()
+    app = open_app(max_size_bytes="60000", min_accuracy="0.9")
+    trials = sweep_trials()
+    choice = choose(trials, View(limits={"size_bytes": 60_000, "accuracy": 0.9}))
+    best = next(t for t in trials if t.id == choice.best)
+    assert f"**{len(choice.kept)} of 24** recipes remain" in words(app)
+    assert f"Best under your limits: **{best.label}**" in words(app)
+    assert "The highest accuracy that remains" in words(app)
+
+
+def test_moving_a_limit_writes_it_into_the_address():
+    sweep = enter()
+    app = open_app()
+    app.slider(key=f"max_size_bytes {sweep.id} host").set_value(60.0).run()
+    assert float(address(app)["max_size_bytes"]) == pytest.approx(60_000)
+    assert "recipes remain" in words(app)
+
+
+def test_a_limit_that_nothing_keeps_says_what_to_do():
+    enter()
+    app = open_app(min_accuracy="0.999")
+    assert "Loosen one" in words(app)
+
+
+def test_a_trial_from_the_address_is_shown_with_recipe_numbers_and_ranges():
+    enter()
+    made = sweep_trials()[4]
+    app = open_app(trial=made.id)
+    assert "Remove 25 % of the channels of each layer" in words(app)
+    assert "Compute in integers" in words(app)
+    tiles = {m.label: m.value for m in app.metric}
+    assert tiles["Accuracy"] == f"{made.accuracy.value * 100:.2f} %"
+    assert "Energy (est.)" in tiles
+    numbers = app.table[0].value
+    assert numbers.loc["Energy", "How it is known"].startswith("estimated: 10 W")
+    assert numbers.loc["Accuracy", "Range"].endswith("%")
+    assert "10,000 test images" in numbers.loc["Accuracy", "How it is known"]
+
+
+def test_the_best_can_be_shown_by_its_button():
+    enter()
+    app = open_app(max_size_bytes="60000")
+    next(b for b in app.button if b.label == "Show it").click().run()
+    best = choose(sweep_trials(), View(limits={"size_bytes": 60_000})).best
+    assert address(app)["trial"] == best
+
+
+def test_giving_an_axis_the_others_metric_swaps_them():
+    enter()
+    app = open_app()
+    app.selectbox(key="pick x").set_value("accuracy").run()
+    assert app.selectbox(key="pick y").value == "latency_ms"
+    assert address(app)["x"] == "accuracy"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"sweep": "../../etc/passwd"},
+        {"x": "<script>", "y": "nan", "colour": "1;drop table", "device": "nowhere"},
+        {"trial": "ffffffff", "min_accuracy": "-inf", "max_size_bytes": "1e999"},
+        {"max_energy_mj": "0", "max_latency_ms": "0.0000001"},
+    ],
+)
+def test_a_hostile_address_gives_a_page_that_works(params):
+    sweep = enter()
+    app = open_app(**params)
+    assert app.selectbox(key="pick sweep").value == sweep.id
+    assert not app.error
+
+
+def test_an_unknown_sweep_or_trial_is_named():
+    enter()
+    assert "There is no sweep 'gone' here" in words(open_app(sweep="gone"))
+    assert "no measured trial 'feedbeef'" in words(open_app(trial="feedbeef"))
+
+
+def test_a_running_sweep_says_so_and_links_to_its_progress():
+    enter(state="running", pending=20)
+    assert "still running" in words(open_app())
+
+
+def test_a_sweep_without_any_measured_recipe_says_what_to_do():
+    sweep = enter(state="failed", pending=24)
+    app = open_app(sweep=sweep.id)
+    assert "the disk is full" in words(app)
+    assert not app.dataframe
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_line(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(blocked / "home"))
+    app = open_app()
+    assert len(app.error) == 1
+    assert "set PARETOSCOPE_HOME" in app.error[0].value
+    assert "Traceback" not in words(app)
+
+
+def test_the_form_previews_the_default_sweep():
+    app = open_app("new_sweep")
+    tiles = {m.label: m.value for m in app.metric}
+    assert tiles["Recipes"] == "24"
+    assert int(tiles["Nodes"]) < 205
+    assert "are shared" in words(app)
+    assert "name: my sweep" in app.code[0].value
+    assert next(b for b in app.button if b.label == "Start sweep").disabled is False
+
+
+def test_the_count_of_recipes_follows_the_chips():
+    app = open_app("new_sweep")
+    app.pills(key="form channels").set_value([0.5]).run()
+    assert {m.label: m.value for m in app.metric}["Recipes"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("form name", "", "name"),
+        ("form model path", "no_such_net", "no_such_net"),
+        ("form data path", "/no/data.npz", "data.npz"),
+    ],
+)
+def test_a_mistake_in_the_form_is_one_clear_line(key, value, complaint):
+    app = open_app("new_sweep")
+    if key != "form name":
+        app.selectbox(key=key.removesuffix(" path")).set_value("my own file …").run()
+    app.text_input(key=key).set_value(value).run()
+    assert len(app.error) == 1
+    assert complaint in app.error[0].value
+    assert not any(b.label == "Start sweep" for b in app.button)
+
+
+def test_starting_writes_the_spec_and_starts_a_process_of_its_own(monkeypatch, home):
+    started = []
+
+    class Runner:
+        def __init__(self, command, **options):
+            started.append((command, options))
+
+        def poll(self):
+            return None
+
+    monkeypatch.setattr("pages.ui.runner.subprocess.Popen", Runner)
+    app = open_app("new_sweep")
+    next(b for b in app.button if b.label == "Start sweep").click().run()
+    ((command, options),) = started
+    assert command[1:4] == ["-m", "engine.cli", "run"]
+    assert options["start_new_session"] is True
+    assert Path(command[4]).parent == home / "specs"
+    assert Path(command[4]).stem == address(app)["run"]
+    assert "the sweep goes on" in words(app)
+
+
+def test_a_runner_that_ends_at_once_leaves_its_last_words(monkeypatch, home):
+    class Runner:
+        def __init__(self, command, stdout, **options):
+            stdout.write(b"paretoscope: the disk is full; make room\n")
+
+        def poll(self):
+            return 2
+
+    monkeypatch.setattr("pages.ui.runner.subprocess.Popen", Runner)
+    app = open_app("new_sweep")
+    next(b for b in app.button if b.label == "Start sweep").click().run()
+    assert "the disk is full; make room" in words(app)
+
+
+def test_progress_counts_and_cancel_asks_the_runner_to_stop():
+    sweep = enter(state="running", pending=20)
+    store = Store.open()
+    store.beat(sweep.id, nodes_done=30, elapsed_s=42, remaining_s=100)
+    app = open_app("new_sweep", run=sweep.id)
+    next(b for b in app.button if b.label == "Cancel").click().run()
+    assert store.beat(sweep.id, 31, 43, 99) is True
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [("done", "The sweep is done"), ("cancelled", "was cancelled"), ("failed", "The sweep failed: the disk is full")],
+)
+def test_an_ended_sweep_says_how_it_ended(state, text):
+    sweep = enter(state=state, pending=20)
+    assert text in words(open_app("new_sweep", run=sweep.id))
+
+
+def test_following_a_sweep_that_does_not_exist_says_so():
+    assert "There is no sweep '../../x' here" in words(open_app("new_sweep", run="../../x"))
+
+
+def test_the_example_ships_and_is_what_a_new_user_sees_first():
+    app = open_app()
+    assert "Example that ships with Paretoscope, really run" in words(app)
+    assert len(app.dataframe[0].value) >= 6

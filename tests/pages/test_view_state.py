@@ -1,0 +1,60 @@
+"""Addresses are hostile input: whatever they say, the result is a view that can be shown."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.choice import View
+from engine.record import METRICS
+from pages.ui.state import LIMITED, Explore, limit_name, parse, to_params
+
+NAMES = [*METRICS, "sweep", "trial", "x", "y", "colour", "device", *(limit_name(k) for k in LIMITED)]
+VALUES = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from([*METRICS, "host", "nan", "inf", "-1", "1e999", "0.5", "<script>", "../../etc/passwd", "x" * 5000]),
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES))
+def test_any_address_gives_a_view_that_can_be_shown(params):
+    view = parse(params).view
+    assert view.x in METRICS
+    assert view.y in METRICS
+    assert view.x != view.y
+    assert view.colour is None or view.colour in METRICS
+    assert set(view.limits) <= set(LIMITED)
+    assert all(math.isfinite(v) and v >= 0 for v in view.limits.values())
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES))
+def test_an_address_that_was_read_is_written_and_read_the_same(params):
+    once = parse(params)
+    assert parse(to_params(once)) == parse(to_params(parse(to_params(once))))
+    assert parse(to_params(once)).view.x == once.view.x
+
+
+def test_every_part_of_a_view_survives_the_address():
+    state = Explore(
+        "a-sweep-123abc",
+        "0123abcd",
+        View("accuracy", "size_bytes", "energy_mj", "some-board", {"accuracy": 0.9, "size_bytes": 84_000.0}),
+    )
+    params = to_params(state)
+    assert params["min_accuracy"] == "0.9"
+    assert params["max_size_bytes"] == "84000"
+    assert parse(params) == state
+
+
+def test_defaults_are_left_out_of_the_address():
+    assert to_params(Explore("s")) == {"sweep": "s"}
+
+
+def test_an_axis_against_itself_becomes_the_other_default():
+    assert parse({"y": "latency_ms"}).view.y == "accuracy"
+    assert parse({"x": "accuracy"}).view.y == "latency_ms"
+    assert parse({"x": "macs", "y": "macs"}).view.y == "accuracy"
+
+
+def test_overlong_and_unprintable_names_are_dropped():
+    assert parse({"sweep": "x" * 201, "trial": "a\x00b"}) == Explore()

@@ -1,0 +1,176 @@
+"""What a view leaves to choose from, and that the chart draws exactly that."""
+
+import pytest
+
+from engine.choice import View, choose, within_limits
+from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.record import METRICS, Trial
+from engine.spec import Distill, Prune, Quantize, Recipe
+from tests.trial_factory import sweep_trials, trial
+
+INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
+FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
+CUT = Recipe(steps=(Prune(method="channel", ratio=0.5),))
+
+
+@pytest.fixture
+def four() -> list[Trial]:
+    """Baseline and int8 on the frontier of latency and accuracy, 4-bit beaten by int8, a cut one on it again."""
+    return [
+        trial(Recipe(), accuracy=0.92, size_bytes=300_000, latency_ms=1.0),
+        trial(INT8, accuracy=0.91, size_bytes=80_000, latency_ms=0.5),
+        trial(FOUR, accuracy=0.90, size_bytes=40_000, latency_ms=0.9),
+        trial(CUT, accuracy=0.70, size_bytes=90_000, latency_ms=0.45),
+    ]
+
+
+def test_choice_names_frontier_knee_baseline_and_best(four):
+    choice = choose(four, View())
+    assert choice.front == (CUT.id, INT8.id, Recipe().id)
+    assert choice.knee == INT8.id
+    assert choice.baseline == Recipe().id
+    assert choice.best == Recipe().id
+    assert choice.measured == tuple(t.id for t in four)
+
+
+def test_limits_take_points_off_the_frontier_and_move_the_best(four):
+    choice = choose(four, View(limits={"size_bytes": 100_000, "accuracy": 0.8}))
+    assert choice.kept == {INT8.id, FOUR.id}
+    assert choice.front == (INT8.id,)
+    assert choice.best == INT8.id
+    assert choice.knee is None
+
+
+def test_of_equal_accuracies_the_smaller_file_is_best(four):
+    tied = [*four, trial(Recipe(steps=(*CUT.steps, *INT8.steps)), accuracy=0.92, size_bytes=20_000)]
+    assert choose(tied, View()).best == tied[-1].id
+
+
+def test_limits_that_nothing_keeps_leave_nothing(four):
+    choice = choose(four, View(limits={"accuracy": 0.99}))
+    assert (choice.kept, choice.front, choice.best, choice.knee) == (frozenset(), (), None, None)
+    assert choice.baseline == Recipe().id
+
+
+def test_limits_on_another_device_are_about_its_numbers(four):
+    # The projection is 80 times the host's latency.
+    view = View(device="stm32h7a3-xcubeai", limits={"latency_ms": 45.0})
+    assert choose(four, view).kept == {INT8.id, CUT.id}
+
+
+def test_pending_and_failed_trials_are_not_drawn_nor_counted():
+    trials = sweep_trials(failed=2, pending=3)
+    info = frontier_info(trials, View())
+    assert len(info.points) == len(info.choice.measured) == len(trials) - 5
+    assert within_limits(trials, {}).all()
+
+
+def test_a_trial_without_one_of_the_axes_is_measured_but_not_drawn(four):
+    unmeasured = trial(Recipe(steps=(*CUT.steps, *FOUR.steps)), latency_ms=None)
+    info = frontier_info([*four, unmeasured], View())
+    assert len(info.choice.measured) == 5
+    assert {p.trial_id for p in info.points} == {t.id for t in four}
+
+
+def test_points_are_in_the_units_shown_with_their_ranges(four):
+    info = frontier_info(four, View(x="size_bytes", colour="energy_mj"))
+    baseline = next(p for p in info.points if p.trial_id == Recipe().id)
+    assert (baseline.x, baseline.y, baseline.colour) == pytest.approx((300.0, 92.0, 2.0))
+    assert baseline.x_range is None
+    low, high = baseline.y_range
+    assert low < 92.0 < high
+    assert info.x_title == "File size (kB)"
+    assert info.colour_title == "Energy, estimated (mJ)"
+
+
+def test_labels_reach_the_browser_escaped(four):
+    hostile = trial(Recipe(steps=(Distill(student="<img src=x onerror=alert(1)>"),)))
+    hovers = [p.hover for p in frontier_info([four[0], hostile], View()).points]
+    assert "&lt;img" in hovers[1]
+    assert not any("<img" in h for h in hovers)
+
+
+def marks(figure, name):
+    """Ids of the points that a legend entry draws."""
+    return [row[0] for t in figure.data if t.name == name and t.customdata is not None for row in t.customdata]
+
+
+def test_every_mark_carries_its_trial(four):
+    view = View(limits={"size_bytes": 100_000})
+    figure = frontier_figure(frontier_info(four, view))
+    assert sorted(marks(figure, "outside your limits")) == [Recipe().id]
+    assert sorted(marks(figure, "frontier")) == sorted([INT8.id, CUT.id])
+    assert marks(figure, "beaten by another") == [FOUR.id]
+    assert marks(figure, "baseline") == [Recipe().id]
+    assert marks(figure, "best within your limits") == [INT8.id]
+
+
+def test_best_is_not_marked_as_long_as_there_is_no_limit(four):
+    assert marks(frontier_figure(frontier_info(four, View())), "best within your limits") == []
+
+
+def test_roles_differ_in_shape_not_only_in_colour(four):
+    figure = frontier_figure(frontier_info(four, View(limits={"size_bytes": 100_000})))
+    shapes = [t.marker.symbol for t in figure.data if t.mode == "markers"]
+    assert len(shapes) == len(set(shapes))
+
+
+def test_whiskers_reach_the_ends_of_the_interval(four):
+    figure = frontier_figure(frontier_info(four[:1], View()))
+    front = next(t for t in figure.data if t.name == "frontier")
+    accuracy = four[0].accuracy
+    assert front.y[0] + front.error_y.array[0] == pytest.approx(accuracy.high * 100)
+    assert front.y[0] - front.error_y.arrayminus[0] == pytest.approx(accuracy.low * 100)
+    assert front.error_x.array is None
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "shape"),
+    [
+        ("latency_ms", "accuracy", "hv"),
+        ("latency_ms", "size_bytes", "hv"),
+        ("accuracy", "latency_ms", "vh"),
+    ],
+)
+def test_the_line_is_the_edge_of_what_can_be_had(four, x, y, shape):
+    figure = frontier_figure(frontier_info(four, View(x=x, y=y)))
+    line = next(t for t in figure.data if t.mode == "lines")
+    assert line.line.shape == shape
+    assert list(line.x) == sorted(line.x)
+
+
+@pytest.mark.parametrize("x", METRICS)
+@pytest.mark.parametrize("colour", [None, "energy_mj"])
+def test_every_metric_can_be_an_axis(four, x, colour):
+    y = "latency_ms" if x == "accuracy" else "accuracy"
+    figure = frontier_figure(frontier_info(four, View(x=x, y=y, colour=colour)))
+    assert METRICS[x].name in figure.layout.xaxis.title.text
+    assert figure.to_json()
+
+
+def test_wide_spans_are_drawn_in_logarithms_with_plain_ticks(four):
+    wide = [*four, trial(Recipe(steps=(*CUT.steps, *INT8.steps)), size_bytes=2_000)]
+    axis = frontier_figure(frontier_info(wide, View(x="size_bytes"))).layout.xaxis
+    assert axis.type == "log"
+    assert {"2", "50", "200"} <= set(axis.ticktext)
+    assert frontier_figure(frontier_info(four, View(x="size_bytes"))).layout.xaxis.type == "linear"
+
+
+def test_the_same_view_is_the_same_figure(four):
+    """The browser keeps a selection only as long as the figure does not change."""
+    assert (
+        frontier_figure(frontier_info(four, View())).to_json() == frontier_figure(frontier_info(four, View())).to_json()
+    )
+
+
+def test_nothing_measured_draws_an_empty_chart():
+    figure = frontier_figure(frontier_info([], View()))
+    assert all(not t.x for t in figure.data)
+
+
+def test_the_chart_is_told_to_those_who_cannot_see_it(four):
+    text = frontier_alt(frontier_info(four, View(limits={"size_bytes": 100_000})))
+    assert "Accuracy (%) against Latency (ms)" in text
+    assert "4 of 4" in text
+    assert "3 are within" in text
+    assert "2 on the frontier" in text

@@ -1,0 +1,91 @@
+"""What people read: numbers with units and sensible digits, recipes as sentences."""
+
+import math
+
+import pytest
+
+from engine.record import METRICS
+from engine.spec import Distill, Finetune, Prune, Quantize, Recipe
+from engine.words import axis_title, based, is_estimated, metric_range, recipe_texts, shown, text_of
+from tests.trial_factory import trial
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("accuracy", 0.91236, "91.24 %"),
+        ("size_bytes", 84_312, "84.3 kB"),
+        ("size_bytes", 1_234_567, "1,235 kB"),
+        ("latency_ms", 0.40321, "0.403 ms"),
+        ("latency_ms", 0.0, "0.00 ms"),
+        ("latency_ratio", 0.456, "0.456 ×"),
+        ("energy_mj", 123.456, "123 mJ"),
+        ("params", 78_042, "78,042"),
+        ("macs", 12_345_678, "12.3 M"),
+        ("macs", None, "–"),
+        ("energy_mj", math.nan, "–"),
+    ],
+)
+def test_numbers_have_units_and_sensible_digits(key, value, text):
+    assert text_of(key, value) == text
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_shown_units_convert_back(key):
+    assert based(key, shown(key, 12_345.0)) == pytest.approx(12_345.0)
+
+
+def test_unit_can_be_left_out():
+    assert text_of("size_bytes", 84_312, unit=False) == "84.3"
+
+
+def test_ranges_are_those_of_the_device():
+    made = trial(latency_ms=1.0, energy_mj=2.0)
+    assert metric_range(made, "latency_ms") is None
+    assert metric_range(made, "latency_ms", "stm32h7a3-xcubeai") == (60.0, 110.0)
+    assert metric_range(made, "energy_mj") == pytest.approx((1.4, 2.8))
+    assert metric_range(made, "latency_ratio") == pytest.approx((0.98, 1.02))
+    assert metric_range(trial(accuracy=None), "accuracy") is None
+
+
+def test_latency_is_estimated_off_the_host_and_energy_where_it_says_so():
+    made = trial()
+    assert not is_estimated(made, "latency_ms")
+    assert is_estimated(made, "latency_ms", "stm32h7a3-xcubeai")
+    assert is_estimated(made, "energy_mj")
+    assert not is_estimated(made, "accuracy", "stm32h7a3-xcubeai")
+
+
+def test_titles_name_device_truth_and_unit():
+    assert axis_title("latency_ms") == "Latency (ms)"
+    assert axis_title("energy_mj", "some-board", estimated=True) == "Energy on some-board, estimated (mJ)"
+    assert axis_title("params", "some-board") == "Parameters"
+
+
+def test_a_recipe_is_told_step_by_step():
+    recipe = Recipe(
+        steps=(
+            Distill(student="ds_cnn", epochs=2, samples=25_000),
+            Prune(method="channel", ratio=0.25),
+            Finetune(epochs=1),
+            Quantize(weight_bits=8, activation_bits=8, calibration_samples=256),
+        )
+    )
+    assert recipe_texts(recipe) == [
+        "Train ds_cnn with the network as its teacher (temperature 4), 2 epochs of 25,000 images",
+        "Remove 25 % of the channels of each layer",
+        "Train on for 1 epoch",
+        "Compute in integers: weights in 8 bits, one scale per channel, activations in 8 bits, "
+        "ranges from 256 calibration images",
+    ]
+
+
+def test_weight_only_steps_and_the_baseline_are_told():
+    assert recipe_texts(Recipe()) == ["The network as it came: nothing removed, 32-bit floats"]
+    four = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32, per_channel=False),))
+    assert recipe_texts(four) == ["Store weights in 4 bits, one scale per layer; compute in floats"]
+    half = Recipe(steps=(Prune(method="magnitude", ratio=0.5), Quantize(weight_bits=16, activation_bits=32)))
+    assert recipe_texts(half) == [
+        "Remove 50 % of all weights, the smallest, by setting them to zero",
+        "Store weights as 16-bit floats; compute in 32-bit floats",
+    ]
