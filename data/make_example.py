@@ -1,4 +1,4 @@
-"""Ships a finished sweep as the example: `python data/make_example.py SWEEP`, after `paretoscope run data/example/example.yaml`.
+"""Ships a finished sweep as the example: `python data/make_example.py SWEEP`, after `tests/benchmarks/bench_sweep.py --keep`.
 
 Writes `example/sweep.json` (spec, when and how long, every trial's record) and the ONNX files and predictions that belong to it, as they
 are in the store of this home. Nothing is measured or changed here.

@@ -190,6 +190,10 @@ class Store:
             old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
             if old is None:
                 connection.execute(_sweeps.insert().values(**_new_sweep(sweep)))
+            elif old["example"]:
+                raise SetupError(
+                    f"{sweep.id} ships with Paretoscope and is finished; give your sweep another name to run it"
+                )
             elif _state(old) == "running":
                 raise SetupError(
                     f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
@@ -277,8 +281,12 @@ class Store:
         shipped = json.loads(path.read_text())
         sweep = parse_sweep(shipped["spec"])
         with self._engine.begin() as connection:
-            known = connection.execute(sa.select(_sweeps.c.id, _sweeps.c.created).where(_sweeps.c.example)).first()
-            if known == (sweep.id, shipped["row"]["created"]):
+            query = sa.select(_sweeps.c.example, _sweeps.c.created).where(
+                sa.or_(_sweeps.c.example, _sweeps.c.id == sweep.id)
+            )
+            known = connection.execute(query).all()
+            # A sweep of the user's own under the same id is theirs and stays.
+            if any(not is_example or created == shipped["row"]["created"] for is_example, created in known):
                 return
             connection.execute(_sweeps.delete().where(_sweeps.c.example))
             row = _new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}

@@ -153,6 +153,20 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, bad: str):
     assert "\n" not in str(caught.value)
 
 
+def test_a_sweep_of_the_users_own_with_the_examples_id_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    example = tmp_path / "example"
+    example.mkdir()
+    monkeypatch.setattr(store_module, "EXAMPLE", example)
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
+    Store.open().begin(SWEEP, pending(), 9, 0)
+    shipped = {"spec": SWEEP.model_dump(mode="json"), "row": {"created": "2026-11-23T00:00:00+00:00"}, "trials": []}
+    (example / "sweep.json").write_text(json.dumps(shipped))
+    store = Store.open()
+    assert [(r.id, r.example) for r in store.sweeps()] == [(SWEEP.id, False)]
+    assert store.trials(SWEEP.id) == pending()
+
+
 def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example = tmp_path / "example"
     example.mkdir()
@@ -171,6 +185,9 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     store.begin(mine, pending(), 9, 0)
     assert [(r.name, r.example) for r in store.sweeps()] == [("mine", False), ("First Look!", True)]
     assert store.trials(SWEEP.id) == [measured(0), measured(1)]
+
+    with pytest.raises(SetupError, match="give your sweep another name"):
+        store.begin(SWEEP, pending(), 9, 0)
 
     shipped["row"]["created"] = "2027-01-01T00:00:00+00:00"
     shipped["trials"] = shipped["trials"][:1]

@@ -49,6 +49,26 @@ async def lifespan(_server: st.App) -> AsyncIterator[None]:
     yield
 
 
+def chart_first(page: str) -> bool:
+    """Whether to leave out all but the chart: true on the first run of a page in a visit, which is run again at once.
+
+    The browser needs seconds to read the code of the chart, of tables and of tiles; told of all at once, it draws the chart last.
+    A second is what the code of the chart takes to arrive; from then on the timer of the second run waits for it to be drawn.
+    """
+    seen = f"seen {page}"
+    if st.session_state.get(seen):
+        return False
+
+    @st.fragment(run_every=1.0)
+    def again() -> None:
+        if st.session_state.get(seen):
+            st.rerun()
+
+    again()
+    st.session_state[seen] = True
+    return True
+
+
 def unexpected(error: Exception) -> bool:
     """Tell of a defect of ours in plain words, and log it whole; True says that nothing more need be shown."""
     logging.getLogger("paretoscope").error("a page failed", exc_info=error)

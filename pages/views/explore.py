@@ -15,6 +15,7 @@ from engine.store import SweepRow
 from engine.words import text_of
 from pages.ui import limits, pickers, queries, shell, state, trial_panel, trial_table
 
+MISSING = "explore sweep that is not here"
 CHART, TABLE, SELECTED, MOVED = "explore chart", "explore table", "explore trial", "explore selection moved"
 
 
@@ -28,11 +29,14 @@ def render() -> None:
     asked, news = pickers.read_address()
     if news:
         st.session_state[SELECTED] = asked.trial
+        st.session_state[MISSING] = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep), news)
         trials = queries.trials(row)
         view = pickers.pick_view(asked.view, trials, news)
     done = [t for t in trials if t.state == "done"]
+    if missing := st.session_state.get(MISSING):
+        st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)
     if done:
         view = _frontier(row, done, view, news)
@@ -43,18 +47,21 @@ def render() -> None:
 def _frontier(row: SweepRow, done: Sequence[Trial], view: View, news: bool) -> View:
     """Chart and limits beside the selected recipe, and the table below; the view with the limits that are set."""
     left, right = st.columns([3, 2], gap="medium")
+    chart_only = shell.chart_first("explore")
     with left:
         # The chart is drawn above the sliders that it depends on.
         above = st.container()
-        limited = limits.sliders(done, view.device, view.limits, f"{row.id} {view.device}", news)
-        view = replace(view, limits=limited)
+        if not chart_only:
+            scope = f"{row.id} {view.device}"
+            view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))
         info = queries.info(row, view)
         with above:
             _chart(info)
             _remaining(info, {t.id: t for t in done})
-    with right:
-        _selection(row, info, done)
-    _table(row, info, done)
+    if not chart_only:
+        with right:
+            _selection(row, info, done)
+        _table(row, info, done)
     return view
 
 
@@ -66,7 +73,8 @@ def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
     try:
         return queries.store().sweep(ref)
     except NotFoundError:
-        st.warning(f"There is no sweep {ref!r} here; this is {shown.name!r}.", icon=":material/link_off:")
+        # The address will say what is shown instead, so what it asked for is kept for the runs that follow.
+        st.session_state[MISSING] = f"There is no sweep {ref!r} here; this is {shown.name!r}."
         return shown
 
 

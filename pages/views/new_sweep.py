@@ -6,6 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine.choice import View
+from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
 from engine.spec import Sweep, parse_sweep, to_yaml
 from pages.ui import progress, queries, runner, shell, sweep_form
@@ -28,6 +30,7 @@ def render() -> None:
         with shell.one_line_errors():
             # Relative paths are taken from where the server was started, as on the command line.
             _plan(parse_sweep(to_spec(draft), Path.cwd()))
+        _what_was_found()
 
 
 def _running_elsewhere() -> None:
@@ -77,6 +80,18 @@ def _plan(sweep: Sweep) -> None:
         st.rerun()
     with st.expander("The spec, for `paretoscope run`", icon=":material/code:"):
         st.code(to_yaml(sweep), language="yaml")
+
+
+def _what_was_found() -> None:
+    """The newest finished sweep as a small chart, to see what can be expected; it also has the browser load the chart's code early."""
+    row = next((r for r in queries.sweeps() if r.trials and r.state != "running"), None)
+    if row is None:
+        return
+    info = queries.info(row, View())
+    if info.points:
+        st.caption(f"What {row.name!r} found:")
+        figure = frontier_figure(info, height=300)
+        st.plotly_chart(figure, key="what was found", config={"staticPlot": True}, alt=frontier_alt(info))
 
 
 def _in_words(found: Preview) -> str:

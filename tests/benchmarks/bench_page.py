@@ -45,18 +45,24 @@ def drawn_after(page: Page, url: str) -> float:
 def open_twice(browser: Browser, url: str) -> tuple[float, float, BrowserContext]:
     """Cold and warm browser cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    cold = drawn_after(context.new_page(), url)
-    warm = drawn_after(context.new_page(), url)
-    return cold, warm, context
+    seconds = []
+    for _ in range(2):
+        page = context.new_page()
+        seconds.append(drawn_after(page, url))
+        # What the page goes on to do must not slow the next one.
+        page.close()
+    return seconds[0], seconds[1], context
 
 
 def from_another_page(context: BrowserContext, url: str) -> float:
     page = context.new_page()
     page.goto(f"{url}/new-sweep")
     page.get_by_role("button", name="Start sweep").wait_for()
+    # The page is complete when its own small chart is there.
+    page.locator(DRAWN).first.wait_for(state="attached")
     start = time.perf_counter()
     page.get_by_role("link", name="Explore", exact=True).click()
-    page.locator(DRAWN).first.wait_for(state="attached")
+    page.locator(f".st-key-explore-chart {DRAWN}").first.wait_for(state="attached")
     return time.perf_counter() - start
 
 

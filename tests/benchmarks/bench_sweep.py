@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_sweep.py            from scratch: the sum of this run's node times over each recipe's whole chain
     python tests/benchmarks/bench_sweep.py --naive    from scratch for real: every recipe as a sweep of its own in an empty home (long)
+    python tests/benchmarks/bench_sweep.py --keep DIR keeps the home, under the example's name, for `data/make_example.py`
 
 Run it on an idle machine. The last lines time `paretoscope front` on the stored sweep (median of five).
 """
@@ -23,16 +24,16 @@ from engine.spec import Sweep, read_sweep
 from engine.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE_NAME = "Example · resnet8 on Fashion-MNIST"
 SPEC = ROOT / "data" / "example" / "spec.yaml"
 
 
-def timed_run(spec: Path, home: Path) -> tuple[float, float]:
+def timed_run(spec: Path, home: Path, *options: str) -> tuple[float, float]:
     """Seconds to the first measured trial and to the end of `paretoscope run` in an empty home."""
     os.environ["PARETOSCOPE_HOME"] = str(home)
     started = time.monotonic()
-    runner = subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", "run", str(spec), "--json"], cwd=ROOT, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "engine.cli", "run", str(spec), "--json", *options]
+    runner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     first = None
     while runner.poll() is None:
         time.sleep(0.25)
@@ -69,9 +70,14 @@ def naive_seconds(sweep: Sweep) -> float:
 
 def main() -> None:
     """Print the table."""
-    sweep = read_sweep(SPEC)
-    with tempfile.TemporaryDirectory() as folder:
-        first, total = timed_run(SPEC, Path(folder))
+    keep = sys.argv[sys.argv.index("--keep") + 1] if "--keep" in sys.argv else None
+    if keep and (ROOT / "data" / "example" / "sweep.json").exists():
+        sys.exit("remove data/example/sweep.json first: while it is there, its name is taken")
+    options = ("--set", f"name={EXAMPLE_NAME}") if keep else ()
+    sweep = read_sweep(SPEC, options[1:])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep or temporary
+        first, total = timed_run(SPEC, Path(folder), *options)
         store = Store.open()
         print(f"{machine().label}; load before {os.getloadavg()[2]:.1f} over 15 min")
         print(f"{len(sweep.recipes)} recipes: first point {first:.1f} s, all {total:.0f} s")

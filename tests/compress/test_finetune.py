@@ -57,7 +57,11 @@ def test_finetune_learns_and_leaves_its_input_alone():
     before = copy.deepcopy(network.state_dict())
     losses = []
     tuned = finetune.apply(
-        Finetune(epochs=12), network, DATA, 0, on_epoch=lambda epoch, loss: losses.append((epoch, loss))
+        Finetune(epochs=12, learning_rate=0.05),
+        network,
+        DATA,
+        0,
+        on_epoch=lambda epoch, loss: losses.append((epoch, loss)),
     )
     assert loss_of(tuned, DATA) < 0.5 * loss_of(network, DATA)
     assert [epoch for epoch, _ in losses] == list(range(1, 13))

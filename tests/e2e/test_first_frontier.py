@@ -20,6 +20,8 @@ from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
 RUN_S = 420
+# The charts by the keys that the pages give them: the form of a new sweep has a small chart of its own.
+EXPLORE, LIVE = f".st-key-explore-chart {DRAWN}", f"[class*='st-key-live'] {DRAWN}"
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def outside_requests(page: Page) -> list[str]:
 def click_point(page: Page, number: int) -> None:
     """Click a drawn point; its trial goes into the address."""
     before = in_address(page, "trial")
-    page.locator(DRAWN).nth(number).click(force=True)
+    page.locator(EXPLORE).nth(number).click(force=True)
     page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("trial", [None])[0] not in {before, None})
 
 
@@ -70,19 +72,19 @@ def test_from_first_visit_to_a_bundle(page: Page, address: str, tmp_path: Path) 
     left = outside_requests(page)
     page.goto(address)
     expect(page.get_by_text("Example that ships with Paretoscope, really run")).to_be_visible()
-    page.locator(DRAWN).first.wait_for(state="attached")
-    assert page.locator(DRAWN).count() >= 6
+    page.locator(EXPLORE).first.wait_for(state="attached")
+    assert page.locator(EXPLORE).count() >= 6
 
     start_small_sweep(page)
-    page.locator(DRAWN).first.wait_for(state="attached", timeout=RUN_S * 1000)
-    first_seen = page.locator(DRAWN).count()
+    page.locator(LIVE).first.wait_for(state="attached", timeout=RUN_S * 1000)
+    first_seen = page.locator(LIVE).count()
     expect(page.get_by_text("The sweep is done")).to_be_visible(timeout=RUN_S * 1000)
-    assert page.locator(DRAWN).count() >= first_seen
+    assert page.locator(LIVE).count() >= first_seen
     sweep = in_address(page, "run")
 
     page.get_by_role("link", name="Explore its frontier").click()
     page.wait_for_url(re.compile(f"sweep={sweep}"))
-    page.locator(DRAWN).first.wait_for(state="attached")
+    page.locator(EXPLORE).first.wait_for(state="attached")
     click_point(page, 0)
     expect(page.get_by_role("button", name="Export bundle")).to_be_visible()
     clicked = in_address(page, "trial")
@@ -146,7 +148,7 @@ def test_a_link_to_a_page_works_on_a_fresh_server(page: Page, address: str, page
 
 def test_a_shared_link_restores_axes_limits_and_trial(page: Page, address: str) -> None:
     page.goto(f"{address}/?x=size_bytes&colour=energy_mj")
-    page.locator(DRAWN).first.wait_for(state="attached")
+    page.locator(EXPLORE).first.wait_for(state="attached")
     click_point(page, 0)
     slider = page.get_by_role("slider", name="File size")
     slider.press("ArrowLeft")

@@ -37,7 +37,8 @@ def open_app(page: str | None = None, **params: str) -> AppTest:
     if page:
         app.run().switch_page(f"pages/views/{page}.py")
     app.query_params.update(params)
-    app.run()
+    # The first run of a page may show its chart alone; the browser then asks for the rest by itself.
+    app.run().run()
     assert not app.exception
     return app
 
