@@ -164,7 +164,7 @@ class _Run:
         for chain in self.plan.chains:
             if chain.recipe.id in self.trials:
                 continue
-            needs = {*chain.measures, baseline.accuracy}
+            needs = {*chain.measures, *baseline.measures}
             failed = next((k for k in self.plan.nodes if k in self.errors and k in self._all(needs)), None)
             if failed:
                 trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[failed])

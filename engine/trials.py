@@ -23,13 +23,15 @@ def _test_labels(data: Data) -> Any:
 
 
 def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], artifacts: Artifacts) -> Trial:
-    """The trial of a recipe whose measurements are all in `results` (node key -> result), and the baseline's accuracy too."""
+    """The trial of a recipe whose measurements are all in `results` (node key -> result), and the baseline's too."""
     facts = results[chain.facts]
     baseline = plan.chains[0]
     predictions = _predictions(plan, chain, artifacts)
     reference = _predictions(plan, baseline, artifacts) if chain is not baseline else None
     labels = _test_labels(plan.sweep.data)[: len(predictions.predicted)]
-    latency = results[chain.latency] if chain.latency else None
+    latency = None
+    if chain.latency and baseline.latency:
+        latency = on_baseline_scale(results[chain.latency], results[baseline.latency]["latency_ms"]["p50"])
     projections, notes = _projections(plan, facts, latency)
     return Trial(
         id=chain.recipe.id,
@@ -46,6 +48,23 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         notes=notes,
         **_latency_fields(latency),
     )
+
+
+def on_baseline_scale(result: dict[str, Any], baseline_p50_ms: float) -> dict[str, Any]:
+    """A latency result with its times as they would be in the minute in which the baseline itself was measured.
+
+    Clocks go up and down with the host's load and temperature: the same file took 0.16 to 0.22 ms within one sweep of five minutes,
+    which is enough to put trials in the wrong order. The ratio, taken in turns with the baseline, hardly moves (±1 %), so times are
+    that ratio times the baseline's median, and the percentiles above it follow. The node's result keeps the raw samples.
+    """
+    ratio = result["latency_ratio"]
+    p50_ms = ratio["value"] * baseline_p50_ms
+    scale = p50_ms / result["latency_ms"]["p50"]
+    return result | {
+        "latency_ms": {name: value * scale for name, value in result["latency_ms"].items()},
+        "latency_interval_ms": {end: ratio[end] * baseline_p50_ms for end in ("value", "low", "high")},
+        "throughput_per_s": result["throughput_per_s"] / scale,
+    }
 
 
 def _device_facts(facts: dict[str, Any]) -> Any:
@@ -70,7 +89,7 @@ def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
         return {}
     return {
         "latency_ms": Latency(**result["latency_ms"]),
-        "latency_ratio": Interval(**result["latency_ratio"]) if result["latency_ratio"] else None,
+        "latency_ratio": Interval(**result["latency_ratio"]),
         "throughput_per_s": result["throughput_per_s"],
         "peak_memory_bytes": result["peak_memory_bytes"],
         "machine": Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])}),
