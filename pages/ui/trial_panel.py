@@ -62,7 +62,7 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return f"measured on {trial.accuracy.n:,} test images; the range is its 95 % interval{_against(trial)}"
     if key == "latency_ms" and trial.latency_ms:
         tail = f"95 % of runs under {trial.latency_ms.p95:.3g} ms, 99 % under {trial.latency_ms.p99:.3g} ms"
-        return f"measured; the median, {tail}"
+        return f"measured: the ratio to the baseline, taken in turns with it, times the baseline’s median; {tail}"
     if key == "latency_ratio":
         return "measured in turns with the baseline; the range is its 95 % interval"
     return "read off the file"

@@ -179,13 +179,15 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None
                 for key in dict.fromkeys(("accuracy", view.x, view.y))
             ]
             mark = "◆ " if trial.id == choice.knee else ""
-            st.button(
-                f"{mark}**{trial.label}** · {' · '.join(numbers)}",
-                key=f"front {trial.id}",
-                type="tertiary",
-                on_click=_select,
-                args=(trial.id,),
-            )
+            with st.container(gap=None):
+                st.button(
+                    f"{mark}**{trial.label}**",
+                    key=f"front {trial.id}",
+                    type="tertiary",
+                    on_click=_select,
+                    args=(trial.id,),
+                )
+                st.caption(" · ".join(numbers))
         if len(choice.front) > FRONT_SHOWN:
             st.caption(f"and {len(choice.front) - FRONT_SHOWN} more, in the table")
 
