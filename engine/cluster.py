@@ -44,7 +44,8 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 n_workers=1,
                 threads_per_worker=cores,
                 resources={"cpu": cores},
-                dashboard_address=None,
+                # Its status page; a free port, so that two sweeps can run at once.
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
                 local_directory=folder,

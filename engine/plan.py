@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.datasets import dataset_checksum
-from engine.errors import ModelError
+from engine.devices import profile_names
+from engine.errors import ModelError, SpecError
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.record import Machine
 from engine.spec import TORCH_STEPS, Distill, Finetune, Prune, Recipe, Sweep, TorchStep, digest
@@ -221,8 +222,13 @@ class _Builder:
 
 
 def make_plan(sweep: Sweep, machine: Machine) -> Plan:
-    """The plan of a sweep on a machine; raises ModelError or DatasetError when a source is missing or unknown."""
+    """The plan of a sweep on a machine; raises InputError when a source or profile is missing or unknown."""
     check_model(sweep.model)
+    for profile in sweep.measure.profiles:
+        if profile not in profile_names():
+            raise SpecError(
+                f"measure.profiles: {profile!r} is not a profile; known profiles: {', '.join(profile_names())}"
+            )
     for step in {s for r in sweep.recipes for s in r.steps}:
         if isinstance(step, Distill) and source_kind(step.student) not in {"zoo", "torchvision"}:
             raise ModelError(f"student {step.student!r} is not a built-in network; known: {', '.join(zoo_names())}")

@@ -164,7 +164,11 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy", "Accuracy", "%", True, "Share of test images classified correctly, with its 95 % interval."),
         Metric("size_bytes", "File size", "kB", False, "Bytes of the ONNX file that would be exported."),
         Metric("size_zipped_bytes", "Zipped size", "kB", False, "The file after zip, as an app store would ship it."),
-        Metric("latency_ms", "Latency", "ms", False, "Median time of one inference in ONNX Runtime on the machine named: the ratio to the baseline times the baseline's time."),
+        Metric(
+            "latency_ms", "Latency", "ms", False,
+            "Median time of one inference in ONNX Runtime on the machine named: the ratio to the baseline, which was measured in "
+            "turns with it, times the baseline's own median.",
+        ),
         Metric("latency_ratio", "Latency vs baseline", "×", False, "Time relative to the baseline, measured in turns with it."),
         Metric("energy_mj", "Energy", "mJ", False, "Energy per inference; estimated unless it says measured."),
         Metric("params", "Parameters", "", False, "Learned weights in the graph."),

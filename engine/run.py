@@ -25,7 +25,7 @@ from engine.plan import Plan, make_plan
 from engine.record import Trial
 from engine.spec import Sweep
 from engine.store import NodeRow, Store
-from engine.trials import assemble
+from engine.trials import assemble, test_labels
 from engine.worker import Task, run_node
 
 _POLL_S = 1.0
@@ -65,6 +65,8 @@ def execute(
 
     Raises InputError for a bad model, dataset or scheduler before anything is written.
     """
+    # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
+    test_labels(sweep.data)
     if scheduler is None:
         plan = make_plan(sweep, machine())
         if not missing_nodes(plan, store, artifacts):

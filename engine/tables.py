@@ -221,11 +221,17 @@ def run_bar(silent: bool, name: str) -> Iterator[Callable[[Progress], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None, note="starting")
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(name, total=None, note="starting")
 
-        def show(progress: Any) -> None:
-            note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}"
-            bar.update(task, completed=progress.nodes_done, total=progress.nodes_total, note=note)
+    def show(progress: Any) -> None:
+        # Not before there is something to show: a spec that is refused must leave one line on stderr and no empty bar.
+        bar.start()
+        note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}"
+        bar.update(task, completed=progress.nodes_done, total=progress.nodes_total, note=note)
 
+    try:
         yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()

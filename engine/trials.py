@@ -7,6 +7,9 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from engine.artifacts import Artifacts
 from engine.datasets import load_dataset
 from engine.devices import project
@@ -18,7 +21,8 @@ from engine.spec import Data
 
 
 @lru_cache(maxsize=1)
-def _test_labels(data: Data) -> Any:
+def test_labels(data: Data) -> npt.NDArray[np.int64]:
+    """Labels of the whole test split, shape (n,); raises DatasetError. Read once per process."""
     return load_dataset(data).test.labels
 
 
@@ -28,7 +32,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
     baseline = plan.chains[0]
     predictions = _predictions(plan, chain, artifacts)
     reference = _predictions(plan, baseline, artifacts) if chain is not baseline else None
-    labels = _test_labels(plan.sweep.data)[: len(predictions.predicted)]
+    labels = test_labels(plan.sweep.data)[: len(predictions.predicted)]
     latency = None
     if chain.latency and baseline.latency:
         latency = on_baseline_scale(results[chain.latency], results[baseline.latency]["latency_ms"]["p50"])

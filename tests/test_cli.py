@@ -118,7 +118,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("space.pruning={}", ("pruning", "known steps")),
         ("space.prune={method: channel, ratio: 1.5}", ("space.prune.ratio", "1.5")),
         ("space.quantize={weight_bits: 0, activation_bits: 8}", ("weight_bits", "0")),
-        ("space.distill={student: lenet}", ("lenet",)),
+        ("space={distill: {student: lenet}}", ("lenet",)),
         ("measure.profiles=[toaster]", ("toaster", "stm32h7a3-xcubeai")),
         ("nonsense=1", ("nonsense",)),
     ],
@@ -136,9 +136,15 @@ def test_damaged_files_are_one_line(tmp_path: Path):
     home = tmp_path / "home"
     spec = write_problem(tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
-    done = paretoscope("run", spec, "--set", "model.weights=w.safetensors", "--json", home=home)
-    assert done.returncode == 1, "a checkpoint is read by the worker, so its sweep fails"
-    assert "w.safetensors" in json.loads(paretoscope("sweeps", "--json", home=home).stdout)[0]["error"]
+    refused(paretoscope("run", spec, "--set", "model.weights=w.safetensors", home=home), "w.safetensors", "cut short")
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x08\x12\x07pytorch" * 3)
+    only_quantize = "space={quantize: [{weight_bits: 8, activation_bits: 8}]}"
+    refused(
+        paretoscope("run", spec, "--set", "model.source=net.onnx", "--set", only_quantize, home=home),
+        "net.onnx",
+        "again",
+    )
+    assert [s for s in json.loads(paretoscope("sweeps", "--json", home=home).stdout) if not s["example"]] == []
     (tmp_path / "data.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:1000])
     refused(paretoscope("run", spec, home=home), "data.npz")
 

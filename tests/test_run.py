@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,32 @@ def test_a_step_that_does_not_fit_fails_its_own_trials_and_no_others(place: Path
     for failed in trials[2:]:
         assert "PReLU" in failed.error
         assert "\n" not in failed.error
+
+
+def test_an_onnx_file_of_the_users_own_takes_the_onnx_steps(place: Path):
+    spec = write_problem(place)
+    torch = pytest.importorskip("torch")
+    sys.path.insert(0, str(place))
+    try:
+        from net import build
+    finally:
+        sys.path.remove(str(place))
+        sys.modules.pop("net", None)
+    names = {
+        "input_names": ["pixels"],
+        "output_names": ["scores"],
+        "dynamic_axes": {"pixels": {0: "n"}, "scores": {0: "n"}},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(build().eval(), (torch.zeros(1, 1, 12, 12),), place / "own.onnx", dynamo=False, **names)
+    quantize = (
+        "space={quantize: [null, {weight_bits: [8, 4], activation_bits: 8}, {weight_bits: 16, activation_bits: 32}]}"
+    )
+    sweep = read_sweep(spec, ("model.source=own.onnx", quantize, "measure.latency=null"))
+    assert execute(sweep, Store.open(), Artifacts.open()).trials_done == 4
+    sizes = {t.label: t.size_bytes for t in Store.open().trials(sweep.id)}
+    assert sizes["w4a8"] < sizes["int8"] < sizes["fp16 weights"] < sizes["baseline"]
 
 
 def test_a_lost_artifact_is_made_again(place: Path):

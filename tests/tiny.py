@@ -46,9 +46,9 @@ name: tiny
 model: {{source: "net.py:build"}}
 data: {{source: data.npz}}
 space:
+{extra_space}
   prune: [null, {{method: channel, ratio: [0.25, 0.5], finetune_epochs: 2}}]
   quantize: [null, {{weight_bits: 8, activation_bits: 8, calibration_samples: 32}}]
-{extra_space}
 """
     )
     return spec

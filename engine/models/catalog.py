@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from safetensors import SafetensorError, safe_open
+
 from engine.errors import ModelError
 from engine.paths import CHECKPOINTS
 from engine.spec import Model, digest
@@ -151,8 +153,17 @@ def check_model(model: Model) -> None:
             raise ModelError(f"model {model.source} does not exist; give the path of an ONNX file")
         if model.weights is not None:
             raise ModelError(f"model {model.source} holds its own weights; remove `weights: {model.weights}`")
-    elif model.weights is None and model.source not in zoo_index():
-        raise ModelError(f"model {model.source!r} has no shipped checkpoint; give `weights`, or use it as a student")
+        # Not at the top: graphs are read here alone, and importing onnx takes a third of a second.
+        from engine.onnx_graph import load_onnx
+
+        load_onnx(Path(model.source))
+    elif model.weights is None:
+        entry = zoo_index().get(model.source)
+        if entry is None:
+            raise ModelError(
+                f"model {model.source!r} has no shipped checkpoint; give `weights`, or use it as a student"
+            )
+        check_shipped(entry)
     _check_weights(model)
 
 
@@ -163,6 +174,26 @@ def _check_weights(model: Model) -> None:
         raise ModelError(f"weights {model.weights} are of an unknown kind; give one of {', '.join(WEIGHT_SUFFIXES)}")
     if not Path(model.weights).is_file():
         raise ModelError(f"weights {model.weights} do not exist; give the path of a checkpoint")
+    if Path(model.weights).suffix == ".safetensors":
+        try:
+            # Holds the header against the file's length: a truncated file is told of before a sweep starts.
+            with safe_open(model.weights, "numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"weights {model.weights} cannot be read, damaged or cut short ({one_line(error)}); save them again"
+            ) from None
+
+
+def check_shipped(entry: ZooEntry) -> None:
+    """Hold a shipped checkpoint's bytes against the index; raises ModelError."""
+    if not entry.path.is_file():
+        raise ModelError(f"checkpoint {entry.path} is missing; {_RESTORE}")
+    found = file_sha256(entry.path)
+    if found != entry.sha256:
+        raise ModelError(
+            f"checkpoint {entry.path} is damaged (SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…); {_RESTORE}"
+        )
 
 
 def file_sha256(path: Path) -> str:

@@ -6,7 +6,6 @@ smaller say, by their shapes, how to fit it. No pickle is ever read or written.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ def load_network(model: Model, data: Dataset) -> Network:
     elif kind == "zoo":
         entry = zoo_index()[model.source]
         _check_fits(entry, data)
-        weights, state = f"shipped, trained on {entry.dataset}", _read_shipped(entry)
+        weights, state = f"shipped, trained on {entry.dataset}", load_file(entry.path)
     code = code_sha256(split_python(model.source)[0]) if kind == "python" else None
     origin = Origin(model.source, len(data.classes), data.input_shape, weights, code_sha256=code)
     module = build(origin)
@@ -92,18 +91,6 @@ def _check_fits(entry: ZooEntry, data: Dataset) -> None:
             f"{entry.name}'s shipped checkpoint is for {shape_text(shape)} images in {classes} classes, but {data.name} has "
             f"{shape_text(data.input_shape)} in {len(data.classes)}; give a checkpoint of your own under `weights`"
         )
-
-
-def _read_shipped(entry: ZooEntry) -> dict[str, Tensor]:
-    restore = "restore it from a fresh clone (`git checkout -- data/checkpoints`)"
-    if not entry.path.is_file():
-        raise ModelError(f"checkpoint {entry.path} is missing; {restore}")
-    found = hashlib.sha256(entry.path.read_bytes()).hexdigest()
-    if found != entry.sha256:
-        raise ModelError(
-            f"checkpoint {entry.path} is damaged (SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…); {restore}"
-        )
-    return load_file(entry.path)
 
 
 def _checked(module: nn.Module, origin: Origin) -> nn.Module:

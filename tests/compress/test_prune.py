@@ -126,7 +126,8 @@ def test_channel_removes_dead_channels_without_any_change(name):
     assert linear.in_features > [m for m in pruned.modules() if isinstance(m, nn.Linear)][-1].in_features
     expected = network(images)
     assert expected.std() > 0
-    torch.testing.assert_close(pruned(images), expected, rtol=1e-4, atol=1e-5)
+    # Other channel counts, other summation orders: float32 noise, where a wrongly removed channel changes the first digits.
+    torch.testing.assert_close(pruned(images), expected, rtol=1e-3, atol=1e-4)
     assert not any(p.requires_grad for p in pruned.parameters())
 
 
