@@ -124,10 +124,10 @@ def test_channel_removes_dead_channels_without_any_change(name):
     pruned = prune.apply(Prune(method="channel", ratio=0.5), network, (1, 28, 28))
     assert count_params(pruned) < 0.5 * count_params(network)
     assert linear.in_features > [m for m in pruned.modules() if isinstance(m, nn.Linear)][-1].in_features
-    expected = network(images)
+    # In double precision, since other channel counts mean other summation orders, and deep networks amplify float32's noise.
+    expected = copy.deepcopy(network).double()(images.double())
     assert expected.std() > 0
-    # Other channel counts, other summation orders: float32 noise, where a wrongly removed channel changes the first digits.
-    torch.testing.assert_close(pruned(images), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(copy.deepcopy(pruned).double()(images.double()), expected, rtol=1e-9, atol=1e-10)
     assert not any(p.requires_grad for p in pruned.parameters())
 
 
