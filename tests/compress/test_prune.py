@@ -103,6 +103,11 @@ def test_channel_keeps_the_stated_share_of_every_layer(name, channels):
     assert not pruned.training
 
 
+def silenced(width: int) -> torch.Tensor:
+    """Half the channels of a layer; which ones differs by its width only, as layers of one residual stream share their channels."""
+    return torch.randperm(width, generator=torch.Generator().manual_seed(width))[channels_kept(width, 0.5, 4) :]
+
+
 @pytest.mark.parametrize("name", zoo_names())
 def test_channel_removes_dead_channels_without_any_change(name):
     """Half the channels of each layer are made silent: they must go, whatever ties layers together, and nothing else may change."""
@@ -111,14 +116,14 @@ def test_channel_removes_dead_channels_without_any_change(name):
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-                half = channels_kept(len(module.weight), 0.5, 4)
-                # Which ones differs by layer width only, as layers of one residual stream share their channels.
-                dead = torch.randperm(len(module.weight), generator=torch.Generator().manual_seed(len(module.weight)))[
-                    half:
-                ]
+                dead = silenced(len(module.weight))
                 module.weight[dead] = 0
                 if module.bias is not None:
                     module.bias[dead] = 0
+            # Nobody listens to them either: importance is over all weights of a channel, those that read it included.
+            if isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels > 1:
+                module.weight[:, silenced(module.in_channels)] = 0
+        linear.weight[:, silenced(linear.in_features)] = 0
         network.requires_grad_(False)
     images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     pruned = prune.apply(Prune(method="channel", ratio=0.5), network, (1, 28, 28))
