@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.record import Trial
+from engine.words import duration
 
 if TYPE_CHECKING:
     from engine.doctor import Check
@@ -33,16 +34,6 @@ def _table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption: str 
     for row in rows:
         table.add_row(*row)
     _console().print(table)
-
-
-def duration(seconds: float | None) -> str:
-    """`42 s`, `3 min 05 s`, `1 h 12 min`."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _percent(share: float | None) -> str:

@@ -108,3 +108,15 @@ def _epochs(epochs: int, samples: int | None) -> str:
 def recipe_texts(recipe: Recipe) -> list[str]:
     """A recipe as a chain of sentences; the baseline is a chain of one."""
     return [step_text(s) for s in recipe.steps] or ["The network as it came: nothing removed, 32-bit floats"]
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `3 min 05 s`, `1 h 12 min`; an en dash for None."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -10,6 +10,7 @@ from engine.choice import View
 from engine.errors import NotFoundError
 from engine.figures import frontier_alt, frontier_figure, frontier_info
 from engine.store import SweepRow
+from engine.words import duration
 from pages.ui import queries, runner, trial_table
 
 POLL_S = 1.0
@@ -19,16 +20,6 @@ _PROCESS = "runner of "
 def remember(sweep_id: str, process: subprocess.Popen[bytes]) -> None:
     """Keep the runner's handle in this session, to notice when it ends before the store hears of it."""
     st.session_state[_PROCESS + sweep_id] = process
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `1 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def starting(sweep_id: str) -> bool:

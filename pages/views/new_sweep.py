@@ -10,9 +10,9 @@ from engine.choice import View
 from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
 from engine.spec import Sweep, parse_sweep, to_yaml
+from engine.words import duration
 from pages.ui import progress, queries, runner, shell, sweep_form
 from pages.ui.draft import to_spec
-from pages.ui.progress import duration
 
 
 def render() -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from engine.errors import SpecError
 from engine.spec import parse_sweep, read_sweep
+from engine.words import duration
 from pages.ui.draft import ALL, AS_IT_IS, QUANTIZATIONS, Draft, to_spec
-from pages.ui.progress import duration
 
 
 def recipes(draft: Draft) -> list[str]:
