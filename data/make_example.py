@@ -41,7 +41,6 @@ def main(ref: str) -> None:
             "recipes": row.recipes,
             "nodes_total": row.nodes_total,
             "nodes_done": row.nodes_done,
-            "elapsed_s": row.elapsed_s,
         },
         "trials": [t.to_json() for t in trials],
     }

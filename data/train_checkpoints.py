@@ -34,7 +34,12 @@ SCHEDULES: dict[str, tuple[Schedule, ...]] = {
         # Like resnet8, without moving the images.
         Schedule(epochs=3, learning_rate=0.04, batch_size=128),
     ),
-    "mobilenet_v2": (Schedule(epochs=11, learning_rate=0.06, batch_size=64, weight_decay=1e-4),),
+    # The first phase alone overfits: 92.5 % with a training loss of 0.13.
+    "mobilenet_v2": (
+        Schedule(epochs=11, learning_rate=0.06, batch_size=64, weight_decay=1e-4),
+        Schedule(epochs=8, learning_rate=0.08, batch_size=128, shift_pixels=1),
+        Schedule(epochs=3, learning_rate=0.02, batch_size=128),
+    ),
     # Passes of one block differ in their statistics, the stored ones cannot: the last phase learns to live with them.
     "recursive_resnet": (
         Schedule(epochs=4, learning_rate=0.1, batch_size=128, weight_decay=2e-4),
@@ -100,8 +105,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(SCHEDULES))
     parser.add_argument("--score", action="store_true", help="do not train, write the index anew")
     parser.add_argument("--phase", type=int, default=0, help="start from this phase and the checkpoint that is there")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="two networks at once on one thread each beat one on two"
+    )
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     for name in options.names:
         if not options.score:
             train_phases(name, options.phase)

@@ -86,6 +86,7 @@ class _Run:
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
         self.started = time.monotonic()
+        self.earlier_s = 0.0
         self.rates = store.rates()
         self.latest = ""
         self.cores = 1
@@ -94,7 +95,7 @@ class _Run:
         """Submit what is missing and record what comes back until nothing is left."""
         to_run = len(self.missing)
         pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
-        self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
+        self.earlier_s = self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
         try:
             with _interruptible():
                 self._assemble_ready()
@@ -188,7 +189,7 @@ class _Run:
         total, elapsed = self.plan.unique, self._elapsed()
         done = total - len(self.missing)
         remaining = forecast_s(self.plan, frozenset(self.missing), self.rates, self.cores) if self.missing else 0.0
-        cancelled = self.store.beat(self.plan.sweep.id, done, elapsed, remaining)
+        cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
         if cancelled and cancellable:

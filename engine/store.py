@@ -183,8 +183,11 @@ class Store:
 
     # What only the runner calls.
 
-    def begin(self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int) -> None:
-        """Enter a sweep as running, its trials as pending; SetupError when another runner is at it."""
+    def begin(self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int) -> float:
+        """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
+
+        Raises SetupError when another runner is at it.
+        """
         now = time.time()
         with self._engine.begin() as connection:
             old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
@@ -217,6 +220,7 @@ class Store:
             )
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
             connection.execute(_trials.insert(), [_trial_row(sweep.id, i, t) for i, t in enumerate(records)])
+        return 0.0 if old is None else float(old["elapsed_s"])
 
     def beat(self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None) -> bool:
         """Record progress and the runner's heartbeat; True when the user has asked to cancel."""

@@ -78,7 +78,8 @@ def test_a_silent_runner_makes_its_sweep_interrupted_and_free_to_run_again(
         store.begin(SWEEP, pending(), 9, 0)
     monkeypatch.setattr(store_module, "HEARTBEAT_LIMIT_S", -1.0)
     assert store.sweep(SWEEP.id).state == "interrupted"
-    store.begin(SWEEP, pending(), 9, 4)
+    store.beat(SWEEP.id, 4, 12.5, None)
+    assert store.begin(SWEEP, pending(), 9, 4) == 12.5
     assert store.sweep(SWEEP.id).nodes_done == 4
 
 
