@@ -20,12 +20,14 @@ import numpy.typing as npt
 import yaml
 
 from engine import __version__, verify_template
-from engine.card import card, source_name
+from engine.card import card
 from engine.datasets import Dataset, Split, load_dataset
 from engine.errors import InputError
 from engine.record import Trial
-from engine.spec import Finetune, Prune, Recipe, Step, Sweep
+from engine.spec import Sweep
+from engine.steps import Recipe
 from engine.verify_template import BundleError, Check, Limits
+from engine.words import source_name
 from engine.zips import check_target, packed, unpacked, write_atomically
 
 if TYPE_CHECKING:
@@ -133,31 +135,15 @@ def draw_sample(split: Split) -> Split:
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
     """A spec whose sweep is the baseline and this recipe: `paretoscope run recipe.yaml` makes the model again.
 
-    Files of the user's own are named without their folders, so they must lie beside it. Recipes that a space cannot express (one
-    family twice) are listed under `steps`, for people to read.
+    Files of the user's own are named without their folders, so they must lie beside it.
     """
     spec = sweep.model_dump(mode="json")
     spec["model"] = {k: v and source_name(v) for k, v in spec["model"].items()}
     spec["data"]["source"] = source_name(spec["data"]["source"])
-    space = _space(recipe.steps)
+    steps = [s | ({"teacher": source_name(s["teacher"])} if "teacher" in s else {}) for s in recipe.to_json()]
     del spec["space"], spec["search"]
-    spec |= {"name": f"{sweep.name}: {recipe.label}"[:200]} | (
-        {"steps": recipe.to_json()} if space is None else {"space": space}
-    )
+    spec |= {"name": f"{sweep.name}: {recipe.label}"[:200], "recipes": [steps] if steps else []}
     return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-
-
-def _space(steps: tuple[Step, ...]) -> dict[str, Any] | None:
-    space: dict[str, Any] = {}
-    for step, before in zip(steps, (None, *steps), strict=False):
-        options = {k: v for k, v in step.model_dump().items() if k != "step"}
-        if isinstance(step, Finetune) and isinstance(before, Prune):
-            space["prune"] |= {f"finetune_{k}": v for k, v in options.items()}
-        elif step.step in space:
-            return None
-        else:
-            space[step.step] = options
-    return space
 
 
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:

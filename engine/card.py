@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from engine.datasets import Dataset
 from engine.record import METRICS, Energy, Trial
-from engine.spec import Distill, Sweep
-from engine.words import recipe_texts, text_of
+from engine.spec import Sweep
+from engine.steps import Distill
+from engine.words import recipe_texts, source_name, stage_rows, text_of
 
 PROVENANCE = {
     "deployed": "every measured number below is of this very file, run in ONNX Runtime",
@@ -33,6 +34,7 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         f"An image classifier with {len(dataset.classes)} classes, compressed and measured by Paretoscope. "
         f"Provenance: **{trial.provenance}** ({PROVENANCE[trial.provenance]}).",
         "## Recipe\n\n" + "\n".join(f"{i}. {text}." for i, text in enumerate(_made(trial, sweep), 1)),
+        *_bought(trial),
         "## What was measured\n\n" + _numbers(trial, baseline),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + _USE.format(stored=dataset.test.inputs.dtype, shape=shape),
@@ -43,17 +45,25 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
     return "\n\n".join(sections) + "\n"
 
 
-def source_name(source: str) -> str:
-    """A model or data source without the folders of whoever exported it, which are nobody else's business."""
-    is_file = any(mark in source for mark in (".py:", ".onnx", ".npz", ".safetensors", ".pt"))
-    return source.replace("\\", "/").rpartition("/")[2] if is_file else source
-
-
 def _made(trial: Trial, sweep: Sweep) -> list[str]:
     """The recipe's sentences, after where the network came from."""
     weights = f" with the weights of {source_name(sweep.model.weights)}" if sweep.model.weights else ""
     start = f"Start from {source_name(sweep.model.source)}{weights}"
     return [start, *(recipe_texts(trial.recipe) if trial.recipe.steps else [])]
+
+
+def _bought(trial: Trial) -> list[str]:
+    """Sections that say what each stage of a longer recipe changed, and which bits each layer was given."""
+    sections = []
+    if len(trial.stages) > 2:
+        rows = stage_rows(trial)
+        lines = [" | ".join(("", *rows[0], "")).strip(), "|---" * len(rows[0]) + "|"]
+        lines += [" | ".join(("", *row.values(), "")).strip() for row in rows]
+        sections.append("### What each step bought or cost\n\n" + "\n".join(lines))
+    if trial.layer_bits:
+        bits = "\n".join(f"| {name} | {bits} |" for name, bits in trial.layer_bits.items())
+        sections.append("### Bits chosen for each layer\n\n| Layer | Bits |\n|---|---|\n" + bits)
+    return sections
 
 
 def _numbers(trial: Trial, baseline: Trial | None) -> str:

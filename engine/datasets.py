@@ -19,7 +19,8 @@ import numpy.typing as npt
 from engine.errors import DatasetError
 from engine.npz import Labels, read_npz
 from engine.paths import DATA
-from engine.spec import Data, digest
+from engine.spec import Data
+from engine.steps import digest
 
 Array = npt.NDArray[np.generic]
 

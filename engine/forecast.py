@@ -6,18 +6,22 @@ from dataclasses import dataclass
 
 from engine.artifacts import Artifacts
 from engine.measure.machine import machine
-from engine.plan import Plan, make_plan
+from engine.plan import EXCLUSIVE, Plan, make_plan
 from engine.spec import Sweep
 from engine.store import Store
 
 # Forecast until this machine has a history: seconds per unit of work (see `Node.work`), on two cores of a Xeon of 2023.
 _DEFAULT_RATES = {
     "source": 2.0,
+    "teacher": 3e-5,
     "distill": 3.5e-4,
     "prune": 1.5,
     "finetune": 3.5e-4,
     "export": 1.5,
+    "sensitivity": 20.0,
+    "layer_times": 5.0,
     "quantize": 2.0,
+    "qat": 5e-4,
     "facts": 0.5,
     "accuracy": 3e-5,
     "latency": 4.0,
@@ -71,5 +75,5 @@ def forecast_s(plan: Plan, missing: frozenset[str], rates: dict[str, float], cor
     seconds = {
         k: plan.nodes[k].work * rates.get(plan.nodes[k].kind, _DEFAULT_RATES[plan.nodes[k].kind]) for k in missing
     }
-    alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind == "latency")
+    alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind in EXCLUSIVE)
     return (sum(seconds.values()) - alone) / max(1, cores) + alone

@@ -9,7 +9,7 @@ blank image, so that graphs which compute their shapes are counted like any othe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ _PARAMETER_SLOTS = {
 }
 _UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# These move values or pick them, so that rounded values stay what they are.
+_MOVING_OPS = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -236,24 +238,107 @@ def _macs(node: onnx.NodeProto, weight: tuple[int, ...], data: tuple[int, ...], 
     return math.prod(output) * (data[0] if transposed else data[-1])
 
 
-def _weight_bits(model: onnx.ModelProto, name: str, numel: int) -> int:
-    """Bits per weight in the file: of the largest initialiser that the weight is made from."""
-    stored = {t.name: t for t in model.graph.initializer}
-    makers = {o: n for n in model.graph.node for o in n.output}
-    sources, pending = [], [name]
-    while pending:
-        current = pending.pop()
-        if current in stored:
-            sources.append(stored[current])
-        elif current in makers:
-            pending.extend(makers[current].input)
-    # Beside the codes stand only scales, zero points and the like, which are fewer.
-    largest = max(sources, key=lambda t: (t.data_type != onnx.TensorProto.FLOAT, math.prod(t.dims)))
-    if math.prod(largest.dims) != numel and largest.data_type == onnx.TensorProto.UINT8:
-        return int(largest.dims[0])  # packed: one row of bytes for each bit (engine/compress/packing.py)
-    if largest.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.TensorProto], name: str) -> int:
+    """Bits that the file spends on one weight; on one that is not zero, where zeros are left out.
+
+    Followed back to what the weight is made from (engine/compress/unpacking.py): every operator on the way has the codes as first input
+    but for those named here.
+    """
+    packed = False
+    while name not in stored:
+        node = nodes[name]
+        packed |= node.op_type == "BitShift"
+        if not node.input:  # a Constant
+            break
+        name = node.input[{"ScatterElements": 2, "Concat": len(node.input) - 1}.get(node.op_type, 0)]
+    if name not in stored:
+        return 32
+    tensor = stored[name]
+    if packed:  # one row of bytes for each bit (engine/compress/packing.py)
+        return int(tensor.dims[0])
+    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
         return 4
-    return int(onnx.helper.tensor_dtype_to_np_dtype(largest.data_type).itemsize * 8)
+    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8)
+
+
+def _source(nodes: Mapping[str, onnx.NodeProto], name: str) -> str:
+    """What a weight is made from: the initialiser, or the piece that a Split cut from one, the same for all uses of tied weights."""
+    while name in nodes and nodes[name].op_type in ("DequantizeLinear", "Cast", "Mul", "Sub", "Reshape"):
+        name = nodes[name].input[0]
+    return name
+
+
+def _code_ranges(nodes: Mapping[str, onnx.NodeProto], data: Iterable[str]) -> dict[str, list[str]]:
+    """For rounded tensors, the constants that tell how many codes they have: the ends of a Clip, or a zero point of their type."""
+    found: dict[str, list[str]] = {}
+    for tensor in data:
+        name = tensor
+        while (maker := nodes.get(name)) is not None and maker.op_type == "DequantizeLinear":
+            code = nodes.get(maker.input[0])
+            if code is None or code.op_type not in ("Clip", "QuantizeLinear"):
+                break
+            found[tensor] = list(code.input[1:3] if code.op_type == "Clip" else code.input[2:3])
+            moved = nodes.get(code.input[0])
+            if code.op_type == "Clip" or moved is None or moved.op_type not in _MOVING_OPS:
+                break
+            name = moved.input[0]  # what was moved has the codes that it had before
+    return found
+
+
+def _activation_bits(ends: Sequence[Array]) -> int:
+    """Bits of codes between two ends, or of the type of a zero point; 8 for QuantizeLinear without one."""
+    if len(ends) == 2:
+        low, high = (int(end) for end in ends)
+        return (high - low + 1).bit_length() - 1
+    return ends[0].dtype.itemsize * 8 if ends else 8
+
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which the calls of the file's own functions are replaced by the functions' nodes; layers in them bear the calls' names."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    if not functions:
+        return result
+    del result.functions[:]
+    nodes = list(result.graph.node)
+    while any((n.domain, n.op_type) in functions for n in nodes):
+        bodies = ([n] if (key := (n.domain, n.op_type)) not in functions else _body(functions[key], n) for n in nodes)
+        nodes = [node for body in bodies for node in body]
+    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+    del result.graph.node[:]
+    result.graph.node.extend(copies)
+    used = {n.domain for n in copies}
+    versions = {o.domain: o for f in model.functions for o in f.opset_import} | {
+        o.domain: o for o in model.opset_import
+    }
+    del result.opset_import[:]
+    result.opset_import.extend(o for domain, o in versions.items() if domain in used or domain == "")
+    return result
+
+
+def _body(function: onnx.FunctionProto, call: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The nodes of a function for one call: its tensors, attributes and names put in."""
+    names = dict(zip(function.input, [*call.input, *[""] * len(function.input)], strict=False))
+    names |= dict(zip(function.output, call.output, strict=False))
+    given = {a.name: a for a in (*function.attribute_proto, *call.attribute)}
+    body = []
+    for inner in function.node:
+        node = onnx.NodeProto()
+        node.CopyFrom(inner)
+        for tensors in (node.input, node.output):
+            for i, name in enumerate(tensors):
+                tensors[i] = names.get(name, f"{call.output[0]}/{name}") if name else ""
+        node.name = f"{call.name}{inner.name}" if inner.name or inner.op_type in _LAYERS else ""
+        del node.attribute[:]
+        for attribute in inner.attribute:
+            if not attribute.ref_attr_name:
+                node.attribute.add().CopyFrom(attribute)
+            elif attribute.ref_attr_name in given:
+                node.attribute.add().CopyFrom(given[attribute.ref_attr_name])
+                node.attribute[-1].name = attribute.name
+        body.append(node)
+    return body
 
 
 def graph_facts(model: onnx.ModelProto) -> GraphFacts:
@@ -261,6 +346,7 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
 
     Raises ModelError when the runtime refuses the graph.
     """
+    model = inlined(model)
     constants = constant_names(model)
     nodes = [n for n in model.graph.node if not set(n.output) <= constants]
     slots = {
@@ -269,7 +355,10 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         if n.op_type in (*_LAYERS, *_PARAMETER_SLOTS)
     }
     values = constant_values(model, [name for names in slots.values() for name in names])
-    makers = {o: n.op_type for n in model.graph.node for o in n.output}
+    makers = {o: n for n in model.graph.node for o in n.output}
+    stored = {t.name: t for t in model.graph.initializer}
+    ends = _code_ranges(makers, (n.input[0] for n in nodes if n.op_type in _LAYERS))
+    ranges = constant_values(model, [name for names in ends.values() for name in names])
     output = model.graph.output[0].name
     dynamic = {name for i in slots for name in (nodes[i].input[0], nodes[i].input[1], nodes[i].output[0])} - constants
     shapes = _run_shapes(model, [output, *sorted(dynamic)])
@@ -285,8 +374,8 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
             continue
         size, used = sum(v.size for v in learned), sum(int(np.count_nonzero(v)) for v in learned)
         data, weight, result = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
-        bits = _weight_bits(model, names[0], learned[0].size) if learned else 0
-        quantized = makers.get(node.input[0]) == "DequantizeLinear"
+        bits = _weight_bits(makers, stored, names[0]) if learned else 0
+        rounded = ends.get(node.input[0]) if multiplies else None
         layers.append(
             LayerFacts(
                 name=node.name or node.output[0],
@@ -295,15 +384,16 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
                 params=size,
                 nonzero_params=used,
                 weight_bits=bits,
-                activation_bits=8 if quantized else 32,
+                activation_bits=32 if rounded is None else _activation_bits([ranges[name] for name in rounded]),
                 input_shape=data,
                 output_shape=result,
             )
         )
         # A layer that is applied again with the same weights adds none; its quantized bias may differ by pass.
-        if names and names[0] not in counted:
+        source = _source(makers, names[0]) if names else ""
+        if names and source not in counted:
             params, nonzero = params + size, nonzero + used
-            counted.add(names[0])
+            counted.add(source)
     return GraphFacts(
         params, nonzero, sum(x.macs for x in layers), input_shape(model), shapes[output][-1], tuple(layers)
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import string
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -133,6 +135,13 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     graph.input.extend(inputs)
 
 
+def _short_names() -> Iterator[str]:
+    """a, b, … Z, aa, ab, …"""
+    letters = string.ascii_letters
+    for length in itertools.count(1):
+        yield from map("".join, itertools.product(letters, repeat=length))
+
+
 def shorten_names(model: onnx.ModelProto) -> None:
     """Rename every inner tensor to a few letters, in place: names are a tenth of a small quantized file.
 
@@ -144,21 +153,20 @@ def shorten_names(model: onnx.ModelProto) -> None:
         return
     taken = {v.name for v in (*graph.input, *graph.output)}
     short: dict[str, str] = {}
+    fresh = (name for name in _short_names() if name not in taken)
 
     def shortened(name: str) -> str:
         if not name or name in taken:
             return name
         if name not in short:
-            # "_" cannot meet a user's input or output by accident more than once; the loop skips what is taken.
-            candidate = f"_{len(short):x}"
-            short[name] = candidate if candidate not in taken else f"_{candidate}"
+            short[name] = next(fresh)
         return short[name]
 
     for node in graph.node:
         for names in (node.input, node.output):
             for i, name in enumerate(names):
                 names[i] = shortened(name)
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") and node.domain in ("", "ai.onnx"):
             node.ClearField("name")
     for tensor in graph.initializer:
         tensor.name = shortened(tensor.name)

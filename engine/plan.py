@@ -1,8 +1,11 @@
 """Recipes -> the graph of unique nodes that a sweep needs.
 
-    source ─ distill ─ prune ─ finetune ─ export ─ quantize ┬ facts
-    (torch nodes; recipes that begin alike share them)      ├ accuracy
-                                                            └ latency  (also reads the baseline's ONNX file)
+    source ─┬─────────────── distill ─ prune ─ finetune ─ export ─┬─ quantize ┬ facts
+            └ export ─ teacher ┘                                  └ qat       ├ accuracy
+                                                                              └ latency  (also reads the baseline's ONNX file)
+
+Recipes that begin alike share nodes. `sensitivity` and `layer_times` are measured once on an exported network, for all quantize steps that
+choose bits by layer.
 
 A node's key is the SHA-256 over all that determines its output: its inputs' keys, its options, the code that runs it, the seed where
 it draws random numbers, the dataset where it reads it, and for latency the machine. Sharing, cache and resume all follow from it.
@@ -10,52 +13,59 @@ it draws random numbers, the dataset where it reads it, and for latency the mach
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib.metadata import version
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
 
+from engine.code_digest import code_digest
 from engine.datasets import dataset_checksum
 from engine.devices import profile_names
 from engine.errors import ModelError, SpecError
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.record import Machine
-from engine.spec import TORCH_STEPS, Distill, Finetune, Prune, Recipe, Sweep, TorchStep, digest
+from engine.spec import Model, Sweep
+from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Recipe, digest
 
-Kind = Literal["source", "distill", "prune", "finetune", "export", "quantize", "facts", "accuracy", "latency"]
+Kind = Literal[
+    "source", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "qat", "facts", "accuracy",
+    "latency",
+]  # fmt: skip
 
-# The module that does the work of each kind of node. Its code, and that of what it imports, is part of the node's key.
-_CODE: dict[str, str] = {
-    "source": "models/sources.py",
-    "distill": "compress/distill.py",
-    "prune": "compress/prune.py",
-    "finetune": "compress/finetune.py",
-    "export": "models/export.py",
-    "quantize": "compress/quantize.py",
-    "facts": "onnx_graph.py",
-    "accuracy": "measure/accuracy.py",
-    "latency": "measure/latency.py",
-}
-# Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
-_NOT_CODE = {"errors.py", "spec.py", "record.py", "paths.py", "datasets.py", "models/catalog.py", "measure/machine.py"}
+EXCLUSIVE: frozenset[str] = frozenset({"latency", "layer_times"})
+"""Kinds that measure time: nothing else computes on the host while one runs."""
 _SUFFIX = dict.fromkeys(("source", "distill", "prune", "finetune"), ".safetensors")
-_SUFFIX |= {"export": ".onnx", "quantize": ".onnx", "accuracy": ".npz"}
-_USES_DATA = {"source", "distill", "finetune", "quantize", "accuracy"}
-_USES_SEED = {"source", "distill", "finetune"}
-_LIBRARY = {"prune": "torch-pruning", "export": "torch", "accuracy": "onnxruntime", "latency": "onnxruntime"}
+_SUFFIX |= dict.fromkeys(("export", "quantize", "qat"), ".onnx")
+_SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "layer_times": ".json"}
+_USES_DATA = {
+    "source",
+    "teacher",
+    "distill",
+    "prune",
+    "finetune",
+    "sensitivity",
+    "layer_times",
+    "quantize",
+    "qat",
+    "accuracy",
+}
+_USES_SEED = {"distill", "finetune", "qat"}
+# What of a quantize step its sensitivity and its layers' times depend on; budgets share the rest.
+_SENSITIVITY = ("activation_bits", "per_channel", "symmetric", "format", "calibration", "calibration_samples")
 
 # Zoo networks have about as many; only forecasts use it.
 _TYPICAL_MACS = 10e6
+# So many images does a dataset have, as far as forecasts care.
+_TYPICAL_TRAIN, _TYPICAL_TEST = 54_000, 10_000
+# Learned rounding takes about as long as so many plain roundings.
+_LEARNING_WORK = 30.0
 
 
 @dataclass(frozen=True)
 class Node:
     """One unit of work. `inputs` are keys; the first is what it works on. `options` is what the node is told.
 
-    `work` is in the unit that its forecast scales with: million MACs of training for distill and finetune, million MACs of inference
-    for accuracy, one for the others.
+    `work` is in the unit that its forecast scales with: million MACs of training for distill, finetune and qat, million MACs of inference
+    for accuracy and teacher, one for the others.
     """
 
     key: str
@@ -73,18 +83,27 @@ class Node:
 
 @dataclass(frozen=True)
 class Chain:
-    """The nodes of one recipe: the one whose ONNX file would be exported, and its measurements."""
+    """The nodes of one recipe: the one whose ONNX file would be exported, and its measurements.
+
+    `before` is the recipe one stage earlier, measured as well so that a trial can say what its last stage bought; None for the baseline.
+    """
 
     recipe: Recipe
     model: str
     facts: str
     accuracy: str
     latency: str | None
+    before: Chain | None = None
 
     @property
     def measures(self) -> tuple[str, ...]:
         """The keys that must be finished before the trial is."""
         return tuple(k for k in (self.facts, self.accuracy, self.latency) if k)
+
+    @property
+    def stages(self) -> tuple[Chain, ...]:
+        """From the baseline to this recipe."""
+        return (*(self.before.stages if self.before else ()), self)
 
 
 @dataclass(frozen=True)
@@ -118,107 +137,110 @@ class Plan:
         return frozenset(chain.measures).union(*(self.ancestors[k] for k in chain.measures))
 
 
-@cache
-def _code_digest(kind: str) -> str:
-    """A hash of the code of a node kind, blind to comments, layout and docstrings: a cache cannot outlive the code it came from."""
-    library = _LIBRARY.get(kind)
-    trees = [ast.dump(_undocumented(_tree(name))) for name in sorted(_with_imports(_CODE[kind]))]
-    return digest([trees, version(library) if library else None])
-
-
-@cache
-def _tree(name: str) -> ast.Module:
-    return ast.parse((Path(__file__).parent / name).read_text())
-
-
-def _with_imports(name: str) -> frozenset[str]:
-    """A module of the engine and those that it imports, directly or not, as paths below `engine/`."""
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current in found or current in _NOT_CODE:
-            continue
-        found.add(current)
-        for part in ast.walk(_tree(current)):
-            if isinstance(part, ast.ImportFrom) and part.module and part.module.split(".")[0] == "engine":
-                inside = "/".join(part.module.split(".")[1:])
-                paths = [f"{inside}.py", *(f"{inside}/{a.name}.py".lstrip("/") for a in part.names)]
-                waiting += [p for p in paths if (Path(__file__).parent / p).is_file()]
-    return frozenset(found)
-
-
-def _undocumented(tree: ast.Module) -> ast.Module:
-    for part in ast.walk(tree):
-        body = getattr(part, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0].value.value = ""
-    return tree
-
-
 class _Builder:
     """Collects unique nodes for one sweep."""
 
     def __init__(self, sweep: Sweep, machine: Machine) -> None:
         self.sweep = sweep
         self.machine = machine
-        self.source_digest = model_fingerprint(sweep.model)
         self.data_digest = dataset_checksum(sweep.data)
         self.nodes: dict[str, Node] = {}
+        self.chains: dict[Recipe, Chain] = {}
 
-    def add(self, kind: Kind, inputs: tuple[str, ...], options: dict[str, Any], work: float = 1.0) -> str:
+    def add(
+        self,
+        kind: Kind,
+        inputs: tuple[str, ...],
+        options: dict[str, Any],
+        work: float = 1.0,
+        suffix: str | None = None,
+    ) -> str:
         """The key of the node, new or shared."""
-        suffix = _SUFFIX.get(kind)
-        if kind == "source" and self.sweep.model.is_onnx:
-            suffix = ".onnx"
         key = digest(
             {
                 "kind": kind,
                 "inputs": inputs,
                 "options": options,
-                "code": _code_digest(kind),
+                "code": code_digest(kind),
                 "seed": self.sweep.seed if kind in _USES_SEED else None,
                 "data": self.data_digest if kind in _USES_DATA else None,
-                "machine": self.machine.fingerprint if kind == "latency" else None,
+                "machine": self.machine.fingerprint if kind in EXCLUSIVE else None,
             }
         )
-        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix))
+        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind)))
         return key
 
-    def source(self) -> str:
-        """The node that loads the model."""
-        return self.add("source", (), {"digest": self.source_digest, "source": self.sweep.model.source})
+    def source(self, model: Model) -> str:
+        """The node that loads a network: the sweep's, or a teacher."""
+        options = {"digest": model_fingerprint(model), **model.model_dump()}
+        return self.add("source", (), options, suffix=".onnx" if model.is_onnx else None)
+
+    def exported(self, key: str) -> str:
+        """The node of the ONNX file of a network in whatever form."""
+        return key if self.nodes[key].suffix == ".onnx" else self.add("export", (key,), {})
+
+    def teacher(self, step: Distill, current: str) -> str:
+        """The node of what a teacher says to every training image."""
+        if step.teacher == "previous":
+            network, macs = current, _TYPICAL_MACS
+        else:
+            model = self.sweep.model if step.teacher == "baseline" else Model(source=step.teacher)
+            network, macs = self.source(model), _source_macs(model.source)
+        options = {
+            "images": step.images_needed,
+            "mirrored": step.augment != "none",
+            "features": step.feature_weight > 0,
+        }
+        work = (step.images_needed or _TYPICAL_TRAIN) * (2 if options["mirrored"] else 1) * macs / 1e6
+        return self.add("teacher", (self.exported(network),), options, work)
 
     def model(self, recipe: Recipe) -> tuple[str, float]:
         """The nodes that make the recipe's ONNX file, and about how many MACs it will have."""
-        key, macs = self.source(), _source_macs(self.sweep.model.source)
-        torch_steps = [s for s in recipe.steps if isinstance(s, TORCH_STEPS)]
-        for step in torch_steps:
-            macs = _macs_after(step, macs)
-            key = self.add(step.step, (key,), step.model_dump(), _step_work(step, macs))
-        if not self.sweep.model.is_onnx:
-            key = self.add("export", (key,), {})
-        for onnx_step in recipe.steps[len(torch_steps) :]:
-            key = self.add(onnx_step.step, (key,), onnx_step.model_dump())
-        return key, macs
+        key, macs = self.source(self.sweep.model), _source_macs(self.sweep.model.source)
+        for step in recipe.steps:
+            if isinstance(step, Quantize):
+                key = self.quantize(step, self.exported(key), macs)
+                continue
+            macs = _macs_after(step, macs, _source_macs(self.sweep.model.source))
+            inputs: tuple[str, ...] = (key,)
+            if isinstance(step, Distill):
+                # A fresh student reads the sweep's own network at most, for its shape.
+                inputs = (key if not step.is_fresh else self.source(self.sweep.model),)
+                if step.has_teacher:
+                    inputs += (self.teacher(step, key),)
+            key = self.add(step.step, inputs, step.model_dump(mode="json"), _training_work(step, macs))
+        return self.exported(key), macs
 
-    def chain(self, recipe: Recipe, baseline: str) -> Chain:
-        """A recipe's nodes, measurements included."""
+    def quantize(self, step: Quantize, onnx: str, macs: float) -> str:
+        """The node of a quantized file, and those that its choice of bits reads."""
+        options = step.model_dump(mode="json")
+        inputs: tuple[str, ...] = (onnx,)
+        if step.mean_bits is not None or step.max_latency is not None:
+            shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
+            inputs += (self.add("sensitivity", (onnx,), shared),)
+            if step.max_latency is not None:
+                inputs += (self.add("layer_times", (onnx,), shared),)
+        if step.method == "qat":
+            return self.add("qat", inputs, options, _training_work(step, macs))
+        return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding == "learned" else 1.0)
+
+    def chain(self, recipe: Recipe) -> Chain:
+        """A recipe's nodes, measurements included, and those of the recipes on the way to it."""
+        if recipe in self.chains:
+            return self.chains[recipe]
+        before = self.chain(recipe.stages[-2]) if len(recipe.stages) > 1 else None
         measure = self.sweep.measure
         model, macs = self.model(recipe)
-        images = 10_000 if measure.test_samples == "all" else measure.test_samples
+        images = _TYPICAL_TEST if measure.test_samples == "all" else measure.test_samples
         accuracy = self.add("accuracy", (model,), {"samples": measure.test_samples}, images * macs / 1e6)
         facts = self.add("facts", (model,), {})
         latency = None
         if measure.latency:
+            baseline, _ = self.model(Recipe())
             inputs = (model,) if model == baseline else (model, baseline)
             latency = self.add("latency", inputs, measure.latency.model_dump())
-        return Chain(recipe, model, facts, accuracy, latency)
+        self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before)
+        return self.chains[recipe]
 
 
 def make_plan(sweep: Sweep, machine: Machine) -> Plan:
@@ -229,13 +251,28 @@ def make_plan(sweep: Sweep, machine: Machine) -> Plan:
             raise SpecError(
                 f"measure.profiles: {profile!r} is not a profile; known profiles: {', '.join(profile_names())}"
             )
-    for step in {s for r in sweep.recipes for s in r.steps}:
-        if isinstance(step, Distill) and source_kind(step.student) not in {"zoo", "torchvision"}:
-            raise ModelError(f"student {step.student!r} is not a built-in network; known: {', '.join(zoo_names())}")
+    for step in {s for r in sweep.all_recipes for s in r.steps}:
+        if isinstance(step, Distill):
+            _check_distill(step)
     builder = _Builder(sweep, machine)
-    baseline, _ = builder.model(Recipe())
-    chains = tuple(builder.chain(recipe, baseline) for recipe in sweep.recipes)
+    chains = tuple(builder.chain(recipe) for recipe in sweep.all_recipes)
     return Plan(sweep, builder.nodes, chains)
+
+
+def _check_distill(step: Distill) -> None:
+    """Student and teacher exist; raises ModelError."""
+    if step.student not in (SELF, CURRENT):
+        if source_kind(step.student) not in {"zoo", "torchvision"}:
+            raise ModelError(f"student {step.student!r} is not a built-in network; known: {', '.join(zoo_names())}")
+        if source_kind(step.student) == "torchvision":
+            check_model(Model(source=step.student))
+    if step.teacher not in ("baseline", "previous"):
+        check_model(Model(source=step.teacher))
+        if source_kind(step.teacher) == "torchvision":
+            raise ModelError(
+                f"teacher {step.teacher!r} has random weights here; give a trained one: {', '.join(zoo_index())}, an .onnx file, or "
+                "path/to/file.py:function"
+            )
 
 
 def _source_macs(source: str) -> float:
@@ -243,16 +280,17 @@ def _source_macs(source: str) -> float:
     return float(entry.macs) if entry and entry.macs else _TYPICAL_MACS
 
 
-def _macs_after(step: TorchStep, macs: float) -> float:
+def _macs_after(step: Distill | Prune | Finetune, macs: float, own_macs: float) -> float:
     """A guess, for forecasts only."""
-    if isinstance(step, Distill):
-        return _source_macs(step.student) * step.width**2
+    if isinstance(step, Distill) and step.is_fresh:
+        student = own_macs if step.student == SELF else _source_macs(step.student)
+        return student * step.width**2 * step.depth
     if isinstance(step, Prune) and step.method == "channel":
-        return macs * (1 - step.ratio) ** 2
+        return macs * (1 - (step.macs_ratio or step.ratio or 0.0))
     return macs
 
 
-def _step_work(step: TorchStep, macs: float) -> float:
-    if isinstance(step, Distill | Finetune):
-        return step.epochs * (step.samples or 54_000) * macs / 1e6
-    return 1.0
+def _training_work(step: Distill | Prune | Finetune | Quantize, macs: float) -> float:
+    if isinstance(step, Prune) or step.epochs is None:
+        return 1.0
+    return step.epochs * (step.samples or _TYPICAL_TRAIN) * macs / 1e6

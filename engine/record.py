@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from engine.spec import Recipe
+from engine.steps import Recipe
 
 Provenance = Literal["deployed", "simulated", "imported"]
 """deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: made elsewhere."""
@@ -81,11 +81,29 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The network after one stage of a recipe: what each step bought or cost is the difference to the stage before.
+
+    `accuracy` is a share in [0, 1]; `p_vs_before` is McNemar's mid-p that this stage and the one before are equally good, None for the
+    first. `latency_ms` is the median of one inference. `steps` is how many steps of the recipe are done.
+    """
+
+    steps: int
+    accuracy: float
+    p_vs_before: float | None
+    size_bytes: int
+    macs: int
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
 class Trial:
     """One recipe with its measurements; what was not measured is None.
 
     `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image.
-    `projections` is by profile name; the host's own energy is under `host`. `error` says why a recipe could not be made.
+    `projections` is by profile name; the host's own energy is under `host`. `stages` lead from the baseline to the trial itself.
+    `layer_bits` are the weight bits that mixed precision chose, by layer. `load_ms` is what opening the file took, once. `error` says
+    why a recipe could not be made.
     """
 
     id: str
@@ -101,6 +119,9 @@ class Trial:
     latency_ratio: Interval | None = None
     throughput_per_s: float | None = None
     peak_memory_bytes: int | None = None
+    load_ms: float | None = None
+    stages: tuple[Stage, ...] = ()
+    layer_bits: dict[str, int] | None = None
     projections: dict[str, Projection] = field(default_factory=dict)
     provenance: Provenance = "deployed"
     machine: Machine | None = None
@@ -144,6 +165,7 @@ class Trial:
             for name, p in record.get("projections", {}).items()
         }
         known["notes"] = tuple(record.get("notes", ()))
+        known["stages"] = tuple(Stage(**s) for s in record.get("stages", ()))
         return cls(**known)
 
 

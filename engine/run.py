@@ -21,7 +21,7 @@ from engine.cluster import Cluster, connect
 from engine.errors import CancelledError, ParetoscopeError
 from engine.forecast import forecast_s, missing_nodes
 from engine.measure.machine import machine
-from engine.plan import Plan, make_plan
+from engine.plan import EXCLUSIVE, Plan, make_plan
 from engine.record import Trial
 from engine.spec import Sweep
 from engine.store import NodeRow, Store
@@ -143,10 +143,10 @@ class _Run:
             names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
             futures[key] = cluster.client.submit(
                 run_node,
-                Task(node, names, sweep.model, sweep.data, sweep.seed, self.artifacts),
+                Task(node, names, sweep.data, sweep.seed, self.artifacts),
                 *(futures[k] for k in node.inputs if k in futures),
                 key=key,
-                resources={"cpu": cluster.cores if node.kind == "latency" else 1},
+                resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
                 priority=-position,
             )
             futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
@@ -163,11 +163,10 @@ class _Run:
 
     def _assemble_ready(self) -> None:
         """Turn every recipe whose nodes are all finished, or one of them failed, into a trial."""
-        baseline = self.plan.chains[0]
         for chain in self.plan.chains:
             if chain.recipe.id in self.trials:
                 continue
-            needs = {*chain.measures, *baseline.measures}
+            needs = {chain.model, *(key for stage in chain.stages for key in stage.measures)}
             failed = next((k for k in self.plan.nodes if k in self.errors and k in self._all(needs)), None)
             if failed:
                 trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[failed])

@@ -1,13 +1,11 @@
-"""What the user asks for: frozen steps, recipes and sweeps, read from YAML or JSON and written back the same.
+"""What the user asks for: model, data and a space of recipes, read from YAML or JSON and written back the same.
 
 Nothing here imports torch: the command line and the browser check a spec before any work starts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,146 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter
 
 from engine.errors import SpecError
+from engine.steps import FAMILIES, SELF, TORCH_STEPS, Distill, Finetune, Frozen, Prune, Recipe, Step, digest, validated
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Distill(_Frozen):
-    """Replace the network by a student that learns from it (Hinton et al. 2015, arXiv:1503.02531).
-
-    `alpha` weighs the teacher's softened outputs against the labels; alpha = 0 trains the student without a teacher.
-    """
-
-    step: Literal["distill"] = "distill"
-    student: str
-    width: float = Field(1.0, gt=0, le=4)
-    temperature: float = Field(4.0, gt=0, le=100)
-    alpha: float = Field(0.9, ge=0, le=1)
-    epochs: int = Field(2, ge=1, le=1000)
-    samples: int | None = Field(None, ge=1)
-    learning_rate: float = Field(0.1, gt=0, le=10)
-
-
-class Prune(_Frozen):
-    """Set the smallest weights of the whole network to zero (`magnitude`), or remove whole channels (`channel`).
-
-    `ratio` is the share of weights set to zero, or the share of channels removed from each layer.
-    """
-
-    step: Literal["prune"] = "prune"
-    method: Literal["magnitude", "channel"]
-    ratio: float = Field(gt=0, lt=1)
-    round_to: int = Field(4, ge=1, le=256)
-
-
-class Finetune(_Frozen):
-    """Train on, with labels; zeros set by pruning stay zero. `samples` images are drawn anew for each epoch (null: all)."""
-
-    step: Literal["finetune"] = "finetune"
-    epochs: int = Field(1, ge=1, le=1000)
-    samples: int | None = Field(None, ge=1)
-    learning_rate: float = Field(0.02, gt=0, le=10)
-
-
-class Quantize(_Frozen):
-    """Store weights, and compute activations, in fewer bits.
-
-    (8, 8) is QDQ int8, calibrated on real images; activation_bits = 32 is weight-only: 2 to 8 bits per weight, or 16 for fp16.
-    """
-
-    step: Literal["quantize"] = "quantize"
-    weight_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
-    activation_bits: Literal[8, 32]
-    method: Literal["ptq"] = "ptq"
-    per_channel: bool = True
-    calibration: Literal["minmax", "percentile"] = "percentile"
-    calibration_samples: int = Field(256, ge=1, le=1_000_000)
-
-    @model_validator(mode="after")
-    def _pairs_exist(self) -> Quantize:
-        if self.activation_bits == 8 and self.weight_bits == 16:
-            raise ValueError("16-bit weights go with activation_bits 32")
-        return self
-
-
-Step = Annotated[Distill | Prune | Finetune | Quantize, Field(discriminator="step")]
-TorchStep = Distill | Prune | Finetune
-TORCH_STEPS = (Distill, Prune, Finetune)
-"""Steps on a torch network; all others work on the ONNX graph, after the one export."""
-_STEP = TypeAdapter[Step](Step)
-_FAMILIES: dict[str, type[_Frozen]] = {"distill": Distill, "prune": Prune, "finetune": Finetune, "quantize": Quantize}
-
-
-def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces; what is hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def digest(value: Any) -> str:
-    """Full SHA-256, in hex, of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-class Recipe(_Frozen):
-    """An ordered tuple of steps; the empty recipe is the baseline."""
-
-    steps: tuple[Step, ...] = ()
-
-    @model_validator(mode="after")
-    def _order_is_possible(self) -> Recipe:
-        onnx_step = next((s.step for s in self.steps if not isinstance(s, TORCH_STEPS)), None)
-        seen = False
-        for step in self.steps:
-            if isinstance(step, TORCH_STEPS) and seen:
-                raise ValueError(f"{step.step} cannot follow {onnx_step}; put {onnx_step} last in `space`")
-            seen = seen or not isinstance(step, TORCH_STEPS)
-        return self
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Flat dicts, `{"step": "quantize", "weight_bits": 8, …}`."""
-        return [s.model_dump() for s in self.steps]
-
-    @classmethod
-    def from_json(cls, steps: list[dict[str, Any]]) -> Recipe:
-        """The inverse of `to_json`; raises SpecError."""
-        recipe: Recipe = _validated(TypeAdapter(Recipe), {"steps": steps}, "recipe")
-        return recipe
-
-    @cached_property
-    def id(self) -> str:
-        """Eight hex digits that name the recipe, the same in every sweep."""
-        return digest(self.to_json())[:8]
-
-    @cached_property
-    def label(self) -> str:
-        """What people read: `channel 50 % · finetune 1 · int8`."""
-        return " · ".join(step_label(s) for s in self.steps) or "baseline"
-
-
-def _percent(ratio: float) -> str:
-    return f"{ratio * 100:g} %"
-
-
-def step_label(step: Step) -> str:
-    """A few words for one step."""
-    if isinstance(step, Distill):
-        width = "" if step.width == 1 else f" ×{step.width:g}"
-        return f"{'train' if step.alpha == 0 else 'distil'} {step.student}{width}"
-    if isinstance(step, Prune):
-        return f"{'channels' if step.method == 'channel' else 'weights'} −{_percent(step.ratio)}"
-    if isinstance(step, Finetune):
-        return f"finetune {step.epochs}"
-    if step.activation_bits == 32:
-        return "fp16 weights" if step.weight_bits == 16 else f"{step.weight_bits}-bit weights"
-    return "int8" if step.weight_bits == 8 else f"w{step.weight_bits}a{step.activation_bits}"
-
-
-class Model(_Frozen):
+class Model(Frozen):
     """A model source: a zoo name, `torchvision:NAME`, `path/to/file.py:function`, or an `.onnx` file.
 
     `weights` is a checkpoint for a Python builder (safetensors, or a .pt/.pth file of plain tensors).
@@ -169,7 +34,7 @@ class Model(_Frozen):
         return self.source.endswith(".onnx")
 
 
-class Data(_Frozen):
+class Data(Frozen):
     """A dataset: `fashion_mnist`, or an `.npz` with x_train, y_train, x_test, y_test; `mean` and `std` per channel."""
 
     source: str = Field("fashion_mnist", min_length=1)
@@ -178,14 +43,14 @@ class Data(_Frozen):
     classes: tuple[str, ...] | None = None
 
 
-class LatencyOptions(_Frozen):
+class LatencyOptions(Frozen):
     """How latency is measured: intra-op threads and images per run."""
 
     threads: int = Field(1, ge=1, le=1024)
     batch: int = Field(1, ge=1, le=65_536)
 
 
-class Measure(_Frozen):
+class Measure(Frozen):
     """What is measured of each recipe. `latency: null` leaves latency (and with it the host's energy) out."""
 
     test_samples: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
@@ -193,13 +58,13 @@ class Measure(_Frozen):
     profiles: tuple[str, ...] = ("host", "stm32h7a3-xcubeai")
 
 
-class Search(_Frozen):
+class Search(Frozen):
     """How the space is walked; the grid is every combination."""
 
     method: Literal["grid"] = "grid"
 
 
-def _choices(family: str, entry: Any) -> Iterator[tuple[_Frozen, ...]]:
+def _choices(family: str, entry: Any) -> Iterator[tuple[Frozen, ...]]:
     """One entry of `space.<family>` -> the step tuples it stands for; list values are swept."""
     where = f"space.{family}"
     if entry is None:
@@ -208,23 +73,49 @@ def _choices(family: str, entry: Any) -> Iterator[tuple[_Frozen, ...]]:
     if not isinstance(entry, Mapping):
         raise SpecError(f"{where}: {entry!r} is not a step; write null to leave the step out, or {{key: value, …}}")
     options = dict(entry)
-    finetunes: list[Any] = [0]
-    finetune_options: dict[str, Any] = {}
-    if family == "prune":
-        # Pruning and the training after it are two steps, so that sweeps share the pruned network.
-        finetunes = _as_list(options.pop("finetune_epochs", 0))
-        for key in ("samples", "learning_rate"):
-            if f"finetune_{key}" in options:
-                finetune_options[key] = options.pop(f"finetune_{key}")
+    training = {k: _as_list(options.pop(k)) for k in _PRUNE_TRAINING if family == "prune" and k in options}
     names = list(options)
     for values in itertools.product(*(_as_list(options[name]) for name in names)):
-        step = _validated(TypeAdapter(_FAMILIES[family]), dict(zip(names, values, strict=True)), where)
-        for epochs in finetunes:
-            if epochs == 0:
-                yield (step,)
-            else:
-                finetune = {"epochs": epochs, **finetune_options}
-                yield (step, _validated(TypeAdapter(Finetune), finetune, f"{where} finetune"))
+        chosen = dict(zip(names, values, strict=True))
+        if family != "prune":
+            yield (validated(TypeAdapter(FAMILIES[family]), chosen, where),)
+            continue
+        for trained in itertools.product(*training.values()):
+            yield _pruning(chosen, dict(zip(training, trained, strict=True)), where)
+
+
+# Keys of `space.prune` that say how the network is trained after, or between, prunings.
+_PRUNE_TRAINING = ("rounds", "finetune_epochs", "finetune_samples", "finetune_learning_rate", "finetune_augment")
+
+
+def _pruning(options: dict[str, Any], training: dict[str, Any], where: str) -> tuple[Frozen, ...]:
+    """Pruning and the training after it are steps of their own, so that sweeps share what they have in common.
+
+    With `rounds` the ratio is reached in that many prunings, each with its training: the steps get smaller towards the end, as in
+    Zhu & Gupta 2017 (arXiv:1710.01878).
+    """
+    rounds, epochs = training.pop("rounds", 1), training.pop("finetune_epochs", 0)
+    if not isinstance(rounds, int) or not 1 <= rounds <= 100:
+        raise SpecError(f"{where}.rounds: {rounds!r} is not a number of prunings; give 1 to 100")
+    target = "macs_ratio" if options.get("macs_ratio") is not None else "ratio"
+    prune = validated(TypeAdapter(Prune), options, where)
+    if rounds > 1 and getattr(prune, target) is None:
+        raise SpecError(
+            f"{where}.rounds: method {prune.method} has no ratio to reach in {rounds} rounds; leave rounds out"
+        )
+    if rounds > 1 and epochs == 0:
+        raise SpecError(f"{where}.rounds: {rounds} prunings without training between are one; give finetune_epochs")
+    steps: list[Frozen] = []
+    for k in range(1, rounds + 1):
+        reached = prune
+        if k < rounds:
+            share = round(getattr(prune, target) * (1 - (1 - k / rounds) ** 3), 4)
+            reached = prune.model_copy(update={target: share})
+        steps.append(reached)
+        if epochs:
+            finetune = {"epochs": epochs, **{k.removeprefix("finetune_"): v for k, v in training.items()}}
+            steps.append(validated(TypeAdapter(Finetune), finetune, f"{where} finetune"))
+    return tuple(steps)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -235,8 +126,8 @@ def expand_space(space: Mapping[str, Any]) -> tuple[Recipe, ...]:
     """Every recipe of a space, without repeats, the baseline first; raises SpecError."""
     columns = []
     for family, entries in space.items():
-        if family not in _FAMILIES:
-            raise SpecError(f"space: {family!r} is not a step; known steps: {', '.join(_FAMILIES)}")
+        if family not in FAMILIES:
+            raise SpecError(f"space: {family!r} is not a step; known steps: {', '.join(FAMILIES)}")
         column = [choice for entry in _as_list(entries) for choice in _choices(family, entry)]
         if not column:
             raise SpecError(f"space.{family}: an empty list leaves no recipe; write [null] to leave the step out")
@@ -244,25 +135,33 @@ def expand_space(space: Mapping[str, Any]) -> tuple[Recipe, ...]:
     recipes: dict[Recipe, None] = {Recipe(): None}
     for parts in itertools.product(*columns):
         steps = tuple(itertools.chain.from_iterable(parts))
-        recipes[_validated(TypeAdapter(Recipe), {"steps": steps}, "space")] = None
+        recipes[validated(TypeAdapter(Recipe), {"steps": steps}, "space")] = None
     return tuple(recipes)
 
 
-class Sweep(_Frozen):
-    """Model source, dataset, a space of recipes and what to measure. `space` keeps the order in which steps are applied."""
+class Sweep(Frozen):
+    """Model source, dataset, recipes and what to measure.
+
+    `space` stands for every combination of its choices and keeps the order in which steps are applied; `recipes` lists further ones step by
+    step, in orders that no space expresses.
+    """
 
     name: str = Field("sweep", min_length=1, max_length=200)
     model: Model
     data: Data = Data()
     space: dict[str, Any] = Field(default_factory=dict)
+    recipes: tuple[tuple[Step, ...], ...] = ()
     search: Search = Search()
     measure: Measure = Measure()
     seed: int = Field(0, ge=0, lt=2**31)
 
     @cached_property
-    def recipes(self) -> tuple[Recipe, ...]:
-        """Every recipe of the grid, the baseline first."""
-        return expand_space(self.space)
+    def all_recipes(self) -> tuple[Recipe, ...]:
+        """Every recipe of the grid and of the list, without repeats, the baseline first; raises SpecError."""
+        listed = [
+            validated(TypeAdapter(Recipe), {"steps": steps}, f"recipes.{i}") for i, steps in enumerate(self.recipes)
+        ]
+        return tuple(dict.fromkeys([*expand_space(self.space), *listed]))
 
     @cached_property
     def id(self) -> str:
@@ -272,39 +171,11 @@ class Sweep(_Frozen):
         return f"{slug}-{digest([self.model_dump(), list(self.space)])[:6]}"
 
 
-def _where(prefix: str, location: tuple[str | int, ...]) -> str:
-    names = [str(part) for part in location if part not in _FAMILIES]
-    return ".".join([prefix, *names] if prefix else names)
-
-
-def _first_line(error: ValidationError, prefix: str) -> str:
-    """pydantic's findings as one line: where, what was wrong, the value, and the names that would do."""
-    finding = error.errors()[0]
-    where, value = _where(prefix, finding["loc"]), finding["input"]
-    message = finding["msg"]
-    if finding["type"] == "value_error":
-        return f"{where}: {message.removeprefix('Value error, ')}"
-    if finding["type"] == "extra_forbidden":
-        parent, _, key = where.rpartition(".")
-        return f"{where}: {key!r} is not a known key{' of ' + parent if parent else ''}; see README, “A spec”"
-    if finding["type"] == "missing":
-        return f"{where} is missing; add it to the spec"
-    shown = repr(value)
-    return f"{where}: {message[0].lower()}{message[1:]}, but is {shown if len(shown) < 80 else shown[:77] + '…'}"
-
-
-def _validated(adapter: TypeAdapter[Any], value: Any, where: str) -> Any:
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        raise SpecError(_first_line(error, where)) from None
-
-
 def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
     """A spec as Python data -> Sweep, recipes checked; relative paths in it are taken from `base`. Raises SpecError."""
     if not isinstance(value, Mapping):
         raise SpecError(f"a spec is a mapping with `model`, `data` and `space`, but this is {type(value).__name__}")
-    sweep: Sweep = _validated(TypeAdapter(Sweep), dict(value), "")
+    sweep: Sweep = validated(TypeAdapter(Sweep), dict(value), "")
     if base is not None:
         model = sweep.model.model_copy(
             update={
@@ -313,13 +184,38 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
             }
         )
         data = sweep.data.model_copy(update={"source": _absolute(sweep.data.source, base)})
-        sweep = sweep.model_copy(update={"model": model, "data": data})
-    torch_step = next((s.step for r in sweep.recipes for s in r.steps if isinstance(s, TORCH_STEPS)), None)
-    if sweep.model.is_onnx and torch_step:
-        raise SpecError(
-            f"space: {torch_step} needs a torch network, but {sweep.model.source} is an ONNX file; use quantize alone"
-        )
+        space = {family: _absolute_teachers(entry, base) for family, entry in sweep.space.items()}
+        recipes = tuple(tuple(_absolute_teacher(step, base) for step in steps) for steps in sweep.recipes)
+        sweep = sweep.model_copy(update={"model": model, "data": data, "space": space, "recipes": recipes})
+    for recipe in sweep.all_recipes:
+        if sweep.model.is_onnx:
+            _check_onnx_steps(recipe, sweep.model.source)
     return sweep
+
+
+def _check_onnx_steps(recipe: Recipe, source: str) -> None:
+    """An ONNX file can be quantized, and teach a student that is built here; nothing else changes its graph."""
+    first = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
+    if first is None or (isinstance(first, Distill) and first.is_fresh and first.student != SELF):
+        return
+    what = f"distill with student {first.student}" if isinstance(first, Distill) else first.step
+    raise SpecError(
+        f"space: {what} needs a torch network, but {source} is an ONNX file; use quantize, or distill it into a built-in student"
+    )
+
+
+def _absolute_teacher(step: Step, base: Path) -> Step:
+    return step.model_copy(update={"teacher": _absolute(step.teacher, base)}) if isinstance(step, Distill) else step
+
+
+def _absolute_teachers(entry: Any, base: Path) -> Any:
+    if isinstance(entry, list):
+        return [_absolute_teachers(e, base) for e in entry]
+    if isinstance(entry, Mapping) and "teacher" in entry:
+        names = entry["teacher"]
+        found = [_absolute(n, base) if isinstance(n, str) else n for n in _as_list(names)]
+        return {**entry, "teacher": found if isinstance(names, list) else found[0]}
+    return entry
 
 
 def _absolute(source: str, base: Path) -> str:

@@ -23,7 +23,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from engine.errors import NotFoundError, SetupError
 from engine.paths import EXAMPLE, home
 from engine.record import Trial
-from engine.spec import Sweep, canonical_json, parse_sweep
+from engine.spec import Sweep, parse_sweep
+from engine.steps import canonical_json
 
 SCHEMA_REVISION = "0001"
 """The newest migration; a test holds it against `engine/migrations`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +13,15 @@ import numpy.typing as npt
 from engine.artifacts import Artifacts
 from engine.datasets import load_dataset
 from engine.devices import project
-from engine.measure.accuracy import Predictions, summarise
+from engine.measure.accuracy import Predictions, mcnemar_midp, summarise
 from engine.measure.energy import host_energy
 from engine.plan import Chain, Plan
-from engine.record import Interval, Latency, Machine, Projection, Trial
+from engine.record import Interval, Latency, Machine, Projection, Stage, Trial
 from engine.spec import Data
+from engine.steps import Prune
+
+# A stage must save this share of the time to count as faster; latency ratios are known to about a third of it.
+_FASTER = 0.03
 
 
 @lru_cache(maxsize=1)
@@ -47,11 +51,58 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         params=facts["params"],
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],
+        stages=tuple(_stages(plan, chain, results, artifacts, labels)),
+        layer_bits=results[chain.model].get("layer_bits"),
         projections=projections,
         artifact=plan.nodes[chain.model].artifact,
-        notes=notes,
+        notes=(*_step_notes(plan, chain, results), *notes),
         **_latency_fields(latency),
     )
+
+
+def _stages(
+    plan: Plan,
+    chain: Chain,
+    results: Mapping[str, dict[str, Any]],
+    artifacts: Artifacts,
+    labels: npt.NDArray[np.int64],
+) -> Iterator[Stage]:
+    """The way from the baseline to the recipe, all on the same images and in the same minute's milliseconds."""
+    before = None
+    for stage in chain.stages:
+        facts, latency = results[stage.facts], None
+        if stage.latency and chain.stages[0].latency:
+            baseline_p50_ms = results[chain.stages[0].latency]["latency_ms"]["p50"]
+            latency = on_baseline_scale(results[stage.latency], baseline_p50_ms)["latency_ms"]["p50"]
+        right = _predictions(plan, stage, artifacts).predicted == labels
+        yield Stage(
+            steps=len(stage.recipe.steps),
+            accuracy=float(right.mean()),
+            p_vs_before=None if before is None else mcnemar_midp(right, before),
+            size_bytes=facts["size_bytes"],
+            macs=facts["macs"],
+            latency_ms=latency,
+        )
+        before = right
+
+
+def _step_notes(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """What the steps themselves have to say, and that zeros alone make nothing faster where they did not."""
+    needed = plan.needed(chain)
+    yield from (note for key in plan.nodes if key in needed and (note := results.get(key, {}).get("note")))
+    for before, stage in zip(chain.stages, chain.stages[1:], strict=False):
+        sets_zeros = any(
+            isinstance(s, Prune) and s.method != "channel" for s in stage.recipe.steps[len(before.recipe.steps) :]
+        )
+        if not sets_zeros or not stage.latency or not before.latency:
+            continue
+        ratios = [results[c.latency]["latency_ratio"]["value"] for c in (before, stage) if c.latency]
+        if ratios[1] > ratios[0] * (1 - _FASTER):
+            facts = results[stage.facts]
+            yield (
+                f"{1 - facts['nonzero_params'] / facts['params']:.0%} zeros made it no faster: this runtime multiplies zeros like "
+                "any other number. What they save is bytes, zipped or stored sparse by quantize."
+            )
 
 
 def on_baseline_scale(result: dict[str, Any], baseline_p50_ms: float) -> dict[str, Any]:
@@ -96,6 +147,7 @@ def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
         "latency_ratio": Interval(**result["latency_ratio"]),
         "throughput_per_s": result["throughput_per_s"],
         "peak_memory_bytes": result["peak_memory_bytes"],
+        "load_ms": result["load_ms"],
         "machine": Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])}),
     }
 

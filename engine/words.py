@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from engine.record import METRICS, Trial
-from engine.spec import Distill, Finetune, Prune, Recipe, Step
+from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Step
 
 SCALE = {"%": 100.0, "kB": 1e-3, "M": 1e-6}
 """From base units (share, bytes, operations) to the unit that `METRICS` shows."""
@@ -70,39 +70,121 @@ def axis_title(key: str, device: str = "host", estimated: bool = False) -> str:
     return f"{metric.name}{where}{', estimated' if estimated else ''}{unit}"
 
 
+def source_name(source: str) -> str:
+    """A model or data source without the folders of whoever exported it, which are nobody else's business."""
+    is_file = any(mark in source for mark in (".py:", ".onnx", ".npz", ".safetensors", ".pt"))
+    return source.replace("\\", "/").rpartition("/")[2] if is_file else source
+
+
 def step_text(step: Step) -> str:
     """One step as a sentence without its full stop."""
     if isinstance(step, Distill):
-        width = "" if step.width == 1 else f" at {step.width:g}× width"
-        teacher = (
-            "from labels alone"
-            if step.alpha == 0
-            else f"with the network as its teacher (temperature {step.temperature:g})"
-        )
-        return f"Train {step.student}{width} {teacher}, {_epochs(step.epochs, step.samples)}"
+        return _distill_text(step)
     if isinstance(step, Prune):
-        what = (
-            "the channels of each layer"
-            if step.method == "channel"
-            else "all weights, the smallest, by setting them to zero"
-        )
-        return f"Remove {step.ratio * 100:g} % of {what}"
+        return _prune_text(step)
     if isinstance(step, Finetune):
         return f"Train on for {_epochs(step.epochs, step.samples)}"
+    return _quantize_text(step)
+
+
+def _distill_text(step: Distill) -> str:
+    scales = [f"{v:g}× {n}" for v, n in ((step.width, "width"), (step.depth, "depth")) if v != 1]
+    scales += [f"each block applied {step.repeats} times"] if step.repeats is not None else []
+    shape = f" at {', '.join(scales)}" if scales else ""
+    student = {"self": "a new network of the same kind", "current": "the network as it now is, on,"}.get(
+        step.student, step.student
+    )
+    teacher = {"baseline": "the baseline", "previous": "the network so far"}.get(
+        step.teacher, source_name(step.teacher)
+    )
+    how = "from labels alone"
+    if step.has_teacher:
+        what = [f"temperature {step.temperature:g}, weight {step.alpha:g}"] if step.alpha else []
+        what += [f"features with weight {step.feature_weight:g}"] if step.feature_weight else []
+        how = f"with {teacher} as its teacher ({'; '.join(what)})"
+    return f"Train {student}{shape} {how}, {_epochs(step.epochs, step.samples)}"
+
+
+def _prune_text(step: Prune) -> str:
+    if step.method == "nm":
+        kept, of = (step.pattern or "").split(":")
+        return f"Keep the {kept} largest of every {of} neighbouring weights, set the others to zero"
+    where = {
+        "uniform": "the same share in each layer",
+        "global": "wherever they matter least",
+        "sensitivity": "more where it hurts less",
+    }
+    spread = where[step.allocation or "uniform"]
+    if step.method == "magnitude":
+        return f"Set {(step.ratio or 0) * 100:g} % of all weights to zero, the smallest, {spread}"
+    what = (
+        f"{step.ratio * 100:g} % of the parameters"
+        if step.ratio is not None
+        else f"{(step.macs_ratio or 0) * 100:g} % of the operations"
+    )
+    importance = {"l2": "weights", "bn_scale": "batch-norm scales", "taylor": "effect on the loss"}[
+        step.importance or "l2"
+    ]
+    return f"Remove whole channels until {what} are gone, those with the smallest {importance}, {spread}"
+
+
+def _quantize_text(step: Quantize) -> str:
     per = "one scale per channel" if step.per_channel else "one scale per layer"
+    if step.weight_bits == 16:
+        return "Store weights as 16-bit floats; compute in 32-bit floats"
+    bits = f"{step.weight_bits} bits"
+    if step.mean_bits is not None:
+        bits = f"2 to {step.weight_bits} bits, {step.mean_bits:g} on average, more where it hurts more"
+    extras = [per]
+    extras += ["after evening out the ranges of neighbouring layers"] if step.equalize else []
+    extras += ["rounded up or down as learned on calibration images"] if step.rounding == "learned" else []
+    extras += ["biases corrected"] if step.bias_correction else []
+    extras += ["first and last layer in 8 bits"] if step.ends_8bit and step.weight_bits < 8 else []
+    details = ", ".join(extras)
     if step.activation_bits == 32:
-        if step.weight_bits == 16:
-            return "Store weights as 16-bit floats; compute in 32-bit floats"
-        return f"Store weights in {step.weight_bits} bits, {per}; compute in floats"
-    return (
-        f"Compute in integers: weights in {step.weight_bits} bits, {per}, activations in {step.activation_bits} bits, "
+        return f"Store weights in {bits}, {details}; compute in floats"
+    where = "in integers" if step.activation_bits <= 8 else "in floats, rounded to 16 bits"
+    text = (
+        f"Compute {where}: weights in {bits}, {details}, activations in {step.activation_bits} bits, "
         f"ranges from {step.calibration_samples:,} calibration images"
     )
+    if step.max_latency is not None:
+        text += f"; the layers that lose most stay in floats, up to {step.max_latency * 100:g} % of the time of floats"
+    if step.method == "qat" and step.epochs is not None:
+        text += f"; then train on with the rounding in place, {_epochs(step.epochs, step.samples)}"
+    return text
 
 
 def _epochs(epochs: int, samples: int | None) -> str:
     images = "" if samples is None else f" of {samples:,} images"
     return f"{epochs} {'epoch' if epochs == 1 else 'epochs'}{images}"
+
+
+def stage_rows(trial: Trial) -> list[dict[str, str]]:
+    """What each stage of a recipe bought or cost: label, and accuracy, size and latency with their change; the first is the baseline."""
+    rows = []
+    for before, stage in zip((None, *trial.stages), trial.stages, strict=False):
+        steps = trial.recipe.steps[before.steps if before else 0 : stage.steps]
+        points, kilobytes, milliseconds = "", "", ""
+        if before:
+            sure = stage.p_vs_before is None or stage.p_vs_before < 0.05
+            points = f"{(stage.accuracy - before.accuracy) * 100:+.2f} points{'' if sure else ', not told apart'}"
+            kilobytes = f"{(stage.size_bytes - before.size_bytes) / 1e3:+,.1f} kB"
+            if stage.latency_ms is not None and before.latency_ms is not None:
+                milliseconds = f"{stage.latency_ms - before.latency_ms:+.3f} ms"
+        rows.append(
+            {
+                "After": Recipe(steps=steps).label,
+                "Accuracy": _with_change(text_of("accuracy", stage.accuracy), points),
+                "File size": _with_change(text_of("size_bytes", stage.size_bytes), kilobytes),
+                "Latency": _with_change(text_of("latency_ms", stage.latency_ms), milliseconds),
+            }
+        )
+    return rows
+
+
+def _with_change(text: str, change: str) -> str:
+    return f"{text} ({change})" if change else text
 
 
 def recipe_texts(recipe: Recipe) -> list[str]:

@@ -5,18 +5,23 @@ Every function here takes the task and returns the node's small JSON result; the
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.artifacts import Artifacts
 from engine.datasets import Dataset, load_dataset
 from engine.plan import Node
-from engine.spec import Data, Distill, Finetune, LatencyOptions, Model, Prune, Quantize
+from engine.spec import Data, LatencyOptions, Model
+from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,6 @@ class Task:
 
     node: Node
     inputs: tuple[str, ...]
-    model: Model
     data: Data
     seed: int
     artifacts: Artifacts
@@ -63,29 +67,45 @@ def _one_torch_thread() -> None:
 
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
-    if task.model.is_onnx:
+    options = task.node.options
+    model = Model(source=options["source"], weights=options["weights"])
+    if model.is_onnx:
         from engine.onnx_graph import load_onnx, save_onnx
 
-        save_onnx(load_onnx(Path(task.model.source)), output)
+        save_onnx(load_onnx(Path(model.source)), output)
         return {}
     from engine.models.sources import load_network, save_network
 
     _one_torch_thread()
-    save_network(load_network(task.model, _dataset(task.data)), output)
+    save_network(load_network(model, _dataset(task.data)), output)
+    return {}
+
+
+def _teacher(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress.teacher import teacher_outputs
+    from engine.onnx_graph import load_onnx
+
+    data, options = _dataset(task.data), task.node.options
+    model = load_onnx(task.input())
+    images = data.train.head(options["images"])
+    teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"]).save(output)
     return {}
 
 
 def _distill(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import distill
+    from engine.compress.teacher import TeacherOutputs
     from engine.models.sources import open_network, save_network
 
     _one_torch_thread()
+    step = Distill(**task.node.options)
     losses: list[float] = []
     student = distill.apply(
-        Distill(**task.node.options),
-        open_network(task.input()),
+        step,
         _dataset(task.data),
         task.seed,
+        outputs=TeacherOutputs.load(task.input(1)) if step.has_teacher else None,
+        network=open_network(task.input()) if step.student in (SELF, CURRENT) else None,
         on_epoch=lambda _, loss: losses.append(loss),
     )
     save_network(student, output)
@@ -98,9 +118,9 @@ def _prune(task: Task, output: Path) -> dict[str, Any]:
 
     _one_torch_thread()
     network = open_network(task.input())
-    module = prune.apply(Prune(**task.node.options), network.module, network.origin.input_shape)
+    module, report = prune.apply(Prune(**task.node.options), network, _dataset(task.data), task.seed)
     save_network(Network(module, network.origin), output)
-    return {}
+    return asdict(report)
 
 
 def _finetune(task: Task, output: Path) -> dict[str, Any]:
@@ -132,15 +152,64 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
     return {}
 
 
+def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress.sensitivity import measure_sensitivity
+    from engine.onnx_graph import load_onnx
+
+    _one_torch_thread()
+    step = Quantize(**task.node.options)
+    output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), _dataset(task.data))))
+    return {}
+
+
+def _layer_times(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress.sensitivity import layer_times
+    from engine.onnx_graph import load_onnx
+
+    step = Quantize(**task.node.options)
+    output.write_text(json.dumps(layer_times(step, load_onnx(task.input()), _dataset(task.data))))
+    return {}
+
+
+def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[dict[str, int] | None, dict[str, Any]]:
+    """Bits by weight where layers differ, and what the trial shows of them, by layer."""
+    from engine.compress.allocation import by_layer, mixed_bits
+    from engine.compress.quantize import prepare
+
+    if step.mean_bits is None and step.max_latency is None and step.layers is None:
+        return None, {}
+    prepared = prepare(model)
+    measured = [json.loads(task.input(i).read_text()) for i in range(1, len(task.inputs))]
+    bits = mixed_bits(step, prepared, *measured)
+    return bits, {"layer_bits": by_layer(prepared, bits)}
+
+
 def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import quantize
     from engine.onnx_graph import load_onnx, save_onnx
 
+    _one_torch_thread()
     step = Quantize(**task.node.options)
-    data = _dataset(task.data)
+    model, data = load_onnx(task.input()), _dataset(task.data)
     images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
-    save_onnx(quantize.apply(step, load_onnx(task.input()), images), output)
-    return {}
+    bits, shown = _chosen_bits(task, step, model)
+    save_onnx(quantize.apply(step, model, images, bits), output)
+    return shown
+
+
+def _qat(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress import qat
+    from engine.onnx_graph import load_onnx, save_onnx
+
+    _one_torch_thread()
+    step = Quantize(**task.node.options)
+    model, losses = load_onnx(task.input()), list[float]()
+    bits, shown = _chosen_bits(task, step, model)
+    trained = qat.train_quantized(
+        step, model, _dataset(task.data), task.seed, on_epoch=lambda _, loss: losses.append(loss), bits=bits
+    )
+    save_onnx(trained, output)
+    return {"loss": losses} | shown
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
@@ -174,11 +243,15 @@ def _latency(task: Task, output: Path) -> dict[str, Any]:
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
     "source": _source,
+    "teacher": _teacher,
     "distill": _distill,
     "prune": _prune,
     "finetune": _finetune,
     "export": _export,
+    "sensitivity": _sensitivity,
+    "layer_times": _layer_times,
     "quantize": _quantize,
+    "qat": _qat,
     "facts": _facts,
     "accuracy": _accuracy,
     "latency": _latency,

@@ -17,30 +17,42 @@ MAX_LINES = 350
 
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
-    {"errors", "npz", "paths", "spec", "record", "words", "zips", "verify_template"},
+    {"errors", "npz", "paths", "spec", "steps", "record", "words", "zips", "verify_template"},
     {"datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
     {"compress", "devices", "measure"},
-    {"forecast", "plan", "search"},
+    {"code_digest", "forecast", "plan", "search"},
     {"trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
 SIDE = {
-    "artifacts": {"errors", "paths", "spec", "record"},
-    "store": {"errors", "paths", "spec", "record"},
+    "artifacts": {"errors", "paths", "spec", "steps", "record"},
+    "store": {"errors", "paths", "spec", "steps", "record"},
     "migrations": {"store"},
-    "cluster": {"errors", "measure", "paths", "spec", "record"},
-    "card": {"datasets", "record", "spec", "words"},
-    "bundle": {"artifacts", "card", "datasets", "errors", "record", "spec", "store", "verify_template", "zips"},
-    "choice": {"errors", "frontier", "record", "selection", "spec", "words"},
-    "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec"},
-    "figures": {"choice", "errors", "frontier", "record", "selection", "spec", "words"},
-    "report": {"figures", "frontier", "record", "spec", "store", "words"},
+    "cluster": {"errors", "measure", "paths", "spec", "steps", "record"},
+    "card": {"datasets", "record", "spec", "steps", "words"},
+    "bundle": {
+        "words",
+        "artifacts",
+        "card",
+        "datasets",
+        "errors",
+        "record",
+        "spec",
+        "steps",
+        "store",
+        "verify_template",
+        "zips",
+    },
+    "choice": {"errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
+    "figures": {"choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
 }
 TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
-    "errors", "paths", "spec", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
+    "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
     "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")

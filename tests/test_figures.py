@@ -5,7 +5,7 @@ import pytest
 from engine.choice import View, choose, within_limits
 from engine.figures import frontier_alt, frontier_figure, frontier_info
 from engine.record import METRICS, Trial
-from engine.spec import Distill, Prune, Quantize, Recipe
+from engine.steps import Distill, Prune, Quantize, Recipe
 from tests.trial_factory import sweep_trials, trial
 
 INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))

@@ -14,8 +14,8 @@ from engine.compress.quantize import apply
 from engine.errors import ModelError
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS, resnet8
-from engine.onnx_graph import constant_value, graph_facts, load_onnx, save_onnx
-from engine.spec import Quantize
+from engine.onnx_graph import constant_value, graph_facts, inlined, load_onnx, open_session, save_onnx
+from engine.steps import Quantize
 
 torch.set_num_threads(1)
 
@@ -74,18 +74,82 @@ def test_tied_weights_count_once_as_parameters_and_every_time_as_macs() -> None:
     assert three.macs - two.macs == block
 
 
-@pytest.mark.parametrize("bits", [(8, 8), (4, 8), (5, 32), (16, 32)])
-def test_storage_changes_neither_params_nor_macs(bits: tuple[int, int]) -> None:
+@pytest.mark.parametrize("bits", [(8, 8), (4, 8), (2, 5), (5, 32), (16, 32), (6, 16)])
+@pytest.mark.parametrize("share_of_zeros", [0.0, 0.9])
+def test_storage_changes_neither_params_nor_macs(bits: tuple[int, int], share_of_zeros: float) -> None:
     model = export_onnx(BUILDERS["recursive_resnet"](), (1, 28, 28))
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor).copy()
+        if value.ndim > 1 and share_of_zeros:
+            value[np.abs(value) <= np.quantile(np.abs(value), share_of_zeros)] = 0
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     images = np.random.default_rng(0).normal(size=(4, 1, 28, 28)).astype(np.float32)
-    step = Quantize(weight_bits=bits[0], activation_bits=bits[1])
+    step = Quantize(weight_bits=bits[0], activation_bits=bits[1], ends_8bit=False)
     before, after = graph_facts(model), graph_facts(apply(step, model, images))
     assert (after.params, after.macs, after.num_classes) == (before.params, before.macs, before.num_classes)
     assert {layer.weight_bits for layer in before.layers} == {32}
-    # The stem's 144 weights may stay in bytes where packing would cost more than it saves.
-    assert {layer.weight_bits for layer in after.layers[1:]} == {bits[0]}
+    assert {layer.weight_bits for layer in after.layers} == {bits[0]}
     assert {layer.activation_bits for layer in after.layers} == {bits[1]}
     assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]
+    assert after.nonzero_params <= before.nonzero_params
+    for old, new in zip(before.layers, after.layers, strict=True):
+        assert (old.op_type, old.macs, old.params) == (new.op_type, new.macs, new.params)
+        assert (old.input_shape, old.output_shape) == (new.input_shape, new.output_shape)
+
+
+def test_calls_of_functions_are_replaced_by_their_nodes() -> None:
+    """Nested calls, attributes handed down, left out and given a default, an input left out; names and results stay."""
+    scale = helper.make_function(
+        "mine",
+        "Scale",
+        ["x", "unused"],
+        ["y"],
+        [helper.make_node("Constant", [], ["k"]), helper.make_node("Mul", ["x", "k"], ["y"])],
+        [helper.make_opsetid("", 17)],
+        attributes=["by"],
+    )
+    scale.node[0].attribute.add(name="value_floats", ref_attr_name="by", type=onnx.AttributeProto.FLOATS)
+    block = helper.make_function(
+        "mine",
+        "Block",
+        ["x", "w"],
+        ["y"],
+        [
+            helper.make_node("Scale", ["x"], ["s"], domain="mine"),
+            helper.make_node("Conv", ["s", "w"], ["c"], name="/Conv"),
+            helper.make_node("Relu", ["c"], ["y"]),
+        ],
+        [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)],
+        attributes=["strides", "factor"],
+    )
+    block.node[0].attribute.add(name="by", ref_attr_name="factor", type=onnx.AttributeProto.FLOATS)
+    block.node[1].attribute.add(name="strides", ref_attr_name="strides", type=onnx.AttributeProto.INTS)
+    model = small_graph(["N", 2, 9, 9])
+    del model.graph.node[:1]
+    second = numpy_helper.from_array(np.full((4, 4, 1, 1), 0.5, np.float32), "w2")
+    model.graph.initializer.append(second)
+    calls = [
+        helper.make_node("Block", ["x0", "w"], ["c0"], name="first", domain="mine", factor=[2.0], strides=[2, 2]),
+        helper.make_node("Block", ["c0", "w2"], ["c"], name="second", domain="mine", factor=[3.0]),
+    ]
+    for position, call in enumerate(calls):
+        model.graph.node.insert(position, call)
+    model.functions.extend([scale, block])
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    onnx.checker.check_model(model)
+    flat = inlined(model)
+    onnx.checker.check_model(flat)
+    assert not flat.functions
+    assert {n.op_type for n in flat.graph.node} == {"Constant", "Mul", "Conv", "Relu", "GlobalAveragePool", "Flatten"}
+    images = np.random.default_rng(0).normal(size=(3, 2, 9, 9)).astype(np.float32)
+    found, expected = (open_session(m).run(None, {"x0": images})[0] for m in (flat, model))
+    np.testing.assert_array_equal(found, expected)
+    layers = {layer.name: layer for layer in graph_facts(model).layers}
+    assert set(layers) == {"first/Conv", "second/Conv"}
+    assert layers["first/Conv"].macs == 4 * 4 * 4 * 18  # stride 2: 9×9 -> 4×4
+    assert layers["second/Conv"].macs == 4 * 4 * 4 * 4
+    assert graph_facts(model) == graph_facts(flat)
+    assert len(model.functions) == 2
 
 
 def test_zeros_are_not_counted_as_nonzero_params() -> None:

@@ -1,5 +1,6 @@
 """Specs: what is expanded, what is refused and with which words, and that writing and reading is the identity."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.spec import Distill, Finetune, Prune, Quantize, Recipe, expand_space, parse_sweep, read_sweep, to_yaml
+from engine.spec import expand_space, parse_sweep, read_sweep, to_yaml
+from engine.steps import Distill, Finetune, Prune, Quantize, Recipe
 
 SPEC = {
     "name": "first look",
@@ -22,7 +24,7 @@ SPEC = {
 
 
 def test_every_combination_is_a_recipe_and_the_baseline_comes_first():
-    recipes = parse_sweep(SPEC).recipes
+    recipes = parse_sweep(SPEC).all_recipes
     assert len(recipes) == 2 * 4 * 3
     assert recipes[0] == Recipe()
     assert len({r.id for r in recipes}) == len(recipes)
@@ -40,13 +42,77 @@ def test_finetuning_after_pruning_is_a_step_of_its_own_so_that_sweeps_share_the_
     ]
 
 
+def test_rounds_reach_the_ratio_in_ever_smaller_steps_with_training_between():
+    recipe = expand_space(
+        {"prune": {"method": "magnitude", "ratio": 0.8, "rounds": 3, "finetune_epochs": 1, "finetune_augment": "shift"}}
+    )[1]
+    prunings = [s.ratio for s in recipe.steps if isinstance(s, Prune)]
+    assert prunings == [0.563, 0.7704, 0.8]
+    assert [s.step for s in recipe.steps] == ["prune", "finetune"] * 3
+    assert {s.augment for s in recipe.steps if isinstance(s, Finetune)} == {"shift"}
+
+
+def test_each_stage_of_a_recipe_is_a_recipe_and_pruning_counts_with_its_training():
+    recipe = expand_space(
+        {
+            "distill": {"student": "ds_cnn"},
+            "prune": {"method": "channel", "macs_ratio": 0.5, "finetune_epochs": 1},
+            "quantize": {"weight_bits": 8, "activation_bits": 8},
+        }
+    )[1]
+    assert [[s.step for s in r.steps] for r in recipe.stages] == [
+        [],
+        ["distill"],
+        ["distill", "prune", "finetune"],
+        ["distill", "prune", "finetune", "quantize"],
+    ]
+    assert Recipe().stages == (Recipe(),)
+
+
+def test_knobs_left_out_are_filled_in_by_method_so_that_one_recipe_has_one_name():
+    short, long = (
+        Recipe(steps=(Prune(method="channel", ratio=0.5, **more),))
+        for more in ({}, {"importance": "l2", "allocation": "uniform", "round_to": 4, "macs_ratio": None})
+    )
+    assert short.id == long.id
+    assert Quantize(weight_bits=3, activation_bits=8).ends_8bit
+    assert not Quantize(weight_bits=4, activation_bits=8).ends_8bit
+    assert Quantize(weight_bits=4, activation_bits=8, method="qat").epochs == 1
+
+
+def test_bits_of_named_layers_are_a_mapping_in_a_spec_and_read_back_the_same():
+    step = Quantize(weight_bits=8, activation_bits=8, layers={"b": 4, "a": 32})
+    assert step.layers == (("a", 32), ("b", 4))
+    recipe = Recipe(steps=(step,))
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_recipes_can_be_listed_step_by_step_beside_the_space():
+    listed = [[{"step": "prune", "method": "nm"}, {"step": "finetune"}, {"step": "distill", "student": "current"}]]
+    sweep = parse_sweep({"model": {"source": "resnet8"}, "space": {"finetune": {"epochs": 1}}, "recipes": listed * 2})
+    assert [r.label for r in sweep.all_recipes] == ["baseline", "finetune 1", "2:4 sparse · finetune 1 · distil on 2"]
+    assert parse_sweep(yaml.safe_load(to_yaml(sweep))).id == sweep.id
+    with pytest.raises(SpecError, match=r"recipes\.0: quantize before|recipes\.0.*quantized once"):
+        parse_sweep({**SPEC, "recipes": [[{"step": "quantize", "weight_bits": 8, "activation_bits": 8}] * 2]})
+
+
+def test_a_teacher_beside_the_spec_is_found(tmp_path: Path):
+    teach = {"student": "ds_cnn", "teacher": ["big.onnx", "resnet20"]}
+    sweep = parse_sweep(
+        {**SPEC, "space": {"distill": [None, teach]}, "recipes": [[{"step": "distill", **teach, "teacher": "b.onnx"}]]},
+        tmp_path,
+    )
+    teachers = {s.teacher for r in sweep.all_recipes for s in r.steps}
+    assert teachers == {f"{tmp_path}/big.onnx", f"{tmp_path}/b.onnx", "resnet20"}
+
+
 def test_equal_recipes_appear_once():
     twice = {"quantize": [None, {"weight_bits": [8, 8], "activation_bits": 8}, None]}
     assert len(expand_space(twice)) == 2
 
 
 def test_the_order_of_the_space_is_the_order_of_the_steps():
-    space = {"prune": {"method": "magnitude", "ratio": 0.5}, "distill": {"student": "ds_cnn"}}
+    space = {"prune": {"method": "magnitude", "ratio": 0.5}, "distill": {"student": "current"}}
     assert [s.step for s in expand_space(space)[1].steps] == ["prune", "distill"]
     reversed_space = dict(reversed(space.items()))
     assert parse_sweep({**SPEC, "space": space}).id != parse_sweep({**SPEC, "space": reversed_space}).id
@@ -61,10 +127,23 @@ def test_yaml_reads_back_as_the_same_sweep(tmp_path: Path):
 
 
 steps = st.one_of(
-    st.builds(Distill, student=st.sampled_from(["ds_cnn", "resnet20"]), temperature=st.floats(0.5, 20)),
+    st.builds(
+        Distill,
+        student=st.sampled_from(["ds_cnn", "torchvision:resnet18", "self"]),
+        temperature=st.floats(0.5, 20),
+        teacher=st.just("previous"),
+        width=st.floats(0.25, 2),
+    ),
     st.builds(Prune, method=st.sampled_from(["magnitude", "channel"]), ratio=st.floats(0.01, 0.99)),
 )
-quantizers = st.builds(Quantize, weight_bits=st.sampled_from([2, 3, 4, 8]), activation_bits=st.sampled_from([8, 32]))
+quantizers = st.builds(
+    Quantize,
+    weight_bits=st.sampled_from([2, 3, 4, 8]),
+    activation_bits=st.sampled_from([4, 8]),
+    method=st.sampled_from(["ptq", "qat"]),
+    calibration=st.sampled_from(["minmax", "entropy"]),
+    layers=st.none() | st.dictionaries(st.text(max_size=5), st.integers(2, 32), max_size=2),
+)
 
 
 @given(st.lists(steps, max_size=3), st.lists(quantizers, max_size=1))
@@ -100,7 +179,41 @@ def test_recipes_survive_json(torch_steps, onnx_steps):
             },
             ["prune cannot follow quantize"],
         ),
-        ({"model": {"source": "net.onnx"}}, ["net.onnx", "prune", "quantize alone"]),
+        (
+            {"space": {"prune": {"method": "channel", "ratio": 0.5}, "distill": {"student": "ds_cnn"}}},
+            ["prune before distill has no effect", "student: current"],
+        ),
+        ({"space": {"prune": {"method": "nm", "ratio": 0.5}}}, ["ratio", "method nm", "pattern"]),
+        ({"space": {"prune": {"method": "channel"}}}, ["macs_ratio"]),
+        ({"space": {"prune": {"method": "magnitude", "ratio": 0.5, "rounds": 3}}}, ["rounds", "finetune_epochs"]),
+        ({"space": {"prune": {"method": "nm", "rounds": 2, "finetune_epochs": 1}}}, ["rounds", "no ratio"]),
+        ({"space": {"prune": {"method": "magnitude", "ratio": 0.5, "rounds": 0}}}, ["rounds", "0", "1 to 100"]),
+        ({"space": {"distill": {"student": "resnet20", "repeats": 3}}}, ["repeats", "resnet20"]),
+        ({"space": {"distill": {"student": "current", "width": 0.5}}}, ["current", "self"]),
+        ({"space": {"quantize": {"weight_bits": 4, "activation_bits": 8, "epochs": 2}}}, ["epochs", "qat"]),
+        (
+            {"space": {"quantize": {"weight_bits": 4, "activation_bits": 32, "method": "qat"}}},
+            ["qat", "activation_bits 8"],
+        ),
+        ({"space": {"quantize": {"weight_bits": 8, "activation_bits": 8, "symmetric": False}}}, ["per_channel false"]),
+        (
+            {"space": {"quantize": {"weight_bits": 8, "activation_bits": 32, "format": "u8u8"}}},
+            ["u8u8", "integer kernels"],
+        ),
+        (
+            {"space": {"quantize": {"weight_bits": 4, "activation_bits": 8, "mean_bits": 5}}},
+            ["mean_bits 5", "weight_bits 4"],
+        ),
+        (
+            {"space": {"quantize": {"weight_bits": 4, "activation_bits": 32, "max_latency": 0.5}}},
+            ["max_latency", "activation_bits 8"],
+        ),
+        ({"space": {"quantize": {"weight_bits": 8, "activation_bits": 8, "layers": {"a": 1}}}}, ["layers", "1"]),
+        (
+            {"model": {"source": "net.onnx"}, "space": {"prune": {"method": "channel", "ratio": 0.5}}},
+            ["net.onnx", "prune", "built-in student"],
+        ),
+        ({"model": {"source": "net.onnx"}, "space": {"distill": {"student": "self"}}}, ["net.onnx", "student self"]),
     ],
 )
 def test_a_wrong_spec_is_one_line_with_the_value_and_the_remedy(change, words):
@@ -122,7 +235,7 @@ def test_files_are_found_beside_the_spec_and_overrides_change_keys(tmp_path: Pat
     assert sweep.model.source == f"{tmp_path}/nets.py:build"
     assert sweep.model.weights == f"{tmp_path}/w.pt"
     assert sweep.data.source == f"{tmp_path}/d.npz"
-    assert (sweep.seed, sweep.measure.latency.threads, len(sweep.recipes)) == (3, 2, 2)
+    assert (sweep.seed, sweep.measure.latency.threads, len(sweep.all_recipes)) == (3, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +261,23 @@ def test_a_file_that_is_no_spec_says_so(tmp_path: Path, text: str, words: str):
         ((Quantize(weight_bits=8, activation_bits=8),), "int8"),
         ((Quantize(weight_bits=16, activation_bits=32),), "fp16 weights"),
         ((Distill(student="ds_cnn", alpha=0),), "train ds_cnn"),
+        ((Distill(student="self", width=0.5, depth=0.5, feature_weight=1),), "distil self ×0.5 ×0.5 deep (features)"),
+        (
+            (Distill(student="recursive_resnet", repeats=5, teacher="resnet20"),),
+            "distil recursive_resnet R5 (from resnet20)",
+        ),
+        ((Distill(student="current", epochs=3),), "distil on 3"),
+        (
+            (Prune(method="channel", macs_ratio=0.5, importance="taylor", allocation="global"),),
+            "channels −50 % MACs (global, Taylor)",
+        ),
+        ((Prune(method="nm"),), "2:4 sparse"),
+        ((Quantize(weight_bits=3, activation_bits=4, method="qat", epochs=2),), "w3a4 QAT 2"),
+        (
+            (Quantize(weight_bits=8, activation_bits=8, format="u8u8", per_channel=False, calibration="mse"),),
+            "int8 (u8u8, per layer, mse)",
+        ),
+        ((Quantize(weight_bits=8, activation_bits=8, mean_bits=3.5),), "wmixed3.5a8"),
     ],
 )
 def test_labels_are_what_people_say(steps, label):

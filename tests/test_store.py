@@ -34,11 +34,11 @@ def store(url: str) -> Store:
 
 
 def pending() -> list[Trial]:
-    return [Trial(r.id, r) for r in SWEEP.recipes]
+    return [Trial(r.id, r) for r in SWEEP.all_recipes]
 
 
 def measured(index: int = 0) -> Trial:
-    recipe = SWEEP.recipes[index]
+    recipe = SWEEP.all_recipes[index]
     return Trial(
         recipe.id,
         recipe,
@@ -109,7 +109,7 @@ def test_a_sweep_is_found_by_id_name_start_or_latest(store: Store):
 
 def test_a_trial_is_found_by_the_start_of_its_id(store: Store):
     store.begin(SWEEP, pending(), 9, 0)
-    wanted = SWEEP.recipes[1].id
+    wanted = SWEEP.all_recipes[1].id
     assert store.trial(SWEEP.id, wanted[:4]).id == wanted
     with pytest.raises(NotFoundError, match="begins with 'zz'"):
         store.trial(SWEEP.id, "zz")

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from engine.record import METRICS
-from engine.spec import Distill, Finetune, Prune, Quantize, Recipe
-from engine.words import axis_title, based, is_estimated, metric_range, recipe_texts, shown, text_of
+from engine.record import METRICS, Stage
+from engine.steps import Distill, Finetune, Prune, Quantize, Recipe
+from engine.words import axis_title, based, is_estimated, metric_range, recipe_texts, shown, stage_rows, text_of
 from tests.trial_factory import trial
 
 
@@ -72,8 +72,8 @@ def test_a_recipe_is_told_step_by_step():
         )
     )
     assert recipe_texts(recipe) == [
-        "Train ds_cnn with the network as its teacher (temperature 4), 2 epochs of 25,000 images",
-        "Remove 25 % of the channels of each layer",
+        "Train ds_cnn with the baseline as its teacher (temperature 4, weight 0.9), 2 epochs of 25,000 images",
+        "Remove whole channels until 25 % of the parameters are gone, those with the smallest weights, the same share in each layer",
         "Train on for 1 epoch",
         "Compute in integers: weights in 8 bits, one scale per channel, activations in 8 bits, "
         "ranges from 256 calibration images",
@@ -86,6 +86,29 @@ def test_weight_only_steps_and_the_baseline_are_told():
     assert recipe_texts(four) == ["Store weights in 4 bits, one scale per layer; compute in floats"]
     half = Recipe(steps=(Prune(method="magnitude", ratio=0.5), Quantize(weight_bits=16, activation_bits=32)))
     assert recipe_texts(half) == [
-        "Remove 50 % of all weights, the smallest, by setting them to zero",
+        "Set 50 % of all weights to zero, the smallest, wherever they matter least",
         "Store weights as 16-bit floats; compute in 32-bit floats",
     ]
+
+
+def test_what_each_stage_bought_is_the_difference_to_the_one_before():
+    recipe = Recipe(
+        steps=(Prune(method="channel", ratio=0.5), Finetune(epochs=1), Quantize(weight_bits=8, activation_bits=8))
+    )
+    stages = (
+        Stage(0, 0.93, None, 300_000, 10_000_000, 0.5),
+        Stage(2, 0.92, 0.001, 150_000, 5_000_000, 0.3),
+        Stage(3, 0.919, 0.4, 45_000, 5_000_000, 0.2),
+    )
+    rows = stage_rows(trial(recipe, stages=stages))
+    assert [r["After"] for r in rows] == ["baseline", "channels −50 % · finetune 1", "int8"]
+    assert rows[0]["Accuracy"] == "93.00 %"
+    assert rows[1]["Accuracy"] == "92.00 % (-1.00 points)"
+    assert rows[2]["Accuracy"] == "91.90 % (-0.10 points, not told apart)"
+    assert rows[1]["File size"] == "150 kB (-150.0 kB)"
+    assert rows[2]["Latency"] == "0.200 ms (-0.100 ms)"
+
+
+def test_a_teacher_is_told_without_the_folders_of_its_owner():
+    text = recipe_texts(Recipe(steps=(Distill(student="ds_cnn", teacher="/home/me/secret/big.onnx"),)))[0]
+    assert "with big.onnx as its teacher" in text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from engine.record import Accuracy, Energy, Interval, Latency, Machine, Projection, Trial
-from engine.spec import Recipe, expand_space
+from engine.spec import expand_space
+from engine.steps import Recipe
 
 MACHINE = Machine(
     fingerprint="f" * 64,

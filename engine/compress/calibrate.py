@@ -1,29 +1,77 @@
-"""Ranges of activations, seen by running the float graph in ONNX Runtime on calibration images."""
+"""Ranges of activations, seen by running the float graph in ONNX Runtime on calibration images, once and in constant memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from engine.compress.histogram import Histogram, Method
+from engine.compress.scheme import ActivationScale
 from engine.errors import StepError
 from engine.onnx_graph import fixed_batch, graph_inputs, input_shape, open_session, with_outputs
 
 Float32 = npt.NDArray[np.float32]
 
-PERCENTILE = 99.99
-"""Share of values, in percent, that the `percentile` range keeps on each side where there are negative values."""
-# Bins of each tensor's histogram: the range is then known to 1/2048 of its min-max width, an eighth of a uint8 step.
-_BINS = 2048
-# Bytes of intermediate results that one run may return.
-_RUN_BYTES = 64 * 2**20
+# Bytes of intermediate results that one run may return, and images in it at most.
+_RUN_BYTES = 32 * 2**20
+_MOST_IMAGES = 64
+# Values of a tensor that are counted; the ends are always those of all.
+_SAMPLE = 2**20
 
 
-def _runs(model: onnx.ModelProto, tensors: Sequence[str], images: Float32) -> Iterator[list[Float32]]:
-    """The values of `tensors`, batch by batch; batches are as large as memory allows."""
+def activation_scale(low: float, high: float, bits: int) -> ActivationScale:
+    """The scale that spreads [low, high], widened to hold 0, over 2^bits codes with 0.0 at a code."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    steps = 2**bits - 1
+    scale = np.float32((high - low) / steps)
+    if scale < np.finfo(np.float32).tiny:  # a tensor that is always zero
+        return ActivationScale(np.float32(1), 0, bits)
+    return ActivationScale(scale, int(np.clip(np.rint(-low / float(scale)), 0, steps)), bits)
+
+
+def activation_scales(
+    model: onnx.ModelProto, bits: Mapping[str, int], images: Float32, method: Method
+) -> dict[str, ActivationScale]:
+    """The scale of each tensor of `bits`, by the ranges that `method` chooses on `images`.
+
+    Raises StepError for images of the wrong shape, for none, and for activations that are not finite.
+    """
+    seen = observe(model, list(bits), images, counted=method != "minmax")
+    return {name: activation_scale(*seen[name].range(method, n), n) for name, n in bits.items()}
+
+
+def observe(
+    model: onnx.ModelProto, tensors: Sequence[str], images: Float32, counted: bool = True
+) -> dict[str, Histogram]:
+    """What values each tensor takes over `images`, preprocessed, (n, C, H, W) as the graph takes them; without `counted` only the ends.
+
+    Raises StepError as `activation_scales`.
+    """
+    seen = {name: Histogram() for name in tensors}
+    for values in runs(model, tensors, images):
+        for name, value in zip(tensors, values, strict=True):
+            total = value.size * len(images) // max(1, len(value))
+            # An odd stride meets all places of an image in turn.
+            seen[name].add(value.reshape(-1), (total // _SAMPLE) | 1 if counted else 0)
+    for name, histogram in seen.items():
+        if not np.isfinite((histogram.low, histogram.high)).all():
+            raise StepError(f"quantize: tensor {name!r} has values that are not finite on the calibration images")
+    return seen
+
+
+def runs(model: onnx.ModelProto, tensors: Sequence[str], images: Float32) -> Iterator[list[Float32]]:
+    """The values of `tensors`, batch by batch; batches are as large as memory allows. Raises StepError for images of the wrong shape."""
+    expected = input_shape(model)
+    if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
+        raise StepError(
+            f"quantize: calibration images are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
+        )
+    if not tensors:
+        return
+    images = np.ascontiguousarray(images, np.float32)
     session = open_session(with_outputs(model, tensors))
     name = graph_inputs(model)[0].name
     fixed = fixed_batch(model)
@@ -37,54 +85,4 @@ def _runs(model: onnx.ModelProto, tensors: Sequence[str], images: Float32) -> It
         yield values
         start += batch
         if not fixed and start == 1:
-            batch = int(np.clip(_RUN_BYTES // max(1, sum(v.nbytes for v in values)), 1, 64))
-
-
-def activation_ranges(
-    model: onnx.ModelProto, tensors: Sequence[str], images: Float32, method: Literal["minmax", "percentile"]
-) -> dict[str, tuple[float, float]]:
-    """(low, high) of each tensor over `images`, preprocessed, of shape (n, C, H, W) as the graph takes them.
-
-    `percentile` cuts off the outermost 0.01 % of values at either end (Migacz 2017, "8-bit inference with TensorRT"; Wu
-    et al. 2020, arXiv:2004.09602). Raises StepError for images of the wrong shape, for none, and for activations that
-    are not finite.
-    """
-    expected = input_shape(model)
-    if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
-        raise StepError(
-            f"quantize: calibration images are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
-        )
-    if not tensors:
-        return {}
-    images = np.ascontiguousarray(images, np.float32)
-    low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
-    for values in _runs(model, tensors, images):
-        low = np.minimum(low, [v.min(initial=np.inf) for v in values])
-        high = np.maximum(high, [v.max(initial=-np.inf) for v in values])
-    for name, ends in zip(tensors, zip(low, high, strict=True), strict=True):
-        if not np.isfinite(ends).all():
-            raise StepError(f"quantize: tensor {name!r} has values that are not finite on the calibration images")
-    if method == "percentile":
-        low, high = _percentiles(model, tensors, images, low, high)
-    return {name: (float(a), float(b)) for name, a, b in zip(tensors, low, high, strict=True)}
-
-
-def _percentiles(
-    model: onnx.ModelProto,
-    tensors: Sequence[str],
-    images: Float32,
-    low: npt.NDArray[np.float64],
-    high: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Narrow min-max ranges to percentiles, from histograms over those ranges: a second pass, in constant memory."""
-    width = np.where(high > low, high - low, 1.0)
-    counts = np.zeros((len(tensors), _BINS), np.int64)
-    for values in _runs(model, tensors, images):
-        for i, value in enumerate(values):
-            bins = ((value.reshape(-1) - np.float32(low[i])) * np.float32(_BINS / width[i])).astype(np.int32)
-            counts[i] += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
-    share = np.cumsum(counts, axis=1) / counts.sum(axis=1, keepdims=True)
-    tail = 1 - PERCENTILE / 100
-    first = (share <= tail).sum(axis=1)  # the bin in which the lower percentile lies
-    last = (share < 1 - tail).sum(axis=1)
-    return low + width * first / _BINS, np.minimum(high, low + width * (last + 1) / _BINS)
+            batch = int(np.clip(_RUN_BYTES // max(1, sum(v.nbytes for v in values)), 1, _MOST_IMAGES))

@@ -1,82 +1,197 @@
-"""Distillation: a smaller network learns from the large one's outputs (Hinton et al. 2015, arXiv:1503.02531)."""
+"""Distillation: a student learns from what a teacher says of the same images, beside the labels or instead of them.
+
+Softened logits: Hinton et al. 2015, arXiv:1503.02531. Features: Chen et al. 2022, "Improved feature distillation via projector
+ensemble" (NeurIPS, arXiv:2210.15274), with one projector: a learned adapter takes the student's features into the teacher's space,
+where their directions are compared; it is dropped afterwards.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import math
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compress.finetune import Batch, Loss, Schedule, cross_entropy, reuses_batch_norm, train
+from engine.compress.finetune import Batch, Schedule, augmentation, cross_entropy, reuses_batch_norm, train, zero_keeper
+from engine.compress.teacher import TeacherOutputs
 from engine.datasets import Dataset
+from engine.errors import StepError
 from engine.models.sources import Network, build_student
-from engine.spec import Distill
+from engine.steps import Distill
 
 
-class TeacherLogits:
-    """A teacher's logits on the training images, each image plain and mirrored, computed when first asked for and kept.
+def images_needed(step: Distill, available: int) -> int:
+    """Of so many training images the number that a step draws from: the first `epochs × samples`, or all.
 
-    Distillation uses no other augmentation, so an image has two views only and a further epoch costs the student's time alone.
+    What the teacher must be asked about is known before training, and does not depend on the seed.
     """
-
-    def __init__(self, teacher: Network, data: Dataset) -> None:
-        self._module = teacher.module.eval()
-        self._data = data
-        self._logits = torch.full((2, len(data.train), teacher.origin.num_classes), torch.nan)
-
-    def __call__(self, index: Tensor, mirrored: Tensor) -> Tensor:
-        """Positions (n,) and views (n,), True for mirrored -> logits (n, classes)."""
-        view = mirrored.long()
-        missing = self._logits[view, index, 0].isnan()
-        if bool(missing.any()):
-            self._compute(index[missing], view[missing])
-        return self._logits[view, index]
-
-    def _compute(self, index: Tensor, view: Tensor) -> None:
-        images = torch.from_numpy(self._data.preprocessing(self._data.train.inputs[index.numpy()]))
-        images = torch.where(view.bool()[:, None, None, None], images.flip(-1), images)
-        with torch.no_grad():
-            logits = self._module(images.contiguous(memory_format=torch.channels_last))
-        self._logits[view, index] = logits
+    return available if step.samples is None else min(available, step.epochs * step.samples)
 
 
-def distillation_loss(teacher: Callable[[Tensor, Tensor], Tensor], temperature: float, alpha: float) -> Loss:
-    """`alpha T² KL(teacher/T ‖ student/T) + (1 - alpha) CE(labels)`; T² keeps the two gradients' sizes comparable."""
+def distillation_loss(logits: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
+    """`alpha T² KL(teacher/T ‖ student/T) + (1 - alpha) CE(labels)`, the mean over images of logits (n, classes).
 
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        target = F.log_softmax(teacher(batch.index, batch.mirrored) / temperature, dim=1)
-        soft = F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="batchmean", log_target=True)
-        return alpha * temperature**2 * soft + (1 - alpha) * cross_entropy(logits, batch)
+    T² keeps the two gradients' sizes comparable.
+    """
+    target = F.log_softmax(teacher / temperature, dim=1)
+    soft = F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="batchmean", log_target=True)
+    return alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(logits, labels)
 
-    return loss
+
+def feature_loss(features: Tensor, teacher: Tensor, adapter: Tensor) -> Tensor:
+    """`1 - cos(adapter · student, teacher)`, the mean over images; (n, s), (n, t) and (t, s).
+
+    Half the squared distance of the two unit vectors, the direction alignment of arXiv:2210.15274.
+    """
+    return (1 - F.cosine_similarity(F.linear(features, adapter), teacher, dim=1)).mean()
+
+
+def classifier_of(network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """The last linear layer or convolution that runs; raises StepError where that does not give the classes."""
+    ran: list[nn.Module] = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: ran.append(module))
+        for module in network.modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, *input_shape))
+    for hook in hooks:
+        hook.remove()
+    if not ran or len(ran[-1].weight) != num_classes:  # type: ignore[arg-type]
+        raise StepError(
+            f"feature_weight: this student's classifier, a linear layer or convolution with {num_classes} outputs that runs last, "
+            "was not found; use feature_weight 0"
+        )
+    return ran[-1]
+
+
+class _Taught:
+    """The loss of one training: labels, the teacher's logits and its features, each by its weight."""
+
+    def __init__(self, step: Distill, student: Network, outputs: TeacherOutputs, seed: int) -> None:
+        self._step = step
+        self._logits = torch.from_numpy(outputs.logits)
+        self._adapter: nn.Parameter | None = None
+        if step.feature_weight and outputs.features is not None:
+            self._attach(student, torch.from_numpy(outputs.features), seed)
+
+    def _attach(self, student: Network, targets: Tensor, seed: int) -> None:
+        """Watch what the student's classifier reads, and make the adapter that takes it to the teacher's features."""
+        self._targets = targets
+        # Features behind a ReLU all point much the same way; what tells images apart is the difference from the mean.
+        self._mean = targets[0].mean(0, dtype=torch.float32)
+        origin = student.origin
+        classifier = classifier_of(student.module, origin.input_shape, origin.num_classes)
+        width = int(classifier.weight.shape[1])  # type: ignore[index]
+        start = torch.randn(targets.shape[2], width, generator=torch.Generator().manual_seed(seed))
+        self._adapter = nn.Parameter(start / math.sqrt(width))
+        self._hook = classifier.register_forward_pre_hook(self._watch)
+
+    def _watch(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen = inputs[0].mean((2, 3)) if inputs[0].ndim == 4 else inputs[0]
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        view = batch.mirrored.long()
+        step = self._step
+        teacher = self._logits[view, batch.index].float()
+        loss = distillation_loss(logits, teacher, batch.labels, step.temperature, step.alpha)
+        if self._adapter is not None:
+            target = self._targets[view, batch.index].float() - self._mean
+            loss = loss + step.feature_weight * feature_loss(self._seen, target, self._adapter)
+        return loss
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What is learned beside the student."""
+        return () if self._adapter is None else (self._adapter,)
+
+    def close(self) -> None:
+        """Leave the student as it was but for its weights."""
+        if self._adapter is not None:
+            self._hook.remove()
 
 
 def apply(
     step: Distill,
-    teacher: Network,
     data: Dataset,
     seed: int,
+    outputs: TeacherOutputs | None = None,
+    network: Network | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
 ) -> Network:
-    """A student initialised from `seed` and trained on the teacher's outputs; with alpha = 0 the teacher is never run.
+    """A student trained on a teacher's outputs.
 
-    Raises ModelError for an unknown student, StepError when training diverges.
+    `outputs` are those on the first images of `data.train`, as many as `images_needed` or more, with the mirror view unless
+    `step.augment` is none, and with features where the step weighs them; None for a step without a teacher. `network` is
+    what student `current` goes on from, or for student `self` the sweep's own, of which nothing but how it was built is used.
+
+    A fresh student's initialisation, the order of its images and their augmentation depend on `seed` alone, so the same step with
+    alpha = 0 and feature_weight = 0 shows what the teacher is worth. A shifted image gets what the teacher said of the unshifted
+    one. Of student `current` the zeros stay zero. Raises ModelError for a student that cannot be built, StepError for outputs
+    that do not fit and when training diverges.
     """
-    student = build_student(step.student, data, step.width, seed)
+    student = _student(step, data, seed, network)
+    images = data.train.head(images_needed(step, len(data.train)))
+    taught = None
+    if step.has_teacher:
+        taught = _Taught(step, student, _checked(step, outputs, len(images), len(data.classes)), seed)
+    # A network that applies one batch norm several times needs its stored statistics to be what it was trained with.
+    frozen = step.epochs // 2 if step.is_fresh else step.epochs
     schedule = Schedule(
         epochs=step.epochs,
         learning_rate=step.learning_rate,
         samples=step.samples,
         batch_size=64,
-        # A student that applies one batch norm several times needs its stored statistics to be what it was trained with.
-        freeze_bn_epochs=step.epochs // 2 if reuses_batch_norm(student.module, data.input_shape) else 0,
+        freeze_bn_epochs=frozen if reuses_batch_norm(student.module, data.input_shape) else 0,
         dropout=False,
+        **augmentation(step.augment),
     )
-    loss = (
-        cross_entropy
-        if step.alpha == 0
-        else distillation_loss(TeacherLogits(teacher, data), step.temperature, step.alpha)
-    )
-    train(student.module, data.train, data.preprocessing, schedule, seed, loss, on_epoch)
+    try:
+        train(
+            student.module,
+            images,
+            data.preprocessing,
+            schedule,
+            seed,
+            taught or cross_entropy,
+            on_epoch,
+            # Some networks start with zeros that must not stay.
+            (lambda: None) if step.is_fresh else zero_keeper(student.module),
+            taught.parameters if taught else (),
+        )
+    finally:
+        if taught:
+            taught.close()
     return student
+
+
+def _student(step: Distill, data: Dataset, seed: int, network: Network | None) -> Network:
+    """The network before training; a copy where it was given."""
+    if step.is_fresh:
+        own = None if network is None else network.origin
+        return build_student(step.student, data, step.width, seed, step.depth, step.repeats, own)
+    if network is None:
+        raise StepError("student 'current' needs a torch network, and an ONNX file is none; use another student")
+    return Network(copy.deepcopy(network.module), network.origin)
+
+
+def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, classes: int) -> TeacherOutputs:
+    """The outputs, once they are known to cover what the step reads of them."""
+    if outputs is None:
+        raise StepError(f"distilling from {step.teacher} needs its outputs; compute them with teacher_outputs")
+    views, covered, found = outputs.logits.shape
+    if found != classes:
+        raise StepError(
+            f"teacher {step.teacher} tells {found} classes apart, but the dataset has {classes}; choose a teacher of its classes"
+        )
+    if covered < images or views < 1 + (step.augment != "none") or (step.feature_weight and outputs.features is None):
+        raise StepError(
+            f"teacher {step.teacher}: its outputs are of {covered} images in {views} views"
+            f"{'' if outputs.features is not None else ', without features'}, not of the {images} that this step draws from; "
+            "compute them again"
+        )
+    return outputs

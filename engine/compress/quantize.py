@@ -2,27 +2,37 @@
 
 | weight_bits, activation_bits | what runs | what is stored |
 |---|---|---|
-| 2..8, 8 | integer kernels | weights in exactly N bits, int32 biases (engine/compress/qdq.py) |
-| 2..8, 32 | float kernels | weights in exactly N bits, one scale per channel or tensor, float biases |
+| 2..8, 4..8 | integer kernels | weights in exactly N bits, biases that become int32 at load |
+| 2..8, 16 | float kernels between roundings to 16 bits | weights in exactly N bits |
+| 2..8, 32 | float kernels | weights in exactly N bits |
 | 16, 32 | float kernels | every tensor for which it saves bytes in float16 |
 
-Whatever the storage, standard operators turn it back at load, and ONNX Runtime folds them: nothing is unpacked while it
-runs.
+Whatever the storage, standard operators turn it back at load, and ONNX Runtime folds them: nothing is unpacked while it runs.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper, version_converter
 
-from engine.compress.qdq import quantize_qdq
-from engine.compress.weights import Writer, find_layers, finish, layer_bits, quantized_weight, weight_names
+from engine.compress.bias import correct_biases
+from engine.compress.calibrate import activation_scales
+from engine.compress.codes import quantized_weight
+from engine.compress.equalize import equalize
+from engine.compress.half import half_precision
+from engine.compress.kinds import INTEGER_BITS
+from engine.compress.place import Placement, place
+from engine.compress.scheme import ActivationScale, Codes, Scheme
+from engine.compress.weights import find_layers, layer_bits, weight_names
+from engine.compress.write import write
 from engine.errors import ModelError, StepError
 from engine.onnx_graph import first_line
-from engine.onnx_tidy import fold, has_subgraphs, shorten_names, tidy
-from engine.spec import Quantize
+from engine.onnx_tidy import fold, has_subgraphs, tidy
+from engine.steps import Quantize
 
 Float32 = npt.NDArray[np.float32]
 
@@ -30,38 +40,41 @@ _OPSET = 21
 """DequantizeLinear per channel needs 13, BitwiseAnd 18; 21 is what our own exports have."""
 _IR_VERSION = 10
 """The oldest that knows opset 21; functions need 8."""
-# A Cast node with its two names costs about this many bytes, so smaller tensors stay in float32.
-_CAST_BYTES = 40
+_FLOAT_BITS = 32
 
 
-def apply(step: Quantize, model: onnx.ModelProto, calibration: Float32) -> onnx.ModelProto:
+def apply(
+    step: Quantize, model: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
+) -> onnx.ModelProto:
     """The quantized network, a new graph with the same input and output.
 
     `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first
-    `step.calibration_samples` are used, and none for `activation_bits` 32. Raises StepError for a graph that is already
-    quantized, has no convolution or matrix product with float32 weights, or gives values that are not finite, and for
+    `step.calibration_samples` are used, and none for `activation_bits` 32. `bits` as for `make_scheme`. Raises StepError for a graph
+    that is already quantized, has no convolution or matrix product with float32 weights, or gives values that are not finite, and for
     images of the wrong shape.
     """
-    prepared = _prepare(model)
-    if not find_layers(prepared.graph.node, weight_names(prepared.graph)):
-        kinds = ", ".join(sorted({n.op_type for n in prepared.graph.node})[:8])
-        raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
-    _check_finite(prepared)
-    opset = next(o.version for o in prepared.opset_import if o.domain in ("", "ai.onnx"))
-    if step.activation_bits == 8:
-        result = quantize_qdq(step, prepared, calibration[: step.calibration_samples], opset)
-    elif step.weight_bits == 16:
-        result = _half(prepared, opset)
-    else:
-        result = _weight_only(step, prepared, opset)
-    tidy(result)
-    shorten_names(result)
-    result.producer_name, result.producer_version = "paretoscope", ""
-    return result
+    prepared = prepare(model)
+    if step.weight_bits == 16:
+        return half_precision(prepared)
+    if step.equalize:
+        prepared = equalize(prepared)
+    calibration = calibration[: step.calibration_samples]
+    scheme = make_scheme(step, prepared, calibration, bits)
+    if step.rounding == "learned":
+        from engine.compress.rounding import learn_rounding
+
+        scheme = learn_rounding(scheme, calibration)
+    if step.bias_correction:
+        scheme = correct_biases(scheme, calibration)
+    return write(scheme)
 
 
-def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with batch norms and constants folded by ONNX Runtime's basic optimizer, at opset 21 or later."""
+def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy ready to be quantized: batch norms and constants folded by ONNX Runtime's basic optimizer, at opset 21 or later.
+
+    Raises StepError for a graph that is already quantized, has branches, has no convolution or matrix product with float32 weights, or
+    weights that are not finite.
+    """
     if any(
         n.op_type in ("QuantizeLinear", "DequantizeLinear") or n.op_type.startswith("QLinear") for n in model.graph.node
     ):
@@ -74,7 +87,69 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         raise StepError("quantize: the graph has branches or loops (If, Loop or Scan); export the network without them")
     folded.ir_version = max(folded.ir_version, _IR_VERSION)
     tidy(folded)
+    if not find_layers(folded.graph.node, weight_names(folded.graph)):
+        kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
+        raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
+    _check_finite(folded)
     return folded
+
+
+def make_scheme(
+    step: Quantize, prepared: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
+) -> Scheme:
+    """Placement, calibration and codes by nearest rounding for a graph that `prepare` made.
+
+    `bits`: by name of the weight initialiser, where they differ from what the step says; 32 keeps a layer in float. `calibration` is used
+    for activation_bits below 32, all of it. Raises StepError for images of the wrong shape and activations that are not finite.
+    """
+    layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
+    width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit)) | dict(bits or {})
+    in_float = {name for name, n in width.items() if n >= _FLOAT_BITS}
+    if step.activation_bits == _FLOAT_BITS:
+        nodes = tuple(onnx.NodeProto.FromString(n.SerializeToString()) for n in prepared.graph.node)
+        placement = Placement(nodes, tuple(find_layers(nodes, weight_names(prepared.graph))), (), {}, {})
+    else:
+        placement = place(prepared, in_float, bounds_too=step.activation_bits <= INTEGER_BITS)
+    activations = _activations(step, prepared, placement, calibration)
+    constants = {t.name: t for t in prepared.graph.initializer}
+    biases = {x.output: _vector(constants[x.bias]) for x in placement.layers if x.bias in constants}
+    weights: dict[str, Codes] = {}
+    for layer in placement.layers:
+        if layer.weight in weights or layer.weight in in_float:
+            continue
+        weight, n = numpy_helper.to_array(constants[layer.weight]), width[layer.weight]
+        weights[layer.weight] = quantized_weight(weight, layer.axis, n, step.per_channel, step.symmetric)
+    return Scheme(
+        model=prepared,
+        nodes=placement.nodes,
+        layers=placement.layers,
+        activations=activations,
+        shared=placement.shared,
+        weights=weights,
+        biases=biases,
+        format=step.format,
+        limits=placement.limits,
+    )
+
+
+def _activations(
+    step: Quantize, prepared: onnx.ModelProto, placement: Placement, calibration: Float32
+) -> dict[str, ActivationScale]:
+    """The scale of every rounded tensor; the ends' inputs in 8 bits where the step keeps the ends so."""
+    if not placement.rounded:
+        return {}
+    bits: dict[str, int] = dict.fromkeys(placement.rounded, step.activation_bits)
+    if step.ends_8bit and step.activation_bits < 8:
+        ends = {placement.root(placement.layers[i].data) for i in (0, -1)}
+        bits |= {name: 8 for name in placement.rounded if placement.root(name) in ends}
+    roots = {name: n for name, n in bits.items() if name not in placement.shared}
+    scales = activation_scales(prepared, roots, calibration, step.calibration)
+    return {name: scales[placement.root(name)] for name in placement.rounded}
+
+
+def _vector(tensor: onnx.TensorProto) -> Float32:
+    vector: Float32 = numpy_helper.to_array(tensor).reshape(-1)
+    return vector
 
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -93,41 +168,3 @@ def _check_finite(model: onnx.ModelProto) -> None:
             raise StepError(
                 f"quantize: weights {tensor.name!r} are not all finite; the network has not been trained properly"
             )
-
-
-def _weight_only(step: Quantize, model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Every layer's weights in N bits; float32 in use."""
-    layers = find_layers(model.graph.node, weight_names(model.graph))
-    bits = layer_bits(layers, step.weight_bits)
-    stored = {t.name: t for t in model.graph.initializer}
-    writer = Writer(opset)
-    names: dict[str, str] = {}
-    for layer in layers:
-        if layer.weight in names:
-            continue
-        weight = numpy_helper.to_array(stored[layer.weight])
-        codes, scale = quantized_weight(weight, layer.axis, bits[layer.weight], step.per_channel)
-        names[layer.weight] = writer.scaled(codes, scale, bits[layer.weight], layer)
-    result = finish(model, writer, list(model.graph.node))
-    targets = {layer.output for layer in layers}
-    for node in result.graph.node:
-        if targets.intersection(node.output):
-            node.input[1] = names[node.input[1]]
-    return result
-
-
-def _half(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Every float32 tensor that float16 can hold, and that is large enough to gain, in float16; float32 in use."""
-    writer = Writer(opset)
-    names: dict[str, str] = {}
-    for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        value = numpy_helper.to_array(tensor)
-        if value.size * 2 > _CAST_BYTES and np.abs(value).max() <= np.finfo(np.float16).max:
-            names[tensor.name] = writer.add("Cast", [writer.store(value.astype(np.float16))], to=onnx.TensorProto.FLOAT)
-    result = finish(model, writer, list(model.graph.node))
-    for node in result.graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = names.get(name, name)
-    return result

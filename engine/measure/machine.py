@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engine.record import Machine
-from engine.spec import digest
+from engine.steps import digest
 
 # Instruction sets that ONNX Runtime's kernels (MLAS) choose between, by their names in /proc/cpuinfo.
 _FLAGS = frozenset({"sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "neon", "asimd", "asimddp", "fphp", "asimdhp"})

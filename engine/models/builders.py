@@ -17,6 +17,7 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.models.catalog import check_model, one_line, source_kind, split_python
+from engine.models.scaling import build_scaled
 from engine.models.zoo import BUILDERS
 from engine.spec import Model
 
@@ -32,7 +33,8 @@ _BUILDING = threading.RLock()
 class Origin:
     """How to build a network again. `input_shape` is (channels, height, width); `weights` says in words where they came from.
 
-    `options` are keywords of the builder, such as the width factor; `code_sha256` is that of a Python source's code.
+    `options` are what a student has of its own: the factors `width` and `depth`, and `repeats`; `code_sha256` is that of a Python
+    source's code.
     """
 
     source: str
@@ -65,11 +67,13 @@ def build(origin: Origin, seed: int = 0) -> nn.Module:
     kind = source_kind(origin.source)
     with _seeded(seed):
         if kind == "zoo":
-            module = BUILDERS[origin.source](origin.num_classes, origin.input_shape[0], **origin.options)
+            builder = BUILDERS[origin.source]
+            _check_options(origin, set(inspect.signature(builder).parameters), "choose recursive_resnet")
+            module = builder(origin.num_classes, origin.input_shape[0], **origin.options)
         elif kind == "torchvision":
             module = _build_torchvision(origin)
         elif kind == "python":
-            module = _build_python(origin.source, origin.num_classes, origin.input_shape[0])
+            module = _build_python(origin)
         else:
             raise ModelError(f"model {origin.source} is an ONNX file, which torch cannot build; use ONNX steps")
     return module.float().cpu().eval()
@@ -81,14 +85,16 @@ def _build_torchvision(origin: Origin) -> nn.Module:
 
     name, in_channels = origin.source.removeprefix("torchvision:"), origin.input_shape[0]
     check_model(Model(source=f"torchvision:{name}"))
-    arguments = {**_TORCHVISION_OPTIONS.get(name, {}), **origin.options}
+    _check_options(origin, {"width", "depth"}, "choose recursive_resnet")
     try:
-        module: nn.Module = torchvision.models.get_model(
-            name, weights=None, num_classes=origin.num_classes, **arguments
-        )
+        if origin.options:
+            width, depth = origin.options.get("width", 1.0), origin.options.get("depth", 1.0)
+            module = build_scaled(name, origin.num_classes, width, depth)
+        else:
+            extra = _TORCHVISION_OPTIONS.get(name, {})
+            module = torchvision.models.get_model(name, weights=None, num_classes=origin.num_classes, **extra)
     except (TypeError, ValueError) as error:
-        remedy = "use width 1" if "width_mult" in origin.options else "choose another network"
-        raise ModelError(f"torchvision:{name} cannot be built ({one_line(error)}); {remedy}") from None
+        raise ModelError(f"torchvision:{name} cannot be built ({one_line(error)}); choose another network") from None
     for path, stem in module.named_modules():
         if isinstance(stem, nn.Conv2d):
             if stem.in_channels != in_channels:
@@ -110,8 +116,17 @@ def _with_in_channels(conv: nn.Conv2d, in_channels: int) -> nn.Conv2d:
     return new
 
 
-def _build_python(source: str, num_classes: int, in_channels: int) -> nn.Module:
+def _check_options(origin: Origin, known: set[str], remedy: str) -> None:
+    for name, value in origin.options.items():
+        if name not in known:
+            raise ModelError(
+                f"student {origin.source!r} has no {name} to set to {value:g}; {remedy}, or leave {name} out"
+            )
+
+
+def _build_python(origin: Origin) -> nn.Module:
     """Call the user's function with those of `num_classes` and `in_channels` that it takes; every failure is one line."""
+    source = origin.source
     path, function = split_python(source)
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
@@ -127,7 +142,10 @@ def _build_python(source: str, num_classes: int, in_channels: int) -> nn.Module:
         build = getattr(module, function, None)
         if not callable(build):
             raise ModelError(f"model {source!r}: {path} has no function {function!r}; check the name after the colon")
-        network = build(**_accepted(source, build, {"num_classes": num_classes, "in_channels": in_channels}))
+        offered = {"num_classes": origin.num_classes, "in_channels": origin.input_shape[0], **origin.options}
+        accepted = _accepted(source, build, offered)
+        _check_options(origin, set(accepted), f"give {function} a parameter of this name")
+        network = build(**accepted)
     except ModelError:
         raise
     except (Exception, SystemExit) as error:
@@ -141,7 +159,7 @@ def _build_python(source: str, num_classes: int, in_channels: int) -> nn.Module:
     return network
 
 
-def _accepted(source: str, build: Any, offered: dict[str, int]) -> dict[str, int]:
+def _accepted(source: str, build: Any, offered: dict[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(build).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return offered

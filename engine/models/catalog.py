@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.paths import CHECKPOINTS
-from engine.spec import Model, digest
+from engine.spec import Model
+from engine.steps import digest
 
 DESCRIPTIONS: dict[str, str] = {
     "resnet8": "MLPerf Tiny's image classifier: a stem and three residual blocks.",

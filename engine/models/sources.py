@@ -6,11 +6,9 @@ smaller say, by their shapes, how to fit it. No pickle is ever read or written.
 
 from __future__ import annotations
 
-import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,8 +22,9 @@ from engine.models.catalog import ZooEntry, check_model, code_sha256, one_line, 
 from engine.models.state import fit_to, load_state, read_weights, shape_text
 from engine.models.zoo import BUILDERS
 from engine.spec import Model
+from engine.steps import SELF
 
-__all__ = ["Network", "Origin", "build_student", "load_network", "open_network", "save_network"]
+__all__ = ["Network", "Origin", "build_student", "load_network", "open_network", "read_origin", "save_network"]
 
 _METADATA = "paretoscope"
 # What each dataset that checkpoints were trained on gives: (channels, height, width) and class count.
@@ -65,21 +64,36 @@ def load_network(model: Model, data: Dataset) -> Network:
     return Network(_checked(module, origin), origin)
 
 
-def build_student(name: str, data: Dataset, width: float, seed: int) -> Network:
-    """A freshly initialised zoo or `torchvision:NAME` network for the dataset; `width` multiplies the channels of the original.
+def build_student(
+    name: str,
+    data: Dataset,
+    width: float,
+    seed: int,
+    depth: float = 1.0,
+    repeats: int | None = None,
+    own: Origin | None = None,
+) -> Network:
+    """A freshly initialised network for the dataset: of the zoo, `torchvision:NAME`, or `self`, which is `own` built anew.
 
-    Raises ModelError for unknown names and for torchvision networks that have no width.
+    `width` multiplies the channels of the original, `depth` the blocks in each stage (one at least), `repeats` is how often
+    recursive_resnet applies its blocks. Raises ModelError for unknown names and for what a network cannot be scaled by.
     """
-    if source_kind(name) not in {"zoo", "torchvision"}:
+    knobs = {"width": None if width == 1 else width, "depth": None if depth == 1 else depth, "repeats": repeats}
+    options = {knob: value for knob, value in knobs.items() if value is not None}
+    weights = f"random, seed {seed}"
+    if name == SELF:
+        if own is None:
+            raise ModelError(
+                "student 'self': the sweep's network is an ONNX file, which torch cannot build anew; "
+                f"choose one of {', '.join(BUILDERS)}, or torchvision:NAME"
+            )
+        origin = replace(own, weights=weights, options=options)
+    elif source_kind(name) in {"zoo", "torchvision"}:
+        origin = Origin(name, len(data.classes), data.input_shape, weights, options)
+    else:
         raise ModelError(
             f"student {name!r} is not a built-in network; choose one of {', '.join(BUILDERS)}, or torchvision:NAME"
         )
-    options: dict[str, Any] = {}
-    if width != 1 and name in BUILDERS:
-        options["width"] = inspect.signature(BUILDERS[name]).parameters["width"].default * width
-    elif width != 1:
-        options["width_mult"] = width
-    origin = Origin(name, len(data.classes), data.input_shape, f"random, seed {seed}", options)
     return Network(_checked(build(origin, seed), origin), origin)
 
 
@@ -123,26 +137,34 @@ def save_network(network: Network, path: Path) -> None:
     partial.replace(path)
 
 
+def read_origin(path: Path) -> Origin:
+    """How the network in an artifact was built, without building it. Raises ModelError."""
+    try:
+        with safe_open(path, "pt") as file:
+            record = (file.metadata() or {}).get(_METADATA)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"artifact {path} cannot be read ({one_line(error)}); delete it and run again") from None
+    if record is None:
+        raise ModelError(f"{path} is not a Paretoscope artifact; give it as `weights` of a model source")
+    try:
+        return Origin.from_json(json.loads(record))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"artifact {path} has unreadable metadata ({one_line(error)}); delete it and run again"
+        ) from None
+
+
 def open_network(path: Path) -> Network:
     """The inverse of `save_network`, in evaluation mode. Raises ModelError.
 
     The original is built again and its layers fitted to the stored shapes. A Python source's code must be what it was: a file that
     came from elsewhere cannot make code run that its reader does not have, unchanged, in the same place.
     """
+    origin = read_origin(path)
     try:
-        with safe_open(path, "pt") as file:
-            record = (file.metadata() or {}).get(_METADATA)
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"artifact {path} cannot be read ({one_line(error)}); delete it and run again") from None
-    if record is None:
-        raise ModelError(f"{path} is not a Paretoscope artifact; give it as `weights` of a model source")
-    try:
-        origin = Origin.from_json(json.loads(record))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"artifact {path} has unreadable metadata ({one_line(error)}); delete it and run again"
-        ) from None
     if origin.code_sha256 and code_sha256(split_python(origin.source)[0]) != origin.code_sha256:
         raise ModelError(f"artifact {path}: the code of {origin.source} has changed since; run the sweep again")
     module = build(origin)

@@ -11,40 +11,59 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from engine.errors import ModelError
 from engine.models.catalog import one_line
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-RESIZABLE = (nn.Conv2d, nn.Linear, *NORMS)
-"""The layers with parameters that channel pruning may meet; a network with others cannot be stored at another size."""
-
 
 def fit_to(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give convolutions, linear layers and batch norms the shapes that `state` holds for them, in place; values are not copied."""
-    for name, layer in network.named_modules():
-        weight = state.get(f"{name}.weight" if name else "weight")
-        if weight is None or weight.shape == getattr(layer, "weight", weight).shape:
-            continue
-        if isinstance(layer, nn.Conv2d):
-            # Depthwise: one filter per channel, so groups and both channel counts shrink together.
-            if layer.groups > 1 and layer.groups == layer.out_channels:
-                layer.groups = len(weight)
-            layer.out_channels, layer.in_channels = len(weight), weight.shape[1] * layer.groups
-        elif isinstance(layer, nn.Linear):
-            layer.out_features, layer.in_features = weight.shape
-        elif isinstance(layer, NORMS):
-            layer.num_features = len(weight)
-        _resize(layer, len(weight), weight.shape)
+    """Give every parameter and buffer the shape that `state` holds for it, and its layer the widths that go with it, in place.
+
+    Values are not copied; a tensor that several layers share stays shared. A convolution of several parts (depthwise is one channel
+    per part) is taken to have lost whole parts, which is what pruning does to it.
+    """
+    # By identity, and with the old tensor, so that its identity is not given to another while it is needed.
+    new: dict[int, tuple[Tensor, Tensor]] = {}
+    for path, layer in network.named_modules():
+        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for name, tensor in own:
+            stored = state.get(f"{path}.{name}" if path else name)
+            if id(tensor) not in new and stored is not None and stored.shape != tensor.shape:
+                new[id(tensor)] = (tensor, _empty_like(tensor, stored.shape))
+        resized = [name for name, tensor in own if id(tensor) in new]
+        for name, tensor in own:
+            if name in resized:
+                setattr(layer, name, new[id(tensor)][1])
+        if resized:
+            _restate_widths(layer)
+    if isinstance(network, VisionTransformer):
+        network.hidden_dim = network.conv_proj.out_channels  # read in its forward
 
 
-def _resize(layer: nn.Module, outputs: int, weight_shape: torch.Size) -> None:
-    for name, parameter in layer.named_parameters(recurse=False):
-        shape = weight_shape if name == "weight" else (outputs,)
-        setattr(layer, name, nn.Parameter(torch.empty(shape), requires_grad=parameter.requires_grad))
-    for name, buffer in layer.named_buffers(recurse=False):
-        if buffer.ndim:
-            setattr(layer, name, torch.empty(outputs))
+def _empty_like(tensor: Tensor, shape: torch.Size) -> Tensor:
+    empty = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def _restate_widths(layer: nn.Module) -> None:
+    """The numbers that a layer keeps beside its tensors, as the tensors' shapes now say."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        if layer.groups > 1:
+            layer.groups = len(layer.weight) * layer.groups // layer.out_channels
+        layer.out_channels, layer.in_channels = len(layer.weight), layer.weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        layer.num_features = next(len(t) for t in (layer.weight, layer.running_mean) if t is not None)
+    elif isinstance(layer, nn.LayerNorm):
+        layer.normalized_shape = tuple(layer.weight.shape)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = len(layer.weight)
+    elif isinstance(layer, nn.MultiheadAttention):
+        width = layer.in_proj_weight.shape[1]
+        layer.embed_dim = layer.kdim = layer.vdim = width
+        layer.head_dim = width // layer.num_heads
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

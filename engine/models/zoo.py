@@ -1,4 +1,6 @@
-"""The built-in networks. Each builder takes the class count, the input channels and a width factor, and returns a torch module.
+"""The built-in networks. Each builder takes the class count, the input channels, and factors of width and depth, and returns a module.
+
+`width` multiplies every layer's channels, `depth` the number of blocks in every stage, of which one always stays.
 
 They are small on purpose: their untouched versions are what people run on microcontrollers and cameras, so what compression does to
 them is what it does in the field.
@@ -6,6 +8,7 @@ them is what it does in the field.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +21,11 @@ def _width(channels: int, width: float) -> int:
     return max(4, round(channels * width))
 
 
+def scaled_blocks(blocks: int, depth: float) -> int:
+    """`depth` times so many blocks, halves rounded up, and one at least."""
+    return max(1, math.floor(blocks * depth + 0.5))
+
+
 class ConvBN(nn.Sequential):
     """Convolution, batch norm and, unless told otherwise, ReLU."""
 
@@ -25,7 +33,7 @@ class ConvBN(nn.Sequential):
         self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, relu: bool = True
     ) -> None:
         conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        super().__init__(conv, nn.BatchNorm2d(outputs), *([nn.ReLU()] if relu else []))
+        super().__init__(conv, nn.BatchNorm2d(outputs), *([nn.ReLU(inplace=True)] if relu else []))
 
 
 class BasicBlock(nn.Module):
@@ -40,7 +48,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""
-        return F.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
+        return F.relu(self.conv2(self.conv1(x)) + self.shortcut(x), inplace=True)
 
 
 class _Head(nn.Sequential):
@@ -50,41 +58,44 @@ class _Head(nn.Sequential):
         super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, num_classes))
 
 
-def _resnet(blocks: int, num_classes: int, in_channels: int, width: float) -> nn.Module:
+def _resnet(blocks: int, num_classes: int, in_channels: int, width: float, depth: float) -> nn.Module:
     channels = [_width(c, width) for c in (16, 32, 64)]
     layers: list[nn.Module] = [ConvBN(in_channels, channels[0])]
     inputs = channels[0]
     for stage, outputs in enumerate(channels):
-        for block in range(blocks):
+        for block in range(scaled_blocks(blocks, depth)):
             layers.append(BasicBlock(inputs, outputs, stride=2 if stage and not block else 1))
             inputs = outputs
     return nn.Sequential(*layers, _Head(inputs, num_classes))
 
 
-def resnet8(num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:
+def resnet8(num_classes: int = 10, in_channels: int = 1, width: float = 1.0, depth: float = 1.0) -> nn.Module:
     """MLPerf Tiny's image classifier: three stages of one basic block (Banbury et al. 2021, arXiv:2106.07597)."""
-    return _resnet(1, num_classes, in_channels, width)
+    return _resnet(1, num_classes, in_channels, width, depth)
 
 
-def resnet20(num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:
+def resnet20(num_classes: int = 10, in_channels: int = 1, width: float = 1.0, depth: float = 1.0) -> nn.Module:
     """The CIFAR ResNet-20 of He et al. 2015 (arXiv:1512.03385, section 4.2), with 1×1 shortcuts."""
-    return _resnet(3, num_classes, in_channels, width)
+    return _resnet(3, num_classes, in_channels, width, depth)
 
 
-def ds_cnn(num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:
+def ds_cnn(num_classes: int = 10, in_channels: int = 1, width: float = 1.0, depth: float = 1.0) -> nn.Module:
     """MLPerf Tiny's keyword spotter, a stem and four depthwise-separable blocks of 64 (Zhang et al. 2017, arXiv:1711.07128).
 
     Its 10×4 stem reads spectrograms; images get a 3×3 stem with the same stride.
     """
     c = _width(64, width)
     layers: list[nn.Module] = [ConvBN(in_channels, c, stride=2)]
-    for _ in range(4):
+    for _ in range(scaled_blocks(4, depth)):
         layers += [ConvBN(c, c, groups=c), ConvBN(c, c, kernel=1)]
     return nn.Sequential(*layers, _Head(c, num_classes))
 
 
-def mobilenet_v2(num_classes: int = 10, in_channels: int = 1, width: float = 0.5) -> nn.Module:
-    """torchvision's MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), fitted to 28×28: stem at full resolution, three halvings."""
+def mobilenet_v2(num_classes: int = 10, in_channels: int = 1, width: float = 1.0, depth: float = 1.0) -> nn.Module:
+    """torchvision's MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), fitted to 28×28: stem at full resolution, three halvings.
+
+    Width 1 is torchvision's `width_mult` 0.5.
+    """
     settings = [
         [1, 16, 1, 2],
         [6, 24, 2, 1],
@@ -94,7 +105,10 @@ def mobilenet_v2(num_classes: int = 10, in_channels: int = 1, width: float = 0.5
         [6, 160, 3, 2],
         [6, 320, 1, 1],
     ]
-    network = MobileNetV2(num_classes=num_classes, width_mult=width, inverted_residual_setting=settings)
+    settings = [
+        [expand, channels, scaled_blocks(blocks, depth), stride] for expand, channels, blocks, stride in settings
+    ]
+    network = MobileNetV2(num_classes=num_classes, width_mult=0.5 * width, inverted_residual_setting=settings)
     stem = network.features[0][0]
     network.features[0][0] = nn.Conv2d(in_channels, stem.out_channels, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(network.features[0][0].weight, mode="fan_out")
@@ -103,15 +117,16 @@ def mobilenet_v2(num_classes: int = 10, in_channels: int = 1, width: float = 0.5
 
 
 class TiedStage(nn.Module):
-    """One entry convolution, then one residual block applied `repeats` times with the same weights, batch norm included.
+    """One entry convolution, then residual blocks applied `repeats` times over with the same weights, batch norm included.
 
     Weights and batch norms are shared by all passes, so the exported graph holds one copy however often it is applied.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, repeats: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, repeats: int, blocks: int) -> None:
         super().__init__()
         self.entry = ConvBN(inputs, outputs, stride=stride)
-        self.block = BasicBlock(outputs, outputs, stride=1)
+        made = [BasicBlock(outputs, outputs, stride=1) for _ in range(blocks)]
+        self.block = made[0] if blocks == 1 else nn.Sequential(*made)
         self.repeats = repeats
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,14 +137,16 @@ class TiedStage(nn.Module):
         return x
 
 
-def recursive_resnet(num_classes: int = 10, in_channels: int = 1, width: float = 1.0, repeats: int = 3) -> nn.Module:
-    """Depth without parameters: one residual block per stage applied `repeats` times with tied weights.
+def recursive_resnet(
+    num_classes: int = 10, in_channels: int = 1, width: float = 1.0, depth: float = 1.0, repeats: int = 3
+) -> nn.Module:
+    """Depth without parameters: one residual block per stage (`depth` of them) applied `repeats` times with tied weights.
 
     After Guo et al. 2019, "Dynamic Recursive Neural Network" (CVPR), without the gates.
     """
     channels = [_width(c, width) for c in (16, 32, 64)]
     stages = [
-        TiedStage(inputs, outputs, stride, repeats)
+        TiedStage(inputs, outputs, stride, repeats, scaled_blocks(1, depth))
         for inputs, outputs, stride in zip([in_channels, *channels], channels, (1, 2, 2), strict=False)
     ]
     return nn.Sequential(*stages, _Head(channels[-1], num_classes))

@@ -10,7 +10,7 @@ import streamlit as st
 
 from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
-from engine.words import is_estimated, metric_range, recipe_texts, text_of
+from engine.words import is_estimated, metric_range, recipe_texts, stage_rows, text_of
 from pages.ui import queries
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
@@ -87,9 +87,17 @@ def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> No
         with st.container(horizontal=True):
             for key in TILES:
                 _tile(trial, baseline, key, device)
+        for note in trial.notes:
+            st.caption(f":material/info: {note}")
         if baseline and trial.id != baseline.id:
             st.caption("Differences are to the baseline.")
         _export(row, trial)
+        if len(trial.stages) > 2:
+            with st.expander("What each step bought or cost", icon=":material/stairs:"):
+                st.table(pd.DataFrame(stage_rows(trial)).set_index("After"), border="horizontal")
+        if trial.layer_bits:
+            with st.expander("Bits chosen for each layer", icon=":material/layers:"):
+                st.table(pd.DataFrame({"Bits": trial.layer_bits}), border="horizontal")
         with st.expander("All numbers, and how each is known", icon=":material/table_rows:"):
             _all_numbers(trial, baseline, device)
         if trial.machine:
@@ -100,7 +108,8 @@ def _all_numbers(trial: Trial, baseline: Trial | None, device: str) -> None:
     st.table(numbers(trial, baseline, device), border="horizontal")
     extras = [f"{trial.throughput_per_s:,.0f} images per second" if trial.throughput_per_s else None]
     extras.append(f"{trial.peak_memory_bytes / 1e6:,.1f} MB of memory at most" if trial.peak_memory_bytes else None)
-    st.caption(" · ".join([e for e in extras if e] + [f"trial {trial.id}"] + list(trial.notes)))
+    extras.append(f"{trial.load_ms:,.0f} ms to load" if trial.load_ms is not None else None)
+    st.caption(" · ".join([e for e in extras if e] + [f"trial {trial.id}"]))
 
 
 def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:

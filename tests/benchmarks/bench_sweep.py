@@ -56,14 +56,11 @@ def chain_seconds(sweep: Sweep, store: Store) -> float:
 def naive_seconds(sweep: Sweep) -> float:
     """Every recipe for real, each in an empty home."""
     total = 0.0
-    for recipe in sweep.recipes:
-        space: dict[str, object] = {}
-        for step in recipe.to_json():
-            family = step.pop("step")
-            space[family] = [step]
+    for recipe in sweep.all_recipes:
         with tempfile.TemporaryDirectory() as folder:
             spec = Path(folder) / "spec.json"
-            spec.write_text(json.dumps({**sweep.model_dump(mode="json"), "space": space}))
+            alone = {"space": {}, "recipes": [recipe.to_json()]}
+            spec.write_text(json.dumps({**sweep.model_dump(mode="json"), **alone}))
             total += timed_run(spec, Path(folder) / "home")[1]
     return total
 
@@ -80,7 +77,7 @@ def main() -> None:
         first, total = timed_run(SPEC, Path(folder), *options)
         store = Store.open()
         print(f"{machine().label}; load before {os.getloadavg()[2]:.1f} over 15 min")
-        print(f"{len(sweep.recipes)} recipes: first point {first:.1f} s, all {total:.0f} s")
+        print(f"{len(sweep.all_recipes)} recipes: first point {first:.1f} s, all {total:.0f} s")
         if "--naive" in sys.argv:
             print(f"every recipe from scratch, run for real: {naive_seconds(sweep) / total:.1f}× as long")
         else:

@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.compress import finetune, prune
-from engine.compress.finetune import Schedule, reuses_batch_norm, train, zero_keeper
-from engine.compress.prune import prunable_weights
+from engine.compress import finetune
+from engine.compress.finetune import Schedule, one_cycle, reuses_batch_norm, train, zero_keeper
 from engine.datasets import Dataset, Preprocessing, Split
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
-from engine.spec import Finetune, Prune
+from engine.steps import Finetune
 
 torch.set_num_threads(1)
 
@@ -70,10 +69,17 @@ def test_finetune_learns_and_leaves_its_input_alone():
     assert all(torch.equal(t, before[k]) for k, t in network.state_dict().items())
 
 
+def matrices(network: nn.Module) -> list[torch.Tensor]:
+    return [p.detach() for p in network.parameters() if p.ndim > 1]
+
+
 def test_pruned_weights_stay_zero_and_the_others_move():
-    pruned = prune.apply(Prune(method="magnitude", ratio=0.7), small(), DATA.input_shape)
+    pruned = small()
+    with torch.no_grad():
+        for weight in matrices(pruned):
+            weight[weight.abs() < weight.abs().quantile(0.7)] = 0
     tuned = finetune.apply(Finetune(epochs=2), pruned, DATA, 0)
-    for old, new in zip(prunable_weights(pruned), prunable_weights(tuned), strict=True):
+    for old, new in zip(matrices(pruned), matrices(tuned), strict=True):
         assert torch.equal(new == 0, old == 0)
         assert not torch.equal(new, old)
 
@@ -133,6 +139,103 @@ def test_tiny_sets_and_ragged_last_batches_train(images, batch_size):
     )
     assert np.isfinite(losses).all()
     assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+class Recorder(nn.Module):
+    """Keeps the images that it is trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.seen = nn.Linear(1, 3), []
+
+    def forward(self, x):
+        self.seen.append(x.clone())
+        return self.linear(x.mean((1, 2, 3))[:, None])
+
+
+def trained_images(schedule: Schedule, split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(images as trained on, stored images, whether mirrored), in the order of training."""
+    network, batches = Recorder(), []
+
+    def loss(logits, batch):
+        batches.append(batch)
+        return finetune.cross_entropy(logits, batch)
+
+    train(network, split, Preprocessing(1.0, (0.0,), (1.0,)), schedule, 0, loss)
+    index = torch.cat([b.index for b in batches]).numpy()
+    mirrored = torch.cat([b.mirrored for b in batches]).numpy()
+    return torch.cat(network.seen).numpy(), split.inputs[index], mirrored
+
+
+def numbered(n=200) -> Split:
+    """Images of 9×7 whose every pixel tells where it came from."""
+    inputs = np.arange(n)[:, None, None, None] * 100 + np.arange(63).reshape(1, 1, 9, 7)
+    return Split(inputs.astype(np.float32), np.zeros(n, np.int64))
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_half_of_the_images_are_mirrored_and_the_loss_is_told_which(mirror):
+    images, stored, mirrored = trained_images(Schedule(1, mirror=mirror), numbered())
+    assert 60 < mirrored.sum() < 140 if mirror else not mirrored.any()
+    assert np.array_equal(images, np.where(mirrored[:, None, None, None], stored[..., ::-1], stored))
+
+
+def test_each_image_is_shifted_by_an_offset_of_its_own():
+    """What comes in at the border repeats the edge; a whole batch moved alike would show one offset."""
+    images, stored, mirrored = trained_images(Schedule(1, shift_pixels=2), numbered())
+    offsets = set()
+    for image, original, flipped in zip(images[:, 0], stored[:, 0], mirrored, strict=True):
+        original = original[:, ::-1] if flipped else original
+        fits = []
+        for dy in range(-2, 3):
+            for dx in range(-2, 3):
+                rows, columns = np.clip(np.arange(9) + dy, 0, 8), np.clip(np.arange(7) + dx, 0, 6)
+                if np.array_equal(image, original[np.ix_(rows, columns)]):
+                    fits.append((dy, dx))
+        assert len(fits) == 1
+        offsets.add(fits[0])
+    assert len(offsets) == 25
+
+
+def test_augment_says_what_finetuning_does_to_images():
+    for augment, mirror, shift in (("none", False, 0), ("mirror", True, 0), ("shift", True, 2)):
+        schedule = Schedule(1, **finetune.augmentation(augment))
+        assert (schedule.mirror, schedule.shift_pixels) == (mirror, shift)
+    tuned = [
+        finetune.apply(Finetune(augment=augment), small(), DATA, 0).state_dict()["0.weight"]
+        for augment in ("none", "mirror", "shift")
+    ]
+    assert not torch.equal(tuned[0], tuned[1])
+    assert not torch.equal(tuned[1], tuned[2])
+
+
+def test_what_the_loss_learns_is_trained_too():
+    scale = nn.Parameter(torch.zeros(2, 2))
+    train(
+        small(), DATA.train, DATA.preprocessing, Schedule(3, batch_size=16, weight_decay=0.0), 0,
+        lambda logits, batch: finetune.cross_entropy(logits, batch) + (scale - 1).square().sum(),
+        loss_parameters=[scale],
+    )  # fmt: skip
+    torch.testing.assert_close(scale.data, torch.ones(2, 2), atol=0.2, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [10, 57, 844])
+def test_learning_rate_is_torchs_one_cycle(steps):
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=steps, pct_start=0.2, cycle_momentum=False
+    )
+    for step in range(steps - 1):
+        assert one_cycle(step, steps, 0.2) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_the_shortest_trainings_have_a_learning_rate(steps):
+    rates = [one_cycle(step, steps, 0.2) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
 
 
 def test_divergence_is_said_with_the_rate():

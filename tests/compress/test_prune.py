@@ -1,189 +1,172 @@
-import copy
+import json
+from dataclasses import asdict
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from prune_cases import built, from_file, images, macs, params, stripes
 from torch import nn
 
 from engine.compress import prune
-from engine.compress.prune import channels_kept, prunable_weights
+from engine.compress.prune_graph import find_structure
+from engine.compress.prune_surgery import without
 from engine.errors import StepError
-from engine.models.builders import Origin, build
-from engine.models.catalog import zoo_names
-from engine.models.zoo import BUILDERS, count_params
-from engine.spec import Prune
+from engine.models.sources import Network, open_network, save_network
+from engine.steps import Prune
 
-torch.set_num_threads(1)
-
-
-def settled(network: nn.Module, shape=(1, 28, 28)) -> nn.Module:
-    """A network whose batch norms have seen something, so that no channel is like another."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.running_var):
-                tensor.uniform_(0.5, 1.5, generator=generator)
-            for tensor in (module.bias.data, module.running_mean):
-                tensor.uniform_(-0.5, 0.5, generator=generator)
-    return network.eval()
+ZOO = ["resnet8", "resnet20", "ds_cnn", "mobilenet_v2", "recursive_resnet"]
+SHAPE = (1, 28, 28)
 
 
-def zeros(network: nn.Module) -> int:
-    return sum(int((w == 0).sum()) for w in prunable_weights(network))
+def channel(**knobs) -> Prune:
+    return Prune(method="channel", **knobs)
 
 
-@pytest.mark.parametrize("name", zoo_names())
-@pytest.mark.parametrize("ratio", [0.3, 0.9])
-def test_magnitude_zeroes_exactly_the_smallest_weights(name, ratio):
-    network = BUILDERS[name]()
-    pruned = prune.apply(Prune(method="magnitude", ratio=ratio), network, (1, 28, 28))
-    total = sum(w.numel() for w in prunable_weights(network))
-    assert zeros(pruned) == round(ratio * total)
-    before = torch.cat([w.detach().abs().flatten() for w in prunable_weights(network)])
-    after = torch.cat([w.detach().abs().flatten() for w in prunable_weights(pruned)])
-    assert before[after == 0].max() <= before[after != 0].min()
-    assert torch.equal(after[after != 0], before[after != 0])
-
-
-def test_magnitude_leaves_biases_batch_norms_and_its_input_alone():
-    network = settled(BUILDERS["resnet8"]())
-    original = copy.deepcopy(network.state_dict())
-    pruned = prune.apply(Prune(method="magnitude", ratio=0.99), network, (1, 28, 28))
-    weights = {name for name, t in original.items() if t.ndim > 1}
-    assert all(torch.equal(t, original[name]) for name, t in network.state_dict().items())
-    assert all(torch.equal(t, original[name]) for name, t in pruned.state_dict().items() if name not in weights)
-
-
-@settings(max_examples=30, deadline=None)
-@given(ratio=st.floats(0.001, 0.999), levels=st.integers(1, 4))
-def test_magnitude_is_exact_among_equal_weights(ratio, levels):
-    layer = nn.Linear(12, 10)
-    layer.weight.data = torch.randint(
-        -levels, levels + 1, (10, 12), generator=torch.Generator().manual_seed(levels)
-    ).float()
-    already = int((layer.weight == 0).sum())
-    pruned = prune.apply(Prune(method="magnitude", ratio=ratio), layer, (1, 1, 12))
-    assert zeros(pruned) == max(already, round(ratio * 120))
-
-
-def test_magnitude_counts_shared_weights_once():
-    network = BUILDERS["recursive_resnet"]()
-    shared = nn.Sequential(network, network)
-    assert len(prunable_weights(shared)) == len(prunable_weights(network))
-
-
-def test_magnitude_needs_a_layer_with_weights():
-    with pytest.raises(StepError, match="no convolution or linear layer"):
-        prune.apply(Prune(method="magnitude", ratio=0.5), nn.ReLU(), (1, 4, 4))
-
-
-@given(channels=st.integers(1, 600), ratio=st.floats(0.001, 0.999), multiple=st.integers(1, 32))
-def test_kept_channels_are_a_near_multiple(channels, ratio, multiple):
-    kept = channels_kept(channels, ratio, multiple)
-    assert 1 <= kept <= channels
-    if kept < channels:
-        assert kept % multiple == 0
-        assert kept == multiple or abs(kept - channels * (1 - ratio)) <= multiple / 2 + 1e-6
-
-
-@pytest.mark.parametrize("name", zoo_names())
-@pytest.mark.parametrize("channels", [1, 3])
-def test_channel_keeps_the_stated_share_of_every_layer(name, channels):
-    network = settled(BUILDERS[name](in_channels=channels))
-    before = copy.deepcopy(network.state_dict())
-    pruned = prune.apply(Prune(method="channel", ratio=0.5), network, (channels, 28, 28))
-    assert all(torch.equal(t, before[k]) for k, t in network.state_dict().items())
-    for (path, old), new in zip(network.named_modules(), pruned.modules(), strict=True):
-        if isinstance(old, nn.Conv2d):
-            assert new.out_channels == channels_kept(old.out_channels, 0.5, 4), path
-        if isinstance(old, nn.Linear):
-            assert new.out_features == 10
-    assert pruned(torch.zeros(3, channels, 28, 28)).shape == (3, 10)
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("knob", ["ratio", "macs_ratio"])
+def test_the_share_asked_for_is_reached_within_two_points(name, knob, share):
+    network = built(name)
+    count = params if knob == "ratio" else lambda module: macs(module, SHAPE)
+    before = count(network.module)
+    pruned, report = prune.apply(channel(**{knob: share}), network, None, 0)
+    assert count(network.module) == before
+    removed = 1 - count(pruned) / before
+    assert abs(removed - share) <= 0.02
+    assert report.reached
+    assert report.note is None
+    assert (report.asked, report.quantity) == (share, "params" if knob == "ratio" else "macs")
+    assert report.params_removed == pytest.approx(1 - params(pruned) / params(network.module), abs=1e-12)
+    assert report.macs_removed == pytest.approx(1 - macs(pruned, SHAPE) / macs(network.module, SHAPE), abs=1e-12)
     assert not pruned.training
+    assert pruned(images(SHAPE)).shape == (2, 10)
 
 
-def silenced(width: int) -> torch.Tensor:
-    """Half the channels of a layer; which ones differs by its width only, as layers of one residual stream share their channels."""
-    return torch.randperm(width, generator=torch.Generator().manual_seed(width))[channels_kept(width, 0.5, 4) :]
+@pytest.mark.parametrize("round_to", [1, 8])
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+def test_channels_left_are_multiples(round_to, allocation):
+    pruned, report = prune.apply(
+        channel(macs_ratio=0.5, round_to=round_to, allocation=allocation), built("resnet20"), None, 0
+    )
+    assert report.reached
+    sizes = {m.out_channels for m in pruned.modules() if isinstance(m, nn.Conv2d)}
+    assert all(size % round_to == 0 for size in sizes)
+    assert round_to > 1 or any(size % 4 for size in sizes)
 
 
-@pytest.mark.parametrize("name", zoo_names())
-def test_channel_removes_dead_channels_without_any_change(name):
-    """Half the channels of each layer are made silent: they must go, whatever ties layers together, and nothing else may change."""
-    network = settled(BUILDERS[name]())
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
-                dead = silenced(len(module.weight))
-                module.weight[dead] = 0
-                if module.bias is not None:
-                    module.bias[dead] = 0
-            # Nobody listens to them either: importance is over all weights of a channel, those that read it included.
-            if isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels > 1:
-                module.weight[:, silenced(module.in_channels)] = 0
-        linear.weight[:, silenced(linear.in_features)] = 0
-        network.requires_grad_(False)
-    images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    pruned = prune.apply(Prune(method="channel", ratio=0.5), network, (1, 28, 28))
-    assert count_params(pruned) < 0.5 * count_params(network)
-    assert linear.in_features > [m for m in pruned.modules() if isinstance(m, nn.Linear)][-1].in_features
-    # In double precision, since other channel counts mean other summation orders, and deep networks amplify float32's noise.
-    expected = copy.deepcopy(network).double()(images.double())
-    assert expected.std() > 0
-    torch.testing.assert_close(copy.deepcopy(pruned).double()(images.double()), expected, rtol=1e-9, atol=1e-10)
-    assert not any(p.requires_grad for p in pruned.parameters())
+def test_a_second_pruning_counts_from_the_original():
+    network = built("resnet20")
+    once, first = prune.apply(channel(macs_ratio=0.3), network, None, 0)
+    twice, second = prune.apply(channel(macs_ratio=0.5), Network(once, network.origin), None, 0)
+    counts = [macs(m, SHAPE) for m in (network.module, once, twice)]
+    assert [1 - c / counts[0] for c in counts] == pytest.approx([0, 0.3, 0.5], abs=0.02)
+    assert (first.macs_removed, second.macs_removed) == pytest.approx((0.3, 0.5), abs=0.02)
+    again, third = prune.apply(channel(macs_ratio=0.3), Network(twice, network.origin), None, 0)
+    assert macs(again, SHAPE) == counts[2]
+    assert not third.reached
+    assert (
+        third.note
+        == f"asked 30 % of the MACs removed, reached {100 * second.macs_removed:.3g} %: earlier steps removed that much"
+    )
+
+
+def test_rounds_may_end_with_one_that_finds_nothing_left_to_do():
+    network = built("resnet8")
+    once, first = prune.apply(channel(macs_ratio=0.5), network, None, 0)
+    share = min(0.99, first.macs_removed + 0.001)
+    twice, second = prune.apply(channel(macs_ratio=share), Network(once, network.origin), None, 0)
+    assert second.reached
+    assert all(torch.equal(a, b) for a, b in zip(once.state_dict().values(), twice.state_dict().values(), strict=True))
+
+
+def test_uniform_means_the_same_share_of_the_original_widths():
+    """A layer that an earlier step left narrower than the others is not narrowed in proportion once more."""
+    network = built("resnet20")
+    structure = find_structure(network.module, SHAPE)
+    removed = torch.zeros(structure.units, dtype=torch.bool)
+    removed[next(g.units for g in structure.groups if g.name == "2.conv1.0")[:8]] = True
+    uneven = Network(without(network.module, structure, removed), network.origin)
+    pruned, report = prune.apply(channel(macs_ratio=0.5, round_to=1), uneven, None, 0)
+    widths = [
+        m.out_channels / o.out_channels
+        for m, o in zip(pruned.modules(), network.module.modules(), strict=True)
+        if isinstance(m, nn.Conv2d)
+    ]
+    assert report.reached
+    assert pruned[2].conv1[0].out_channels == 8
+    assert max(widths) - sorted(widths)[1] <= 1 / 16  # but for that layer, all within a channel of the narrowest
+
+
+def test_channels_can_go_after_weights_and_the_zeros_that_stay_are_counted():
+    network = built("resnet8")
+    sparse, _ = prune.apply(Prune(method="magnitude", ratio=0.8), network, None, 0)
+    small, report = prune.apply(channel(ratio=0.5), Network(sparse, network.origin), None, 0)
+    weights = [m.weight for m in small.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    assert report.zero_share == pytest.approx(zeros, abs=1e-12)
+    assert 0.5 < zeros < 0.8  # what is left is what mattered more
+    assert report.reached
+
+
+def test_the_account_lists_every_layer():
+    network = built("ds_cnn")
+    pruned, report = prune.apply(channel(macs_ratio=0.5), network, None, 0)
+    layers = {name: m for name, m in pruned.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    assert [layer.name for layer in report.layers] == list(layers)
+    assert [layer.after for layer in report.layers] == [len(m.weight) for m in layers.values()]
+    assert [layer.before for layer in report.layers] == [64] * 9 + [10]
+    _, report = prune.apply(Prune(method="magnitude", ratio=0.5), network, None, 0)
+    sizes = [m.weight.numel() for m in network.module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert [layer.before for layer in report.layers] == sizes
+    assert sum(layer.after for layer in report.layers) == pytest.approx(
+        sum(layer.before for layer in report.layers) / 2, abs=1
+    )
+    assert json.loads(json.dumps(asdict(report)))["quantity"] == "zeros"
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "global", "sensitivity"])
+@pytest.mark.parametrize("importance", ["l2", "bn_scale", "taylor"])
+def test_every_way_reaches_its_share_and_gives_the_same_again(importance, allocation):
+    network, data = built("resnet8", (1, 12, 12), 3), stripes()
+    step = channel(macs_ratio=0.6, importance=importance, allocation=allocation)
+    (first, report), (second, _) = (prune.apply(step, network, data, seed) for seed in (0, 1))
+    assert abs(1 - macs(first, (1, 12, 12)) / macs(network.module, (1, 12, 12)) - 0.6) <= 0.02
+    assert report.reached
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "classes", "shape"),
+    ("knobs", "message"),
     [
-        ("resnet18", 10, (3, 32, 32)),
-        ("mobilenet_v2", 5, (1, 28, 28)),
-        ("squeezenet1_1", 10, (3, 32, 32)),
-        ("googlenet", 4, (1, 32, 32)),
-        ("mobilenet_v3_small", 10, (3, 32, 32)),
+        ({"importance": "taylor"}, "importance taylor needs labelled images; use importance l2"),
+        ({"allocation": "sensitivity"}, "allocation sensitivity measures the loss on validation images"),
     ],
 )
-def test_channel_prunes_torchvision_networks(name, classes, shape):
-    network = build(Origin(f"torchvision:{name}", classes, shape, "random"))
-    pruned = prune.apply(Prune(method="channel", ratio=0.5, round_to=8), network, shape)
-    assert pruned(torch.zeros(2, *shape)).shape == (2, classes)
-    assert count_params(pruned) < 0.35 * count_params(network)
+def test_methods_that_look_at_images_say_so(knobs, message):
+    with pytest.raises(StepError, match=message):
+        prune.apply(channel(ratio=0.5, **knobs), built("resnet8"), None, 0)
 
 
-def test_channel_prunes_each_part_of_a_grouped_convolution_alike():
-    network = nn.Sequential(
-        nn.Conv2d(1, 24, 3),
-        nn.ReLU(),
-        nn.Conv2d(24, 24, 3, groups=3),
-        nn.ReLU(),
-        nn.Conv2d(24, 8, 1),
-        nn.Flatten(),
-        nn.Linear(8 * 36, 4),
+def test_what_cannot_be_reached_is_said():
+    _, report = prune.apply(channel(macs_ratio=0.5, round_to=32), built("resnet8"), None, 0)
+    assert not report.reached
+    assert report.note == (
+        f"asked 50 % of the MACs removed, reached {100 * report.macs_removed:.3g} %: "
+        "layers lose channels in multiples of 32, and as many stay"
     )
-    pruned = prune.apply(Prune(method="channel", ratio=0.5), network, (1, 10, 10))
-    assert (pruned[2].groups, pruned[2].in_channels, pruned[2].out_channels) == (3, 12, 12)
-    assert pruned[6].in_features == 4 * 36
-    assert pruned(torch.zeros(2, 1, 10, 10)).shape == (2, 4)
 
 
-class _Free(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 16, 3)
-        self.scale = nn.Parameter(torch.ones(16, 1, 1))
-        self.head = nn.Linear(16, 3)
-
-    def forward(self, x):
-        return self.head((self.conv(x) * self.scale).mean((2, 3)))
+def test_a_share_too_small_for_one_step_is_refused():
+    with pytest.raises(
+        StepError, match=r"at 0\.01 removes nothing: layers lose channels in multiples of 16.*smaller round_to"
+    ):
+        prune.apply(channel(ratio=0.01, round_to=16), built("resnet8"), None, 0)
 
 
-class _Fixed(nn.Module):
-    """Says the channel count in its code, as many networks do."""
-
-    def __init__(self) -> None:
+FIXED = """
+class Fixed(nn.Module):
+    def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(1, 16, 3)
         self.head = nn.Linear(16, 3)
@@ -191,31 +174,65 @@ class _Fixed(nn.Module):
     def forward(self, x):
         return self.head(self.conv(x).mean((2, 3)).view(-1, 16))
 
+def build():
+    return Fixed()
+"""
+
 
 @pytest.mark.parametrize(
-    ("network", "message"),
+    ("body", "message"),
     [
-        (_Free(), "cannot shrink layer 'scale': _Free with its own 'scale'"),
         (
-            nn.Sequential(nn.Conv2d(1, 16, 3), nn.PReLU(16), nn.Flatten(), nn.Linear(16 * 36, 3)),
-            "cannot shrink layer '1': PReLU",
+            FIXED,
+            "cannot shrink this network: layer 'conv' stays whole, since the network does not run with fewer of its channels",
         ),
-        (_Fixed(), "channel pruning (broke|changed) this network"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), "removes nothing"),
+        (
+            "def build():\n    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.GroupNorm(4, 16), nn.Flatten(), nn.Linear(576, 3))",
+            "cannot shrink this network: layer '0' stays whole, since its channels reach '1', a GroupNorm; use magnitude",
+        ),
+        (
+            "def build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))",
+            "it has no layer with channels to spare",
+        ),
     ],
 )
-def test_networks_that_cannot_be_pruned_say_where_and_why(network, message):
+def test_networks_that_cannot_be_pruned_say_where_and_why(body, message, tmp_path):
     with pytest.raises(StepError, match=message) as caught:
-        prune.apply(Prune(method="channel", ratio=0.5), network, (1, 8, 8))
+        prune.apply(channel(ratio=0.5), from_file(tmp_path, body), None, 0)
     assert "\n" not in str(caught.value)
 
 
-def test_shufflenet_is_refused_naming_a_layer():
-    network = build(Origin("torchvision:shufflenet_v2_x0_5", 10, (3, 32, 32), "random"))
-    with pytest.raises(StepError, match=r"cannot follow the channels after layer 'stage\d\.\d\.branch"):
-        prune.apply(Prune(method="channel", ratio=0.5), network, (3, 32, 32))
+def test_one_rigid_layer_does_not_keep_the_others_whole(tmp_path):
+    body = FIXED.replace("nn.Conv2d(1, 16, 3)", "nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 16, 3))")
+    network = from_file(tmp_path, body)
+    pruned, report = prune.apply(channel(ratio=0.5), network, None, 0)
+    assert (pruned.conv[0].out_channels, pruned.conv[2].out_channels) == (16, 16)
+    assert report.reached
+    _, report = prune.apply(channel(ratio=0.95), network, None, 0)
+    assert not report.reached
+    assert "layer 'conv.2' stays whole, since the network does not run with fewer" in (report.note or "")
 
 
-def test_a_ratio_too_small_to_remove_a_multiple_is_said():
-    with pytest.raises(StepError, match=r"ratio 0\.01 removes nothing.*multiples of 4; use a larger ratio"):
-        prune.apply(Prune(method="channel", ratio=0.01), BUILDERS["resnet8"](), (1, 28, 28))
+def test_free_parameters_and_activations_with_weights_shrink_too(tmp_path):
+    body = """
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 16, 3)
+        self.scale = nn.Parameter(torch.ones(16, 1, 1))
+        self.act = nn.PReLU(16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.act(self.conv(x) * self.scale).mean((2, 3)))
+
+def build():
+    return Scaled()
+"""
+    network = from_file(tmp_path, body)
+    pruned, report = prune.apply(channel(ratio=0.5), network, None, 0)
+    assert (len(pruned.scale), len(pruned.act.weight), pruned.head.in_features) == (8, 8, 8)
+    save_network(Network(pruned, network.origin), tmp_path / "a.safetensors")
+    x = images((1, 8, 8))
+    assert torch.equal(open_network(tmp_path / "a.safetensors").module(x), pruned(x))
+    assert report.reached

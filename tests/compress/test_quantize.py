@@ -1,75 +1,34 @@
-"""The quantize step: integer kernels really run, numbers agree with other routes, files are as small as claimed."""
+"""The quantize step: integer kernels really run, numbers agree with other routes, graphs of all sorts are taken or refused clearly."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 import torchvision
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import quantization
+from quantize_cases import Images, calibrated, operators_at_run_time, pictures, pruned, relative_error, run
 from torch import nn
 
-from engine.compress.calibrate import activation_ranges
-from engine.compress.qdq import uint8_scale
 from engine.compress.quantize import apply
-from engine.compress.weights import quantized_weight
 from engine.errors import StepError
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import constant_value, graph_facts, open_session
-from engine.spec import Quantize
+from engine.onnx_graph import graph_facts
+from engine.steps import Quantize
 
 torch.set_num_threads(1)
-UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-Images = np.ndarray
-
-
-def pictures(n: int, shape: tuple[int, int, int], seed: int) -> Images:
-    """Smooth pictures of very different brightness, so that ranges and logits spread as they do on photographs."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(n, shape[0], 4, 4, generator=generator) * torch.rand(n, 1, 1, 1, generator=generator) * 3
-    return nn.functional.interpolate(coarse, shape[1:], mode="bicubic").numpy()
-
-
-def calibrated(network: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
-    """The network's graph, its batch norms having seen pictures: activations as large as in a trained network."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(1))
-            nn.init.normal_(module.bias, 0, 0.3, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        network.train()(torch.from_numpy(pictures(32, shape, 0)))
-    return export_onnx(network.eval(), shape)
 
 
 @pytest.fixture(scope="module")
 def resnet() -> onnx.ModelProto:
     torch.manual_seed(0)
     return calibrated(BUILDERS["resnet8"](), (1, 28, 28))
-
-
-def run(model: onnx.ModelProto, images: Images, optimize: bool = True) -> np.ndarray:
-    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL if optimize else UNOPTIMIZED
-    return open_session(model, level).run(None, {model.graph.input[0].name: images})[0]
-
-
-def operators_at_run_time(model: onnx.ModelProto, folder: Path) -> Counter[str]:
-    """What ONNX Runtime executes, kernel by kernel."""
-    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    open_session(model, level, save=folder / "optimized.onnx")
-    return Counter(n.op_type for n in onnx.load(folder / "optimized.onnx").graph.node)
-
-
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def by_onnxruntimes_own_quantizer(model: onnx.ModelProto, calibration: Images, folder: Path) -> onnx.ModelProto:
@@ -122,52 +81,9 @@ def test_integer_networks_run_integer_kernels_as_accurately_as_onnxruntimes_own(
     # networks amplify the odd code that rounds the other way, hence the margins.
     assert relative_error(found, run(quantized, images, optimize=False)) < 0.15
     theirs = by_onnxruntimes_own_quantizer(model, calibration, tmp_path)
-    assert relative_error(found, expected) < 1.25 * relative_error(run(theirs, images), expected)
+    # Our scales are of those that fit a byte, up to 6 % larger than theirs.
+    assert relative_error(found, expected) < 1.6 * relative_error(run(theirs, images), expected)
     assert len(quantized.SerializeToString()) < len(theirs.SerializeToString())
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7])
-@pytest.mark.parametrize("activation_bits", [8, 32])
-def test_packed_files_have_the_claimed_size_and_run_the_same_kernels(
-    bits: int, activation_bits: int, tmp_path: Path
-) -> None:
-    torch.manual_seed(0)
-    model = calibrated(BUILDERS["resnet20"](), (1, 28, 28))
-    calibration = pictures(8, (1, 28, 28), 2)
-    quantized = apply(Quantize(weight_bits=bits, activation_bits=activation_bits), model, calibration)
-    plain = apply(Quantize(weight_bits=8, activation_bits=activation_bits), model, calibration)
-    weights = sum(int(np.prod(t.dims)) for t in model.graph.initializer if len(t.dims) > 1)
-    channels = sum(int(np.prod(t.dims)) for t in model.graph.initializer if len(t.dims) == 1)
-    full = 2 * (16 * 9 + 640) if bits < 4 else 0  # first and last layer, at 8 bits
-    # Beside the weights: a float scale and a bias per channel, and the graph.
-    ideal = (weights - full) * bits / 8 + full + 8 * channels
-    assert ideal < len(quantized.SerializeToString()) < ideal + 14_000
-    # The same kernels as from plain int8 weights: unpacking is folded away at load.
-    assert operators_at_run_time(quantized, tmp_path) == operators_at_run_time(plain, tmp_path)
-    assert {f.name[:-1] for f in quantized.functions} <= {f"Weight{bits}", "Bia"}
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8])
-@pytest.mark.parametrize("activation_bits", [8, 32])
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_stored_weights_are_the_float_weights_rounded(
-    bits: int, activation_bits: int, per_channel: bool, resnet: onnx.ModelProto
-) -> None:
-    step = Quantize(weight_bits=bits, activation_bits=activation_bits, per_channel=per_channel)
-    quantized = apply(step, resnet, pictures(4, (1, 28, 28), 2))
-    before = {n.name: n.input[1] for n in resnet.graph.node if n.op_type == "Conv"}
-    after = {n.name: n.input[1] for n in quantized.graph.node if n.op_type == "Conv"}
-    assert before.keys() == after.keys()
-    for position, name in enumerate(before):
-        width = 8 if bits < 4 and position == 0 else bits
-        weight = constant_value(resnet, before[name])
-        assert weight is not None
-        # Rounding itself is checked in test_packing; here, that storing and rebuilding loses nothing.
-        codes, scale = quantized_weight(weight, 0, width, per_channel)
-        expected = codes * scale.reshape(-1, 1, 1, 1)
-        found = constant_value(quantized, after[name])
-        np.testing.assert_array_equal(found, expected)
-        assert len(np.unique(codes)) <= 2**width
 
 
 def test_weight_only_and_half_precision_run_float_kernels_on_folded_weights(
@@ -191,14 +107,29 @@ def test_weights_beyond_half_precision_stay_exact() -> None:
     np.testing.assert_array_equal(run(half, images), run(model, images))
 
 
+def test_sparse_half_precision_leaves_out_the_zeros(resnet: onnx.ModelProto) -> None:
+    sparse = pruned(resnet, 0.9)
+    images = pictures(8, (1, 28, 28), 1)
+    small = apply(Quantize(weight_bits=16, activation_bits=32), sparse, images[:0])
+    assert relative_error(run(small, images), run(sparse, images)) < 1e-2
+    weights = sum(int(np.prod(t.dims)) for t in sparse.graph.initializer if len(t.dims) > 1)
+    # One bit for each weight, two bytes for one in ten, two for each bias, and the graph.
+    assert len(small.SerializeToString()) < weights / 8 + 0.1 * 2 * weights + 9_000
+    facts = graph_facts(small)
+    assert facts.nonzero_params == graph_facts(sparse).nonzero_params
+    assert {layer.weight_bits for layer in facts.layers} == {16}
+
+
 def test_tied_weights_stay_tied() -> None:
     torch.manual_seed(0)
-    sizes = []
+    sizes, weights = [], []
     for repeats in (2, 5):
         model = calibrated(BUILDERS["recursive_resnet"](repeats=repeats), (1, 28, 28))
         quantized = apply(Quantize(weight_bits=4, activation_bits=8), model, pictures(4, (1, 28, 28), 2))
-        sizes.append(sum(len(t.raw_data) for t in quantized.graph.initializer if t.data_type == TensorProto.UINT8))
-    assert sizes[1] - sizes[0] < 100  # zero points alone
+        sizes.append(sum(len(t.raw_data) for t in quantized.graph.initializer))
+        weights.append(graph_facts(quantized).params)
+    assert sizes[1] == sizes[0]
+    assert weights[1] == weights[0]
 
 
 def test_a_channel_that_is_all_bias_keeps_its_bias() -> None:
@@ -216,29 +147,6 @@ def test_a_channel_that_is_all_bias_keeps_its_bias() -> None:
     for bits in (8, 4):
         found = run(apply(Quantize(weight_bits=bits, activation_bits=8, calibration="minmax"), model, images), images)
         np.testing.assert_allclose(found[:, :2], [[0.75, 0.5]] * 8, atol=0.02)
-
-
-def test_ranges_are_those_of_the_data() -> None:
-    model = export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(100, 2)), (1, 10, 10))
-    images = np.random.default_rng(0).normal(size=(400, 1, 10, 10)).astype(np.float32)
-    images[0, 0, 0, 0] = 1000  # one wild value in 40,000
-    low, high = activation_ranges(model, ["input"], images, "minmax")["input"]
-    assert (low, high) == (images.min(), images.max())
-    low, high = activation_ranges(model, ["input"], images, "percentile")["input"]
-    width = 1000 / 2048 + 0.01  # a histogram bin
-    assert abs(high - np.quantile(images, 0.9999)) < width
-    assert abs(low - np.quantile(images, 0.0001)) < width
-
-
-@pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 6.0), (-2.0, -1.0), (2.0, 5.0), (0.0, 0.0), (0.0, 1e-44)])
-def test_zero_is_always_a_code(low: float, high: float) -> None:
-    scale = uint8_scale(low, high)
-    codes = np.arange(256)
-    values = (codes - scale.zero_point) * float(scale.scale)
-    assert (values == 0).any()
-    assert 0 <= scale.zero_point <= 255
-    assert values.min() <= min(low, 0) + scale.scale / 2
-    assert values.max() >= max(high, 0) - scale.scale
 
 
 def test_batch_norms_old_opsets_and_fixed_batches_of_users_files_work(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from engine.compress import prune
 from engine.datasets import Dataset, Preprocessing, Split
 from engine.errors import ModelError
 from engine.models import catalog
+from engine.models.builders import Origin
 from engine.models.catalog import zoo_index, zoo_names
-from engine.models.sources import Network, build_student, load_network, open_network, save_network
-from engine.spec import Model, Prune
+from engine.models.sources import Network, build_student, load_network, open_network, read_origin, save_network
+from engine.spec import Model
+from engine.steps import Prune
 
 torch.set_num_threads(1)
 
@@ -36,6 +38,9 @@ def leaves():
     raise SystemExit(1)
 def too_many():
     return build(5)
+def wide(num_classes, width=1.0):
+    stem = nn.Sequential(nn.Conv2d(1, round(8 * width), 3), nn.BatchNorm2d(round(8 * width)), nn.ReLU())
+    return nn.Sequential(stem, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(round(8 * width), num_classes))
 """
 
 
@@ -202,7 +207,7 @@ def test_pickled_objects_are_never_unpickled(net):
 @pytest.mark.parametrize("name", [*zoo_names(), "torchvision:mobilenet_v2", "torchvision:squeezenet1_1"])
 def test_pruned_networks_come_back_the_same(name, tmp_path):
     network = build_student(name, dataset(), 1.0, seed=0)
-    module = prune.apply(Prune(method="channel", ratio=0.5), network.module, (1, 28, 28))
+    module, _ = prune.apply(Prune(method="channel", ratio=0.5), network, dataset(), seed=0)
     path, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_network(Network(module, network.origin), path)
     opened = open_network(path)
@@ -214,20 +219,88 @@ def test_pruned_networks_come_back_the_same(name, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {path.name, again.name}
 
 
-@pytest.mark.parametrize("name", ["ds_cnn", "mobilenet_v2", "torchvision:mobilenet_v2"])
-def test_students_of_another_width_come_back_the_same(name, tmp_path):
-    whole, half = (build_student(name, dataset(), width, seed=0) for width in (1.0, 0.5))
-    sizes = [sum(p.numel() for p in n.module.parameters()) for n in (whole, half)]
-    assert sizes[1] < 0.6 * sizes[0]
-    save_network(half, tmp_path / "s.safetensors")
+HALF = {"width": 0.5}
+SHALLOW = {"depth": 0.5}
+
+
+def params(network: Network) -> int:
+    return sum(p.numel() for p in network.module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "share"),
+    [
+        ("ds_cnn", HALF, 0.35),
+        ("mobilenet_v2", HALF, 0.4),
+        ("mobilenet_v2", SHALLOW, 0.8),
+        ("recursive_resnet", {"depth": 2.0, "repeats": 2}, 2.0),
+        ("torchvision:mobilenet_v2", HALF, 0.35),
+        ("torchvision:mobilenet_v3_small", HALF, 0.35),
+        ("torchvision:shufflenet_v2_x0_5", HALF | SHALLOW, 0.3),
+    ],
+)
+def test_scaled_students_are_smaller_and_come_back_the_same(name, knobs, share, tmp_path):
+    whole = build_student(name, dataset(), 1.0, seed=0)
+    student = build_student(name, dataset(), knobs.get("width", 1.0), 0, knobs.get("depth", 1.0), knobs.get("repeats"))
+    assert student.origin.options == knobs
+    assert params(student) < share * params(whole)
+    save_network(student, tmp_path / "s.safetensors")
     images = torch.ones(1, 1, 28, 28)
-    assert torch.equal(open_network(tmp_path / "s.safetensors").module(images), half.module(images))
+    opened = open_network(tmp_path / "s.safetensors")
+    assert opened.origin == student.origin == read_origin(tmp_path / "s.safetensors")
+    assert torch.equal(opened.module(images), student.module(images))
 
 
-def test_unknown_students_and_widths_are_one_line(net):
+def basic_blocks(inputs, outputs, count):
+    """torchvision's ResNet stage: 3×3 convolutions and batch norms, and a 1×1 shortcut where the channels change."""
+    first = 9 * inputs * outputs + 9 * outputs**2 + 4 * outputs
+    shortcut = 0 if inputs == outputs else inputs * outputs + 2 * outputs
+    return first + shortcut + (count - 1) * (18 * outputs**2 + 4 * outputs)
+
+
+def test_torchvision_depth_and_width_are_those_counted_by_hand():
+    data = dataset(size=32, n=20)
+    stages = [(64, 64), (64, 128), (128, 256), (256, 512)]
+    expected = 49 * 64 + 128 + sum(basic_blocks(*stage, 1) for stage in stages) + 5130
+    assert params(build_student("torchvision:resnet18", data, 1.0, 0, 0.5)) == expected
+    dense = build_student("torchvision:densenet121", data, 0.25, 0, depth=0.25).module
+    assert [len(b) for n, b in dense.features.named_children() if n.startswith("denseblock")] == [2, 3, 6, 4]
+    assert (dense.features.conv0.out_channels, dense.features.denseblock1.denselayer1.conv2.out_channels) == (16, 8)
+    mnas = build_student("torchvision:mnasnet0_5", data, 0.5, 0).module
+    assert mnas.layers[0].out_channels == 8  # a quarter of 32
+    convnext = build_student("torchvision:convnext_tiny", data, 0.25, 0, depth=1 / 3).module
+    assert [len(stage) for stage in convnext.features[1::2]] == [1, 1, 3, 1]
+    assert [stage[0].block[0].in_channels for stage in convnext.features[1::2]] == [24, 48, 96, 192]
+
+
+def test_unknown_students_and_knobs_are_one_line(net):
     one_line_error("did you mean 'ds_cnn'", build_student, "ds_cn", dataset(), 1.0, 0)
     one_line_error("is not a built-in network", build_student, f"{net}:build", dataset(), 1.0, 0)
-    one_line_error("cannot be built.*use width 1", build_student, "torchvision:resnet18", dataset(), 0.5, 0)
+    width = r"torchvision:resnet18 has no width .*0.5\); use width 1, or a network of ConvNeXt, DenseNet"
+    one_line_error(width, build_student, "torchvision:resnet18", dataset(), 0.5, 0)
+    depth = "torchvision:squeezenet1_1 has no depth .* use depth 1, or a network of .* ResNet"
+    one_line_error(depth, build_student, "torchvision:squeezenet1_1", dataset(), 1.0, 0, 0.5)
+    one_line_error(
+        "'resnet8' has no repeats to set to 3; choose recursive", build_student, "resnet8", dataset(), 1.0, 0, 1.0, 3
+    )
+    one_line_error("'self': the sweep's network is an ONNX file", build_student, "self", dataset(), 0.5, 0)
+
+
+def test_self_is_the_sweeps_network_built_anew(net, tmp_path):
+    data = dataset(classes=3)
+    own = load_network(Model(source=f"{net}:wide"), data).origin
+    student = build_student("self", data, 0.5, 1, own=own)
+    assert student.origin == dataclasses.replace(own, weights="random, seed 1", options=HALF)
+    assert next(tuple(p.shape) for p in student.module.parameters()) == (4, 1, 3, 3)
+    save_network(student, tmp_path / "s.safetensors")
+    images = torch.ones(1, 1, 28, 28)
+    assert torch.equal(open_network(tmp_path / "s.safetensors").module(images), student.module(images))
+    one_line_error(
+        "wide' has no depth to set to 0.5; give wide a parameter of this name, or leave depth out",
+        build_student, "self", data, 1.0, 1, 0.5, None, own,
+    )  # fmt: skip
+    zoo = Origin("resnet20", 3, (1, 28, 28), "trained")
+    assert params(build_student("self", data, 1.0, 0, 1 / 3, own=zoo)) == params(build_student("resnet8", data, 1.0, 0))
 
 
 def test_shared_layers_stay_shared(tmp_path):

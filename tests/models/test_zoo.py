@@ -29,15 +29,73 @@ def test_every_builder_fits_classes_channels_and_width(name, channels):
     assert count_params(narrow) < count_params(network)
 
 
-def test_recursive_resnet_gets_depth_without_parameters():
-    once, thrice = BUILDERS["recursive_resnet"](repeats=1), BUILDERS["recursive_resnet"](repeats=3)
-    assert count_params(once) == count_params(thrice)
-    calls = []
-    for module in thrice.modules():
+def conv_bn(inputs, outputs, kernel=3, groups=1):
+    """Weights of a convolution without bias, and its batch norm's two vectors."""
+    return inputs * outputs * kernel**2 // groups + 2 * outputs
+
+
+def block(inputs, outputs, stride):
+    """Two convolutions, and a 1×1 shortcut with bias where shapes differ."""
+    shortcut = 0 if inputs == outputs and stride == 1 else inputs * outputs + outputs
+    return conv_bn(inputs, outputs) + conv_bn(outputs, outputs) + shortcut
+
+
+def resnet(blocks, channels, classes=10):
+    stem, first, second, third = channels[0], *channels
+    total = conv_bn(1, stem)
+    for inputs, outputs, stride in ((stem, first, 1), (first, second, 2), (second, third, 2)):
+        total += block(inputs, outputs, stride) + (blocks - 1) * block(outputs, outputs, 1)
+    return total + third * classes + classes
+
+
+def recursive(blocks, channels):
+    stages = zip((1, *channels), channels, strict=False)
+    return sum(conv_bn(i, o) + blocks * block(o, o, 1) for i, o in stages) + channels[-1] * 10 + 10
+
+
+def ds_cnn(blocks, channels):
+    layers = conv_bn(channels, channels, groups=channels) + conv_bn(channels, channels, kernel=1)
+    return conv_bn(1, channels) + blocks * layers + channels * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "params"),
+    [
+        ("resnet20", {}, resnet(3, (16, 32, 64))),
+        ("resnet20", {"width": 0.5}, resnet(3, (8, 16, 32))),
+        ("resnet20", {"depth": 1 / 3}, resnet(1, (16, 32, 64))),
+        ("resnet20", {"depth": 0.5}, resnet(2, (16, 32, 64))),
+        ("resnet20", {"depth": 0.01}, resnet(1, (16, 32, 64))),
+        ("resnet20", {"width": 0.75, "depth": 2}, resnet(6, (12, 24, 48))),
+        ("resnet8", {"width": 0.1}, resnet(1, (4, 4, 6))),
+        ("resnet8", {"depth": 2.4}, resnet(2, (16, 32, 64))),
+        ("ds_cnn", {"width": 0.5}, ds_cnn(4, 32)),
+        ("ds_cnn", {"depth": 0.5}, ds_cnn(2, 64)),
+        ("recursive_resnet", {"repeats": 7}, recursive(1, (16, 32, 64))),
+        ("recursive_resnet", {"depth": 2, "width": 0.5}, recursive(2, (8, 16, 32))),
+    ],
+)
+def test_width_and_depth_give_the_parameters_counted_by_hand(name, options, params):
+    network = BUILDERS[name](**options)
+    assert count_params(network) == params
+    assert network.eval()(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+def test_mobilenet_is_scaled_in_width_and_depth():
+    """Rounded by torchvision to multiples of 8; 1 + 2 + 3 + 4 + 3 + 3 + 1 blocks between the stem and the last convolution."""
+    whole, narrow, shallow = (BUILDERS["mobilenet_v2"](**o) for o in ({}, {"width": 0.5}, {"depth": 0.5}))
+    assert [len(n.features) for n in (whole, narrow, shallow)] == [19, 19, 13]
+    assert [n.features[4].conv[-1].num_features for n in (whole, narrow)] == [16, 8]
+
+
+@pytest.mark.parametrize(("repeats", "depth"), [(1, 1), (3, 1), (2, 2)])
+def test_repeats_are_how_often_a_stage_runs_its_blocks(repeats, depth):
+    network, calls = BUILDERS["recursive_resnet"](repeats=repeats, depth=depth), []
+    for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(lambda *_: calls.append(1))
-    thrice.eval()(torch.zeros(1, 1, 28, 28))
-    assert len(calls) == 3 * (1 + 3 * 2)
+    network.eval()(torch.zeros(1, 1, 28, 28))
+    assert len(calls) == 3 * (1 + repeats * depth * 2)
 
 
 def test_index_describes_only_checkpoints_that_exist():

@@ -110,7 +110,7 @@ def test_a_trial_from_the_address_is_shown_with_recipe_numbers_and_ranges():
     enter()
     made = sweep_trials()[4]
     app = open_app(trial=made.id)
-    assert "Remove 25 % of the channels of each layer" in words(app)
+    assert "Remove whole channels until 25 % of the parameters are gone" in words(app)
     assert "Compute in integers" in words(app)
     tiles = {m.label: m.value for m in app.metric}
     assert tiles["Accuracy"] == f"{made.accuracy.value * 100:.2f} %"

@@ -4,12 +4,13 @@ import pytest
 
 from engine.errors import SpecError
 from engine.spec import parse_sweep, read_sweep
+from engine.steps import Distill, Prune, Quantize
 from engine.words import duration
-from pages.ui.draft import ALL, AS_IT_IS, QUANTIZATIONS, Draft, to_spec
+from pages.ui.draft import ALL, AS_IT_IS, QUANTIZATIONS, TRAINED, Draft, to_spec
 
 
 def recipes(draft: Draft) -> list[str]:
-    return [r.label for r in parse_sweep(to_spec(draft)).recipes]
+    return [r.label for r in parse_sweep(to_spec(draft)).all_recipes]
 
 
 def test_the_empty_draft_is_the_baseline_alone():
@@ -26,12 +27,59 @@ def test_the_form_can_say_the_default_sweep():
         channels=(0.25, 0.5, 0.7),
         quantizations=(AS_IT_IS, "int8", "4-bit weights"),
     )
-    assert set(parse_sweep(to_spec(draft)).recipes) == set(shipped.recipes)
+    assert set(parse_sweep(to_spec(draft)).all_recipes) == set(shipped.all_recipes)
 
 
 @pytest.mark.parametrize("name", QUANTIZATIONS)
 def test_every_quantization_offered_is_a_step(name):
     assert len(recipes(Draft(quantizations=(AS_IT_IS, name)))) == (1 if name == AS_IT_IS else 2)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_training_in_low_precision_is_a_step(name):
+    labels = recipes(Draft(trained=(name,), trained_epochs=3))
+    assert labels[1] == ("int8 QAT 3" if name == "w8a8" else f"{name} QAT 3")
+
+
+def test_every_knob_reaches_the_spec():
+    draft = Draft(
+        students=("recursive_resnet",),
+        own_widths=(0.5,),
+        repeats=(2, 4),
+        temperature=3.0,
+        feature_weight=1.0,
+        untaught=True,
+        channels=(0.5,),
+        channel_quantity="macs_ratio",
+        importances=("l2", "taylor"),
+        allocation="global",
+        patterns=("2:4",),
+        rounds=2,
+        mean_bits=(4,),
+        quantizations=("w4a8", "fp16 weights"),
+        learned_rounding=True,
+        bias_correction=True,
+        per_channel=(True, False),
+        formats=("u8s8", "u8u8"),
+        calibrations=("minmax",),
+    )
+    found = parse_sweep(to_spec(draft)).all_recipes
+    students = {s for r in found for s in r.steps if isinstance(s, Distill)}
+    assert len(students) == 6
+    assert {s.repeats for s in students} == {2, 4, None}
+    assert {(s.temperature, s.feature_weight) for s in students if s.has_teacher} == {(3.0, 1.0)}
+    assert sum(not s.has_teacher for s in students) == 3
+    prunings = {s for r in found for s in r.steps if isinstance(s, Prune)}
+    assert {(s.importance, s.allocation) for s in prunings if s.macs_ratio == 0.5} == {
+        ("l2", "global"),
+        ("taylor", "global"),
+    }
+    assert {s.pattern for s in prunings} == {"2:4", None}
+    quantizations = {s for r in found for s in r.steps if isinstance(s, Quantize)}
+    four = {s for s in quantizations if s.weight_bits == 4}
+    assert {(s.per_channel, s.format) for s in four} == {(c, f) for c in (True, False) for f in ("u8s8", "u8u8")}
+    assert {(s.rounding, s.bias_correction, s.calibration) for s in four} == {("learned", True, "minmax")}
+    assert {s.mean_bits for s in quantizations} == {None, 4.0}
 
 
 def test_leaving_out_the_plain_choice_leaves_only_the_baseline_without_it():

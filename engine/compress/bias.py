@@ -1,0 +1,144 @@
+"""Bias correction: what rounding shifts the mean of a channel by is taken off its bias.
+
+Rounded weights make errors that do not average out over a channel's inputs, which are rarely centred. Layer by layer, in graph order and
+with all layers before already corrected, the mean of each channel over calibration images is brought back to the float network's (Nagel et
+al. 2019, arXiv:1906.04721, section 4.2, with means observed rather than derived).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from engine.compress.calibrate import runs
+from engine.compress.kinds import limit_codes
+from engine.compress.scheme import Float32, Scheme
+from engine.compress.weights import Layer
+from engine.onnx_graph import fixed_batch, graph_inputs, open_session
+
+Float64 = npt.NDArray[np.float64]
+
+_IMAGES = 128
+# Bytes of the largest tensor for all images; so many are kept at a time as the graph has branches.
+_LARGEST_BYTES = 128 * 2**20
+
+
+def correct_biases(scheme: Scheme, calibration: Float32) -> Scheme:
+    """The scheme with biases that restore channel means on `calibration`, of which 128 images are used at most.
+
+    Means are those of the float network; or, where noise has grown so strong that these would drown what signal is left, those that the
+    layer's own float weights give on the rounded input: whichever brings the network's output closer to the float network's, or the scheme
+    as it was if neither does. Convolutions and Gemms that have no bias get one. Raises StepError for images of the wrong shape.
+    """
+    layers = [x for x in scheme.layers if x.weight in scheme.weights and x.node.op_type in ("Conv", "Gemm")]
+    written = {(n.op_type, *n.input): n.output[0] for n in scheme.model.graph.node}
+    # What the layer writes in the float graph, before activation functions that rounding does.
+    exact = {layer.output: written[(layer.node.op_type, *layer.node.input)] for layer in layers}
+    images = _few(scheme, calibration, list(exact.values()))
+    means, wanted = _float_means(scheme, list(exact.values()), images)
+    best, least = scheme.biases, _distance(_walk(scheme, images, {}, set())[1], wanted)
+    targets = {layer: means[name] for layer, name in exact.items()}
+    for known, own in ((targets, set[str]()), ({}, set(targets))):
+        biases, found = _walk(scheme, images, known, own)
+        if (distance := _distance(found, wanted)) < least:
+            best, least = biases, distance
+    return replace(scheme, biases=best)
+
+
+def _distance(found: Float32, wanted: Float32) -> float:
+    return float(np.square(found - wanted, dtype=np.float64).sum())
+
+
+def _few(scheme: Scheme, images: Float32, tensors: list[str]) -> Float32:
+    """As many images as memory allows, as many as the graph insists on if it does."""
+    fixed = fixed_batch(scheme.model)
+    if fixed:
+        return images[np.arange(fixed) % len(images)]
+    sizes = next(runs(scheme.model, tensors, images[:1]))
+    return images[: int(np.clip(_LARGEST_BYTES // max(v.nbytes for v in sizes), 8, _IMAGES))]
+
+
+def _mean(values: Float32) -> Float64:
+    """(n, channels, …) -> (channels,)."""
+    mean: Float64 = values.mean(axis=(0, *range(2, values.ndim)), dtype=np.float64)
+    return mean
+
+
+def _float_means(scheme: Scheme, tensors: list[str], images: Float32) -> tuple[dict[str, Float64], Float32]:
+    """The float network's channel means, and its output on the images."""
+    totals = dict.fromkeys(tensors, np.zeros(1))
+    outputs = []
+    for *values, output in runs(scheme.model, [*tensors, scheme.model.graph.output[0].name], images):
+        outputs.append(output)
+        for name, value in zip(tensors, values, strict=True):
+            totals[name] = totals[name] + _mean(value) * len(value)
+    return {name: total / len(images) for name, total in totals.items()}, np.concatenate(outputs)
+
+
+def _walk(
+    scheme: Scheme, images: Float32, means: dict[str, Float64], own: set[str]
+) -> tuple[dict[str, Float32], Float32]:
+    """Run the rounded network node by node, each layer's bias corrected before the next layer sees its output.
+
+    `means`: what layers are to have, by their output; `own`: layers that are to have what their float weights give. Returns the biases and
+    the network's output.
+    """
+    biases = dict(scheme.biases)
+    layers = {layer.output: layer for layer in scheme.layers}
+    constants = {t.name: numpy_helper.to_array(t) for t in scheme.model.graph.initializer}
+    source, result = graph_inputs(scheme.model)[0].name, scheme.model.graph.output[0].name
+    values = {source: _rounded(scheme, source, images)}
+    last = {name: i for i, node in enumerate(scheme.nodes) for name in node.input}
+    for i, node in enumerate(scheme.nodes):
+        layer = layers.get(node.output[0])
+        outputs = _run(scheme, node, values | constants | _changed(scheme, layer, biases))
+        if layer is not None and layer.output in means.keys() | own:
+            mean = means.get(layer.output)
+            wanted = _mean(_run(scheme, node, values | constants)[0]) if mean is None else mean
+            shift = (wanted - _mean(outputs[0])).astype(np.float32)
+            biases[layer.output] = biases.get(layer.output, np.zeros_like(shift)) + shift
+            outputs[0] = outputs[0] + shift.reshape(-1, *[1] * (outputs[0].ndim - 2))
+        values |= {name: _rounded(scheme, name, value) for name, value in zip(node.output, outputs, strict=True)}
+        for name in {*node.input, *node.output} & values.keys():
+            if last.get(name, i) <= i and name != result:
+                del values[name]
+    return biases, values[result]
+
+
+def _changed(scheme: Scheme, layer: Layer | None, biases: dict[str, Float32]) -> dict[str, npt.NDArray[Any]]:
+    """The rounded weight and the bias of a layer, by the names under which its node reads them."""
+    if layer is None:
+        return {}
+    weight = {layer.weight: scheme.weights[layer.weight].values()} if layer.weight in scheme.weights else {}
+    return weight | ({layer.bias: biases[layer.output]} if layer.bias else {})
+
+
+def _run(scheme: Scheme, node: onnx.NodeProto, known: dict[str, npt.NDArray[Any]]) -> list[Float32]:
+    """One node's outputs in ONNX Runtime."""
+    feeds = {name: known[name] for name in node.input if name}
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    graph = helper.make_graph([node], "node", inputs, outputs)
+    model = onnx.ModelProto(ir_version=scheme.model.ir_version, opset_import=scheme.model.opset_import)
+    model.graph.CopyFrom(graph)
+    found: list[Float32] = open_session(model).run(list(node.output), feeds)
+    return found
+
+
+def _rounded(scheme: Scheme, tensor: str, values: Float32) -> Float32:
+    """Values as the rest of the rounded network reads them."""
+    activation = scheme.activations.get(tensor)
+    if activation is None:
+        return values
+    codes, limits = activation.codes(values), limit_codes(scheme, tensor)
+    if limits is not None:
+        codes = np.minimum(codes, limits.reshape(-1, *[1] * (codes.ndim - 2)))
+    return (codes - activation.zero_point).astype(np.float32) * activation.scale

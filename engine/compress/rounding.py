@@ -1,0 +1,282 @@
+"""Learned rounding: each weight goes up or down such that its layer's outputs change least (AdaRound; Nagel et al. 2020, arXiv:2004.10568).
+
+The objective is AdaRound's, layer by layer, with the inputs that a layer will see once everything before it is rounded. It is quadratic in
+the weights, so moments of the inputs are all that is needed of the images, and no gradient descent on relaxed codes: codes are first set
+one after the other, each error passed on to the weights still exact (GPTQ; Frantar et al. 2022, arXiv:2210.17323), then each in turn takes
+the better of its two values until none changes (coordinate descent; Behdin et al. 2023, arXiv:2309.01885). That is deterministic, has no
+learning rate and takes seconds. Biases take up what is left of the mean error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.compress.codes import code_range
+from engine.compress.grid import storable_bias, storable_scales
+from engine.compress.scheme import Codes, Float32, Scheme
+from engine.compress.simulate import RoundedLayer, Simulation
+from engine.compress.torch_graph import (
+    as_call,
+    attributes,
+    constants_of,
+    execute,
+    operator,
+    window_pads,
+    with_lifetimes,
+)
+from engine.compress.weights import Layer
+from engine.errors import StepError
+from engine.onnx_graph import fixed_batch, graph_inputs
+
+# Step sizes tried beside the given one, as multiples of it; with many codes there is nothing to gain.
+_SCALES = (1.0, 0.85, 1.15)
+_FEW_BITS = 5
+# A pull towards the float weights, as a share of the inputs' mean power: it decides where the images say nothing.
+_DAMPING = 0.01
+# What an input's mean power counts for at least, so that one that is always zero can be divided by.
+_LEAST_POWER = 1e-6
+_PASSES = 20
+# It has converged when a pass changes no more than this share of all codes.
+_SETTLED = 1e-3
+# Codes are set in blocks of so many, and the others learn of a whole block at once: one matrix product instead of many small steps.
+_BLOCK = 64
+_LARGEST_FAN_IN = 8192
+"""A layer with more inputs per output than this keeps its codes: their moments would not fit in memory."""
+# Bytes of activations kept at a time; images that do not fit are left out.
+_MEMORY = 2**30
+_CHUNK = 32
+
+
+def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
+    """The scheme with codes, scales of channels and biases chosen by what they do to each layer's outputs on `calibration`.
+
+    `calibration`: preprocessed images (n, C, H, W). Every code is one of the two next to weight / scale, and weights of zero stay zero. The
+    same scheme and images give the same result. Weights that several layers share are chosen for the first of them. Raises StepError for
+    graphs of a fixed batch and for operators that torch_graph.py does not know.
+    """
+    if fixed_batch(scheme.model):
+        raise StepError(
+            "quantize: rounding learned needs a graph with a free batch axis; export it so, or use rounding nearest"
+        )
+    simulation = Simulation(scheme).eval()
+    images = torch.from_numpy(np.ascontiguousarray(calibration, np.float32))
+    layers = {layer.output: layer for layer in scheme.layers}
+    learned: dict[str, Codes] = {}
+    biases = dict(scheme.biases)
+    with torch.no_grad():
+        images = images[: _how_many_fit(simulation, images[:1])]
+        values, exact = simulation.values(images), _FloatGraph(scheme, images)
+        for call in simulation.calls:
+            if isinstance(call.run, RoundedLayer):
+                layer, data = layers[call.outputs[0]], values[call.inputs[0]]
+                weight, wanted = exact.constants[layer.weight], exact.product(layer)
+                if layer.weight not in learned:
+                    learned[layer.weight] = _learned(
+                        layer, data, wanted, weight, scheme.weights[layer.weight], layer.output in biases
+                    )
+                call = replace(
+                    call, run=_with_bias(layer, wanted, learned[layer.weight], biases), inputs=call.inputs[:1]
+                )
+            execute([call], values)
+    return replace(scheme, weights=learned, biases=biases)
+
+
+def _with_bias(layer: Layer, wanted: Tensor, codes: Codes, biases: dict[str, Float32]) -> Callable[[Tensor], Tensor]:
+    """The rounded layer; its bias, where it has one, is set to make up for the mean error when it runs."""
+    weight, run = torch.from_numpy(codes.values()), operator(layer.node)
+
+    def layer_output(data: Tensor) -> Tensor:
+        output: Tensor = run(data, weight)
+        if layer.output not in biases:
+            return output
+        channels = 1 if layer.node.op_type == "Conv" else output.ndim - 1
+        others = [i for i in range(output.ndim) if i != channels]
+        biases[layer.output] = biases[layer.output] + (wanted - output).mean(others).numpy()
+        stored = torch.from_numpy(storable_bias(biases[layer.output], codes.bits))
+        return output + stored.reshape([-1 if i == channels else 1 for i in range(output.ndim)])
+
+    return layer_output
+
+
+class _FloatGraph:
+    """The float network on the images, run as far as it is needed."""
+
+    def __init__(self, scheme: Scheme, images: Tensor) -> None:
+        self.constants = constants_of(scheme.model)
+        self._values = {**self.constants, graph_inputs(scheme.model)[0].name: images}
+        kept = {scheme.model.graph.output[0].name, *self.constants}
+        self._calls = iter(with_lifetimes([as_call(node) for node in scheme.model.graph.node], kept))
+
+    def product(self, layer: Layer) -> Tensor:
+        """What the layer computes here, before its bias and activation function; layers in graph order."""
+        while layer.data not in self._values:
+            execute([next(self._calls)], self._values)
+        found: Tensor = operator(layer.node)(self._values[layer.data], self.constants[layer.weight])
+        return found
+
+
+def _how_many_fit(simulation: Simulation, image: Tensor) -> int:
+    """How many images' activations `_MEMORY` holds, in both networks."""
+    values = simulation.values(image)
+    constant, most = set(values), 1
+    for call in simulation.calls:
+        execute([call], values)
+        most = max(most, sum(v.nbytes for name, v in values.items() if name not in constant))
+    return max(1, _MEMORY // (2 * most))
+
+
+def _groups(layer: Layer) -> int:
+    return int(attributes(layer.node).get("group", 1))
+
+
+def _as_rows(values: Tensor, layer: Layer) -> Tensor:
+    """A weight, or what broadcasts against it, as (groups, outputs, inputs)."""
+    groups = _groups(layer)
+    return values.movedim(layer.axis, 0).reshape(groups, values.shape[layer.axis] // groups, -1)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Of a layer's patches x (inputs,) and the outputs y wanted, in each of its groups."""
+
+    gram: Tensor
+    """E[x xᵀ], (groups, inputs, inputs)."""
+    cross: Tensor
+    """E[y xᵀ], (groups, outputs, inputs)."""
+
+
+def _patches(layer: Layer, data: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """(groups, positions, inputs per output) of everything that the layer multiplies by its weight."""
+    if layer.node.op_type != "Conv":
+        return data.reshape(1, -1, data.shape[-1])
+    a = attributes(layer.node)
+    padded = F.pad(data, window_pads(a, data, kernel))
+    columns = F.unfold(
+        padded, kernel, a.get("dilations", 1), 0, a.get("strides", 1)
+    )  # (n, channels × window, positions)
+    grouped = columns.reshape(len(data), _groups(layer), -1, columns.shape[-1])
+    return grouped.permute(1, 0, 3, 2).flatten(1, 2)
+
+
+def _learned(layer: Layer, data: Tensor, wanted: Tensor, weight: Tensor, codes: Codes, centred: bool) -> Codes:
+    if weight.numel() // weight.shape[layer.axis] > _LARGEST_FAN_IN:
+        return codes
+    return _best_codes(layer, weight, codes, _moments(layer, data, wanted, weight, centred))
+
+
+def _moments(layer: Layer, data: Tensor, wanted: Tensor, weight: Tensor, centred: bool) -> _Moments:
+    """Moments over all images, a few images at a time; `centred` where a bias takes the means up."""
+    groups, kernel = _groups(layer), tuple(weight.shape[2:])
+    gram = cross = x_sum = y_sum = torch.zeros(())
+    count = 0
+    for some, outputs in zip(torch.split(data, _CHUNK), torch.split(wanted, _CHUNK), strict=True):
+        x = _patches(layer, some, kernel)
+        y = outputs.movedim(1, -1) if layer.node.op_type == "Conv" else outputs
+        y = y.reshape(x.shape[1], groups, -1).transpose(0, 1)
+        gram, cross = gram + x.mT @ x, cross + y.mT @ x
+        x_sum, y_sum = x_sum + x.sum(1, keepdim=True), y_sum + y.sum(1, keepdim=True)
+        count += x.shape[1]
+    if centred:
+        gram, cross = gram - x_sum.mT @ x_sum / count, cross - y_sum.mT @ x_sum / count
+    return _Moments(gram / count, cross / count)
+
+
+def _best_codes(layer: Layer, weight: Tensor, codes: Codes, moments: _Moments) -> Codes:
+    """The codes of least output error, and of a few scales the one that each channel does best with."""
+    rows, per_channel = _as_rows(weight, layer), codes.scale.ndim == 1
+    scale, zero = (
+        torch.from_numpy(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
+        for v in (codes.scale, codes.zero_point)
+    )
+    damping = _DAMPING * moments.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST_POWER).reshape(-1, 1, 1)
+    gram = moments.gram + damping * torch.eye(rows.shape[-1])
+    cross = (moments.cross + damping * rows)[:, None]
+    shares = _SCALES if codes.bits <= _FEW_BITS and per_channel else _SCALES[:1]
+    tried = torch.stack([scale if share == 1 else _storable(scale * share, codes.bits) for share in shares], 1)
+    low, high = (end - zero for end in code_range(codes.bits, codes.symmetric))
+    # (groups, scales, outputs, inputs), where all scales of a group are so many more outputs to the descent.
+    ends = [end[:, None].expand_as(tried).flatten(1, 2) for end in (low, high)]
+    flat = _codes_of_least_error(gram, (cross / tried).flatten(1, 2), (rows[:, None] / tried).flatten(1, 2), *ends)
+    found = flat.reshape(*tried.shape[:3], -1)
+    best = _error(gram[:, None], cross, found * tried).argmin(1, keepdim=True)
+    chosen = torch.take_along_dim(found, best, 1)[:, 0] + zero
+    new_scale = torch.take_along_dim(tried, best, 1).flatten().numpy() if per_channel else codes.scale
+    moved = chosen.flatten(0, 1).reshape(weight.movedim(layer.axis, 0).shape).movedim(0, layer.axis)
+    return replace(codes, codes=np.ascontiguousarray(moved.numpy(), np.int16), scale=new_scale)
+
+
+def _storable(scale: Tensor, bits: int) -> Tensor:
+    return torch.from_numpy(storable_scales(scale.flatten().numpy(), bits)).reshape(scale.shape)
+
+
+def _codes_of_least_error(gram: Tensor, cross: Tensor, exact: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Codes c that make the error cᵀ gram c - 2 c·cross small, each one of the two next to `exact` within `low` and `high`.
+
+    `gram` (g, d, d), positive definite; `cross`, `exact` and the result (g, o, d); the ends (g, o, 1). Never worse than the nearest codes.
+    """
+    below = torch.clamp(exact.floor(), low, high)
+    above = torch.clamp(exact.ceil(), low, high)  # the same where the weight is zero
+    nearest = torch.clamp(exact.round(), low, high)
+    found = _descended(gram, cross, _in_sequence(gram, cross, below, above), below + above)
+    worse = _error(gram, cross, found) > _error(gram, cross, nearest)
+    return torch.where(worse, nearest, found)
+
+
+def _error(gram: Tensor, cross: Tensor, codes: Tensor) -> Tensor:
+    """(g, o, 1)."""
+    return ((codes @ gram - 2 * cross) * codes).sum(-1, keepdim=True)
+
+
+def _in_sequence(gram: Tensor, cross: Tensor, below: Tensor, above: Tensor) -> Tensor:
+    """From the best real numbers on, one input after the other is set to the nearer of its codes; those after it make up for its error."""
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram.double()))
+    passing_on = torch.linalg.cholesky(inverse, upper=True)
+    best = cross.double() @ inverse
+    codes = torch.empty_like(best)
+    size = codes.shape[-1]
+    for start in range(0, size, _BLOCK):
+        end = min(start + _BLOCK, size)
+        errors = []
+        for j in range(start, end):
+            wanted, low, high = best[..., j], below[..., j], above[..., j]
+            codes[..., j] = torch.where(wanted - low <= high - wanted, low, high)
+            error = (wanted - codes[..., j]) / passing_on[:, j, j, None]
+            best[..., j:end] -= error[..., None] * passing_on[:, None, j, j:end]
+            errors.append(error)
+        best[..., end:] -= torch.stack(errors, -1) @ passing_on[:, start:end, end:]
+    return codes.to(below.dtype)
+
+
+def _descended(gram: Tensor, cross: Tensor, codes: Tensor, both: Tensor) -> Tensor:
+    """Codes after as many changes, each for the better, as there are. `both`: the sum of the two values that each may have."""
+    codes = codes.clone()
+    slope = codes @ gram - cross
+    for _ in range(_PASSES):
+        changes = 0
+        for start in range(0, codes.shape[-1], _BLOCK):
+            block = slice(start, start + _BLOCK)
+            steps = _set_block(gram[:, block, block], slope[..., block], codes[..., block], both[..., block])
+            slope += steps @ gram[:, block]
+            changes += int(steps.count_nonzero())
+        if changes <= _SETTLED * codes.numel():
+            break
+    return codes
+
+
+def _set_block(gram: Tensor, slope: Tensor, codes: Tensor, both: Tensor) -> Tensor:
+    """Set a block of codes in place, one input at a time; what was added to them."""
+    before, local = codes.clone(), slope.clone()
+    for j in range(codes.shape[-1]):
+        step = both[..., j] - 2 * codes[..., j]
+        power = gram[:, j, j, None]
+        gain = step * (step * power + 2 * local[..., j])
+        step = torch.where(gain < -1e-6 * power, step, 0.0)
+        codes[..., j] += step
+        local += step[..., None] * gram[:, None, j]
+    return codes - before

@@ -1,0 +1,149 @@
+"""What a teacher says of a dataset's training images, computed once in ONNX Runtime and kept as an artifact of its own.
+
+Whatever runs as an ONNX graph can teach, and every student of the same teacher reads the same file: an epoch of distillation costs
+the student's time alone.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from engine.datasets import Preprocessing, Split
+from engine.errors import SetupError, StepError
+from engine.onnx_graph import constant_names, first_line, fixed_batch, graph_inputs, open_session, with_outputs
+
+Half = npt.NDArray[np.float16]
+# As in measure/accuracy.py: activations stay in cache, and Python's part does not count.
+_BATCH = 100
+_CLASSIFIERS = ("Gemm", "MatMul", "Conv")
+_SOFTMAX = ("Softmax", "LogSoftmax")
+# What numpy raises for a file that is missing, cut short, altered, or something else altogether.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """For each view and image, in the split's order: `logits` (views, n, classes) and `features` (views, n, width) or None.
+
+    View 0 is the image as stored, view 1, where there is one, its mirror image. Features are what the classifier reads. float16
+    keeps three digits, where a temperature divides logits anyway.
+    """
+
+    logits: Half
+    features: Half | None
+
+    def __len__(self) -> int:
+        return int(self.logits.shape[1])
+
+    def save(self, path: Path) -> None:
+        """Write an .npz (no pickle) under exactly this name; the same outputs give the same bytes."""
+        arrays = {"logits": self.logits} | ({} if self.features is None else {"features": self.features})
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> TeacherOutputs:
+        """The inverse of `save`; raises SetupError for a missing or damaged file."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                loaded = cls(arrays["logits"], arrays["features"] if "features" in arrays.files else None)
+        except _DAMAGE as error:
+            raise SetupError(
+                f"{path} holds no teacher's outputs ({error}); delete it and run the sweep again"
+            ) from None
+        held = [a for a in (loaded.logits, loaded.features) if a is not None]
+        if any(a.dtype != np.float16 or a.ndim != 3 or a.shape[:2] != loaded.logits.shape[:2] for a in held):
+            raise SetupError(
+                f"{path} holds no teacher's outputs (wrong type or shape); delete it and run the sweep again"
+            )
+        return loaded
+
+
+def teacher_outputs(
+    model: onnx.ModelProto,
+    split: Split,
+    preprocessing: Preprocessing,
+    mirrored: bool,
+    features: bool,
+    threads: int = 1,
+) -> TeacherOutputs:
+    """Run a teacher on every image of `split`, and on its mirror image where `mirrored`; `features` keeps those too.
+
+    A softmax at the graph's end is left out: logits are wanted. Raises ModelError when the runtime refuses the graph, StepError when
+    it does not run on these images, when its outputs are not (n, classes) numbers that float16 holds, or when features are asked of a
+    graph whose classifier cannot be told (see `classifier_input`).
+    """
+    names = [logits_name(model), *([classifier_input(model)] if features else [])]
+    session = open_session(with_outputs(model, names), threads=threads)
+    batch, feed = fixed_batch(model), graph_inputs(model)[0].name
+    kept: list[Half] = []
+    for view in range(1 + mirrored):
+        for start in range(0, len(split), batch or _BATCH):
+            images = preprocessing(split.inputs[start : start + (batch or _BATCH)])
+            n = len(images)
+            if batch and n < batch:
+                images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
+            images = np.ascontiguousarray(images[..., ::-1]) if view else images
+            try:
+                results = session.run(names, {feed: images})
+            except Exception as error:  # the runtime's own classes share no base below Exception
+                raise StepError(
+                    f"the teacher does not run on input of shape {images.shape}: {first_line(error)}"
+                ) from None
+            rows = [_rows(values, name, name == names[0])[:n] for values, name in zip(results, names, strict=True)]
+            kept = kept or [np.empty((1 + mirrored, len(split), r.shape[1]), np.float16) for r in rows]
+            for whole, part in zip(kept, rows, strict=True):
+                whole[view, start : start + n] = part
+    return TeacherOutputs(kept[0], kept[1] if features else None)
+
+
+def _rows(values: npt.NDArray[np.float32], name: str, is_logits: bool) -> Half:
+    """(n, width); what a convolution reads, (n, width, height, width of the map), is averaged over the map."""
+    if values.dtype == np.float32 and values.ndim == 4 and not is_logits:
+        values = values.mean((2, 3))
+    if values.dtype != np.float32 or values.ndim != 2:
+        raise StepError(
+            f"the teacher's {'output' if is_logits else 'features'} {name!r} are {values.dtype} of shape {values.shape}; "
+            + ("a teacher must give float32 (N, classes)" if is_logits else "use feature_weight 0 with this teacher")
+        )
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise StepError(f"the teacher's {name!r} are not numbers, or above 65,504; choose a teacher that was trained")
+    return half
+
+
+def logits_name(model: onnx.ModelProto) -> str:
+    """The graph's output, or what the softmax reads that makes it."""
+    output = model.graph.output[0].name
+    last = next((node for node in model.graph.node if output in node.output), None)
+    return str(last.input[0] if last is not None and last.op_type in _SOFTMAX else output)
+
+
+def classifier_input(model: onnx.ModelProto) -> str:
+    """The tensor that the classifier reads: the input of the last Gemm, MatMul or Conv on the way to the output.
+
+    Where that is a convolution (SqueezeNet), its input is a map of features. Raises StepError where several branches meet after the
+    last layer, so that there is no one classifier, or where there is none.
+    """
+    constants = constant_names(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    name = logits_name(model)
+    while name in makers:
+        node = makers[name]
+        dynamic = [i for i in node.input if i and i not in constants]
+        if len(dynamic) != 1:
+            break
+        if node.op_type in _CLASSIFIERS:
+            return str(dynamic[0])
+        name = dynamic[0]
+    raise StepError(
+        f"the teacher has no single classifier before its output ({name!r} is not made by one layer); use feature_weight 0"
+    )

@@ -1,0 +1,134 @@
+"""What each method family reaches on the shipped networks: points lost, bytes, and what it cost.
+
+    python tests/benchmarks/bench_compression.py HOME [ROW ...] [--seeds 0 1 2]
+
+Every figure is of the ONNX file in ONNX Runtime on all 10,000 test images. Recipes that train are run once for each seed; `spread` is the
+range over the seeds. HOME is a folder that keeps the results: run again, only what is missing is computed, and the table is printed anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts import Artifacts
+from engine.measure.machine import machine
+from engine.plan import Plan, make_plan
+from engine.record import Trial
+from engine.run import execute
+from engine.spec import Sweep, parse_sweep
+from engine.steps import Recipe
+from engine.store import Store
+
+Steps = list[dict[str, Any]]
+W8A8 = {"step": "quantize", "weight_bits": 8, "activation_bits": 8}
+W4A8 = W8A8 | {"weight_bits": 4, "rounding": "learned", "calibration_samples": 1024}
+TRAINING = {"distill", "finetune", "qat", "teacher"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `allowed` is the drop in points that the project's target allows; `times_smaller` the factor it asks for."""
+
+    name: str
+    model: str
+    steps: Steps
+    allowed: float | None = None
+    times_smaller: float | None = None
+    trains: bool = False
+
+
+def qat(weight_bits: int, activation_bits: int, **more: Any) -> Steps:
+    """A recipe of one step that trains in low precision."""
+    return [
+        {"step": "quantize", "weight_bits": weight_bits, "activation_bits": activation_bits, "method": "qat", **more}
+    ]
+
+
+ROWS = (
+    *(
+        Row(f"W8A8 post-training, {m}", m, [W8A8], d)
+        for m, d in (("resnet8", 0.1), ("resnet20", 0.1), ("mobilenet_v2", 0.2))
+    ),
+    *(
+        Row(f"W4A8 post-training, {m}", m, [W4A8], d)
+        for m, d in (("resnet8", 0.5), ("resnet20", 0.4), ("mobilenet_v2", 1.0))
+    ),
+    Row("W4A8 QAT, resnet20", "resnet20", qat(4, 8, epochs=2), 0.2, trains=True),
+    Row("W3A8 QAT, resnet20", "resnet20", qat(3, 8, epochs=2), 0.4, trains=True),
+    Row("W2A8 QAT, resnet20", "resnet20", qat(2, 8, epochs=3), 1.0, trains=True),
+    Row("W4A4 QAT, resnet20", "resnet20", qat(4, 4, epochs=2), 0.6, trains=True),
+)
+
+
+def sweep_of(rows: list[Row], model: str, seed: int) -> Sweep:
+    """All rows of a model at one seed; what does not train is the same at every seed, and computed once."""
+    recipes = [row.steps for row in rows if row.model == model]
+    measure = {"latency": None, "profiles": []}
+    return parse_sweep(
+        {"name": f"targets {model}", "model": {"source": model}, "recipes": recipes, "measure": measure, "seed": seed}
+    )
+
+
+def trained_seconds(plan: Plan, trial: Trial, store: Store) -> float:
+    """Seconds on one core that the training nodes of a trial took."""
+    chain = next(c for c in plan.chains if c.recipe.id == trial.id)
+    rows = store.nodes(plan.needed(chain))
+    return sum(row.seconds for row in rows.values() if row.kind in TRAINING or row.kind == "quantize")
+
+
+def main() -> None:
+    """Run what is missing and print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("rows", nargs="*", help="only rows whose names contain one of these")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    options = parser.parse_args()
+    os.environ["PARETOSCOPE_HOME"] = str(options.home)
+    rows = [r for r in ROWS if not options.rows or any(part in r.name for part in options.rows)]
+    store, artifacts = Store.open(), Artifacts.open()
+    found: dict[str, list[tuple[Trial, Trial, float]]] = {row.name: [] for row in rows}
+    for model in dict.fromkeys(row.model for row in rows):
+        for seed in options.seeds:
+            mine = [r for r in rows if r.model == model and (r.trains or seed == options.seeds[0])]
+            if not mine:
+                continue
+            sweep = sweep_of(mine, model, seed)
+            execute(sweep, store, artifacts)
+            plan = make_plan(sweep, machine())
+            trials = {t.id: t for t in store.trials(sweep.id)}
+            for row in mine:
+                trial = trials[Recipe.from_json(row.steps).id]
+                found[row.name].append((trials[Recipe().id], trial, trained_seconds(plan, trial, store)))
+    print(machine().label)
+    columns = ["", "accuracy %", "drop, points", "spread", "allowed", "kB", "× smaller", "s on one core"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for row in rows:
+        print(f"| {' | '.join(cells(row, found[row.name]))} |")
+
+
+def cells(row: Row, results: list[tuple[Trial, Trial, float]]) -> list[str]:
+    """One row of the table; a failed trial is named with its reason."""
+    failed = next((t.error for _, t, _ in results if t.state == "failed"), None)
+    if failed:
+        return [row.name, f"failed: {failed}"]
+    drops = [(b.accuracy.value - t.accuracy.value) * 100 for b, t, _ in results]
+    size = statistics.mean(t.size_bytes for _, t, _ in results)
+    return [
+        row.name,
+        f"{statistics.mean(t.accuracy.value for _, t, _ in results) * 100:.2f}",
+        f"{statistics.mean(drops):.2f}",
+        f"{max(drops) - min(drops):.2f}" if row.trains else "",
+        f"{row.allowed:.2f}" if row.allowed is not None else "",
+        f"{size / 1e3:.1f}",
+        f"{results[0][0].size_bytes / size:.1f}",
+        f"{statistics.mean(s for *_, s in results):.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

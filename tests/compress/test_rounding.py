@@ -1,0 +1,199 @@
+"""Learned rounding: layers' outputs come closer to the float ones, by codes next to the exact weights."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from tiny_trained import pictures, random_graph, run, run_scheme, tiny_data, tiny_graph
+
+from engine.compress import rounding
+from engine.compress.quantize import make_scheme, prepare
+from engine.compress.rounding import learn_rounding
+from engine.compress.scheme import Codes, Scheme
+from engine.compress.simulate import Simulation
+from engine.errors import StepError
+from engine.models.zoo import BUILDERS
+from engine.steps import Quantize
+
+torch.set_num_threads(1)
+DATA = tiny_data()
+CALIBRATION = DATA.preprocessing(DATA.calibration.inputs)
+TEST = DATA.preprocessing(DATA.test.inputs)
+
+
+def scheme_of(bits: int, activation_bits: int = 8, **options: object) -> Scheme:
+    step = Quantize(weight_bits=bits, activation_bits=activation_bits, **options)
+    return make_scheme(step, tiny_graph(), CALIBRATION)
+
+
+def error(scheme: Scheme) -> float:
+    """Mean squared distance of the file's logits from the float ones, on images that no method saw."""
+    return float(np.square(run_scheme(scheme, TEST) - run(tiny_graph(), TEST)).mean())
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("activation_bits", [8, 32])
+def test_it_clearly_helps_where_bits_are_few(bits: int, activation_bits: int) -> None:
+    nearest = scheme_of(bits, activation_bits)
+    assert error(learn_rounding(nearest, CALIBRATION)) < 0.5 * error(nearest)
+
+
+@pytest.mark.parametrize("options", [{}, {"per_channel": False}, {"per_channel": False, "symmetric": False}])
+def test_codes_lie_next_to_the_exact_weights(options: dict[str, bool]) -> None:
+    before = scheme_of(4, **options)
+    after = learn_rounding(before, CALIBRATION)
+    weights = {t.name: numpy_helper.to_array(t) for t in before.model.graph.initializer}
+    for name, codes in after.weights.items():
+        shape = [-1] + [1] * (codes.codes.ndim - 1) if codes.scale.ndim else ()
+        exact = weights[name] / codes.scale.reshape(shape) + codes.zero_point.reshape(shape)
+        low, high = (-8, 7) if codes.symmetric else (0, 15)
+        up = codes.codes - np.clip(np.floor(exact), low, high)
+        assert set(np.unique(up)) <= {0, 1}
+        assert 0.1 < up.mean() < 0.9
+        assert (codes.bits, codes.axis, codes.scale.shape) == (4, 0, before.weights[name].scale.shape)
+    assert any(not np.array_equal(after.weights[n].codes, before.weights[n].codes) for n in after.weights)
+    # What was learnt is in the file, and the simulation starts from it.
+    with torch.no_grad():
+        simulated = Simulation(after).eval()(torch.from_numpy(TEST)).numpy()
+    assert np.linalg.norm(simulated - run_scheme(after, TEST)) < 0.01 * np.linalg.norm(simulated)
+
+
+def layer_error(codes: Codes, bias: np.ndarray, weight: np.ndarray, x: np.ndarray) -> float:
+    return float(np.square(x @ (codes.values().reshape(weight.shape) - weight).T + bias).mean())
+
+
+def linear_scheme(weight: np.ndarray, x: np.ndarray, bits: int) -> Scheme:
+    """One convolution of one pixel with a bias of zero, weights rounded and nothing else."""
+    tensors = {"w": weight[:, :, None, None], "b": np.zeros(len(weight))}
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["c"]), helper.make_node("Flatten", ["c"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", weight.shape[1], 1, 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", len(weight)])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in tensors.items()],
+    )
+    model = prepare(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    return make_scheme(Quantize(weight_bits=bits, activation_bits=32, ends_8bit=False), model, x[:, :, None, None])
+
+
+def test_one_layer_comes_near_the_best_of_all_roundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against every combination of up and down for one output with eight correlated inputs."""
+    monkeypatch.setattr(rounding, "_SCALES", (1.0,))
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(300, 3)) @ rng.normal(size=(3, 8)) + 0.7 * rng.normal(size=(300, 8)) + 0.5).astype(np.float32)
+    gap, room = 0.0, 0.0
+    for _ in range(10):
+        weight = rng.normal(size=(4, 8)).astype(np.float32)
+        nearest = linear_scheme(weight, x, 3)
+        (name,) = nearest.weights
+        found = learn_rounding(nearest, x[:, :, None, None])
+        centred = x - x.mean(0)  # the bias takes up the mean
+        codes = nearest.weights[name]
+        for row in range(4):
+            exact = weight[row] / codes.scale[row]
+            sides = [sorted({int(v) for v in np.clip([np.floor(e), np.ceil(e)], -4, 3)}) for e in exact]
+            errors = [
+                np.square(centred @ (np.array(c) * codes.scale[row] - weight[row])).mean()
+                for c in itertools.product(*sides)
+            ]
+            learned = found.weights[name]
+            nearest_codes = np.clip(np.rint(exact), -4, 3)
+            rounded = [learned.codes[row].ravel() * learned.scale[row], nearest_codes * codes.scale[row]]
+            mine, usual = (np.square(centred @ (value - weight[row])).mean() for value in rounded)
+            assert mine <= usual * 1.0001
+            gap, room = gap + float(mine - min(errors)), room + float(usual - min(errors))
+    assert 0 <= gap < 0.25 * room  # three quarters of the way from nearest to best
+
+
+def test_biases_take_up_the_mean_error() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(300, 8)) + 2).astype(np.float32)
+    weight = rng.normal(size=(6, 8)).astype(np.float32)
+    found = learn_rounding(linear_scheme(weight, x, 2), x[:, :, None, None])
+    output = run_scheme(found, x[:, :, None, None])
+    np.testing.assert_allclose(output.mean(0), (x @ weight.T).mean(0), atol=0.05)
+    assert np.abs(next(iter(found.biases.values()))).max() > 0.05
+
+
+def test_pruned_weights_stay_zero_and_float_layers_as_they_are() -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(tiny_graph())
+    pruned = {}
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            weight = numpy_helper.to_array(tensor).copy()
+            weight[np.abs(weight) < np.median(np.abs(weight))] = 0
+            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
+            pruned[tensor.name] = weight == 0
+    left_out = list(pruned)[1]
+    scheme = make_scheme(Quantize(weight_bits=3, activation_bits=8), model, CALIBRATION, {left_out: 32})
+    after = learn_rounding(scheme, CALIBRATION)
+    assert left_out not in after.weights
+    for name, codes in after.weights.items():
+        if name in pruned:
+            assert not codes.codes[pruned[name]].any()
+
+
+@pytest.mark.parametrize("name", ["ds_cnn", "recursive_resnet"])
+def test_depthwise_and_tied_layers_are_learnt(name: str) -> None:
+    torch.manual_seed(0)
+    shape = (1, 28, 28)
+    model = random_graph(BUILDERS[name](), shape)
+    scheme = make_scheme(Quantize(weight_bits=4, activation_bits=8), model, pictures(64, shape, 2))
+    x = pictures(32, shape, 1)
+    expected = run(model, x)
+    before, after = (
+        np.linalg.norm(run_scheme(s, x) - expected) for s in (scheme, learn_rounding(scheme, pictures(64, shape, 2)))
+    )
+    assert after < 0.7 * before
+
+
+def test_the_same_images_give_the_same_scheme_every_time() -> None:
+    scheme = scheme_of(3)
+    first, second = (learn_rounding(scheme, CALIBRATION) for _ in range(2))
+    for name in first.weights:
+        np.testing.assert_array_equal(first.weights[name].codes, second.weights[name].codes)
+
+
+def test_a_layer_ends_where_no_single_code_could_change_for_the_better() -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(2, 150, 200, generator=generator)
+    gram = data @ data.mT
+    exact = 3 * torch.randn(2, 5, 150, generator=generator)
+    ends = (torch.full((2, 5, 1), -8.0), torch.full((2, 5, 1), 7.0))
+    found = rounding._codes_of_least_error(gram, exact @ gram, exact, *ends)
+    distance, nearest = found - exact, torch.clamp(exact.round(), -8, 7) - exact
+    assert ((distance @ gram) * distance).sum() < 0.6 * ((nearest @ gram) * nearest).sum()
+    other = torch.clamp(exact.floor(), -8, 7) + torch.clamp(exact.ceil(), -8, 7) - 2 * found
+    gain = other * (other * gram.diagonal(dim1=1, dim2=2)[:, None] + 2 * distance @ gram)
+    assert float((gain < -1e-2).float().mean()) <= rounding._SETTLED * 2
+
+
+def test_memory_bounds_the_images_and_wide_layers_keep_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = scheme_of(4)
+    monkeypatch.setattr(rounding, "_MEMORY", 2**20)
+    few = learn_rounding(scheme, CALIBRATION)
+    monkeypatch.setattr(rounding, "_MEMORY", 2**30)
+    all_of_them = learn_rounding(scheme, CALIBRATION)
+    name = list(scheme.weights)[2]
+    assert not np.array_equal(few.weights[name].codes, all_of_them.weights[name].codes)
+    monkeypatch.setattr(rounding, "_LARGEST_FAN_IN", 50)
+    narrow = learn_rounding(scheme, CALIBRATION)
+    kept = [n for n, c in narrow.weights.items() if np.array_equal(c.codes, scheme.weights[n].codes)]
+    assert {n for n, c in scheme.weights.items() if c.codes[0].size > 50} <= set(kept)
+    assert len(kept) < len(scheme.weights)
+
+
+def test_fixed_batches_are_refused_in_one_line() -> None:
+    scheme = scheme_of(4)
+    model = onnx.ModelProto()
+    model.CopyFrom(scheme.model)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    with pytest.raises(StepError, match=r"^quantize: rounding learned needs a graph with a free batch axis[^\n]*$"):
+        learn_rounding(replace(scheme, model=model), CALIBRATION)

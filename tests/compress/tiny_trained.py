@@ -1,0 +1,77 @@
+"""A small trained network with its data, for tests of what learns on graphs, and pictures for untrained ones."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from tiny import images
+from torch import nn
+
+from engine.compress.finetune import Schedule, train
+from engine.compress.quantize import prepare
+from engine.compress.scheme import Scheme
+from engine.compress.write import write
+from engine.datasets import Dataset, Preprocessing, Split
+from engine.models.export import export_onnx
+from engine.models.zoo import BUILDERS
+from engine.onnx_graph import open_session
+
+Images = np.ndarray
+
+
+def split(n: int, seed: int) -> Split:
+    x, y = images(n, seed)
+    return Split(x[:, None], y)
+
+
+@cache
+def tiny_data() -> Dataset:
+    preprocessing = Preprocessing(1 / 255, (0.3,), (0.2,))
+    splits = [split(n, seed) for n, seed in ((1500, 0), (200, 1), (400, 2), (600, 3))]
+    return Dataset("tiny", "0" * 64, ("bar", "pillar", "blob"), preprocessing, *splits)
+
+
+@cache
+def tiny_graph() -> onnx.ModelProto:
+    """A small residual network that has learnt the three classes, prepared."""
+    torch.manual_seed(0)
+    network = BUILDERS["resnet8"](num_classes=3, width=0.5)
+    data = tiny_data()
+    train(
+        network, data.train, data.preprocessing, Schedule(epochs=4, learning_rate=0.1, batch_size=64, dropout=False), 0
+    )
+    return prepare(export_onnx(network, data.input_shape))
+
+
+def pictures(n: int, shape: tuple[int, int, int], seed: int) -> Images:
+    """Smooth pictures of very different brightness, so that ranges and logits spread as they do on photographs."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(n, shape[0], 4, 4, generator=generator) * torch.rand(n, 1, 1, 1, generator=generator) * 3
+    return nn.functional.interpolate(coarse, shape[1:], mode="bicubic").numpy()
+
+
+def random_graph(network: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
+    """An untrained network whose batch norms have seen pictures: activations as large as in a trained one. Prepared."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            nn.init.uniform_(module.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(1))
+            nn.init.normal_(module.bias, 0, 0.3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        network.train()(torch.from_numpy(pictures(32, shape, 0)))
+    return prepare(export_onnx(network.eval(), shape))
+
+
+def run(model: onnx.ModelProto, x: Images, fused: bool = True) -> np.ndarray:
+    levels = onnxruntime.GraphOptimizationLevel
+    session = open_session(model, levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL)
+    return session.run(None, {model.graph.input[0].name: x})[0]
+
+
+def run_scheme(scheme: Scheme, x: Images, fused: bool = True) -> np.ndarray:
+    """What the scheme's file answers; not `fused`, in float arithmetic between roundings instead of integer kernels."""
+    return run(write(scheme, packed=False), x, fused)
