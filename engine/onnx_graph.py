@@ -247,12 +247,13 @@ def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.
     packed = False
     while name not in stored:
         node = nodes[name]
-        packed |= node.op_type == "BitShift"
         if not node.input:  # a Constant
-            break
-        name = node.input[{"ScatterElements": 2, "Concat": len(node.input) - 1}.get(node.op_type, 0)]
-    if name not in stored:
-        return 32
+            return 32
+        first = node.input[0]
+        looked_up = node.op_type == "Gather" and first in nodes and nodes[first].op_type != "Concat"
+        packed |= looked_up
+        places = {"ScatterElements": 2, "Concat": len(node.input) - 1, "Gather": int(looked_up)}
+        name = node.input[places.get(node.op_type, 0)]
     tensor = stored[name]
     if packed:  # one row of bytes for each bit (engine/compress/packing.py)
         return int(tensor.dims[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Builder:
     functions: dict[str, onnx.FunctionProto] = field(default_factory=dict)
     _count: int = 0
     _stored: dict[tuple[bytes, str, tuple[int, ...]], str] = field(default_factory=dict)
+    _made: dict[str, str] = field(default_factory=dict)
 
     def name(self) -> str:
         """A tensor name that nothing has yet."""
@@ -46,6 +47,12 @@ class Builder:
         output = output or self.name()
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
+
+    def once(self, key: str, make: Callable[[], str]) -> str:
+        """The tensor that `make` adds nodes for, made when it is first asked for under the key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def split(self, source: str, sizes: Sequence[int]) -> list[str]:
         """Cut a 1-D tensor into pieces of the sizes, which make up the whole; their names."""

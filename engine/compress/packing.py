@@ -1,8 +1,7 @@
 """Weights in exactly N bits: numbers to bytes, densely or sparsely; engine/compress/unpacking.py has the way back in ONNX operators.
 
 Codes are stored unsigned, with an offset of 2^(N-1), as N rows of bytes: N is split into pieces of 4, 2 and 1 bits (7 = 4 + 2 + 1, highest
-first), and a piece of b bits takes b rows, each byte holding 8 / b codes that lie a constant stride apart. That needs shifts and masks on
-bytes only, so unpacking takes a few bytes per weight and milliseconds.
+first), and a piece of b bits takes b rows, each byte holding 8 / b codes, the first in its highest bits. So a byte is looked up in a table.
 
 Sparse forms of a flat array of codes, both exact:
 - mask: one bit per weight, and the codes that are not zero;
@@ -52,8 +51,8 @@ def pieces(bits: int) -> list[tuple[int, int]]:
 
 
 def shifts(width: int) -> UInt8:
-    """How far each of the 8 / width codes of a byte is shifted, as a column."""
-    return np.arange(8 - width, -1, -width, dtype=np.uint8)[:, None]
+    """How far each of the 8 / width codes of a byte is shifted, as a row."""
+    return np.arange(8 - width, -1, -width, dtype=np.uint8)[None, :]
 
 
 def pack(codes: npt.NDArray[Any], bits: int) -> UInt8:
@@ -63,8 +62,8 @@ def pack(codes: npt.NDArray[Any], bits: int) -> UInt8:
     rows = []
     for width, lowest in pieces(bits):
         part = (padded >> lowest) & (2**width - 1)
-        columns = part.reshape(8 // width, -1) << shifts(width)
-        rows.append(np.bitwise_or.reduce(columns, axis=0).reshape(width, -1))
+        octets = np.bitwise_or.reduce(part.reshape(-1, 8 // width) << shifts(width), axis=1)
+        rows.append(octets.reshape(width, -1))
     return np.concatenate(rows).astype(np.uint8)
 
 

@@ -115,7 +115,9 @@ def train_scheme(
     if left == 0:
         simulation.freeze_norms()
     loss = self_distillation(_FloatLogits(scheme.model, data), _TEACHER_SHARE, _TEMPERATURE)
-    train(simulation, data.train, data.preprocessing, schedule, seed, loss, on_epoch, after_step)
+    # Scales and biases that are no longer numbers are told by the loss, at the end of the epoch.
+    with np.errstate(invalid="ignore"):
+        train(simulation, data.train, data.preprocessing, schedule, seed, loss, on_epoch, after_step)
     return simulation.result()
 
 

@@ -8,6 +8,10 @@
 | 16, 32 | float kernels | every tensor for which it saves bytes in float16 |
 
 Whatever the storage, standard operators turn it back at load, and ONNX Runtime folds them: nothing is unpacked while it runs.
+
+Formats of integer kernels, activations × weights. u8s8: CPUs with VNNI or AMX multiply it exactly and fastest; with AVX2 alone pairs of
+products are added in int16 and may saturate unless weights have 7 bits or fewer. u8u8: exact everywhere, slower on most. s8s8: for ARM; on
+x86 ONNX Runtime turns activations into uint8 when it loads the file, but not where a tensor has two readers, whose kernels then stay float.
 """
 
 from __future__ import annotations

@@ -111,36 +111,60 @@ def _padded(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _small(builder: Builder, codes: Int16, bits: int, unsigned: bool) -> str:
     """Store codes -2^(bits-1) .. 2^(bits-1) - 1 densely; int8, or uint8 and 128 above. Whole bytes of packed bits below 8."""
-    kind = onnx.TensorProto.UINT8 if unsigned else onnx.TensorProto.INT8
-    shift = 128 if unsigned else 0
+    kind, shift = (np.uint8, 128) if unsigned else (np.int8, 0)
     if bits == 8:
-        return builder.store(codes + shift, np.uint8 if unsigned else np.int8)
+        return builder.store(codes + shift, kind)
     half = 2 ** (bits - 1)
-    # In int32, since not every runtime adds bytes.
-    wide = builder.add("Cast", [_numbers(builder, codes + half, bits)], to=onnx.TensorProto.INT32)
-    return builder.add("Cast", [builder.add("Add", [wide, builder.store(shift - half, np.int32)])], to=kind)
+    return _numbers(builder, codes + half, bits, shift - half, kind)
 
 
-def _numbers(builder: Builder, numbers: npt.NDArray[Any], bits: int) -> str:
-    """Store numbers 0 .. 2^bits - 1, a multiple of PER_BYTE of them, in exactly that many bits; a flat uint8 tensor."""
+def _numbers(
+    builder: Builder, numbers: npt.NDArray[Any], bits: int, offset: int = 0, kind: type[np.integer[Any]] = np.uint8
+) -> str:
+    """Store numbers 0 .. 2^bits - 1, a multiple of PER_BYTE of them, in exactly that many bits; a flat tensor of numbers + offset.
+
+    Each byte is looked up in a table of the numbers that it holds. What a runtime makes of constants it keeps until all are folded, so
+    there should be few tensors of the weights' size, and none of more bytes than needed.
+    """
     parts = pieces(bits)
-    flat = builder.store([-1], np.int64)
     rows = [builder.store(pack(numbers, bits))]
     if len(parts) > 1:
         widths = builder.store([width for width, _ in parts], np.int64)
         packed, rows = rows[0], [builder.name() for _ in parts]
         builder.nodes.append(onnx.helper.make_node("Split", [packed, widths], rows, axis=0))
     total = ""
-    for (width, lowest), row in zip(parts, rows, strict=True):
-        if width > 1:
-            row = builder.add("Reshape", [row, builder.store([1, -1], np.int64)])
-        moved = builder.add("BitShift", [row, builder.store(shifts(width))], direction="RIGHT")
-        masked = builder.add("BitwiseAnd", [moved, builder.store(2**width - 1, np.uint8)])
-        line = builder.add("Reshape", [masked, flat])
-        if lowest:
-            line = builder.add("BitShift", [line, builder.store(lowest, np.uint8)], direction="LEFT")
+    for position, ((width, lowest), row) in enumerate(zip(parts, rows, strict=True)):
+        # The offset is a multiple of the highest piece's unit, so that lower pieces fit below.
+        table = _table(builder, width, lowest, 0 if position else offset, kind)
+        found = builder.add("Gather", [table, builder.add("Cast", [row], to=onnx.TensorProto.INT32)])
+        line = builder.add("Reshape", [found, builder.store([-1], np.int64)])
         total = builder.add("BitwiseOr", [total, line]) if total else line
     return total
+
+
+def _table(builder: Builder, width: int, lowest: int, offset: int, kind: type[np.integer[Any]]) -> str:
+    """What each of the 256 bytes holds, (256, 8 / width): numbers of `width` bits times 2^lowest plus the offset."""
+
+    def every_byte() -> str:
+        ends = [builder.store(end, np.int64) for end in (0, 256, 1)]
+        column = builder.add("Unsqueeze", [builder.add("Range", ends), builder.store([1], np.int64)])
+        return builder.add("Cast", [column], to=onnx.TensorProto.UINT8)
+
+    def table() -> str:
+        moved = builder.add(
+            "BitShift", [builder.once("bytes", every_byte), builder.store(shifts(width))], direction="RIGHT"
+        )
+        number = builder.add("BitwiseAnd", [moved, builder.store(2**width - 1, np.uint8)])
+        if lowest:
+            number = builder.add("BitShift", [number, builder.store(lowest, np.uint8)], direction="LEFT")
+        if not offset and kind is np.uint8:
+            return number
+        if offset:
+            number = builder.add("Cast", [number], to=onnx.TensorProto.INT32)
+            number = builder.add("Add", [number, builder.store(offset, np.int32)])
+        return builder.add("Cast", [number], to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
+
+    return builder.once(f"table {width} {lowest} {offset} {np.dtype(kind)}", table)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def test_packed_bits_are_those_of_the_numbers(bits: int) -> None:
         octets = packed[row : row + width].reshape(-1)
         fields = np.unpackbits(octets).reshape(len(octets), 8 // width, width)
         parts = (fields * (1 << np.arange(width)[::-1])).sum(axis=2)
-        value += parts.T.reshape(-1) << lowest
+        value += parts.reshape(-1) << lowest
         row += width
     assert row == bits
     np.testing.assert_array_equal(value, numbers)

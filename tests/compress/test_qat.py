@@ -1,0 +1,125 @@
+"""Training with the rounding in place: it helps where bits are few, and the file predicts what was trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from tiny_trained import run, run_scheme, tiny_data, tiny_graph
+from torch.nn import functional as F
+
+from engine.compress.finetune import Batch
+from engine.compress.qat import _FloatLogits, self_distillation, start_scheme, train_quantized, train_scheme
+from engine.compress.quantize import make_scheme
+from engine.compress.scheme import Scheme
+from engine.compress.simulate import Simulation
+from engine.errors import StepError
+from engine.steps import Quantize
+
+torch.set_num_threads(1)
+DATA = tiny_data()
+CALIBRATION = DATA.preprocessing(DATA.calibration.inputs)
+TEST = DATA.preprocessing(DATA.test.inputs)
+
+
+def step_of(bits: int, activation_bits: int = 8, **options: object) -> Quantize:
+    return Quantize(weight_bits=bits, activation_bits=activation_bits, method="qat", **{"epochs": 2, **options})
+
+
+def loss_of(logits: np.ndarray) -> float:
+    return float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(DATA.test.labels)))
+
+
+@pytest.mark.parametrize(("bits", "activation_bits"), [(2, 8), (3, 8), (3, 4)])
+def test_training_lowers_the_loss_and_the_file_predicts_what_was_trained(bits: int, activation_bits: int) -> None:
+    """From nearest rounding, which leaves room; on images that training did not see."""
+    step = step_of(bits, activation_bits, learning_rate=0.01)
+    start = make_scheme(step, tiny_graph(), CALIBRATION)
+    losses: list[float] = []
+    trained = train_scheme(step, start, DATA, 0, lambda epoch, loss: losses.append(loss))
+    assert len(losses) == 2
+    before, after = loss_of(run_scheme(start, TEST)), loss_of(run_scheme(trained, TEST))
+    assert after < 0.8 * before
+    with torch.no_grad():
+        simulated = Simulation(trained).eval()(torch.from_numpy(TEST)).numpy()
+    assert (simulated.argmax(1) == run_scheme(trained, TEST).argmax(1)).mean() >= 0.99
+
+
+def test_what_is_trained_is_deployed_with_the_steps_bits() -> None:
+    step = step_of(3, 6, epochs=1, samples=640, learning_rate=0.02)
+    names = list(make_scheme(step, tiny_graph(), CALIBRATION[:8]).weights)
+    bits = {names[2]: 5, names[3]: 32}
+    start = start_scheme(step, tiny_graph(), DATA, bits)
+    trained = train_scheme(step, start, DATA, 0)
+    assert {n: c.bits for n, c in trained.weights.items()} == {
+        n: {names[0]: 8, names[-1]: 8, names[2]: 5}.get(n, 3) for n in names if n != names[3]
+    }
+    assert {a.bits for a in trained.activations.values()} == {6, 8}
+    assert any(not np.array_equal(trained.weights[n].codes, c.codes) for n, c in start.weights.items())
+    assert any(trained.activations[n].scale != a.scale for n, a in start.activations.items())
+    file = train_quantized(step, tiny_graph(), DATA, 0, bits=bits)
+    np.testing.assert_array_equal(run(file, TEST), run_scheme(trained, TEST))
+
+
+def test_the_result_follows_from_the_seed_alone() -> None:
+    step = step_of(2, epochs=1, samples=320)
+    start = make_scheme(step, tiny_graph(), CALIBRATION)
+    first, again, other = (train_scheme(step, start, DATA, seed) for seed in (0, 0, 1))
+
+    def codes(scheme: Scheme) -> bytes:
+        return b"".join(c.codes.tobytes() + c.scale.tobytes() for c in scheme.weights.values())
+
+    assert codes(first) == codes(again)
+    assert codes(first) != codes(other)
+
+
+def test_pruned_weights_stay_zero() -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(tiny_graph())
+    pruned = {}
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            weight = numpy_helper.to_array(tensor).copy()
+            weight[np.abs(weight) < np.median(np.abs(weight))] = 0
+            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
+            pruned[tensor.name] = weight == 0
+    step = step_of(4, epochs=1, samples=320, learning_rate=0.02)
+    start = start_scheme(step, model, DATA)
+    trained = train_scheme(step, start, DATA, 0)
+    for name, zeros in pruned.items():
+        assert not trained.weights[name].codes[zeros].any()
+    assert any(not np.array_equal(trained.weights[n].codes, start.weights[n].codes) for n in pruned)
+
+
+def test_the_loss_is_its_formula_on_the_float_networks_logits() -> None:
+    teacher = _FloatLogits(tiny_graph(), DATA)
+    index = torch.tensor([5, 0, 7, 9])
+    mirrored = torch.tensor([True, False, False, True])
+    batch = Batch(index, mirrored, torch.from_numpy(DATA.train.labels[[5, 0, 7, 9]]))
+    images = DATA.preprocessing(DATA.train.inputs[[5, 0, 7, 9]])
+    images[[0, 3]] = images[[0, 3]][..., ::-1]
+    expected = run(tiny_graph(), images).astype(np.float64)
+    np.testing.assert_allclose(teacher(batch).numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(teacher(batch), teacher(batch))  # kept
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+
+    def probabilities(values: np.ndarray, temperature: float) -> np.ndarray:
+        powers = np.exp(values / temperature)
+        return powers / powers.sum(1, keepdims=True)
+
+    p, q = probabilities(expected, 3.0), probabilities(logits.double().numpy(), 3.0)
+    soft = 9 * (p * np.log(p / q)).sum(1).mean()
+    hard = -np.log(probabilities(logits.double().numpy(), 1.0)[range(4), batch.labels]).mean()
+    found = float(self_distillation(teacher, 0.7, 3.0)(logits, batch))
+    assert found == pytest.approx(0.7 * soft + 0.3 * hard, rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = step_of(4, epochs=1, samples=640, learning_rate=10.0)
+    scheme = make_scheme(step, tiny_graph(), CALIBRATION)
+    teacher = torch.full((1, 3), torch.nan)
+    monkeypatch.setattr(_FloatLogits, "__call__", lambda self, batch: teacher.expand(len(batch.index), 3))
+    with pytest.raises(StepError, match=r"^training diverged in epoch 1; use a learning_rate below 10[^\n]*$"):
+        train_scheme(step, scheme, DATA, 0)
