@@ -138,7 +138,7 @@ class Finetune(Frozen):
 
 
 LayerBits = tuple[tuple[str, Annotated[int, Field(ge=2, le=32)]], ...]
-_QAT_DEFAULTS: dict[str, Any] = {"epochs": 1, "learning_rate": 0.003}
+_QAT_DEFAULTS: dict[str, Any] = {"epochs": 1, "learning_rate": 0.01}
 
 
 class Quantize(Frozen):

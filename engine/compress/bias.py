@@ -88,7 +88,7 @@ def _walk(
     `means`: what layers are to have, by their output; `own`: layers that are to have what their float weights give. Returns the biases and
     the network's output.
     """
-    biases = dict(scheme.biases); own = own | set(means); means = {}
+    biases = dict(scheme.biases)
     layers = {layer.output: layer for layer in scheme.layers}
     constants = {t.name: numpy_helper.to_array(t) for t in scheme.model.graph.initializer}
     source, result = graph_inputs(scheme.model)[0].name, scheme.model.graph.output[0].name

@@ -1,8 +1,8 @@
 """Weights -> N-bit codes by nearest rounding, with the scale (and zero point) of least squared error.
 
 With all 8 bits the scale spreads the whole range. With fewer it pays to clip (Banner et al. 2019, arXiv:1810.05723): the scale is searched
-between a clip and the whole range, then refined by least squares in turns with rounding (Lloyd's iteration), and last made to keep the size
-of the signal. Scales of channels are taken from what a file can store in a byte (engine/compress/grid.py).
+between a clip and the whole range, and below 5 bits then made to keep the size of the signal. Scales of channels are taken from what a file
+can store in a byte (engine/compress/grid.py).
 
 7 bits are the "reduced range" of CPUs without VNNI or AMX, whose kernels add pairs of uint8 × int8 products in int16: codes of 8 bits can
 saturate there, codes of 7 bits and fewer cannot.
@@ -23,8 +23,6 @@ Float32 = npt.NDArray[np.float32]
 # Clips tried for each channel, as shares of its range: from this to 1. With more codes, clipping pays less.
 _SMALLEST_CLIP = {2: 0.25, 3: 0.3, 4: 0.4, 5: 0.6, 6: 0.75, 7: 0.85}
 _CLIPS = 33
-# Rounds of "best scale for these codes, then best codes for this scale" after the search; the error can only fall.
-_REFINEMENTS = 3
 # Weights rounded at a time: their float32 copies stay in a core's cache.
 _CHUNK = 2**16
 # Below so many bits codes are few enough to be fitted with another scale than the one they were rounded with.
@@ -132,21 +130,10 @@ def _search(rows: Float32, whole: Float32, zero: Float32, bits: int, symmetric: 
     offset = zero[:, None]
     best: Float32 = whole
     least = np.full(len(rows), np.inf, np.float32)
-
-    def consider(scale: Float32) -> Float32:
-        """Keep the scale where it is better; the codes that it gives, from 0.0."""
-        nonlocal best, least
-        found: Float32 = np.clip(np.rint(rows / scale[:, None]) + offset, low, high) - offset
+    for clip in np.linspace(_SMALLEST_CLIP[bits], 1, _CLIPS, dtype=np.float32):
+        scale = whole * clip
+        found = np.clip(np.rint(rows / scale[:, None]) + offset, low, high) - offset
         difference = found * scale[:, None] - rows
         error = np.einsum("ij,ij->i", difference, difference)
         best, least = np.where(error < least, scale, best).astype(np.float32), np.minimum(error, least)
-        return found
-
-    for clip in np.linspace(_SMALLEST_CLIP[bits], 1, _CLIPS, dtype=np.float32):
-        consider(whole * clip)
-    for _ in range(_REFINEMENTS):
-        found = consider(best)
-        power = np.einsum("ij,ij->i", found, found)
-        fitted = np.einsum("ij,ij->i", found, rows) / np.maximum(power, 1)
-        consider(np.where(fitted > 0, fitted, best).astype(np.float32))
-    return np.asarray(best, np.float32)
+    return best

@@ -61,6 +61,7 @@ class Schedule:
     networks that apply one block several times need: training statistics differ from pass to pass, stored ones cannot.
     `dropout`: without it no random number is drawn from torch's global generator, which all threads of a process share.
     `mirror`: half of the images, drawn anew each time, are mirrored; `shift_pixels`: each is moved by up to so many pixels.
+    `largest_gradient`: longer gradients are shortened to this (Pascanu et al. 2013, arXiv:1211.5063).
     """
 
     epochs: int
@@ -73,6 +74,7 @@ class Schedule:
     samples: int | None = None
     freeze_bn_epochs: int = 0
     dropout: bool = True
+    largest_gradient: float | None = None
 
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -161,6 +163,8 @@ def train(
             value = loss(network(images), Batch(index, mirrored, labels[index]))
             optimizer.zero_grad()
             torch.autograd.backward(value)
+            if schedule.largest_gradient is not None:
+                nn.utils.clip_grad_norm_(learned, schedule.largest_gradient)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * one_cycle(done, schedule.epochs * batches, schedule.warmup)
             optimizer.step()

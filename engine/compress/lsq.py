@@ -106,18 +106,18 @@ class RoundedActivation(nn.Module):
 class RoundedWeight(nn.Module):
     """A stored weight's rounding: the weight is `factor × v`, and v is what is rounded; v and `scale` (channels or 1,) learn.
 
-    Codes do not depend on the factor, so that it may be a batch norm's gain while training; it is multiplied into the channel's scale in
-    the end. v starts with channels of norm 1, and such that its codes are those of the scheme, however they were chosen.
+    The factor stays: with it v has channels of norm 1, so that one learning rate suits channels of any size. v starts such that its codes
+    are those of the scheme, however they were chosen.
     """
 
     def __init__(self, weight: Tensor, codes: Codes) -> None:
         super().__init__()
         self.start = codes
-        self.shape = [1] * weight.ndim
+        self._shape = [1] * weight.ndim
         if codes.scale.ndim:
-            self.shape[codes.axis] = -1
+            self._shape[codes.axis] = -1
         scale, zero = (
-            torch.from_numpy(v.astype(np.float32)).reshape(self.shape) for v in (codes.scale, codes.zero_point)
+            torch.from_numpy(v.astype(np.float32)).reshape(self._shape) for v in (codes.scale, codes.zero_point)
         )
         low, high = code_range(codes.bits, codes.symmetric)
         self.low, self.high, self._zero = low - zero, high - zero, zero
@@ -126,9 +126,10 @@ class RoundedWeight(nn.Module):
         # the first updates would carry it back over the edge, and with it all that was learned.
         moved = torch.clamp(exact.round(), self.low, self.high) != centred
         weight = torch.where(moved, centred * scale, weight)
-        self.factor = self._norm(weight) if codes.scale.ndim else torch.ones([1] * weight.ndim)
-        self.v = nn.Parameter(weight / self.factor)
-        self.scale = nn.Parameter((scale / self.factor).reshape(-1))
+        self._factor = self._norm(weight) if codes.scale.ndim else torch.ones_like(scale)
+        self.v = nn.Parameter(weight / self._factor)
+        # A vector, as what decays is told by: weights do, their step sizes do not.
+        self.scale = nn.Parameter((scale / self._factor).reshape(-1))
         self._smallest = self.scale.detach() * _SMALLEST_SHARE
 
     def _norm(self, weight: Tensor) -> Tensor:
@@ -137,24 +138,24 @@ class RoundedWeight(nn.Module):
         return torch.where(norm > 0, norm, torch.ones_like(norm))
 
     def forward(self) -> Tensor:
-        """The rounded v; times the factor it is the weight that the runtime sees."""
-        scale = self.scale.reshape(self.shape)
+        """The weight that the runtime sees, its scales from the grid that the file stores them on; gradients pass through."""
+        scale = self.scale.reshape(self._shape)
         rounded: Tensor = _RoundWeight.apply(self.v, scale, self.low, self.high)
-        return rounded
+        return rounded * (self.stored_scale().reshape(self._shape) / scale.detach())
 
     def keep_positive(self) -> None:
         """After an update: no step size is zero or below."""
         self.scale.data.clamp_(min=self._smallest)
 
-    def stored_scale(self, factor: Tensor) -> Tensor:
-        """The scale that the file will hold, (channels,) or (), for a factor that broadcasts against the weight."""
-        with torch.no_grad():
-            scale = (self.scale.reshape(self.shape) * factor).reshape(self.start.scale.shape)
-        return torch.from_numpy(storable_scales(scale.numpy(), self.start.bits))
+    @torch.no_grad()
+    def stored_scale(self) -> Tensor:
+        """The scale that the file will hold, (channels,) or ()."""
+        scale = self.scale * self._factor.reshape(-1)
+        return torch.from_numpy(storable_scales(scale.reshape(self.start.scale.shape).numpy(), self.start.bits))
 
-    def result(self, factor: Tensor) -> Codes:
-        """What the file will hold, for a factor that broadcasts against the weight."""
-        with torch.no_grad():
-            codes = torch.clamp((self.v / self.scale.reshape(self.shape)).round(), self.low, self.high) + self._zero
+    @torch.no_grad()
+    def result(self) -> Codes:
+        """What the file will hold."""
+        codes = torch.clamp((self.v / self.scale.reshape(self._shape)).round(), self.low, self.high) + self._zero
         whole = np.ascontiguousarray(codes.numpy(), np.int16)
-        return replace(self.start, codes=whole, scale=self.stored_scale(factor).numpy())
+        return replace(self.start, codes=whole, scale=self.stored_scale().numpy())

@@ -10,11 +10,12 @@ from onnx import numpy_helper
 from tiny_trained import run, run_scheme, tiny_data, tiny_graph
 from torch.nn import functional as F
 
-from engine.compress.finetune import Batch
-from engine.compress.qat import _FloatLogits, self_distillation, start_scheme, train_quantized, train_scheme
+from engine.compress import qat
+from engine.compress.qat import start_scheme, train_quantized, train_scheme
 from engine.compress.quantize import make_scheme
 from engine.compress.scheme import Scheme
 from engine.compress.simulate import Simulation
+from engine.compress.teacher import TeacherOutputs
 from engine.errors import StepError
 from engine.steps import Quantize
 
@@ -93,33 +94,10 @@ def test_pruned_weights_stay_zero() -> None:
     assert any(not np.array_equal(trained.weights[n].codes, start.weights[n].codes) for n in pruned)
 
 
-def test_the_loss_is_its_formula_on_the_float_networks_logits() -> None:
-    teacher = _FloatLogits(tiny_graph(), DATA)
-    index = torch.tensor([5, 0, 7, 9])
-    mirrored = torch.tensor([True, False, False, True])
-    batch = Batch(index, mirrored, torch.from_numpy(DATA.train.labels[[5, 0, 7, 9]]))
-    images = DATA.preprocessing(DATA.train.inputs[[5, 0, 7, 9]])
-    images[[0, 3]] = images[[0, 3]][..., ::-1]
-    expected = run(tiny_graph(), images).astype(np.float64)
-    np.testing.assert_allclose(teacher(batch).numpy(), expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(teacher(batch), teacher(batch))  # kept
-    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-
-    def probabilities(values: np.ndarray, temperature: float) -> np.ndarray:
-        powers = np.exp(values / temperature)
-        return powers / powers.sum(1, keepdims=True)
-
-    p, q = probabilities(expected, 3.0), probabilities(logits.double().numpy(), 3.0)
-    soft = 9 * (p * np.log(p / q)).sum(1).mean()
-    hard = -np.log(probabilities(logits.double().numpy(), 1.0)[range(4), batch.labels]).mean()
-    found = float(self_distillation(teacher, 0.7, 3.0)(logits, batch))
-    assert found == pytest.approx(0.7 * soft + 0.3 * hard, rel=1e-4)
-
-
 def test_a_loss_that_is_no_number_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     step = step_of(4, epochs=1, samples=640, learning_rate=10.0)
     scheme = make_scheme(step, tiny_graph(), CALIBRATION)
-    teacher = torch.full((1, 3), torch.nan)
-    monkeypatch.setattr(_FloatLogits, "__call__", lambda self, batch: teacher.expand(len(batch.index), 3))
+    outputs = TeacherOutputs(np.full((1, len(DATA.train), 3), np.nan, np.float16), None)
+    monkeypatch.setattr(qat, "teacher_outputs", lambda *args, **kwargs: outputs)
     with pytest.raises(StepError, match=r"^training diverged in epoch 1; use a learning_rate below 10[^\n]*$"):
         train_scheme(step, scheme, DATA, 0)

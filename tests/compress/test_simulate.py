@@ -1,4 +1,4 @@
-"""The simulation is the file: the same numbers before training, after it, and with batch norms put back."""
+"""The simulation is the file: the same numbers before training, and after it."""
 
 from __future__ import annotations
 
@@ -113,18 +113,13 @@ def test_a_result_is_the_scheme_it_started_from_until_something_learns() -> None
 
 
 @pytest.mark.parametrize("bits", [8, 3, 2])
-def test_batch_norms_put_back_change_nothing_and_fold_away_after_training(bits: int) -> None:
+def test_after_training_too_the_file_predicts_what_the_simulation_does(bits: int) -> None:
     scheme = make_scheme(Quantize(weight_bits=bits, activation_bits=8), tiny_graph(), CALIBRATION)
-    before = simulated(Simulation(scheme), TEST)
     simulation = Simulation(scheme)
-    assert simulation.insert_norms(torch.from_numpy(CALIBRATION)) == 9
-    # Scales pass through a factor and back onto the grid, so the odd one may round elsewhere.
-    assert differs(simulated(simulation, TEST), before)[1] < 0.05
+    before = simulated(simulation, TEST)
     optimizer = torch.optim.SGD(simulation.parameters(), 0.003, momentum=0.9)
     x, y = torch.from_numpy(DATA.preprocessing(DATA.train.inputs[:640])), torch.from_numpy(DATA.train.labels[:640])
     for step in range(20):
-        if step == 10:
-            simulation.freeze_norms()
         batch = slice(step % 10 * 64, step % 10 * 64 + 64)
         loss = F.cross_entropy(simulation.train()(x[batch]), y[batch])
         optimizer.zero_grad()
@@ -138,19 +133,6 @@ def test_batch_norms_put_back_change_nothing_and_fold_away_after_training(bits: 
     assert distance < 0.02
 
 
-def test_batch_norms_in_training_use_the_batch_until_they_freeze() -> None:
-    scheme = make_scheme(Quantize(weight_bits=8, activation_bits=8), tiny_graph(), CALIBRATION)
-    simulation = Simulation(scheme)
-    simulation.insert_norms(torch.from_numpy(CALIBRATION))
-    bright = torch.from_numpy(CALIBRATION[:32] + 3.0)
-    with torch.no_grad():
-        in_use = simulation.eval()(bright)
-        assert not torch.allclose(simulation.train()(bright), in_use, atol=0.1)
-        simulation.freeze_norms()
-        moved = simulation.eval()(bright)
-        torch.testing.assert_close(simulation.train()(bright), moved)
-
-
 def test_pruned_weights_stay_zero() -> None:
     model = onnx.ModelProto()
     model.CopyFrom(tiny_graph())
@@ -161,7 +143,6 @@ def test_pruned_weights_stay_zero() -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
     scheme = make_scheme(Quantize(weight_bits=4, activation_bits=8), model, CALIBRATION)
     simulation = Simulation(scheme)
-    simulation.insert_norms(torch.from_numpy(CALIBRATION))
     keep = zero_keeper(simulation)
     optimizer = torch.optim.SGD(simulation.parameters(), 0.1)
     for _ in range(3):
@@ -175,13 +156,3 @@ def test_pruned_weights_stay_zero() -> None:
         assert not codes.codes[stored[name] == 0].any()
         changed |= not np.array_equal(codes.codes, scheme.weights[name].codes)
     assert changed
-
-
-def test_tied_weights_get_no_batch_norm_of_their_own() -> None:
-    torch.manual_seed(0)
-    model = random_graph(BUILDERS["recursive_resnet"](repeats=2), (1, 28, 28))
-    scheme = make_scheme(Quantize(weight_bits=8, activation_bits=8), model, pictures(8, (1, 28, 28), 2))
-    convolutions = [layer.weight for layer in scheme.layers if layer.node.op_type == "Conv"]
-    once = [name for name in convolutions if convolutions.count(name) == 1]
-    assert 0 < len(once) < len(convolutions)
-    assert Simulation(scheme).insert_norms(torch.from_numpy(pictures(8, (1, 28, 28), 2))) == len(once)
