@@ -82,6 +82,7 @@ def open_app(
             raise SetupError(f"port {port} is taken; choose another with `paretoscope app --port {port + 1}`") from None
     root = DATA.parent
     command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), "--server.port", str(port)]
+    print(f"Paretoscope: http://localhost:{port} (Ctrl+C ends it)", flush=True)
     # Streamlit reads .streamlit/config.toml from where it is started.
     sys.exit(subprocess.call([*command, "--server.headless", str(headless).lower()], cwd=root))
 
