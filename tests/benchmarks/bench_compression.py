@@ -54,13 +54,8 @@ def zeros(ratio: float) -> Steps:
     return [{"step": "prune", "method": "magnitude", "ratio": ratio}]
 
 
-def taught(epochs: int) -> Steps:
-    """What is left of a network is trained on with the whole one as its teacher."""
-    return [{"step": "distill", "student": "current", "epochs": epochs, "learning_rate": 0.05}]
-
-
 def finetuned(epochs: int) -> Steps:
-    """The same with labels alone."""
+    """What pruning left, trained on."""
     return [{"step": "finetune", "epochs": epochs}]
 
 
@@ -86,18 +81,16 @@ ROWS = (
     Row("W3A8 QAT, resnet20", "resnet20", qat(3, 8), 0.4, trains=True),
     Row("W2A8 QAT, resnet20", "resnet20", qat(2, 8), 1.0, trains=True),
     Row("W4A4 QAT, resnet20", "resnet20", qat(4, 4, ends_8bit=True, calibration="mse"), 0.6, trains=True),
-    Row("half the MACs, finetuned, resnet20", "resnet20", HALF + finetuned(3), 0.5, trains=True),
-    Row("half the MACs, taught, resnet20", "resnet20", HALF + taught(3), 0.5, trains=True),
-    Row("half the MACs, finetuned, mobilenet_v2", "mobilenet_v2", HALF + finetuned(3), 0.5, trains=True),
-    Row("half the MACs, taught, mobilenet_v2", "mobilenet_v2", HALF + taught(3), 0.5, trains=True),
-    Row("90 % zeros, finetuned, resnet20", "resnet20", zeros(0.9) + finetuned(3), 0.5, trains=True),
-    Row("90 % zeros, taught, resnet20", "resnet20", zeros(0.9) + taught(3), 0.5, trains=True),
+    Row("half the MACs, resnet20", "resnet20", HALF + finetuned(3), 0.5, trains=True),
+    Row("half the MACs, mobilenet_v2", "mobilenet_v2", HALF + finetuned(3), 0.5, trains=True),
+    Row("90 % zeros, resnet20", "resnet20", zeros(0.9) + finetuned(3), 0.5, trains=True),
     Row(TAUGHT, "resnet20", student(), trains=True),
     Row(ALONE, "resnet20", student(alpha=0.0), trains=True),
-    Row("20x: 85 % zeros, taught, W4A8 QAT", "resnet20", zeros(0.85) + taught(3) + qat(4, 8), 0.5, 20, trains=True),
-    Row("20x: 85 % zeros, taught, W4A8", "resnet20", [*zeros(0.85), *taught(3), W4A8], 0.5, 20, trains=True),
-    Row("10x: 55 % zeros, taught, W4A8 QAT", "resnet20", zeros(0.55) + taught(2) + qat(4, 8), 0.1, 10, trains=True),
-    Row("10x: 55 % zeros, taught, W4A8", "resnet20", [*zeros(0.55), *taught(2), W4A8], 0.1, 10, trains=True),
+    Row("half the MACs, W3A8 QAT, resnet20", "resnet20", HALF + finetuned(3) + qat(3, 8), 0.5, 20, trains=True),
+    Row("85 % zeros, W4A8 QAT, resnet20", "resnet20", zeros(0.85) + finetuned(3) + qat(4, 8), 0.5, 20, trains=True),
+    Row("half the MACs, W4A8, resnet20", "resnet20", [*HALF, *finetuned(3), W4A8], 0.1, 10, trains=True),
+    Row("half the MACs, W4A8 QAT, resnet20", "resnet20", HALF + finetuned(3) + qat(4, 8), 0.1, 10, trains=True),
+    Row("55 % zeros, W4A8, resnet20", "resnet20", [*zeros(0.55), *finetuned(3), W4A8], 0.1, 10, trains=True),
 )
 
 
