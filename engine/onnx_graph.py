@@ -241,7 +241,7 @@ def _macs(node: onnx.NodeProto, weight: tuple[int, ...], data: tuple[int, ...], 
 def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.TensorProto], name: str) -> int:
     """Bits that the file spends on one weight; on one that is not zero, where zeros are left out.
 
-    Followed back to what the weight is made from (engine/compress/unpacking.py): every operator on the way has the codes as first input
+    Followed back to what the weight is made from (quantization/unpacking.py): every operator on the way has the codes as first input
     but for those named here.
     """
     packed = False
@@ -255,7 +255,7 @@ def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.
         places = {"ScatterElements": 2, "Concat": len(node.input) - 1, "Gather": int(looked_up)}
         name = node.input[places.get(node.op_type, 0)]
     tensor = stored[name]
-    if packed:  # one row of bytes for each bit (engine/compress/packing.py)
+    if packed:  # one row of bytes for each bit (quantization/packing.py)
         return int(tensor.dims[0])
     if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
         return 4

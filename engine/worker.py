@@ -153,7 +153,7 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress.sensitivity import measure_sensitivity
+    from engine.compress.quantization.sensitivity import measure_sensitivity
     from engine.onnx_graph import load_onnx
 
     _one_torch_thread()
@@ -163,7 +163,7 @@ def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _layer_times(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress.sensitivity import layer_times
+    from engine.compress.quantization.sensitivity import layer_times
     from engine.onnx_graph import load_onnx
 
     step = Quantize(**task.node.options)
@@ -173,7 +173,7 @@ def _layer_times(task: Task, output: Path) -> dict[str, Any]:
 
 def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[dict[str, int] | None, dict[str, Any]]:
     """Bits by weight where layers differ, and what the trial shows of them, by layer."""
-    from engine.compress.allocation import by_layer, mixed_bits
+    from engine.compress.quantization.allocation import by_layer, mixed_bits
     from engine.compress.quantize import prepare
 
     if step.mean_bits is None and step.max_latency is None and step.layers is None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine.compress.prune_channels import prune_channels
-from engine.compress.prune_costs import count_costs, measure_uses
-from engine.compress.prune_weights import keep_n_of_m, prune_magnitude, weight_layers
+from engine.compress.pruning.channels import prune_channels
+from engine.compress.pruning.costs import count_costs, measure_uses
+from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
 from engine.datasets import Dataset
 from engine.models.builders import build
 from engine.models.sources import Network

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from engine.compress.distill import distillation_loss
 from engine.compress.finetune import Batch, Schedule, train, zero_keeper
+from engine.compress.quantization.rounding import learn_rounding
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.simulate import Simulation
+from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.compress.rounding import learn_rounding
-from engine.compress.scheme import Scheme
-from engine.compress.simulate import Simulation
 from engine.compress.teacher import teacher_outputs
-from engine.compress.write import write
 from engine.datasets import Dataset
 from engine.steps import Quantize
 

@@ -23,16 +23,16 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper, version_converter
 
-from engine.compress.bias import correct_biases
-from engine.compress.calibrate import activation_scales
-from engine.compress.codes import quantized_weight
-from engine.compress.equalize import equalize
-from engine.compress.half import half_precision
-from engine.compress.kinds import INTEGER_BITS
-from engine.compress.place import Placement, place
-from engine.compress.scheme import ActivationScale, Codes, Scheme
-from engine.compress.weights import find_layers, layer_bits, weight_names
-from engine.compress.write import write
+from engine.compress.quantization.bias import correct_biases
+from engine.compress.quantization.calibrate import activation_scales
+from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.equalize import equalize
+from engine.compress.quantization.half import half_precision
+from engine.compress.quantization.kinds import INTEGER_BITS
+from engine.compress.quantization.place import Placement, place
+from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
+from engine.compress.quantization.weights import find_layers, layer_bits, weight_names
+from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
 from engine.onnx_graph import first_line
 from engine.onnx_tidy import fold, has_subgraphs, tidy
@@ -65,7 +65,7 @@ def apply(
     calibration = calibration[: step.calibration_samples]
     scheme = make_scheme(step, prepared, calibration, bits)
     if step.rounding == "learned":
-        from engine.compress.rounding import learn_rounding
+        from engine.compress.quantization.rounding import learn_rounding
 
         scheme = learn_rounding(scheme, calibration)
     if step.bias_correction:

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
-from engine.compress.write import write
 from engine.datasets import load_fashion_mnist
 from engine.measure.accuracy import predict
 from engine.measure.latency import measure_latency

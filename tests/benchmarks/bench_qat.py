@@ -17,8 +17,8 @@ import torch
 
 from engine.compress.finetune import Schedule, train
 from engine.compress.qat import BATCH, train_scheme
+from engine.compress.quantization.rounding import learn_rounding
 from engine.compress.quantize import make_scheme, prepare
-from engine.compress.rounding import learn_rounding
 from engine.datasets import load_fashion_mnist
 from engine.models.export import export_onnx
 from engine.models.sources import load_network

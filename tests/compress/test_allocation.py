@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_trained import tiny_graph
 
-from engine.compress.allocation import allocate_bits, allocate_float, choose, mixed_bits, shown_bits, stated_bits
-from engine.compress.weights import find_layers, weight_names
+from engine.compress.quantization.allocation import (
+    allocate_bits,
+    allocate_float,
+    choose,
+    mixed_bits,
+    shown_bits,
+    stated_bits,
+)
+from engine.compress.quantization.weights import find_layers, weight_names
 from engine.errors import StepError
 from engine.steps import Quantize
 

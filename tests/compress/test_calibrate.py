@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.compress.calibrate import activation_scale, activation_scales, observe, runs
-from engine.compress.histogram import BINS, Histogram, divergence, least_divergence
+from engine.compress.quantization.calibrate import activation_scale, activation_scales, observe, runs
+from engine.compress.quantization.histogram import BINS, Histogram, divergence, least_divergence
 from engine.errors import StepError
 from engine.models.export import export_onnx
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine.compress.codes import quantized_weight
-from engine.compress.lsq import RoundedActivation, RoundedWeight, balance
-from engine.compress.scheme import ActivationScale
+from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.lsq import RoundedActivation, RoundedWeight, balance
+from engine.compress.quantization.scheme import ActivationScale
 
 torch.set_num_threads(1)
 

@@ -9,11 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from engine.compress.builder import Builder
-from engine.compress.grid import bias_codes, precision, scale_codes, storable_bias, storable_scales
-from engine.compress.packing import DENSE, FORMS, MASK, Form, form_bytes, pack, pieces, smallest_forms, split_gaps
-from engine.compress.scheme import Codes
-from engine.compress.unpacking import packed_biases, packed_scales, packed_weights, stored_codes
+from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.grid import bias_codes, precision, scale_codes, storable_bias, storable_scales
+from engine.compress.quantization.packing import (
+    DENSE,
+    FORMS,
+    MASK,
+    Form,
+    form_bytes,
+    pack,
+    pieces,
+    smallest_forms,
+    split_gaps,
+)
+from engine.compress.quantization.scheme import Codes
+from engine.compress.quantization.unpacking import packed_biases, packed_scales, packed_weights, stored_codes
 from engine.onnx_graph import open_session, with_outputs
 
 UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -138,7 +148,7 @@ def test_layers_of_one_width_share_an_array_and_come_back_apart(bits: int) -> No
 
 
 def storable_by_definition(largest: float, bits: int) -> np.ndarray:
-    """Every storable scale from `largest` down, written down from the table in engine/compress/grid.py."""
+    """Every storable scale from `largest` down, written down from the table in engine/compress/quantization/grid.py."""
     mantissa, exponent = (3, 3) if bits <= 2 else (4, 4)
     top = int(np.floor(np.log2(largest / 1.118034) + 1e-6))
     octaves = 2.0 ** np.arange(top - 2**exponent + 1, top + 1)

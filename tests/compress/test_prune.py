@@ -7,8 +7,8 @@ from prune_cases import built, from_file, images, macs, params, stripes
 from torch import nn
 
 from engine.compress import prune
-from engine.compress.prune_graph import find_structure
-from engine.compress.prune_surgery import without
+from engine.compress.pruning.graph import find_structure
+from engine.compress.pruning.surgery import without
 from engine.errors import StepError
 from engine.models.sources import Network, open_network, save_network
 from engine.steps import Prune

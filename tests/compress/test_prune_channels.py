@@ -10,11 +10,12 @@ from prune_cases import as_it_sees, built, from_file, images, macs, params, stri
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from engine.compress import prune, prune_graph
-from engine.compress.prune_costs import CostModel, count_costs, measure_uses
-from engine.compress.prune_graph import find_structure
-from engine.compress.prune_structure import Group, Structure
-from engine.compress.prune_surgery import checked, silenced, without
+from engine.compress import prune
+from engine.compress.pruning import graph as prune_graph
+from engine.compress.pruning.costs import CostModel, count_costs, measure_uses
+from engine.compress.pruning.graph import find_structure
+from engine.compress.pruning.structure import Group, Structure
+from engine.compress.pruning.surgery import checked, silenced, without
 from engine.errors import StepError
 from engine.models.builders import Origin, build
 from engine.models.sources import Network

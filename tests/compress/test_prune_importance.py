@@ -8,12 +8,12 @@ from prune_cases import built, images, stripes
 from torch import nn
 from torch.nn import functional as F
 
-from engine.compress import prune_importance
-from engine.compress.prune_allocation import allowed_counts, nearest, search
-from engine.compress.prune_graph import find_structure
-from engine.compress.prune_importance import bn_scores, norm_scores, taylor_scores, unit_scores
-from engine.compress.prune_sensitivity import least_damage, rising, validation_loss
-from engine.compress.prune_structure import Group
+from engine.compress.pruning import importance as prune_importance
+from engine.compress.pruning.allocation import allowed_counts, nearest, search
+from engine.compress.pruning.graph import find_structure
+from engine.compress.pruning.importance import bn_scores, norm_scores, taylor_scores, unit_scores
+from engine.compress.pruning.sensitivity import least_damage, rising, validation_loss
+from engine.compress.pruning.structure import Group
 from engine.errors import StepError
 
 DATA = stripes()

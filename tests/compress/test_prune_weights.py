@@ -9,7 +9,7 @@ from prune_cases import as_it_sees, built, from_file, stripes
 from torch import nn
 
 from engine.compress import prune
-from engine.compress.prune_weights import keep_n_of_m, prune_magnitude, weight_layers
+from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
 from engine.errors import StepError
 from engine.models.sources import Network, open_network, save_network
 from engine.steps import Prune

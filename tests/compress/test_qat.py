@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from engine.compress import qat
 from engine.compress.qat import start_scheme, train_quantized, train_scheme
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme
-from engine.compress.scheme import Scheme
-from engine.compress.simulate import Simulation
 from engine.compress.teacher import TeacherOutputs
 from engine.errors import StepError
 from engine.steps import Quantize

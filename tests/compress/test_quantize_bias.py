@@ -10,10 +10,10 @@ from onnx import numpy_helper
 from quantize_cases import MIXTURE_SHAPE, calibrated, mixture, pictures, relative_error, run
 from torch import nn
 
-from engine.compress.bias import correct_biases
+from engine.compress.quantization.bias import correct_biases
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
-from engine.compress.scheme import Scheme
-from engine.compress.write import write
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.onnx_graph import open_session, with_outputs

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.compress.codes import code_range, quantized_weight, round_to_codes
-from engine.compress.grid import storable_scales
-from engine.compress.scheme import Codes
+from engine.compress.quantization.codes import code_range, quantized_weight, round_to_codes
+from engine.compress.quantization.grid import storable_scales
+from engine.compress.quantization.scheme import Codes
 
 ALL_BITS = [2, 3, 4, 5, 6, 7, 8]
 

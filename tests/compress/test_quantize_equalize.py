@@ -13,10 +13,10 @@ from onnx import numpy_helper
 from quantize_cases import calibrated, operators_at_run_time, pictures, relative_error, run
 from torch import nn
 
-from engine.compress.equalize import equalize
-from engine.compress.kinds import limit_codes
+from engine.compress.quantization.equalize import equalize
+from engine.compress.quantization.kinds import limit_codes
+from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
-from engine.compress.write import write
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.onnx_graph import graph_facts

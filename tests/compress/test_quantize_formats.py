@@ -12,10 +12,10 @@ import torch
 from onnx import TensorProto, numpy_helper
 from quantize_cases import MIXTURE_SHAPE, mixture, operators_at_run_time, pictures, relative_error, run
 
-from engine.compress.place import place
+from engine.compress.quantization.place import place
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.compress.scheme import Scheme
-from engine.compress.write import write
 from engine.onnx_graph import graph_facts, inlined
 from engine.steps import Quantize
 

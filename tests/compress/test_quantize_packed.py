@@ -11,10 +11,10 @@ import torch
 from quantize_cases import MIXTURE_SHAPE, calibrated, mixture, operators_at_run_time, pictures, pruned, run
 from torch import nn
 
-from engine.compress.codes import quantized_weight
+from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.write import within_int32, write
 from engine.compress.quantize import make_scheme, prepare
-from engine.compress.scheme import Scheme
-from engine.compress.write import within_int32, write
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.onnx_graph import constant_value, graph_facts, inlined

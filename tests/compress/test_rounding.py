@@ -12,11 +12,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tiny_trained import pictures, random_graph, run, run_scheme, tiny_data, tiny_graph
 
-from engine.compress import rounding
+from engine.compress.quantization import rounding
+from engine.compress.quantization.rounding import learn_rounding
+from engine.compress.quantization.scheme import Codes, Scheme
+from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme, prepare
-from engine.compress.rounding import learn_rounding
-from engine.compress.scheme import Codes, Scheme
-from engine.compress.simulate import Simulation
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
 from engine.steps import Quantize

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_trained import pictures, random_graph, run, run_scheme, tiny_data, tiny_graph
 
-from engine.compress import sensitivity
+from engine.compress.quantization import sensitivity
+from engine.compress.quantization.sensitivity import BITS, layer_times, measure_sensitivity
+from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import make_scheme
-from engine.compress.sensitivity import BITS, layer_times, measure_sensitivity
-from engine.compress.weights import find_layers, weight_names
 from engine.datasets import Dataset, Split
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine.compress.finetune import zero_keeper
+from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme
-from engine.compress.simulate import Simulation
 from engine.models.zoo import BUILDERS
 from engine.steps import Quantize
 
@@ -87,7 +87,7 @@ def test_mixed_precision_and_layers_in_float_are_simulated() -> None:
 
 def test_equalised_networks_keep_their_bounds() -> None:
     """Clips of channels that equalisation scaled are part of the rounding."""
-    from engine.compress.equalize import equalize
+    from engine.compress.quantization.equalize import equalize
 
     torch.manual_seed(0)
     model = equalize(random_graph(BUILDERS["mobilenet_v2"](), (1, 28, 28)))

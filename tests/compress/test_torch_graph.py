@@ -13,7 +13,7 @@ import torchvision
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from engine.compress.torch_graph import FloatGraph
+from engine.compress.quantization.torch_graph import FloatGraph
 from engine.errors import StepError
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS

@@ -12,9 +12,9 @@ from tiny import images
 from torch import nn
 
 from engine.compress.finetune import Schedule, train
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.write import write
 from engine.compress.quantize import prepare
-from engine.compress.scheme import Scheme
-from engine.compress.write import write
 from engine.datasets import Dataset, Preprocessing, Split
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS

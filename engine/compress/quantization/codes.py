@@ -2,7 +2,7 @@
 
 With all 8 bits the scale spreads the whole range. With fewer it pays to clip (Banner et al. 2019, arXiv:1810.05723): the scale is searched
 between a clip and the whole range, and below 5 bits then made to keep the size of the signal. Scales of channels are taken from what a file
-can store in a byte (engine/compress/grid.py).
+can store in a byte (grid.py).
 
 7 bits are the "reduced range" of CPUs without VNNI or AMX, whose kernels add pairs of uint8 × int8 products in int16: codes of 8 bits can
 saturate there, codes of 7 bits and fewer cannot.
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.compress.grid import storable_scales
-from engine.compress.scheme import Codes
+from engine.compress.quantization.grid import storable_scales
+from engine.compress.quantization.scheme import Codes
 
 Float32 = npt.NDArray[np.float32]
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.compress.codes import code_range
-from engine.compress.grid import storable_bias, storable_scales
-from engine.compress.scheme import Codes, Float32, Scheme
-from engine.compress.simulate import RoundedLayer, Simulation
-from engine.compress.torch_graph import (
+from engine.compress.quantization.codes import code_range
+from engine.compress.quantization.grid import storable_bias, storable_scales
+from engine.compress.quantization.scheme import Codes, Float32, Scheme
+from engine.compress.quantization.simulate import RoundedLayer, Simulation
+from engine.compress.quantization.torch_graph import (
     as_call,
     attributes,
     constants_of,
@@ -30,7 +30,7 @@ from engine.compress.torch_graph import (
     window_pads,
     with_lifetimes,
 )
-from engine.compress.weights import Layer
+from engine.compress.quantization.weights import Layer
 from engine.errors import StepError
 from engine.onnx_graph import fixed_batch, graph_inputs
 

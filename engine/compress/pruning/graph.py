@@ -12,7 +12,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch_pruning.dependency.node import Node
 
-from engine.compress.prune_structure import CONVS, Structure, Ties
+from engine.compress.pruning.structure import CONVS, Structure, Ties
 from engine.errors import StepError
 from engine.models.catalog import one_line
 

@@ -5,7 +5,7 @@ that read it by s_i changes nothing. s_i = sqrt(range of W1's filter i / range o
 arXiv:1906.04721, section 4.1). One scale for a whole weight then fits all its filters, which those of depthwise convolutions rarely are.
 
 ReLU6 passes no factors through: its bound becomes one per channel, 6 / s_i. It is kept exactly, as ReLU and a minimum with those bounds; in
-integer networks the minimum is taken of the codes (engine/compress/place.py), where it costs one pass over bytes.
+integer networks the minimum is taken of the codes (place.py), where it costs one pass over bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from engine.compress.place import clipped_range
-from engine.compress.weights import Layer, find_layers, weight_names
+from engine.compress.quantization.place import clipped_range
+from engine.compress.quantization.weights import Layer, find_layers, weight_names
 
 Float64 = npt.NDArray[np.float64]
 Stored = dict[str, npt.NDArray[Any]]

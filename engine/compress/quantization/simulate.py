@@ -1,6 +1,6 @@
 """A scheme in torch: the network rounded exactly where the file will round.
 
-What learns are weights, biases and step sizes (engine/compress/lsq.py); a weight is rounded once per step, however many layers share it.
+What learns are weights, biases and step sizes (lsq.py); a weight is rounded once per step, however many layers share it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from engine.compress.grid import storable_bias
-from engine.compress.kinds import INTEGER_BITS
-from engine.compress.lsq import RoundedActivation, RoundedWeight
-from engine.compress.scheme import Scheme
+from engine.compress.quantization.grid import storable_bias
+from engine.compress.quantization.kinds import INTEGER_BITS
+from engine.compress.quantization.lsq import RoundedActivation, RoundedWeight
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, operator, with_lifetimes
+from engine.compress.quantization.weights import Layer
 from engine.compress.teacher import logits_name
-from engine.compress.torch_graph import Call, as_call, constants_of, execute, operator, with_lifetimes
-from engine.compress.weights import Layer
 from engine.onnx_graph import graph_inputs
 
 

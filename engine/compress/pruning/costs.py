@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from engine.compress.prune_structure import CONVS, Axis, Structure
+from engine.compress.pruning.structure import CONVS, Axis, Structure
 
 Floats = npt.NDArray[np.float64]
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from engine.compress.calibrate import runs
-from engine.compress.kinds import limit_codes
-from engine.compress.scheme import Float32, Scheme
-from engine.compress.weights import Layer
+from engine.compress.quantization.calibrate import runs
+from engine.compress.quantization.kinds import limit_codes
+from engine.compress.quantization.scheme import Float32, Scheme
+from engine.compress.quantization.weights import Layer
 from engine.onnx_graph import fixed_batch, graph_inputs, open_session
 
 Float64 = npt.NDArray[np.float64]

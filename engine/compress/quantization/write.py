@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from engine.compress.grid import storable_scales
-from engine.compress.kinds import integer_data
-from engine.compress.scheme import Codes, Float32, Scheme
-from engine.compress.write_packed import packed_graph
-from engine.compress.write_plain import plain_graph
+from engine.compress.quantization.grid import storable_scales
+from engine.compress.quantization.kinds import integer_data
+from engine.compress.quantization.scheme import Codes, Float32, Scheme
+from engine.compress.quantization.write_packed import packed_graph
+from engine.compress.quantization.write_plain import plain_graph
 from engine.onnx_tidy import shorten_names, tidy
 
 _LARGEST_BIAS_CODE = 2**30

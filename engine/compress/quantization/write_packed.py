@@ -6,8 +6,8 @@ from collections import Counter
 
 import onnx
 
-from engine.compress.builder import Builder
-from engine.compress.kinds import (
+from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.kinds import (
     Kind,
     Rounding,
     how_rounded,
@@ -18,17 +18,17 @@ from engine.compress.kinds import (
     operator_attributes,
     rounding_function,
 )
-from engine.compress.packing import DENSE, smallest_forms
-from engine.compress.scheme import Codes, Scheme
-from engine.compress.unpacking import (
+from engine.compress.quantization.packing import DENSE, smallest_forms
+from engine.compress.quantization.scheme import Codes, Scheme
+from engine.compress.quantization.unpacking import (
     SPARSE_NODE_BYTES,
     packed_biases,
     packed_scales,
     packed_weights,
     packed_zero_points,
 )
-from engine.compress.weights import Layer
-from engine.compress.write_plain import float_inputs, plain_weight, quantized_inputs, stored_limits
+from engine.compress.quantization.weights import Layer
+from engine.compress.quantization.write_plain import float_inputs, plain_weight, quantized_inputs, stored_limits
 
 
 def packed_graph(scheme: Scheme) -> onnx.ModelProto:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.compress.prune_allocation import Counts, allowed_counts, nearest, search
-from engine.compress.prune_costs import CostModel, Uses, count_costs
-from engine.compress.prune_graph import find_structure
-from engine.compress.prune_importance import unit_scores
-from engine.compress.prune_sensitivity import Floats, least_damage, rising, validation_loss
-from engine.compress.prune_structure import Group, Structure
-from engine.compress.prune_surgery import checked, without
+from engine.compress.pruning.allocation import Counts, allowed_counts, nearest, search
+from engine.compress.pruning.costs import CostModel, Uses, count_costs
+from engine.compress.pruning.graph import find_structure
+from engine.compress.pruning.importance import unit_scores
+from engine.compress.pruning.sensitivity import Floats, least_damage, rising, validation_loss
+from engine.compress.pruning.structure import Group, Structure
+from engine.compress.pruning.surgery import checked, without
 from engine.datasets import Dataset
 from engine.errors import StepError
 from engine.steps import Prune

@@ -3,7 +3,7 @@
     prepared float graph ─ place ─ calibrate ─ round ─┬─ learned rounding, bias correction, training ─┬─ write ─> ONNX graph
                                                       └───────────────── Scheme ──────────────────────┘
 
-The simulation in torch (engine/compress/simulate.py) and the writer (engine/compress/qdq.py) read the same scheme, so what is trained is
+The simulation in torch (simulate.py) and the writer (write.py) read the same scheme, so what is trained is
 what is deployed.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from engine.compress.weights import Layer
+from engine.compress.quantization.weights import Layer
 
 Float32 = npt.NDArray[np.float32]
 Format = Literal["u8s8", "u8u8", "s8s8"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from engine.compress.prune_structure import Group
+from engine.compress.pruning.structure import Group
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.compress.builder import Builder
-from engine.compress.grid import bias_codes, storable_bias
-from engine.compress.kinds import how_rounded, integer_data, limit_codes
-from engine.compress.scheme import Codes, Float32, Scheme
-from engine.compress.weights import Layer
+from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.grid import bias_codes, storable_bias
+from engine.compress.quantization.kinds import how_rounded, integer_data, limit_codes
+from engine.compress.quantization.scheme import Codes, Float32, Scheme
+from engine.compress.quantization.weights import Layer
 
 _FINEST = 2**30
 

@@ -1,4 +1,4 @@
-"""Weights in exactly N bits: numbers to bytes, densely or sparsely; engine/compress/unpacking.py has the way back in ONNX operators.
+"""Weights in exactly N bits: numbers to bytes, densely or sparsely; unpacking.py has the way back in ONNX operators.
 
 Codes are stored unsigned, with an offset of 2^(N-1), as N rows of bytes: N is split into pieces of 4, 2 and 1 bits (7 = 4 + 2 + 1, highest
 first), and a piece of b bits takes b rows, each byte holding 8 / b codes, the first in its highest bits. So a byte is looked up in a table.

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from engine.compress.weights import Layer, find_layers, layer_bits, weight_names
+from engine.compress.quantization.weights import Layer, find_layers, layer_bits, weight_names
 from engine.errors import StepError
 from engine.steps import Quantize
 
 Sensitivity = Mapping[str, Mapping[str, float]]
-"""{weight initialiser: {bits, as text: what rounding that layer alone costs}}, as engine/compress/sensitivity.py measures it."""
+"""{weight initialiser: {bits, as text: what rounding that layer alone costs}}, as sensitivity.py measures it."""
 Times = Mapping[str, tuple[float, float]]
 """{weight initialiser: (float, integer) kernel milliseconds}, and under "" all other kernels of the two networks."""
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from engine.compress.histogram import Histogram, Method
-from engine.compress.scheme import ActivationScale
+from engine.compress.quantization.histogram import Histogram, Method
+from engine.compress.quantization.scheme import ActivationScale
 from engine.errors import StepError
 from engine.onnx_graph import fixed_batch, graph_inputs, input_shape, open_session, with_outputs
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.compress.codes import code_range
-from engine.compress.grid import storable_scales
-from engine.compress.scheme import ActivationScale, Codes, Float32
+from engine.compress.quantization.codes import code_range
+from engine.compress.quantization.grid import storable_scales
+from engine.compress.quantization.scheme import ActivationScale, Codes, Float32
 
 # A step size never falls below this share of what it was at the start, so that none turns zero or negative.
 _SMALLEST_SHARE = 0.05

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compress.prune_structure import Axis, Structure
+from engine.compress.pruning.structure import Axis, Structure
 from engine.datasets import Dataset
 from engine.errors import StepError
 

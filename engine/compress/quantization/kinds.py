@@ -16,9 +16,9 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from engine.compress.builder import function, reference
-from engine.compress.scheme import ActivationScale, Codes, Scheme
-from engine.compress.weights import Layer
+from engine.compress.quantization.builder import function, reference
+from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
+from engine.compress.quantization.weights import Layer
 
 Node = onnx.NodeProto
 INTEGER_BITS = 8

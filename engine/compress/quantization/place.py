@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from engine.compress.weights import Layer, find_layers, weight_names
+from engine.compress.quantization.weights import Layer, find_layers, weight_names
 
 Float32 = npt.NDArray[np.float32]
 

@@ -14,10 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from engine.compress.builder import Builder
-from engine.compress.grid import Precision, bias_codes, precision, scale_codes
-from engine.compress.packing import DENSE, MASK, PER_BYTE, Form, pack, pieces, shifts, smallest_forms, split_gaps
-from engine.compress.scheme import Codes
+from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.grid import Precision, bias_codes, precision, scale_codes
+from engine.compress.quantization.packing import (
+    DENSE,
+    MASK,
+    PER_BYTE,
+    Form,
+    pack,
+    pieces,
+    shifts,
+    smallest_forms,
+    split_gaps,
+)
+from engine.compress.quantization.scheme import Codes
 
 Float32 = npt.NDArray[np.float32]
 Int16 = npt.NDArray[np.int16]
@@ -209,7 +219,7 @@ def packed_zero_points(builder: Builder, weights: Mapping[str, Codes]) -> dict[s
 
 
 def _decoded_scales(builder: Builder, codes: npt.NDArray[np.uint8], mantissa: int, exponent: int) -> tuple[str, int]:
-    """Codes of engine/compress/grid.py as float32, in units, and how many more there are than codes."""
+    """Codes of grid.py as float32, in units, and how many more there are than codes."""
     bits = mantissa + exponent
     values = codes if bits == 8 else _padded(codes)
     byte = builder.store(codes) if bits == 8 else _numbers(builder, values, bits)

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.compress.codes import quantized_weight
-from engine.compress.equalize import equalize
-from engine.compress.lsq import RoundedActivation
+from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.equalize import equalize
+from engine.compress.quantization.lsq import RoundedActivation
+from engine.compress.quantization.scheme import Float32, Scheme
+from engine.compress.quantization.torch_graph import Call, Operator, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.weights import Layer, find_layers, weight_names
+from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.compress.scheme import Float32, Scheme
 from engine.compress.teacher import logits_name
-from engine.compress.torch_graph import Call, Operator, as_call, constants_of, execute, with_lifetimes
-from engine.compress.weights import Layer, find_layers, weight_names
-from engine.compress.write import write
 from engine.datasets import Dataset
 from engine.errors import StepError
 from engine.onnx_graph import fixed_batch, graph_facts, graph_inputs, input_shape

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.compress.prune_sensitivity import Floats, least_damage, rising, validation_loss
+from engine.compress.pruning.sensitivity import Floats, least_damage, rising, validation_loss
 from engine.datasets import Dataset
 from engine.errors import StepError
 from engine.steps import Prune

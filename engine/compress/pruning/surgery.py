@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from engine.compress.prune_structure import Group, Structure
+from engine.compress.pruning.structure import Group, Structure
 from engine.models.catalog import one_line
 from engine.models.state import fit_to, load_state
 

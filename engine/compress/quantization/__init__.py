@@ -1,0 +1,1 @@
+"""The parts of engine/compress/quantize.py and qat.py."""
