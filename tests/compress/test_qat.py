@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import numpy_helper
-from tiny_trained import run, run_scheme, tiny_data, tiny_graph
+from tiny_trained import half_zero_graph, run, run_scheme, tiny_data, tiny_graph
 from torch.nn import functional as F
 
 from engine.compress import qat
@@ -77,15 +75,7 @@ def test_the_result_follows_from_the_seed_alone() -> None:
 
 
 def test_pruned_weights_stay_zero() -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(tiny_graph())
-    pruned = {}
-    for tensor in model.graph.initializer:
-        if len(tensor.dims) == 4:
-            weight = numpy_helper.to_array(tensor).copy()
-            weight[np.abs(weight) < np.median(np.abs(weight))] = 0
-            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
-            pruned[tensor.name] = weight == 0
+    model, pruned = half_zero_graph()
     step = step_of(4, epochs=1, samples=320, learning_rate=0.02)
     start = start_scheme(step, model, DATA)
     trained = train_scheme(step, start, DATA, 0)

@@ -10,7 +10,8 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from tiny_trained import pictures, random_graph, run, run_scheme, tiny_data, tiny_graph
+from quantize_cases import pictures
+from tiny_trained import half_zero_graph, random_graph, run, run_scheme, tiny_data, tiny_graph
 
 from engine.compress.quantization import rounding
 from engine.compress.quantization.rounding import learn_rounding
@@ -122,15 +123,7 @@ def test_biases_take_up_the_mean_error() -> None:
 
 
 def test_pruned_weights_stay_zero_and_float_layers_as_they_are() -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(tiny_graph())
-    pruned = {}
-    for tensor in model.graph.initializer:
-        if len(tensor.dims) == 4:
-            weight = numpy_helper.to_array(tensor).copy()
-            weight[np.abs(weight) < np.median(np.abs(weight))] = 0
-            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
-            pruned[tensor.name] = weight == 0
+    model, pruned = half_zero_graph()
     left_out = list(pruned)[1]
     scheme = make_scheme(Quantize(weight_bits=3, activation_bits=8), model, CALIBRATION, {left_out: 32})
     after = learn_rounding(scheme, CALIBRATION)

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_trained import pictures, random_graph, run, run_scheme, tiny_data, tiny_graph
+from quantize_cases import pictures
+from tiny_trained import random_graph, run, run_scheme, tiny_data, tiny_graph
 
 from engine.compress.quantization import sensitivity
 from engine.compress.quantization.sensitivity import BITS, layer_times, measure_sensitivity

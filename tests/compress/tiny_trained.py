@@ -1,4 +1,4 @@
-"""A small trained network with its data, for tests of what learns on graphs, and pictures for untrained ones."""
+"""A small trained network with its data, for tests of what learns on graphs, and graphs of untrained ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import numpy_helper
+from quantize_cases import Images, calibrated
 from tiny import images
 from torch import nn
 
@@ -19,8 +21,6 @@ from engine.datasets import Dataset, Preprocessing, Split
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.onnx_graph import open_session
-
-Images = np.ndarray
 
 
 def split(n: int, seed: int) -> Split:
@@ -47,23 +47,24 @@ def tiny_graph() -> onnx.ModelProto:
     return prepare(export_onnx(network, data.input_shape))
 
 
-def pictures(n: int, shape: tuple[int, int, int], seed: int) -> Images:
-    """Smooth pictures of very different brightness, so that ranges and logits spread as they do on photographs."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(n, shape[0], 4, 4, generator=generator) * torch.rand(n, 1, 1, 1, generator=generator) * 3
-    return nn.functional.interpolate(coarse, shape[1:], mode="bicubic").numpy()
-
-
 def random_graph(network: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
-    """An untrained network whose batch norms have seen pictures: activations as large as in a trained one. Prepared."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(1))
-            nn.init.normal_(module.bias, 0, 0.3, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        network.train()(torch.from_numpy(pictures(32, shape, 0)))
-    return prepare(export_onnx(network.eval(), shape))
+    """An untrained network's graph, prepared; activations as large as in a trained one."""
+    return prepare(calibrated(network, shape))
+
+
+@cache
+def half_zero_graph() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """`tiny_graph` with the smaller half of every filter bank at zero, and where, by initialiser."""
+    model = onnx.ModelProto()
+    model.CopyFrom(tiny_graph())
+    zeros = {}
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            weight = numpy_helper.to_array(tensor).copy()
+            weight[np.abs(weight) < np.median(np.abs(weight))] = 0
+            tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
+            zeros[tensor.name] = weight == 0
+    return model, zeros
 
 
 def run(model: onnx.ModelProto, x: Images, fused: bool = True) -> np.ndarray:
