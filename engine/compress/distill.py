@@ -23,14 +23,6 @@ from engine.models.sources import Network, build_student
 from engine.steps import Distill
 
 
-def images_needed(step: Distill, available: int) -> int:
-    """Of so many training images the number that a step draws from: the first `epochs × samples`, or all.
-
-    What the teacher must be asked about is known before training, and does not depend on the seed.
-    """
-    return available if step.samples is None else min(available, step.epochs * step.samples)
-
-
 def distillation_loss(logits: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
     """`alpha T² KL(teacher/T ‖ student/T) + (1 - alpha) CE(labels)`, the mean over images of logits (n, classes).
 
@@ -125,7 +117,7 @@ def apply(
 ) -> Network:
     """A student trained on a teacher's outputs.
 
-    `outputs` are those on the first images of `data.train`, as many as `images_needed` or more, with the mirror view unless
+    `outputs` are those on the first images of `data.train`, as many as `step.images_needed` or more, with the mirror view unless
     `step.augment` is none, and with features where the step weighs them; None for a step without a teacher. `network` is
     what student `current` goes on from, or for student `self` the sweep's own, of which nothing but how it was built is used.
 
@@ -135,7 +127,7 @@ def apply(
     that do not fit and when training diverges.
     """
     student = _student(step, data, seed, network)
-    images = data.train.head(images_needed(step, len(data.train)))
+    images = data.train.head(step.images_needed)
     taught = None
     if step.has_teacher:
         taught = _Taught(step, student, _checked(step, outputs, len(images), len(data.classes)), seed)

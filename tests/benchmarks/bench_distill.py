@@ -44,7 +44,7 @@ def accuracy_and_macs(network: Network, data: Dataset) -> tuple[float, int]:
 def outputs_of(teacher: Network, data: Dataset, step: Distill) -> TeacherOutputs:
     """With the time that it takes."""
     started = time.monotonic()
-    images = data.train.head(distill.images_needed(step, len(data.train)))
+    images = data.train.head(step.images_needed)
     model = export_onnx(teacher.module, data.input_shape)
     outputs = teacher_outputs(model, images, data.preprocessing, step.augment != "none", step.feature_weight > 0)
     size = sum(a.nbytes for a in (outputs.logits, outputs.features) if a is not None)

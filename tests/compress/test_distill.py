@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from engine.compress import distill
-from engine.compress.distill import classifier_of, distillation_loss, feature_loss, images_needed
+from engine.compress.distill import classifier_of, distillation_loss, feature_loss
 from engine.compress.teacher import TeacherOutputs
 from engine.datasets import Dataset, Preprocessing, Split
 from engine.errors import ModelError, StepError
@@ -215,9 +215,8 @@ def test_self_is_the_sweeps_own_network_scaled():
 
 
 def test_the_images_that_are_drawn_from_are_known_beforehand():
-    assert images_needed(step(epochs=3), 64) == 64
-    assert images_needed(step(epochs=3, samples=10), 64) == 30
-    assert images_needed(step(epochs=3, samples=50), 64) == 64
+    assert step(epochs=3).images_needed is None
+    assert step(epochs=3, samples=10).images_needed == 30
     few = outputs_for(DATA, n=30)
     distill.apply(step(epochs=3, samples=10), DATA, 0, few)
     with pytest.raises(StepError, match="its outputs are of 30 images in 2 views, not of the 40 that"):
