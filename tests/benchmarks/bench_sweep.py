@@ -1,4 +1,4 @@
-"""The default sweep in an empty home: seconds to the first point and to the end, against every recipe run from scratch.
+"""The default sweep in an empty home: seconds to the first point and to the end, memory, against every recipe run from scratch.
 
     python tests/benchmarks/bench_sweep.py            from scratch: the sum of this run's node times over each recipe's whole chain
     python tests/benchmarks/bench_sweep.py --naive    from scratch for real: every recipe as a sweep of its own in an empty home (long)
@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from engine.measure.machine import machine
 from engine.plan import make_plan
 from engine.spec import Sweep, read_sweep
@@ -28,22 +30,34 @@ EXAMPLE_NAME = "Example · resnet8 on Fashion-MNIST"
 SPEC = ROOT / "data" / "example" / "spec.yaml"
 
 
-def timed_run(spec: Path, home: Path, *options: str) -> tuple[float, float]:
-    """Seconds to the first measured trial and to the end of `paretoscope run` in an empty home."""
+def resident_bytes(process: psutil.Process) -> int:
+    """Memory of a process and all that it started; pages that they share count once for each."""
+    total = 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def timed_run(spec: Path, home: Path, *options: str) -> tuple[float, float, int]:
+    """Seconds to the first measured trial and to the end of `paretoscope run` in an empty home, and its most memory in bytes."""
     os.environ["PARETOSCOPE_HOME"] = str(home)
     started = time.monotonic()
     command = [sys.executable, "-m", "engine.cli", "run", str(spec), "--json", *options]
     runner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-    first = None
+    first, most, watched = None, 0, psutil.Process(runner.pid)
     while runner.poll() is None:
         time.sleep(0.25)
+        most = max(most, resident_bytes(watched))
         if first is None and (home / "paretoscope.db").exists():
             rows = [r for r in Store.open().sweeps() if not r.example]
             first = time.monotonic() - started if rows and rows[0].trials else None
     total = time.monotonic() - started
     if runner.returncode:
         sys.exit(f"the sweep failed with code {runner.returncode}")
-    return first or total, total
+    return first or total, total, most
 
 
 def chain_seconds(sweep: Sweep, store: Store) -> float:
@@ -74,10 +88,12 @@ def main() -> None:
     sweep = read_sweep(SPEC, options[1:])
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or temporary
-        first, total = timed_run(SPEC, Path(folder), *options)
+        first, total, most = timed_run(SPEC, Path(folder), *options)
         store = Store.open()
         print(f"{machine().label}; load before {os.getloadavg()[2]:.1f} over 15 min")
-        print(f"{len(sweep.all_recipes)} recipes: first point {first:.1f} s, all {total:.0f} s")
+        print(
+            f"{len(sweep.all_recipes)} recipes: first point {first:.1f} s, all {total:.0f} s, {most / 1e9:.1f} GB of memory at most"
+        )
         if "--naive" in sys.argv:
             print(f"every recipe from scratch, run for real: {naive_seconds(sweep) / total:.1f}× as long")
         else:
