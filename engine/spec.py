@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from engine.errors import SpecError
 from engine.steps import FAMILIES, SELF, TORCH_STEPS, Distill, Finetune, Frozen, Prune, Recipe, Step, digest, validated
@@ -78,7 +78,7 @@ def _choices(family: str, entry: Any) -> Iterator[tuple[Frozen, ...]]:
     for values in itertools.product(*(_as_list(options[name]) for name in names)):
         chosen = dict(zip(names, values, strict=True))
         if family != "prune":
-            yield (validated(TypeAdapter(FAMILIES[family]), chosen, where),)
+            yield (validated(FAMILIES[family], chosen, where),)
             continue
         for trained in itertools.product(*training.values()):
             yield _pruning(chosen, dict(zip(training, trained, strict=True)), where)
@@ -98,7 +98,7 @@ def _pruning(options: dict[str, Any], training: dict[str, Any], where: str) -> t
     if not isinstance(rounds, int) or not 1 <= rounds <= 100:
         raise SpecError(f"{where}.rounds: {rounds!r} is not a number of prunings; give 1 to 100")
     target = "macs_ratio" if options.get("macs_ratio") is not None else "ratio"
-    prune = validated(TypeAdapter(Prune), options, where)
+    prune = validated(Prune, options, where)
     if rounds > 1 and getattr(prune, target) is None:
         raise SpecError(
             f"{where}.rounds: method {prune.method} has no ratio to reach in {rounds} rounds; leave rounds out"
@@ -114,7 +114,7 @@ def _pruning(options: dict[str, Any], training: dict[str, Any], where: str) -> t
         steps.append(reached)
         if epochs:
             finetune = {"epochs": epochs, **{k.removeprefix("finetune_"): v for k, v in training.items()}}
-            steps.append(validated(TypeAdapter(Finetune), finetune, f"{where} finetune"))
+            steps.append(validated(Finetune, finetune, f"{where} finetune"))
     return tuple(steps)
 
 
@@ -135,7 +135,7 @@ def expand_space(space: Mapping[str, Any]) -> tuple[Recipe, ...]:
     recipes: dict[Recipe, None] = {Recipe(): None}
     for parts in itertools.product(*columns):
         steps = tuple(itertools.chain.from_iterable(parts))
-        recipes[validated(TypeAdapter(Recipe), {"steps": steps}, "space")] = None
+        recipes[validated(Recipe, {"steps": steps}, "space")] = None
     return tuple(recipes)
 
 
@@ -159,7 +159,7 @@ class Sweep(Frozen):
     def all_recipes(self) -> tuple[Recipe, ...]:
         """Every recipe of the grid and of the list, without repeats, the baseline first; raises SpecError."""
         listed = [
-            validated(TypeAdapter(Recipe), {"steps": steps}, f"recipes.{i}") for i, steps in enumerate(self.recipes)
+            validated(Recipe, {"steps": steps}, f"recipes.{i}") for i, steps in enumerate(self.recipes)
         ]
         return tuple(dict.fromkeys([*expand_space(self.space), *listed]))
 
@@ -175,7 +175,7 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
     """A spec as Python data -> Sweep, recipes checked; relative paths in it are taken from `base`. Raises SpecError."""
     if not isinstance(value, Mapping):
         raise SpecError(f"a spec is a mapping with `model`, `data` and `space`, but this is {type(value).__name__}")
-    sweep: Sweep = validated(TypeAdapter(Sweep), dict(value), "")
+    sweep: Sweep = validated(Sweep, dict(value), "")
     if base is not None:
         model = sweep.model.model_copy(
             update={

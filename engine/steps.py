@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import SpecError
 
@@ -262,7 +262,7 @@ class Recipe(Frozen):
     @classmethod
     def from_json(cls, steps: list[dict[str, Any]]) -> Recipe:
         """The inverse of `to_json`; raises SpecError."""
-        recipe: Recipe = validated(TypeAdapter(Recipe), {"steps": steps}, "recipe")
+        recipe: Recipe = validated(Recipe, {"steps": steps}, "recipe")
         return recipe
 
     @cached_property
@@ -381,9 +381,9 @@ def _first_line(error: ValidationError, prefix: str) -> str:
     return f"{where}: {message[0].lower()}{message[1:]}, but is {shown if len(shown) < 80 else shown[:77] + '…'}"
 
 
-def validated(adapter: TypeAdapter[Any], value: Any, where: str) -> Any:
-    """`value` as the adapter's type; raises SpecError in one line that starts with `where`."""
+def validated(kind: type[BaseModel], value: Any, where: str) -> Any:
+    """`value` as a model of the kind; raises SpecError in one line that starts with `where`."""
     try:
-        return adapter.validate_python(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         raise SpecError(_first_line(error, where)) from None
