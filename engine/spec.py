@@ -158,9 +158,7 @@ class Sweep(Frozen):
     @cached_property
     def all_recipes(self) -> tuple[Recipe, ...]:
         """Every recipe of the grid and of the list, without repeats, the baseline first; raises SpecError."""
-        listed = [
-            validated(Recipe, {"steps": steps}, f"recipes.{i}") for i, steps in enumerate(self.recipes)
-        ]
+        listed = [validated(Recipe, {"steps": steps}, f"recipes.{i}") for i, steps in enumerate(self.recipes)]
         return tuple(dict.fromkeys([*expand_space(self.space), *listed]))
 
     @cached_property

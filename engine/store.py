@@ -2,7 +2,7 @@
 
 sweeps    one row per spec: state, progress, heartbeat of its runner, revision (grows with every change, for caches)
 nodes     what a finished node returned and how long it took; shared by all sweeps
-trials    one row per recipe of a sweep, the whole record as JSON
+trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.record import Trial
 from engine.spec import Sweep, parse_sweep
 from engine.steps import canonical_json
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The newest migration; a test holds it against `engine/migrations`."""
 
 HEARTBEAT_LIMIT_S = 30.0
@@ -61,6 +61,7 @@ _trials = sa.Table(
     sa.Column("position", sa.Integer),
     sa.Column("state", sa.String),
     sa.Column("record", sa.String),
+    sa.Column("revision", sa.Integer),
 )
 
 
@@ -153,14 +154,22 @@ class Store:
         with self._engine.connect() as connection:
             text = connection.scalar(sa.select(_sweeps.c.spec).where(_sweeps.c.id == sweep_id))
         if text is None:
-            raise NotFoundError(f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them")
+            raise NotFoundError(_unknown(sweep_id))
         return parse_sweep(json.loads(text))
 
     def trials(self, sweep_id: str) -> list[Trial]:
         """Every recipe of a sweep with what has been measured of it so far, the baseline first."""
-        query = sa.select(_trials.c.record).where(_trials.c.sweep_id == sweep_id).order_by(_trials.c.position)
+        return list(self.changed_trials(sweep_id).values())
+
+    def changed_trials(self, sweep_id: str, since: int = -1) -> dict[int, Trial]:
+        """The trials that changed after a revision of the sweep, by their position in it, in that order."""
+        query = (
+            sa.select(_trials.c.position, _trials.c.record)
+            .where(_trials.c.sweep_id == sweep_id, _trials.c.revision > since)
+            .order_by(_trials.c.position)
+        )
         with self._engine.connect() as connection:
-            return [Trial.from_json(json.loads(text)) for text in connection.scalars(query)]
+            return {position: Trial.from_json(json.loads(text)) for position, text in connection.execute(query)}
 
     def trial(self, sweep_id: str, trial_id: str) -> Trial:
         """One trial by its id or a unique start of it, or NotFoundError."""
@@ -203,6 +212,7 @@ class Store:
                     f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
                 )
             records = list(trials)
+            revision = 1 if old is None else int(old["revision"]) + 1
             connection.execute(
                 _sweeps.update()
                 .where(_sweeps.c.id == sweep.id)
@@ -216,11 +226,11 @@ class Store:
                     nodes_total=nodes_total,
                     nodes_done=nodes_done,
                     remaining_s=None,
-                    revision=_sweeps.c.revision + 1,
+                    revision=revision,
                 )
             )
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
-            connection.execute(_trials.insert(), [_trial_row(sweep.id, i, t) for i, t in enumerate(records)])
+            connection.execute(_trials.insert(), [_trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
 
     def beat(self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None) -> bool:
@@ -232,13 +242,19 @@ class Store:
 
     def save_trial(self, sweep_id: str, trial: Trial) -> None:
         """Write a trial's record over its pending one."""
+        mine = _sweeps.c.id == sweep_id
         with self._engine.begin() as connection:
+            changed = connection.execute(_sweeps.update().where(mine).values(revision=_sweeps.c.revision + 1))
+            _must_exist(changed.rowcount, sweep_id)
             connection.execute(
                 _trials.update()
                 .where(_trials.c.sweep_id == sweep_id, _trials.c.id == trial.id)
-                .values(state=trial.state, record=canonical_json(trial.to_json()))
+                .values(
+                    state=trial.state,
+                    record=canonical_json(trial.to_json()),
+                    revision=sa.select(_sweeps.c.revision).where(mine).scalar_subquery(),
+                )
             )
-        self._update(sweep_id, revision=_sweeps.c.revision + 1)
 
     def end(self, sweep_id: str, state: State, error: str | None = None) -> None:
         """The runner's last word on a sweep."""
@@ -275,8 +291,7 @@ class Store:
     def _update(self, sweep_id: str, **values: Any) -> None:
         with self._engine.begin() as connection:
             changed = connection.execute(_sweeps.update().where(_sweeps.c.id == sweep_id).values(**values))
-        if not changed.rowcount:
-            raise NotFoundError(f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them")
+        _must_exist(changed.rowcount, sweep_id)
 
     def _add_example(self) -> None:
         """Enter the sweep that ships in `data/example`, once, and again when an update of the program brings another one."""
@@ -296,8 +311,17 @@ class Store:
             connection.execute(_sweeps.delete().where(_sweeps.c.example))
             row = _new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}
             connection.execute(_sweeps.insert().values(**row))
-            rows = [_trial_row(sweep.id, i, Trial.from_json(t)) for i, t in enumerate(shipped["trials"])]
+            rows = [_trial_row(sweep.id, i, Trial.from_json(t), 1) for i, t in enumerate(shipped["trials"])]
             connection.execute(_trials.insert(), rows)
+
+
+def _unknown(sweep_id: str) -> str:
+    return f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them"
+
+
+def _must_exist(rows: int, sweep_id: str) -> None:
+    if not rows:
+        raise NotFoundError(_unknown(sweep_id))
 
 
 def _new_sweep(sweep: Sweep) -> dict[str, Any]:
@@ -322,9 +346,15 @@ def _new_sweep(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _trial_row(sweep_id: str, position: int, trial: Trial) -> dict[str, Any]:
-    record = canonical_json(trial.to_json())
-    return {"sweep_id": sweep_id, "id": trial.id, "position": position, "state": trial.state, "record": record}
+def _trial_row(sweep_id: str, position: int, trial: Trial, revision: int) -> dict[str, Any]:
+    return {
+        "sweep_id": sweep_id,
+        "id": trial.id,
+        "position": position,
+        "state": trial.state,
+        "record": canonical_json(trial.to_json()),
+        "revision": revision,
+    }
 
 
 def _state(row: Any) -> State:

@@ -69,6 +69,18 @@ def test_the_revision_grows_with_every_trial_but_not_with_heartbeats(store: Stor
     assert store.revision("none") == 0
 
 
+def test_only_what_changed_after_a_revision_is_read(store: Store):
+    store.begin(SWEEP, pending(), 9, 0)
+    begun = store.revision(SWEEP.id)
+    assert len(store.changed_trials(SWEEP.id)) == len(SWEEP.all_recipes)
+    assert store.changed_trials(SWEEP.id, begun) == {}
+    store.save_trial(SWEEP.id, measured(1))
+    assert store.changed_trials(SWEEP.id, begun) == {1: measured(1)}
+    assert store.changed_trials(SWEEP.id, store.revision(SWEEP.id)) == {}
+    with pytest.raises(NotFoundError, match="there is no sweep 'none'"):
+        store.save_trial("none", measured())
+
+
 def test_a_silent_runner_makes_its_sweep_interrupted_and_free_to_run_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from threading import Lock
 
 import streamlit as st
 
@@ -37,15 +38,34 @@ def sweeps() -> list[SweepRow]:
     return store().sweeps()
 
 
-# Trials are frozen, so all sessions may share one copy; `cache_data` would pickle them on every read.
-@st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
-def _trials(address: tuple[str, str], sweep_id: str, revision: int) -> tuple[Trial, ...]:
-    return tuple(_store(address).trials(sweep_id))
+class _Trials:
+    """A sweep's trials as last read. Trials are frozen, so all sessions share them; only what has changed since is read again."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._revision = -1
+        self._trials: tuple[Trial, ...] = ()
+
+    def at(self, row: SweepRow) -> tuple[Trial, ...]:
+        """The trials at the row's revision or a later one."""
+        with self._lock:
+            if row.revision < self._revision:
+                self._revision, self._trials = -1, ()  # deleted, and made anew
+            if row.revision > self._revision:
+                changed = store().changed_trials(row.id, self._revision)
+                kept = dict(enumerate(self._trials)) | changed
+                self._trials, self._revision = tuple(kept[i] for i in sorted(kept)), row.revision
+            return self._trials
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
+def _trials(address: tuple[str, str], sweep_id: str, created: str) -> _Trials:
+    return _Trials()
 
 
 def trials(row: SweepRow) -> tuple[Trial, ...]:
     """Every recipe of a sweep, in the order of the plan."""
-    return _trials(_address(), row.id, row.revision)
+    return _trials(_address(), row.id, row.created).at(row)
 
 
 def info(row: SweepRow, view: View) -> FrontierInfo:
