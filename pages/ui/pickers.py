@@ -88,3 +88,18 @@ def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
     )
     st.session_state["last pick x"], st.session_state["last pick y"] = x, y
     return View(x, y, None if colour == _NONE else colour, device, view.limits)
+
+
+def pick_one_sweep(rows: Sequence[SweepRow], page: str) -> SweepRow:
+    """The sweep picker of a page that shows one sweep: what the address names at first, the newest if it names none."""
+    by_id = {r.id: r for r in rows}
+    _seed(f"{page} sweep", st.query_params.get("sweep", rows[0].id), list(by_id), news=False)
+    chosen = st.selectbox(
+        "Sweep",
+        list(by_id),
+        format_func=lambda i: f"{by_id[i].name}{' (example)' if by_id[i].example else ''}",
+        key=f"{page} sweep",
+        width=260,
+    )
+    st.query_params["sweep"] = chosen
+    return by_id[chosen]

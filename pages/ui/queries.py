@@ -71,3 +71,29 @@ def trials(row: SweepRow) -> tuple[Trial, ...]:
 def info(row: SweepRow, view: View) -> FrontierInfo:
     """What the frontier chart of a sweep shows."""
     return frontier_info(trials(row), view)
+
+
+# A few megabytes each: enough of them for a page that compares.
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
+def _predictions(address: tuple[str, str], name: str) -> Predictions | None:
+    try:
+        return Predictions.load(artifacts().local(name))
+    except NotFoundError:
+        return None
+
+
+def predictions(trial: Trial) -> Predictions | None:
+    """What a trial said of every test image; None where that was not kept."""
+    return _predictions(_address(), trial.predictions) if trial.predictions else None
+
+
+@st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
+def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> tuple[Dataset, Split]:
+    sweep = store().spec(sweep_id)
+    dataset = load_dataset(sweep.data)
+    return dataset, reported(dataset.test, sweep.measure)
+
+
+def test_images(row: SweepRow) -> tuple[Dataset, Split]:
+    """A sweep's dataset, and those of its test images that its trials were measured on; raises DatasetError."""
+    return _test_images(_address(), row.id, row.created)
