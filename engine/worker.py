@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.artifacts import Artifacts
-from engine.datasets import Dataset, load_dataset
+from engine.datasets import Dataset, load_dataset, reported
 from engine.plan import Node
-from engine.spec import Data, LatencyOptions, Model
+from engine.spec import Data, LatencyOptions, Measure, Model
 from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
 
 if TYPE_CHECKING:
@@ -222,13 +222,14 @@ def _facts(task: Task, output: Path) -> dict[str, Any]:
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.accuracy import predict
+    from engine.measure.machine import machine
 
-    data = _dataset(task.data)
-    samples = task.node.options["samples"]
-    split = data.test.head(None if samples == "all" else samples)
-    predictions = predict(task.input(), split, data.preprocessing)
+    data, options = _dataset(task.data), task.node.options
+    split = reported(data.test, Measure(test_samples=options["samples"], held_back=options["held_back"]))
+    predictions = predict(task.input(), split, data.preprocessing, len(data.classes))
     predictions.save(output)
-    return {"n": len(split), "right": int((predictions.predicted == split.labels).sum())}
+    right = None if predictions.right is None else int(predictions.right.sum())
+    return {"n": len(split), "right": right, "machine": asdict(machine())}
 
 
 def _latency(task: Task, output: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import streamlit as st
 
 from engine.artifacts import Artifacts
+from engine.certainty import Certainty, certainty
 from engine.choice import View
 from engine.figures import FrontierInfo, frontier_info
 from engine.record import Trial
@@ -48,6 +49,20 @@ def trials(row: SweepRow) -> tuple[Trial, ...]:
     return _trials(_address(), row.id, row.revision)
 
 
+@st.cache_resource(max_entries=64, ttl=3600, show_spinner=False)
+def _certainty(
+    address: tuple[str, str],
+    sweep_id: str,
+    revision: int,
+    axes: tuple[str, str, str],
+    limits: tuple[tuple[str, float], ...],
+) -> Certainty:
+    x, y, device = axes
+    return certainty(_trials(address, sweep_id, revision), (x, y), dict(limits), device, artifacts().local)
+
+
 def info(row: SweepRow, view: View) -> FrontierInfo:
-    """What the frontier chart of a sweep shows."""
-    return frontier_info(trials(row), view)
+    """What the frontier chart of a sweep shows, and how sure that is."""
+    limits = tuple(sorted(view.limits.items()))
+    sure = _certainty(_address(), row.id, row.revision, (view.x, view.y, view.device), limits)
+    return frontier_info(trials(row), view, sure)
