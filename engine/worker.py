@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.artifacts import Artifacts
 from engine.datasets import Dataset, load_dataset, reported
+from engine.errors import StepError
+from engine.measure.session import one_line
 from engine.plan import Node
 from engine.spec import Data, LatencyOptions, Measure, Model
 from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
@@ -48,12 +50,18 @@ def _dataset(data: Data) -> Dataset:
 def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]:
     """Do a node's work; (seconds, result). The other arguments only make the scheduler finish the inputs first.
 
-    Raises StepError or InputError when the step does not fit the network.
+    Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
         output = Path(folder) / f"output{task.node.suffix or ''}"
-        result = _WORK[task.node.kind](task, output)
+        try:
+            result = _WORK[task.node.kind](task, output)
+        except Exception as error:
+            # Its exceptions have no common base but the module that they come from.
+            if type(error).__module__.startswith("onnxruntime"):
+                raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
+            raise
         if task.node.artifact:
             task.artifacts.put(task.node.artifact, output)
     return time.monotonic() - started, result
