@@ -33,8 +33,6 @@ from engine.statistics import Z_95
 
 DRAWS = 500
 """Shares are known to 0.02 (standard error at one half)."""
-OPTIMISM_DRAWS = 250
-"""Their mean is known to a tenth of itself or better."""
 FEWEST_DRAWS = 100
 MOST_ROWS_DRAWN = 1_000_000
 MOST_VECTORS = 400
@@ -91,13 +89,14 @@ def certainty(
         )
     kept = [t for t, ok in zip(done, within, strict=True) if ok]
     possible = _possible(kept, objectives, directions, device)
-    draws = _draw(possible, objectives, device, find)
+    images = _images(done, find)
+    draws = _draw(possible, objectives, device, images)
     shares = frontier.front_shares(draws, directions)
     front = find_front(kept, objectives, device)
     ids = [t.id for t in possible]
     on_front = {t.id for t in front.trials}
     tied = [i for i, share in enumerate(shares) if share >= TIED_SHARE and ids[i] not in on_front]
-    best, optimism, candidates = _best(done, kept, limits, device, find)
+    best, flattery, candidates = _best(done, kept, limits, device, images)
     return Certainty(
         draws=len(draws),
         p_front={name: float(share) for name, share in zip(ids, shares, strict=True) if share > 0},
@@ -105,7 +104,7 @@ def certainty(
         groups=_groups(draws, objective_points(possible, objectives, device), directions, ids, sorted(on_front), tied),
         knee=None if front.knee is None else frontier.knee_share(draws, directions, ids.index(front.knee)),
         best=best,
-        optimism=optimism,
+        optimism=flattery,
         candidates=candidates,
     )
 
@@ -133,16 +132,14 @@ def _groups(
 
 
 def _best(
-    done: Sequence[Trial], kept: Sequence[Trial], limits: Mapping[str, float], device: str, find: Find | None
+    done: Sequence[Trial], kept: Sequence[Trial], limits: Mapping[str, float], device: str, images: _Images | None
 ) -> tuple[float | None, float | None, int]:
     """How sure the best under the limits is, how much its accuracy flatters, and among how many it was picked."""
     best = best_under(kept, {}, device)
     if best is None or best.accuracy is None:
         return None, None, 0
-    candidates = sorted((t for t in done if t.accuracy), key=lambda t: -(t.accuracy.value if t.accuracy else 0))
-    candidates = list({t.id: t for t in (best, *candidates[:MOST_VECTORS])}.values())
-    keys = ["accuracy", *limits]
-    draws = _draw(candidates, keys, device, find)
+    candidates = list({t.id: t for t in (best, *_most_accurate(done))}.values())
+    draws = _draw(candidates, ["accuracy", *limits], device, images)
     allowed = np.ones(draws.shape[:2], np.bool_)
     for column, (key, limit) in enumerate(limits.items(), 1):
         values = draws[:, :, column]
@@ -153,26 +150,36 @@ def _best(
     share = float(((merit.argmax(axis=1) == 0) & allowed[:, 0]).mean())
     names = {t.id for t in kept}
     picked = [t for t in candidates if t.id in names]
-    rights = _rights(picked, find)
-    return share, None if rights is None else optimism(rights), len(picked)
+    columns = images.columns(picked) if images else None
+    if images is None or columns is None:
+        return share, None, len(picked)
+    flattery = _optimism(images.overall[columns], images.drawn[:, columns], images.left_out[:, columns])
+    return share, flattery, len(picked)
 
 
-def optimism(rights: Bools, draws: int = OPTIMISM_DRAWS) -> float:
+def _most_accurate(trials: Sequence[Trial]) -> list[Trial]:
+    """Up to 400 trials, the most accurate first."""
+    measured = [(t.accuracy.value, t) for t in trials if t.accuracy]
+    return [t for _, t in sorted(measured, key=lambda pair: -pair[0])][:MOST_VECTORS]
+
+
+def optimism(rights: Bools, draws: int = DRAWS) -> float:
     """By how much the accuracy of the best of some trials is too high for having been picked: a share, never negative.
 
     `rights` (trials, images): right or wrong on the same images. In each draw the best is picked on the images drawn and scored on those
     not drawn (BBC-CV: Tsamardinos, Greasidou, Borboudakis 2018, Machine Learning 107:1895); what it scores less than on all images is
     what picking gave. Scores are taken from the mean of all trials, since how hard the images not drawn happen to be is not of interest.
     """
-    if len(rights) < 2:
-        return 0.0
-    drawn, left_out = bootstrap(rights, draws)
+    return _optimism(rights.mean(axis=1), *bootstrap(rights, draws)) if len(rights) else 0.0
+
+
+def _optimism(overall: Floats, drawn: Floats, left_out: Floats) -> float:
+    """As `optimism`, from accuracies on all images (trials,), and on those drawn and not drawn (draws, trials)."""
     usable = np.isfinite(left_out).all(axis=1)
-    if not usable.any():
+    if len(overall) < 2 or not usable.any():
         return 0.0
     drawn, left_out = drawn[usable], left_out[usable]
     scored = left_out[np.arange(len(drawn)), drawn.argmax(axis=1)] - left_out.mean(axis=1)
-    overall = rights.mean(axis=1)
     return max(0.0, float(overall.max() - overall.mean() - scored.mean()))
 
 
@@ -200,25 +207,20 @@ def bootstrap(rights: Bools, draws: int = DRAWS) -> tuple[Floats, Floats]:
     return share(times), share(left_out)
 
 
-def _draw(trials: Sequence[Trial], keys: Sequence[str], device: str, find: Find | None) -> Floats:
+def _draw(trials: Sequence[Trial], keys: Sequence[str], device: str, images: _Images | None) -> Floats:
     """The numbers of trials as they might have come out: (draws, trials, keys)."""
     count = int(np.clip(MOST_ROWS_DRAWN // max(1, len(trials)), FEWEST_DRAWS, DRAWS))
     rng = np.random.default_rng(_SEED)
-    points = objective_points(trials, keys, device)
-    draws = np.repeat(points[None], count, axis=0)
+    draws = np.repeat(objective_points(trials, keys, device)[None], count, axis=0)
     # One draw of the host's clock for all that is made of it.
     clock = rng.standard_normal((count, len(trials)))
-    images = None
-    if _FROM_IMAGES & set(keys) and len(trials) <= MOST_VECTORS and (rights := _rights(trials, find)) is not None:
-        images = bootstrap(rights, count)[0] - rights.mean(axis=1)
+    columns = images.columns(trials) if images else None
     for column, key in enumerate(keys):
-        if key in _FROM_IMAGES and images is not None:
-            moved = images
-            baseline = [i for i, t in enumerate(trials) if not t.recipe.steps]
-            if key == "vs_baseline":
-                # Without the baseline among them the differences between trials, which are what counts, are the same.
-                moved = images - images[:, baseline[0], None] if baseline else images
-            draws[:, :, column] += moved
+        if key in _FROM_IMAGES and images is not None and columns is not None:
+            moved = (images.drawn - images.overall)[:count]
+            # The baseline moves with the same images; where it is unknown, what is left are the differences between trials.
+            less = moved[:, [images.baseline]] if key == "vs_baseline" and images.baseline is not None else 0.0
+            draws[:, :, column] += moved[:, columns] - less
             continue
         deviation = np.array([_deviation(t, key, device) for t in trials])
         own = clock if key in HOST_TIMES else rng.standard_normal((count, len(trials)))
@@ -237,29 +239,44 @@ def _deviation(trial: Trial, key: str, device: str) -> float:
     return (found.high - found.low) / (2 * Z_95)
 
 
-def _rights(trials: Sequence[Trial], find: Find | None) -> Bools | None:
-    """Right or wrong by trial and image, (trials, images); None where it is not stored for all, or not of the same images."""
-    if find is None:
-        return None
-    found = []
-    for trial in trials:
-        right = _right(trial.predictions, find)
-        if right is None or not len(right):
-            return None
-        found.append(right)
-    return np.array(found) if found and len({len(r) for r in found}) == 1 else None
+@dataclass(frozen=True)
+class _Images:
+    """Accuracies on all images (trials,), on images drawn and on those not drawn (draws, trials), and which trials these are."""
+
+    names: tuple[str, ...]
+    overall: Floats
+    drawn: Floats
+    left_out: Floats
+    baseline: int | None
+
+    def columns(self, trials: Sequence[Trial]) -> list[int] | None:
+        """The columns of trials; None unless all are among them."""
+        place = {name: i for i, name in enumerate(self.names)}
+        return [place[t.id] for t in trials] if all(t.id in place for t in trials) else None
 
 
-def _right(name: str | None, find: Find) -> Bools | None:
-    if name is None:
+def _images(trials: Sequence[Trial], find: Find | None) -> _Images | None:
+    """Draws of the test images for up to 400 trials; None where right or wrong is not stored for all, or not of the same images."""
+    chosen = _most_accurate(trials)
+    if find is None or not chosen:
         return None
     try:
-        return _loaded(find(name))
+        paths = tuple(find(t.predictions or "") for t in chosen)
     except NotFoundError:
         return None
+    found = _bootstrapped(paths)
+    if found is None:
+        return None
+    baseline = next((i for i, t in enumerate(chosen) if not t.recipe.steps), None)
+    return _Images(tuple(t.id for t in chosen), *found, baseline)
 
 
-@lru_cache(maxsize=2 * MOST_VECTORS)
-def _loaded(path: Path) -> Bools | None:
+@lru_cache(maxsize=4)
+def _bootstrapped(paths: tuple[Path, ...]) -> tuple[Floats, Floats, Floats] | None:
     """Artifacts never change, and every view of a sweep asks for the same ones."""
-    return load_right(path)
+    found = [load_right(path) for path in paths]
+    rights = [r for r in found if r is not None and len(r)]
+    if len(rights) < len(found) or len({len(r) for r in rights}) > 1:
+        return None
+    together = np.array(rights)
+    return (together.mean(axis=1), *bootstrap(together))

@@ -201,3 +201,17 @@ def test_the_same_trials_give_the_same_figures():
     trials = [measured(i, 0.9 - 0.001 * (i % 5), 1000 + 13 * i, 1 + 0.01 * i, 0.02) for i in range(30)]
     first, second = (certainty(trials, ("accuracy", "size_bytes", "latency_ms"), {"latency_ms": 1.2}) for _ in range(2))
     assert first == second
+
+
+def test_many_trials_are_drawn_fewer_times_and_from_their_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from engine import certainty as module
+
+    rights = world(12, 2000, 0.5, np.full(12, 0.9), np.random.default_rng(4))
+    trials, places = stored(tmp_path, rights, size_bytes=[1000 + i for i in range(12)])
+    monkeypatch.setattr(module, "MOST_VECTORS", 5)
+    monkeypatch.setattr(module, "MOST_ROWS_DRAWN", 12 * 150)
+    sure = certainty(trials, ("accuracy", "size_bytes"), {}, find=places.__getitem__)
+    assert sure.draws == 150
+    # Only the five most accurate are candidates, and the front is drawn from the intervals of all.
+    assert sure.candidates == 5
+    assert sure.p_front == certainty(trials, ("accuracy", "size_bytes"), {}).p_front
