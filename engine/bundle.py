@@ -21,7 +21,7 @@ import yaml
 
 from engine import __version__, verify_template
 from engine.card import card
-from engine.datasets import Dataset, Split, load_dataset
+from engine.datasets import Dataset, Split, load_dataset, reported
 from engine.errors import InputError
 from engine.record import Trial
 from engine.spec import Sweep
@@ -79,6 +79,8 @@ def export_bundle(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
     sweep, trial = store.spec(row.id), store.trial(row.id, trial_id)
     if trial.state != "done" or trial.artifact is None or trial.accuracy is None:
         reason = trial.error or f"it is {trial.state}"
+        if trial.state == "done":
+            reason = "its test images have no labels, which a bundle's own check needs; add y_test to the data"
         raise InputError(f"trial {trial.id} ({trial.label}) has no measured model to export: {reason}")
     check_target(target)
     baseline = store.trials(row.id)[0]
@@ -96,8 +98,7 @@ def write_bundle(
         raise InputError(f"trial {trial.id} ({trial.label}) has no measured accuracy to export")
     check_target(target)
     settings: dict[str, Any] = {"stored_dtype": str(dataset.test.inputs.dtype), **asdict(dataset.preprocessing)}
-    measured = sweep.measure.test_samples
-    sample = draw_sample(dataset.test.head(None if measured == "all" else measured))
+    sample = draw_sample(reported(dataset.test, sweep.measure))
     try:
         session = verify_template.open_model(model)
         settings |= _signature(session, dataset)

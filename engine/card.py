@@ -6,7 +6,7 @@ from engine.datasets import Dataset
 from engine.record import METRICS, Energy, Trial
 from engine.spec import Sweep
 from engine.steps import Distill
-from engine.words import recipe_texts, source_name, stage_rows, text_of
+from engine.words import confirmation_text, recipe_texts, seeds_text, source_name, stage_rows, text_of
 
 PROVENANCE = {
     "deployed": "every measured number below is of this very file, run in ONNX Runtime",
@@ -68,6 +68,8 @@ def _bought(trial: Trial) -> list[str]:
 
 def _numbers(trial: Trial, baseline: Trial | None) -> str:
     rows = [("Accuracy", _accuracy(trial, baseline))]
+    rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
+    rows += [("Accuracy over seeds", seeds_text(trial))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
         value = getattr(trial, key)
         if value is not None:
@@ -100,6 +102,8 @@ def _accuracy(trial: Trial, baseline: Trial | None) -> str:
     text = f"{a.value:.2%} (95 % interval {a.low:.2%} to {a.high:.2%}, n = {a.n:,})"
     if baseline and baseline.accuracy and baseline.id != trial.id:
         text += f"; {100 * (a.value - baseline.accuracy.value):+.2f} points against the baseline"
+        if a.vs_baseline:
+            text += f" ({100 * a.vs_baseline.low:+.2f} to {100 * a.vs_baseline.high:+.2f})"
         text += f", mid-p {a.p_vs_baseline:.3g} (McNemar)" if a.p_vs_baseline is not None else ""
     return text
 

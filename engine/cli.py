@@ -219,19 +219,26 @@ def front(
     sweep: SweepRef,
     objectives: Annotated[str, typer.Option(help="Metrics, divided by commas.")] = "accuracy,size_bytes,latency_ms",
     device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
+    tied: Annotated[
+        bool, typer.Option("--tied", help="List also the trials that are statistically tied with it.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """The Pareto frontier: the trials that no other trial beats in every objective."""
+    """The Pareto frontier: the trials that no other trial beats in every objective, and how sure that is."""
+    from engine.artifacts import Artifacts
+    from engine.certainty import certainty
     from engine.selection import find_front, parse_objectives
     from engine.store import Store
 
     _known_device(device)
     store = Store.open()
-    found = find_front(store.trials(store.sweep(sweep).id), parse_objectives(objectives), device)
+    keys, trials = parse_objectives(objectives), store.trials(store.sweep(sweep).id)
+    found = find_front(trials, keys, device)
+    sure = certainty(trials, keys, {}, device, Artifacts.open().local)
     if as_json:
-        _print_json([{**t.to_json(device), "knee": t.id == found.knee} for t in found.trials])
+        _print_json(tables.front_json(found, sure, trials if tied else (), device))
     else:
-        tables.print_front(found, device)
+        tables.print_front(found, sure, [t for t in trials if tied and t.id in sure.tied], device)
 
 
 def _known_device(name: str) -> None:
@@ -239,6 +246,21 @@ def _known_device(name: str) -> None:
 
     if name not in profile_names():
         raise SpecError(f"{name!r} is not a device profile; known: {', '.join(profile_names())}")
+
+
+@app.command()
+def confirm(
+    sweep: SweepRef,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Evaluate a trial on the test images that were held back (`measure.held_back`), once."""
+    from engine.artifacts import Artifacts
+    from engine.confirm import confirm_trial
+    from engine.store import Store
+
+    found = confirm_trial(Store.open(), Artifacts.open(), sweep, trial)
+    _print_json(found.to_json()) if as_json else tables.print_confirmation(found)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from engine.errors import DatasetError
 from engine.npz import Labels, read_npz
 from engine.paths import DATA
-from engine.spec import Data
+from engine.spec import Data, Measure
 from engine.steps import digest
 
 Array = npt.NDArray[np.generic]
@@ -39,6 +40,8 @@ FASHION_MNIST_SHA256 = {
 SPLIT_SEED = 20261123
 CALIBRATION_IMAGES = 1_000
 VALIDATION_IMAGES = 5_000
+MOST_SHARED = 0.01
+"""Splits of a user's file may share so many of their images."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, channels, height, width) and int64 labels (n,)."""
+    """Inputs (n, channels, height, width) and int64 labels (n,); all labels are -1 where nobody told the classes (test only)."""
 
     inputs: Array
     labels: npt.NDArray[np.int64]
@@ -72,6 +75,28 @@ class Split:
     def head(self, n: int | None) -> Split:
         """The first n items, or all of them for None."""
         return self if n is None else Split(self.inputs[:n], self.labels[:n])
+
+    def take(self, chosen: npt.NDArray[np.intp]) -> Split:
+        """The items of these numbers, in this order."""
+        return Split(self.inputs[chosen], self.labels[chosen])
+
+    def reported(self, samples: int | None, held_back: float = 0.0) -> Split:
+        """Of a test split: what every figure of a sweep is measured on, the first `samples` (None: all) that are not held back.
+
+        Raises DatasetError when nothing is left.
+        """
+        kept = (
+            self if not held_back else self.take(np.setdiff1d(np.arange(len(self)), _held_back(len(self), held_back)))
+        )
+        if not len(kept):
+            raise DatasetError(
+                f"measure.held_back: {held_back:g} of {len(self)} test images leaves none to measure on; give a smaller share"
+            )
+        return kept.head(samples)
+
+    def held_back(self, share: float) -> Split:
+        """Of a test split: the share, in (0, 1), that only `paretoscope confirm` looks at."""
+        return self.take(_held_back(len(self), share))
 
 
 @dataclass(frozen=True)
@@ -90,8 +115,13 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
-        _, channels, height, width = self.test.inputs.shape
+        _, channels, height, width = self.train.inputs.shape
         return channels, height, width
+
+
+def _held_back(n: int, share: float) -> npt.NDArray[np.intp]:
+    """Which of n test images are held back, sorted: drawn at random, since files may be sorted by class; the same for every sweep."""
+    return np.sort(np.random.default_rng(SPLIT_SEED).permutation(n)[: max(1, round(n * share))])
 
 
 def _carve(inputs: Array, labels: npt.NDArray[np.int64]) -> tuple[Split, Split, Split]:
@@ -145,6 +175,11 @@ def load_fashion_mnist(folder: Path = DATA / "fashion_mnist") -> Dataset:
         validation=validation,
         test=Split(test_x[:, None], test_y.astype(np.int64)),
     )
+
+
+def reported(test: Split, measure: Measure) -> Split:
+    """The images of a test split that the figures of a sweep are of. Raises DatasetError when none are left."""
+    return test.reported(None if measure.test_samples == "all" else measure.test_samples, measure.held_back)
 
 
 def load_dataset(data: Data) -> Dataset:
@@ -208,6 +243,7 @@ def _from_npz(data: Data, checksum: str) -> Dataset:
     classes = _classes(data, {name: labels for name, (_, labels) in splits.items()})
     train, calibration, validation = _carve(*splits["train"])
     given = {name: Split(*splits[name]) for name in ("calibration", "validation") if name in splits}
+    check_disjoint(data.source, {name: inputs for name, (inputs, _) in splits.items()})
     if len(given) == 2:
         train = Split(*splits["train"])
     scale = 1 / 255 if train.inputs.dtype == np.uint8 else 1.0
@@ -222,6 +258,26 @@ def _from_npz(data: Data, checksum: str) -> Dataset:
         validation=given.get("validation", validation),
         test=Split(*splits["test"]),
     )
+
+
+def image_hashes(inputs: Array) -> npt.NDArray[np.bytes_]:
+    """A 16-byte digest of each image's content, (n,)."""
+    return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in inputs], "S16")
+
+
+def check_disjoint(source: str, splits: dict[str, Array]) -> None:
+    """Refuse splits that share images: what was chosen or trained on one would be reported on the other.
+
+    Up to 1 % is let pass, since large collections do hold some image twice. Raises DatasetError.
+    """
+    hashes = {name: image_hashes(inputs) for name, inputs in splits.items()}
+    for a, b in combinations(hashes, 2):
+        shared = int(np.isin(hashes[b], hashes[a]).sum())
+        if shared > MOST_SHARED * len(hashes[b]):
+            raise DatasetError(
+                f"{source}: {shared} of {len(hashes[b])} images of x_{b} are also in x_{a}; splits must be disjoint, or choices would be "
+                "reported on images that they were made on: remove them from one"
+            )
 
 
 def _classes(data: Data, labels: dict[str, Labels]) -> tuple[str, ...]:

@@ -15,14 +15,15 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
+from engine.certainty import Certainty
 from engine.choice import Choice, View, choose
 from engine.frontier import Floats
 from engine.record import METRICS, Trial, metric_value
 from engine.selection import objective_points
-from engine.words import axis_title, is_estimated, metric_range, shown, text_of
+from engine.words import axis_title, is_estimated, metric_range, seeds_text, share_text, shown, text_of
 
-Role = Literal["front", "beaten", "over"]
-"""front: no other drawn trial beats it; beaten: one does; over: outside the limits."""
+Role = Literal["front", "tied", "beaten", "over"]
+"""front: no other drawn trial beats it; tied: one does, but the measurements cannot tell; beaten: one does; over: outside the limits."""
 
 BLUE, GREEN, ORANGE, PINK, GREY = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3"
 # Blue to orange: the same for any colour vision, and neither end is lost on a light or a dark page.
@@ -43,6 +44,8 @@ class Point:
     x_range: tuple[float, float] | None
     y_range: tuple[float, float] | None
     hover: str
+    seeds: tuple[float, float, float] | None = None
+    """Mean, least and greatest over the seeds, on the upright axis, in the unit shown; None where that axis is not accuracy."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,14 @@ class FrontierInfo:
     x_title: str
     y_title: str
     colour_title: str | None
+    certainty: Certainty | None = None
 
 
-def frontier_info(trials: Sequence[Trial], view: View) -> FrontierInfo:
-    """Everything that `frontier_figure` draws, computed."""
+def frontier_info(trials: Sequence[Trial], view: View, certainty: Certainty | None = None) -> FrontierInfo:
+    """Everything that `frontier_figure` draws, computed; without `certainty` no trial is shown as tied.
+
+    Raises SpecError where times of two machines would come onto one axis.
+    """
     choice = choose(trials, view)
     on_front = set(choice.front)
 
@@ -65,22 +72,29 @@ def frontier_info(trials: Sequence[Trial], view: View) -> FrontierInfo:
         return axis_title(key, view.device, any(is_estimated(t, key, view.device) for t in trials))
 
     def role(trial: Trial) -> Role:
-        return "front" if trial.id in on_front else "beaten" if trial.id in choice.kept else "over"
+        if trial.id in on_front:
+            return "front"
+        if trial.id not in choice.kept:
+            return "over"
+        return "tied" if certainty and trial.id in certainty.tied else "beaten"
 
     drawn = [t for t in trials if t.state == "done"]
     values = objective_points(drawn, (view.x, view.y), view.device)
     return FrontierInfo(
         choice=choice,
         points=tuple(
-            _point(t, row, view, role(t)) for t, row in zip(drawn, values, strict=True) if np.isfinite(row).all()
+            _point(t, row, view, role(t), certainty)
+            for t, row in zip(drawn, values, strict=True)
+            if np.isfinite(row).all()
         ),
         x_title=title(view.x),
         y_title=title(view.y),
         colour_title=title(view.colour) if view.colour else None,
+        certainty=certainty,
     )
 
 
-def _point(trial: Trial, row: Floats, view: View, role: Role) -> Point:
+def _point(trial: Trial, row: Floats, view: View, role: Role, certainty: Certainty | None) -> Point:
     colour = metric_value(trial, view.colour, view.device) if view.colour else None
     ranges = [metric_range(trial, k, view.device) for k in (view.x, view.y)]
     x_range, y_range = (
@@ -94,11 +108,19 @@ def _point(trial: Trial, row: Floats, view: View, role: Role) -> Point:
         colour=None if colour is None or view.colour is None else shown(view.colour, colour),
         x_range=x_range,
         y_range=y_range,
-        hover=_hover(trial, view, role),
+        hover=_hover(trial, view, role, certainty),
+        seeds=_seeds(trial, view),
     )
 
 
-def _hover(trial: Trial, view: View, role: Role) -> str:
+def _seeds(trial: Trial, view: View) -> tuple[float, float, float] | None:
+    if trial.seeds is None or view.y != "accuracy":
+        return None
+    mean, low, high = (shown("accuracy", v) for v in (trial.seeds.mean, trial.seeds.low, trial.seeds.high))
+    return mean, low, high
+
+
+def _hover(trial: Trial, view: View, role: Role, certainty: Certainty | None) -> str:
     """The recipe and every number that is on an axis, with ranges and truth labels."""
     lines = [f"<b>{html.escape(trial.label)}</b>"]
     for key in dict.fromkeys(k for k in ("accuracy", "size_bytes", view.x, view.y, view.colour) if k):
@@ -109,6 +131,13 @@ def _hover(trial: Trial, view: View, role: Role) -> str:
         lines.append(text + (" estimated" if is_estimated(trial, key, view.device) else ""))
     if trial.provenance != "deployed":
         lines.append(trial.provenance)
+    if trial.accuracy and trial.accuracy.tied_with_baseline:
+        lines.append("tied with the baseline in accuracy")
+    if trial.seeds:
+        lines.append(f"over seeds: {seeds_text(trial)}")
+    if certainty and role in {"front", "tied"}:
+        standing = "tied with the frontier; " if role == "tied" else ""
+        lines.append(f"{standing}on it in {share_text(certainty.p_front.get(trial.id, 0.0))} of redraws")
     if role == "over":
         lines.append("outside your limits")
     return "<br>".join(lines)
@@ -118,7 +147,9 @@ def frontier_figure(info: FrontierInfo, height: int = 520) -> go.Figure:
     """Scatter with the frontier, knee, baseline and best choice marked; every mark carries its trial's id as `customdata`."""
     choice, by_id = info.choice, {p.trial_id: p for p in info.points}
     figure = go.Figure(_staircase([by_id[i] for i in choice.front], choice.view))
-    for role in ("over", "beaten", "front"):
+    if repeated := [p for p in info.points if p.seeds and p.role != "over"]:
+        figure.add_trace(_seed_spread(repeated))
+    for role in ("over", "beaten", "tied", "front"):
         points = [p for p in info.points if p.role == role]
         if points:
             coloured = info.colour_title is not None and role != "over"
@@ -138,6 +169,7 @@ def frontier_figure(info: FrontierInfo, height: int = 520) -> go.Figure:
 
 _STYLE: dict[Role, tuple[str, str, str, int]] = {
     "front": ("frontier", "circle", BLUE, 11),
+    "tied": ("tied with the frontier", "triangle-up-open", BLUE, 10),
     "beaten": ("beaten by another", "circle-open", GREY, 8),
     "over": ("outside your limits", "x-thin-open", GREY, 7),
 }
@@ -167,6 +199,31 @@ def _cloud(points: Sequence[Point], role: Role, coloured: bool) -> go.Scatter:
         # What is selected is described beside the chart, so the others may stay readable.
         unselected={"marker": {"opacity": 0.45}},
         **whiskers,
+    )
+
+
+def _seed_spread(points: Sequence[Point]) -> go.Scatter:
+    """Mean and range over the seeds, beside the points themselves, which are files that exist."""
+    spans = [p.seeds for p in points if p.seeds]
+    return go.Scatter(
+        x=[p.x for p in points],
+        y=[mean for mean, _, _ in spans],
+        mode="markers",
+        name="mean and range over seeds",
+        marker={"symbol": "line-ew-open", "size": 16, "color": ORANGE, "line": {"width": 2, "color": ORANGE}},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - mean for mean, _, high in spans],
+            "arrayminus": [mean - low for mean, low, _ in spans],
+            "color": ORANGE,
+            "thickness": 1.5,
+            "width": 5,
+        },
+        customdata=[[p.trial_id] for p in points],
+        hovertext=[p.hover for p in points],
+        hovertemplate="%{hovertext}<extra></extra>",
+        unselected={"marker": {"opacity": 0.45}},
     )
 
 
@@ -258,7 +315,9 @@ def _lay_out(figure: go.Figure, info: FrontierInfo, height: int) -> None:
 def frontier_alt(info: FrontierInfo) -> str:
     """The chart in two sentences, for those who cannot see it."""
     choice = info.choice
+    count = sum(p.role == "tied" for p in info.points)
+    tied = f", {count} more are statistically tied with it" if count else ""
     return (
         f"Scatter chart of {info.y_title} against {info.x_title}: {len(info.points)} of {len(choice.measured)} measured recipes "
-        f"are drawn, {len(choice.kept)} are within the limits and {len(choice.front)} on the frontier. The table lists them all."
+        f"are drawn, {len(choice.kept)} are within the limits and {len(choice.front)} on the frontier{tied}. The table lists them all."
     )

@@ -131,3 +131,40 @@ def hypervolume(points: npt.ArrayLike, maximise: Sequence[bool], reference: npt.
     finite = array[_finite(array)]
     inside = finite[np.where(directions, finite > corner, finite < corner).all(axis=1)]
     return float(moocore.hypervolume(inside, corner, maximise=directions.tolist())) if len(inside) else 0.0
+
+
+def front_shares(draws: Floats, maximise: Sequence[bool]) -> Floats:
+    """In which share of `draws` (k, n, d), k versions of the same rows, each row is on the front: shape (n,), in [0, 1]; 0 for k = 0."""
+    hits = np.zeros(draws.shape[1])
+    for points in draws:
+        hits += non_dominated(points, maximise)
+    return hits / max(1, len(draws))
+
+
+def knee_share(draws: Floats, maximise: Sequence[bool], row: int) -> float:
+    """In which share of `draws` (k, n, d) this row is the knee, in [0, 1]; draws without a knee count as against it."""
+    return sum(knee(points, maximise) == row for points in draws) / max(1, len(draws))
+
+
+def beaten_shares(draws: Floats, winner: Floats, maximise: Sequence[bool]) -> Floats:
+    """In which share of `draws` (k, n, d) the row `winner` (k, d) of the same draw beats each row: shape (n,), in [0, 1]."""
+    gain = np.where(np.asarray(maximise), 1.0, -1.0) * (winner[:, None] - draws)
+    shares: Floats = ((gain >= 0).all(axis=2) & (gain > 0).any(axis=2)).mean(axis=0)
+    return shares
+
+
+def never_beaten_for_sure(points: npt.ArrayLike, slack: Floats, maximise: Sequence[bool]) -> Bools:
+    """Which rows might be on the front when every value may move by `slack` (n, d), each as it pleases: bool (n,).
+
+    A row that is beaten by another although all its values move to its favour and all of the other's against it has no chance.
+    """
+    array, directions = _checked(points, maximise)
+    signed = np.where(directions, -array, array)
+    rows = _finite(array)
+    worst = signed[rows] + slack[rows]
+    worst = worst[moocore.is_nondominated(worst, keep_weakly=False)] if len(rows) else worst
+    kept = np.zeros(len(array), np.bool_)
+    for row in rows:
+        best = signed[row] - slack[row]
+        kept[row] = not ((worst <= best).all(axis=1) & (worst < best).any(axis=1)).any()
+    return kept

@@ -8,12 +8,13 @@ Recipes that begin alike share nodes. `sensitivity` and `layer_times` are measur
 choose bits by layer.
 
 A node's key is the SHA-256 over all that determines its output: its inputs' keys, its options, the code that runs it, the seed where
-it draws random numbers, the dataset where it reads it, and for latency the machine. Sharing, cache and resume all follow from it.
+it draws random numbers, the dataset where it reads it, and for latency the machine. With several seeds the nodes that train, and
+what comes after them, are there once for each. Sharing, cache and resume all follow from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ class Node:
     """One unit of work. `inputs` are keys; the first is what it works on. `options` is what the node is told.
 
     `work` is in the unit that its forecast scales with: million MACs of training for distill, finetune and qat, million MACs of inference
-    for accuracy and teacher, one for the others.
+    for accuracy and teacher, one for the others. `seed` is what it draws random numbers from, 0 where it draws none.
     """
 
     key: str
@@ -74,6 +75,7 @@ class Node:
     options: dict[str, Any] = field(hash=False)
     work: float
     suffix: str | None
+    seed: int = 0
 
     @property
     def artifact(self) -> str | None:
@@ -86,6 +88,8 @@ class Chain:
     """The nodes of one recipe: the one whose ONNX file would be exported, and its measurements.
 
     `before` is the recipe one stage earlier, measured as well so that a trial can say what its last stage bought; None for the baseline.
+    `replicas` are the same recipe with the next seeds, where it trains and more than one is asked for; their latency is not measured:
+    training changes weights, not the graph.
     """
 
     recipe: Recipe
@@ -94,11 +98,19 @@ class Chain:
     accuracy: str
     latency: str | None
     before: Chain | None = None
+    seed: int = 0
+    replicas: tuple[Chain, ...] = ()
 
     @property
     def measures(self) -> tuple[str, ...]:
         """The keys that must be finished before the trial is."""
-        return tuple(k for k in (self.facts, self.accuracy, self.latency) if k)
+        own = tuple(k for k in (self.facts, self.accuracy, self.latency) if k)
+        return own + tuple(key for replica in self.replicas for key in replica.measures)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The nodes whose files are the recipe's, one for each seed."""
+        return (self.model, *(replica.model for replica in self.replicas))
 
     @property
     def stages(self) -> tuple[Chain, ...]:
@@ -142,6 +154,7 @@ class _Builder:
 
     def __init__(self, sweep: Sweep, machine: Machine) -> None:
         self.sweep = sweep
+        self.seed = sweep.seed
         self.machine = machine
         self.data_digest = dataset_checksum(sweep.data)
         self.nodes: dict[str, Node] = {}
@@ -162,12 +175,13 @@ class _Builder:
                 "inputs": inputs,
                 "options": options,
                 "code": code_digest(kind),
-                "seed": self.sweep.seed if kind in _USES_SEED else None,
+                "seed": self.seed if kind in _USES_SEED else None,
                 "data": self.data_digest if kind in _USES_DATA else None,
                 "machine": self.machine.fingerprint if kind in EXCLUSIVE else None,
             }
         )
-        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind)))
+        seed = self.seed if kind in _USES_SEED else 0
+        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind), seed))
         return key
 
     def source(self, model: Model) -> str:
@@ -232,15 +246,33 @@ class _Builder:
         measure = self.sweep.measure
         model, macs = self.model(recipe)
         images = _TYPICAL_TEST if measure.test_samples == "all" else measure.test_samples
-        accuracy = self.add("accuracy", (model,), {"samples": measure.test_samples}, images * macs / 1e6)
-        facts = self.add("facts", (model,), {})
+        accuracy, facts = self.reported(model, images * macs / 1e6)
         latency = None
         if measure.latency:
             baseline, _ = self.model(Recipe())
             inputs = (model,) if model == baseline else (model, baseline)
             latency = self.add("latency", inputs, measure.latency.model_dump())
-        self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before)
+        self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)
         return self.chains[recipe]
+
+    def reported(self, model: str, work: float) -> tuple[str, str]:
+        """The nodes of a file's accuracy and of what can be read off it."""
+        measure = self.sweep.measure
+        options = {"samples": measure.test_samples, "held_back": measure.held_back}
+        return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
+
+    def replicas(self, chain: Chain) -> tuple[Chain, ...]:
+        """A recipe with every further seed; none where no step of it draws random numbers."""
+        found: list[Chain] = []
+        for seed in range(self.sweep.seed + 1, self.sweep.seed + self.sweep.replicates):
+            self.seed = seed
+            model, _ = self.model(chain.recipe)
+            if model == chain.model:
+                break
+            accuracy, facts = self.reported(model, self.nodes[chain.accuracy].work)
+            found.append(Chain(chain.recipe, model, facts, accuracy, None, seed=seed))
+        self.seed = self.sweep.seed
+        return tuple(found)
 
 
 def make_plan(sweep: Sweep, machine: Machine) -> Plan:
@@ -255,7 +287,9 @@ def make_plan(sweep: Sweep, machine: Machine) -> Plan:
         if isinstance(step, Distill):
             _check_distill(step)
     builder = _Builder(sweep, machine)
-    chains = tuple(builder.chain(recipe) for recipe in sweep.all_recipes)
+    firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
+    # After all first seeds, so that every point is on the chart before any is repeated.
+    chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)
     return Plan(sweep, builder.nodes, chains)
 
 

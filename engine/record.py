@@ -5,33 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from engine.evidence import Accuracy as Accuracy
+from engine.evidence import Confirmation as Confirmation
+from engine.evidence import Fidelity as Fidelity
+from engine.evidence import Interval as Interval
+from engine.evidence import Quality as Quality
+from engine.evidence import Seeds as Seeds
+from engine.evidence import interval_of
 from engine.steps import Recipe
 
 Provenance = Literal["deployed", "simulated", "imported"]
 """deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: made elsewhere."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with the ends of its interval (95 % unless the field says otherwise)."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of images that are right, in [0, 1], with its Wilson interval, over `n` images.
-
-    `p_vs_baseline`: McNemar's mid-p that this trial and the baseline are equally good on these images; None for the baseline.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    p_vs_baseline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,10 @@ class Projection:
 
 @dataclass(frozen=True)
 class Machine:
-    """The host that measured: latencies of different machines are never put on one axis."""
+    """The host that measured: latencies of different machines are never put on one axis.
+
+    `governor` is how the system sets the processor's clock, where it says so.
+    """
 
     fingerprint: str
     cpu: str
@@ -73,6 +60,7 @@ class Machine:
     flags: tuple[str, ...]
     os: str
     versions: dict[str, str]
+    governor: str | None = None
 
     @property
     def label(self) -> str:
@@ -89,7 +77,7 @@ class Stage:
     """
 
     steps: int
-    accuracy: float
+    accuracy: float | None
     p_vs_before: float | None
     size_bytes: int
     macs: int
@@ -102,6 +90,9 @@ class Trial:
 
     `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image.
     `projections` is by profile name; the host's own energy is under `host`. `stages` lead from the baseline to the trial itself.
+    `quality` and `fidelity` are made of the same predictions as `accuracy`, which lie in the artifact `predictions`; without labels there
+    is `fidelity` alone. `confirmation` is about other images, held back. `seeds` is there where the recipe was run over several; all other
+    numbers, and the artifact, are those of the first.
     `layer_bits` are the weight bits that mixed precision chose, by layer. `load_ms` is what opening the file took, once. `error` says
     why a recipe could not be made.
     """
@@ -110,6 +101,11 @@ class Trial:
     recipe: Recipe
     state: Literal["pending", "done", "failed"] = "pending"
     accuracy: Accuracy | None = None
+    quality: Quality | None = None
+    fidelity: Fidelity | None = None
+    confirmation: Confirmation | None = None
+    seeds: Seeds | None = None
+    predictions: str | None = None
     size_bytes: int | None = None
     size_zipped_bytes: int | None = None
     params: int | None = None
@@ -141,20 +137,25 @@ class Trial:
         record["label"] = self.label
         projection = self.projections.get(device)
         record["energy_mj"] = asdict(projection.energy_mj) if projection and projection.energy_mj else None
+        record["tied_with_baseline"] = self.accuracy.tied_with_baseline if self.accuracy else None
         return record
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Trial:
         """The inverse of `to_json`."""
-        known = {k: v for k, v in record.items() if k not in {"label", "energy_mj"}}
+        known = {k: v for k, v in record.items() if k not in {"label", "energy_mj", "tied_with_baseline"}}
         known["recipe"] = Recipe.from_json(record["recipe"])
         for name, kind in (
-            ("accuracy", Accuracy),
-            ("latency_ms", Latency),
-            ("latency_ratio", Interval),
+            ("accuracy", Accuracy.from_json),
+            ("quality", Quality.from_json),
+            ("fidelity", Fidelity.from_json),
+            ("confirmation", Confirmation.from_json),
+            ("seeds", Seeds.from_json),
+            ("latency_ms", lambda r: Latency(**r)),
+            ("latency_ratio", interval_of),
         ):
             if known.get(name) is not None:
-                known[name] = kind(**known[name])
+                known[name] = kind(known[name])
         if known.get("machine") is not None:
             known["machine"] = Machine(**{**known["machine"], "flags": tuple(known["machine"]["flags"])})
         known["projections"] = {
@@ -196,22 +197,79 @@ METRICS: dict[str, Metric] = {
         Metric("params", "Parameters", "", False, "Learned weights in the graph."),
         Metric("nonzero_params", "Non-zero parameters", "", False, "Weights that are not zero."),
         Metric("macs", "MACs", "M", False, "Multiply-accumulate operations per image."),
+        Metric(
+            "vs_baseline", "Accuracy vs baseline", "points", True,
+            "Accuracy minus the baseline's on the same images; its 95 % interval is narrower than that of either (Tango's, paired).",
+        ),
+        Metric("top5", "Top-5 accuracy", "%", True, "Share of test images whose class is among the five likeliest answers."),
+        Metric("lowest_recall", "Recall of the worst class", "%", True, "Share right of the class that is classified worst."),
+        Metric(
+            "worst_class_drop", "Worst class drop", "points", False,
+            "How much recall the class lost that lost most against the baseline. The worst of many flatters nobody: by chance alone "
+            "it is above zero.",
+        ),
+        Metric("flip_rate", "Flips", "%", False, "Share of test images that get another answer than from the baseline."),
+        Metric(
+            "harmful_flip_rate", "Harmful flips", "%", False, "Share of test images that the baseline has right and this one wrong."
+        ),
+        Metric("nll", "Negative log-likelihood", "nats", False, "Mean of -log p of the true class: punishes sureness that is wrong."),
+        Metric(
+            "ece", "Calibration error", "%", False,
+            "Expected calibration error over 15 bins of equal width: how far confidence and share right are apart.",
+        ),
+        Metric("agreement", "Fidelity: agreement", "%", True, "Share of test images with the baseline's answer. Needs no labels."),
+        Metric(
+            "kl", "Fidelity: KL divergence", "nats", False,
+            "Kullback-Leibler divergence of the class probabilities from the baseline's, mean over test images. Needs no labels.",
+        ),
     )
 }  # fmt: skip
 
+ON_IMAGES = frozenset(
+    {
+        "accuracy", "vs_baseline", "top5", "lowest_recall", "worst_class_drop", "flip_rate", "harmful_flip_rate", "nll", "ece",
+        "agreement", "kl",
+    }
+)  # fmt: skip
+"""Metrics that are counted on test images."""
+
+HOST_TIMES = frozenset({"latency_ms", "latency_ratio", "energy_mj"})
+"""Metrics that, for the host, hold on the machine that measured them and on no other."""
+
+
+def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | float | None:
+    """One number of a trial in base units (share, bytes, ms, mJ, nats), with its interval where it has one; None where not measured.
+
+    For another device than the host, `latency_ms` and `energy_mj` are that profile's projections. On the host the interval of
+    `latency_ms` is that of the ratio to the baseline, which is how it was measured.
+    """
+    projection, accuracy = trial.projections.get(device), trial.accuracy
+    if key == "energy_mj":
+        energy = projection.energy_mj if projection else None
+        return Interval(energy.value, energy.low, energy.high) if energy else None
+    if key == "latency_ms":
+        if device != "host":
+            return projection.latency_ms if projection else None
+        ratio, p50 = trial.latency_ratio, trial.latency_ms.p50 if trial.latency_ms else None
+        if p50 is None or ratio is None:
+            return p50
+        return Interval(p50, p50 * ratio.low / ratio.value, p50 * ratio.high / ratio.value)
+    if key == "accuracy":
+        return Interval(accuracy.value, accuracy.low, accuracy.high) if accuracy else None
+    if key in {"vs_baseline", "worst_class_drop"} and trial.quality and not trial.recipe.steps:
+        return 0.0
+    if key == "vs_baseline":
+        return accuracy.vs_baseline if accuracy else None
+    if key == "worst_class_drop":
+        return trial.quality.worst_class.drop if trial.quality and trial.quality.worst_class else None
+    for part in (trial.quality, trial.fidelity):
+        if key in getattr(type(part), "__dataclass_fields__", ()):
+            found: Interval | float | None = getattr(part, key)
+            return found
+    return getattr(trial, key, None)
+
 
 def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
-    """One number of a trial in base units (share, bytes, ms, mJ), None where not measured.
-
-    For another device than the host, `latency_ms` and `energy_mj` are that profile's projections.
-    """
-    if key in {"latency_ms", "energy_mj"}:
-        projection = trial.projections.get(device)
-        if key == "energy_mj":
-            return projection.energy_mj.value if projection and projection.energy_mj else None
-        if device != "host":
-            return projection.latency_ms.value if projection and projection.latency_ms else None
-        return trial.latency_ms.p50 if trial.latency_ms else None
-    value: Any = getattr(trial, key)
-    number: float | None = getattr(value, "value", value)
-    return number
+    """One number of a trial in base units, None where not measured; see `metric_interval`."""
+    found = metric_interval(trial, key, device)
+    return found.value if isinstance(found, Interval) else found

@@ -18,6 +18,7 @@ from distributed import Future, KilledWorker
 
 from engine.artifacts import Artifacts
 from engine.cluster import Cluster, connect
+from engine.confirm import with_confirmation
 from engine.errors import CancelledError, ParetoscopeError
 from engine.forecast import forecast_s, missing_nodes
 from engine.measure.machine import machine
@@ -25,7 +26,7 @@ from engine.plan import EXCLUSIVE, Plan, make_plan
 from engine.record import Trial
 from engine.spec import Sweep
 from engine.store import NodeRow, Store
-from engine.trials import assemble, test_labels
+from engine.trials import assemble, reported_labels
 from engine.worker import Task, run_node
 
 _POLL_S = 1.0
@@ -66,7 +67,7 @@ def execute(
     Raises InputError for a bad model, dataset or scheduler before anything is written.
     """
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
-    test_labels(sweep.data)
+    reported_labels(sweep.data, sweep.measure)
     if scheduler is None:
         plan = make_plan(sweep, machine())
         if not missing_nodes(plan, store, artifacts):
@@ -143,7 +144,7 @@ class _Run:
             names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
             futures[key] = cluster.client.submit(
                 run_node,
-                Task(node, names, sweep.data, sweep.seed, self.artifacts),
+                Task(node, names, sweep.data, node.seed, self.artifacts),
                 *(futures[k] for k in node.inputs if k in futures),
                 key=key,
                 resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
@@ -166,12 +167,13 @@ class _Run:
         for chain in self.plan.chains:
             if chain.recipe.id in self.trials:
                 continue
-            needs = {chain.model, *(key for stage in chain.stages for key in stage.measures)}
+            needs = {*chain.models, *(key for stage in chain.stages for key in stage.measures)}
             failed = next((k for k in self.plan.nodes if k in self.errors and k in self._all(needs)), None)
             if failed:
                 trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[failed])
             elif needs <= self.results.keys():
                 trial = assemble(self.plan, chain, self.results, self.artifacts)
+                trial = with_confirmation(self.plan.sweep, trial, self.store)
             else:
                 continue
             self.trials[chain.recipe.id] = trial

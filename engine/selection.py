@@ -9,7 +9,7 @@ import numpy as np
 
 from engine import frontier
 from engine.errors import SpecError
-from engine.record import METRICS, Trial, metric_value
+from engine.record import HOST_TIMES, METRICS, Trial, metric_value
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,27 @@ def parse_objectives(text: str) -> tuple[str, ...]:
 
 
 def objective_points(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> frontier.Floats:
-    """Values of shape (trials, objectives) in base units, NaN where not measured."""
+    """Values of shape (trials, objectives) in base units, NaN where not measured.
+
+    Raises SpecError where the host's times of two machines would come onto one axis.
+    """
+    check_one_machine(trials, objectives, device)
     rows = [[metric_value(t, key, device) for key in objectives] for t in trials]
     return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64).reshape(
         -1, len(objectives)
     )
+
+
+def check_one_machine(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> None:
+    """Raises SpecError when an objective is a time of the host and more than one machine measured it."""
+    if device != "host" or not HOST_TIMES & set(objectives):
+        return
+    machines = {t.machine.fingerprint: t.machine.label for t in trials if t.machine and t.latency_ms}
+    if len(machines) > 1:
+        raise SpecError(
+            f"latency was measured on {len(machines)} machines ({'; '.join(sorted(machines.values()))}), which cannot share an axis; run "
+            "the sweep again on one of them, or choose other axes"
+        )
 
 
 def find_front(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> Front:
@@ -71,10 +87,15 @@ def _relative_hypervolume(points: frontier.Floats, maximise: list[bool]) -> floa
 
 
 def best_under(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> Trial | None:
-    """The most accurate trial that keeps every limit (metric key -> least or greatest value), the smaller file on a tie."""
+    """The most accurate trial that keeps every limit (metric key -> least or greatest value), the smaller file on a tie.
+
+    Without labels it is the one that agrees most with the baseline.
+    """
     keys = list(limits)
     points = objective_points(trials, keys, device) if keys else np.zeros((len(trials), 1))
     directions = [METRICS[k].maximise for k in keys] or [True]
     kept = frontier.within(points, directions, [limits[k] for k in keys] or [None])
-    candidates = [t for t, k in zip(trials, kept, strict=True) if k and t.accuracy]
-    return max(candidates, key=lambda t: (t.accuracy.value if t.accuracy else 0, -(t.size_bytes or 0)), default=None)
+    merit = "accuracy" if any(t.accuracy for t in trials) else "agreement"
+    found = [(metric_value(t, merit, device), t) for t, ok in zip(trials, kept, strict=True) if ok]
+    candidates = [(value, -(t.size_bytes or 0), t) for value, t in found if value is not None]
+    return max(candidates, key=lambda c: c[:2])[2] if candidates else None

@@ -51,9 +51,13 @@ class LatencyOptions(Frozen):
 
 
 class Measure(Frozen):
-    """What is measured of each recipe. `latency: null` leaves latency (and with it the host's energy) out."""
+    """What is measured of each recipe. `latency: null` leaves latency (and with it the host's energy) out.
+
+    `held_back` is a share of the test images that no figure sees until `paretoscope confirm`; `test_samples` counts among the others.
+    """
 
     test_samples: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    held_back: float = Field(0.0, ge=0, lt=1)
     latency: LatencyOptions | None = LatencyOptions()
     profiles: tuple[str, ...] = ("host", "stm32h7a3-xcubeai")
 
@@ -143,7 +147,7 @@ class Sweep(Frozen):
     """Model source, dataset, recipes and what to measure.
 
     `space` stands for every combination of its choices and keeps the order in which steps are applied; `recipes` lists further ones step by
-    step, in orders that no space expresses.
+    step, in orders that no space expresses. `replicates` runs every recipe that trains with that many seeds, from `seed` on.
     """
 
     name: str = Field("sweep", min_length=1, max_length=200)
@@ -154,6 +158,7 @@ class Sweep(Frozen):
     search: Search = Search()
     measure: Measure = Measure()
     seed: int = Field(0, ge=0, lt=2**31)
+    replicates: int = Field(1, ge=1, le=100)
 
     @cached_property
     def all_recipes(self) -> tuple[Recipe, ...]:

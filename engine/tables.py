@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.record import Trial
-from engine.words import duration
+from engine.words import confirmation_text, duration, share_text
 
 if TYPE_CHECKING:
+    from engine.certainty import Certainty
     from engine.doctor import Check
     from engine.forecast import Preview
     from engine.run import Outcome, Progress
@@ -121,7 +122,7 @@ def print_sweeps(rows: Sequence[SweepRow]) -> None:
 
 
 def _trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
-    if trial.state != "done" or trial.accuracy is None:
+    if trial.state != "done":
         return (trial.id, trial.label, trial.error or trial.state, *[""] * 6)
     accuracy, ratio, projection = trial.accuracy, trial.latency_ratio, trial.projections.get(device)
     energy = projection.energy_mj if projection else None
@@ -131,7 +132,7 @@ def _trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
     return (
         trial.id,
         trial.label,
-        f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})",
+        f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})" if accuracy else "–",
         _kb(trial.size_bytes),
         _kb(trial.size_zipped_bytes),
         f"{(trial.macs or 0) / 1e6:.2f}",
@@ -165,12 +166,46 @@ def print_trials(trials: Sequence[Trial], device: str) -> None:
     _table(_TRIAL_COLUMNS, [_trial_cells(t, device) for t in trials], _machine_line(trials, device))
 
 
-def print_front(front: Front, device: str) -> None:
-    """The frontier, its knee marked."""
-    rows = [_trial_cells(t, device) for t in front.trials]
-    marked = [(r[0], r[1] + ("  ← knee" if r[0] == front.knee else ""), *r[2:]) for r in rows]
+def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: str) -> list[dict[str, Any]]:
+    """What `front --json` prints: the frontier, then those of `listed` that are tied with it.
+
+    `p_front` is the share of redraws of the measurements in which a trial is on the front; `tied_with` names, for a trial of the front,
+    those that it does not beat for sure. `p_knee` stands at the knee.
+    """
+    tied = [t for t in listed if t.id in sure.tied]
+    return [
+        t.to_json(device)
+        | {
+            "knee": t.id == front.knee,
+            "p_knee": sure.knee if t.id == front.knee else None,
+            "p_front": sure.p_front.get(t.id, 0.0),
+            "tied_with_frontier": t.id in sure.tied,
+            "tied_with": list(sure.groups.get(t.id, ())),
+        }
+        for t in (*front.trials, *tied)
+    ]
+
+
+def print_front(front: Front, sure: Certainty, tied: Sequence[Trial], device: str) -> None:
+    """The frontier, its knee marked, and the trials tied with it; each with the share of redraws in which it is on the front."""
+    marks = {front.knee: f"  ← knee ({share_text(sure.knee or 0)})"} | dict.fromkeys((t.id for t in tied), "  tied")
+    rows = []
+    for trial in (*front.trials, *tied):
+        cells = _trial_cells(trial, device)
+        rows.append(
+            (cells[0], cells[1] + marks.get(trial.id, ""), share_text(sure.p_front.get(trial.id, 0.0)), *cells[2:])
+        )
+    columns = {"id": "left", "recipe": "left", "on front": "right", **_TRIAL_COLUMNS}
     caption = f"Frontier over {', '.join(front.objectives)}; hypervolume {front.hypervolume:.3f} of 1. "
-    _table(_TRIAL_COLUMNS, marked, caption + _machine_line(front.trials, device))
+    caption += f"On front: share of {sure.draws} redraws of the measurements. "
+    if sure.tied and not tied:
+        caption += f"{len(sure.tied)} more are statistically tied with it: --tied lists them. "
+    _table(columns, rows, caption + _machine_line(front.trials, device))
+
+
+def print_confirmation(trial: Trial) -> None:
+    """What the held-back images said."""
+    print(f"{trial.label}: {confirmation_text(trial)}")
 
 
 def print_outcome(sweep_id: str, outcome: Outcome) -> None:

@@ -11,13 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.artifacts import Artifacts
-from engine.datasets import load_dataset
+from engine.datasets import load_dataset, reported
 from engine.devices import project
-from engine.measure.accuracy import Predictions, mcnemar_midp, summarise
+from engine.evidence import SeedRun
 from engine.measure.energy import host_energy
 from engine.plan import Chain, Plan
-from engine.record import Interval, Latency, Machine, Projection, Stage, Trial
-from engine.spec import Data
+from engine.predictions import Predictions
+from engine.quality import accuracy, fidelity, quality
+from engine.record import Interval, Latency, Machine, Projection, Seeds, Stage, Trial
+from engine.spec import Data, Measure
+from engine.statistics import mcnemar_midp
 from engine.steps import Prune
 
 # A stage must save this share of the time to count as faster; latency ratios are known to about a third of it.
@@ -25,9 +28,10 @@ _FASTER = 0.03
 
 
 @lru_cache(maxsize=1)
-def test_labels(data: Data) -> npt.NDArray[np.int64]:
-    """Labels of the whole test split, shape (n,); raises DatasetError. Read once per process."""
-    return load_dataset(data).test.labels
+def reported_labels(data: Data, measure: Measure) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Labels (n,) of the test images that a sweep is measured on, and the classes' names; raises DatasetError. Read once per process."""
+    dataset = load_dataset(data)
+    return reported(dataset.test, measure).labels, dataset.classes
 
 
 def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], artifacts: Artifacts) -> Trial:
@@ -36,28 +40,68 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
     baseline = plan.chains[0]
     predictions = _predictions(plan, chain, artifacts)
     reference = _predictions(plan, baseline, artifacts) if chain is not baseline else None
-    labels = test_labels(plan.sweep.data)[: len(predictions.predicted)]
-    latency = None
-    if chain.latency and baseline.latency:
-        latency = on_baseline_scale(results[chain.latency], results[baseline.latency]["latency_ms"]["p50"])
+    labels, classes = reported_labels(plan.sweep.data, plan.sweep.measure)
+    latency, elsewhere = _latency(chain, baseline, results)
     projections, notes = _projections(plan, facts, latency)
     return Trial(
         id=chain.recipe.id,
         recipe=chain.recipe,
         state="done",
-        accuracy=summarise(predictions, labels, reference),
+        accuracy=accuracy(predictions, labels, reference),
+        quality=quality(predictions, labels, reference, classes),
+        fidelity=fidelity(predictions, reference),
+        seeds=_seeds(plan, chain, results),
+        predictions=plan.nodes[chain.accuracy].artifact,
         size_bytes=facts["size_bytes"],
         size_zipped_bytes=facts["size_zipped_bytes"],
         params=facts["params"],
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],
-        stages=tuple(_stages(plan, chain, results, artifacts, labels)),
+        stages=tuple(_stages(plan, chain, results, artifacts)),
         layer_bits=results[chain.model].get("layer_bits"),
         projections=projections,
         artifact=plan.nodes[chain.model].artifact,
-        notes=(*_step_notes(plan, chain, results), *notes),
-        **_latency_fields(latency),
+        notes=(*_step_notes(plan, chain, results), *notes, *elsewhere),
+        **({"machine": _machine(results[chain.accuracy])} | _latency_fields(latency)),
     )
+
+
+def _seeds(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]]) -> Seeds | None:
+    """What every seed gave; None for a recipe of one, and without labels."""
+    runs = (chain, *chain.replicas)
+    if len(runs) == 1 or any(results[c.accuracy]["right"] is None for c in runs):
+        return None
+    return Seeds.of(
+        tuple(
+            SeedRun(
+                seed=c.seed,
+                accuracy=results[c.accuracy]["right"] / results[c.accuracy]["n"],
+                size_bytes=results[c.facts]["size_bytes"],
+                artifact=plan.nodes[c.model].artifact or "",
+            )
+            for c in runs
+        )
+    )
+
+
+def _latency(
+    chain: Chain, baseline: Chain, results: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """A recipe's latency on the baseline's scale; None, with the reason as a note, where another machine measured it."""
+    if not chain.latency or not baseline.latency:
+        return None, ()
+    own, reference = results[chain.latency], results[baseline.latency]
+    if own["machine"]["fingerprint"] != reference["machine"]["fingerprint"]:
+        where, there = _machine(own), _machine(reference)
+        return None, (
+            f"latency left out: it was measured on {where.label}, the baseline's on {there.label}, and times of two machines are "
+            "never put on one axis; run the sweep again with workers on one machine",
+        )
+    return on_baseline_scale(own, reference["latency_ms"]["p50"]), ()
+
+
+def _machine(result: dict[str, Any]) -> Machine:
+    return Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])})
 
 
 def _stages(
@@ -65,23 +109,20 @@ def _stages(
     chain: Chain,
     results: Mapping[str, dict[str, Any]],
     artifacts: Artifacts,
-    labels: npt.NDArray[np.int64],
 ) -> Iterator[Stage]:
     """The way from the baseline to the recipe, all on the same images and in the same minute's milliseconds."""
     before = None
     for stage in chain.stages:
-        facts, latency = results[stage.facts], None
-        if stage.latency and chain.stages[0].latency:
-            baseline_p50_ms = results[chain.stages[0].latency]["latency_ms"]["p50"]
-            latency = on_baseline_scale(results[stage.latency], baseline_p50_ms)["latency_ms"]["p50"]
-        right = _predictions(plan, stage, artifacts).predicted == labels
+        facts = results[stage.facts]
+        latency, _ = _latency(stage, chain.stages[0], results)
+        right = _predictions(plan, stage, artifacts).right
         yield Stage(
             steps=len(stage.recipe.steps),
-            accuracy=float(right.mean()),
-            p_vs_before=None if before is None else mcnemar_midp(right, before),
+            accuracy=None if right is None else float(right.mean()),
+            p_vs_before=None if before is None or right is None else mcnemar_midp(right, before),
             size_bytes=facts["size_bytes"],
             macs=facts["macs"],
-            latency_ms=latency,
+            latency_ms=latency["latency_ms"]["p50"] if latency else None,
         )
         before = right
 
@@ -148,7 +189,7 @@ def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
         "throughput_per_s": result["throughput_per_s"],
         "peak_memory_bytes": result["peak_memory_bytes"],
         "load_ms": result["load_ms"],
-        "machine": Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])}),
+        "machine": _machine(result),
     }
 
 
@@ -162,7 +203,7 @@ def _projections(
     for profile in plan.sweep.measure.profiles:
         if profile == "host":
             if latency and options:
-                machine = Machine(**{**latency["machine"], "flags": tuple(latency["machine"]["flags"])})
+                machine = _machine(latency)
                 interval = Interval(**latency["latency_interval_ms"])
                 per_image = Interval(*(v / options.batch for v in (interval.value, interval.low, interval.high)))
                 found["host"] = Projection(None, host_energy(per_image, options.threads, machine))

@@ -6,12 +6,11 @@ Plain text without markup, so that the browser, the command line and a bundle's 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from engine.record import METRICS, Trial
+from engine.record import METRICS, Interval, Trial, metric_interval
 from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Step
 
-SCALE = {"%": 100.0, "kB": 1e-3, "M": 1e-6}
+SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
 """From base units (share, bytes, operations) to the unit that `METRICS` shows."""
 
 
@@ -30,7 +29,7 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     number = shown(key, value)
-    if key == "accuracy":
+    if METRICS[key].unit in {"%", "points"}:
         text = f"{number:.2f}"
     elif METRICS[key].unit == "":
         text = f"{number:,.0f}"
@@ -43,15 +42,8 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
 
 def metric_range(trial: Trial, key: str, device: str = "host") -> tuple[float, float] | None:
     """The interval of a number of a trial in base units, None where it has none."""
-    projection = trial.projections.get(device)
-    source: Any = None
-    if key in {"accuracy", "latency_ratio"}:
-        source = getattr(trial, key)
-    elif projection and key == "energy_mj":
-        source = projection.energy_mj
-    elif projection and key == "latency_ms" and device != "host":
-        source = projection.latency_ms
-    return (source.low, source.high) if source else None
+    found = metric_interval(trial, key, device)
+    return (found.low, found.high) if isinstance(found, Interval) else None
 
 
 def is_estimated(trial: Trial, key: str, device: str = "host") -> bool:
@@ -168,7 +160,8 @@ def stage_rows(trial: Trial) -> list[dict[str, str]]:
         points, kilobytes, milliseconds = "", "", ""
         if before:
             sure = stage.p_vs_before is None or stage.p_vs_before < 0.05
-            points = f"{(stage.accuracy - before.accuracy) * 100:+.2f} points{'' if sure else ', not told apart'}"
+            if stage.accuracy is not None and before.accuracy is not None:
+                points = f"{(stage.accuracy - before.accuracy) * 100:+.2f} points{'' if sure else ', not told apart'}"
             kilobytes = f"{(stage.size_bytes - before.size_bytes) / 1e3:+,.1f} kB"
             if stage.latency_ms is not None and before.latency_ms is not None:
                 milliseconds = f"{stage.latency_ms - before.latency_ms:+.3f} ms"
@@ -202,3 +195,60 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def share_text(share: float) -> str:
+    """A share of draws as people read it: `64 %`, `over 99 %`, `under 1 %`."""
+    return "over 99 %" if share > 0.99 else "under 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
+
+
+def baseline_text(trial: Trial) -> str:
+    """How a trial's accuracy compares with the baseline's on the same images; empty for the baseline itself."""
+    a = trial.accuracy
+    if a is None or a.p_vs_baseline is None:
+        return ""
+    odds = "p < 0.001" if a.p_vs_baseline < 0.001 else f"p = {a.p_vs_baseline:.3f}"
+    verdict = "tied with" if a.tied_with_baseline else "different from"
+    text = f"{verdict} the baseline ({odds}, McNemar)"
+    if d := a.vs_baseline:
+        text += f", {100 * d.value:+.2f} points ({100 * d.low:+.2f} to {100 * d.high:+.2f})"
+    return text
+
+
+def seeds_text(trial: Trial) -> str:
+    """`91.20 ± 0.14 % over 3 seeds (91.04 to 91.30)`; empty for a recipe of one."""
+    s = trial.seeds
+    if s is None:
+        return ""
+    mean, low, high = (text_of("accuracy", v, unit=False) for v in (s.mean, s.low, s.high))
+    return f"{mean} ± {100 * s.deviation:.2f} % over {len(s.runs)} seeds ({low} to {high})"
+
+
+def confirmation_text(trial: Trial) -> str:
+    """What held-back images said of a trial; empty where they were not asked."""
+    c = trial.confirmation
+    if c is None:
+        return ""
+    a = c.accuracy
+    low, high = (text_of("accuracy", v, unit=False) for v in (a.low, a.high))
+    text = f"{text_of('accuracy', a.value)} ({low} to {high}) on {a.n:,} held-back images"
+    if d := a.vs_baseline:
+        verdict = "tied with" if a.tied_with_baseline else "different from"
+        text += (
+            f", {100 * d.value:+.2f} points ({100 * d.low:+.2f} to {100 * d.high:+.2f}) against the baseline’s "
+            f"{text_of('accuracy', c.baseline)}: {verdict} it"
+        )
+    return text + ("" if c.order == 1 else f"; number {c.order} of this sweep to be confirmed on them")
+
+
+def best_text(best: float | None, optimism: float | None, candidates: int) -> str:
+    """How sure the best choice is, and what picking it flatters: one sentence, empty where neither is known."""
+    parts = []
+    if best is not None:
+        parts.append(f"the same choice in {share_text(best)} of redraws of the measurements")
+    if optimism is not None and candidates > 1:
+        parts.append(
+            f"picked from {candidates} by the images it is scored on, its accuracy is expected to be {100 * optimism:.2f} points too high"
+        )
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:]

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.artifacts import Artifacts
-from engine.datasets import Dataset, load_dataset
+from engine.datasets import Dataset, load_dataset, reported
+from engine.errors import StepError
+from engine.measure.session import one_line
 from engine.plan import Node
-from engine.spec import Data, LatencyOptions, Model
+from engine.spec import Data, LatencyOptions, Measure, Model
 from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
 
 if TYPE_CHECKING:
@@ -48,12 +50,18 @@ def _dataset(data: Data) -> Dataset:
 def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]:
     """Do a node's work; (seconds, result). The other arguments only make the scheduler finish the inputs first.
 
-    Raises StepError or InputError when the step does not fit the network.
+    Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
         output = Path(folder) / f"output{task.node.suffix or ''}"
-        result = _WORK[task.node.kind](task, output)
+        try:
+            result = _WORK[task.node.kind](task, output)
+        except Exception as error:
+            # Its exceptions have no common base but the module that they come from.
+            if type(error).__module__.startswith("onnxruntime"):
+                raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
+            raise
         if task.node.artifact:
             task.artifacts.put(task.node.artifact, output)
     return time.monotonic() - started, result
@@ -222,13 +230,14 @@ def _facts(task: Task, output: Path) -> dict[str, Any]:
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.accuracy import predict
+    from engine.measure.machine import machine
 
-    data = _dataset(task.data)
-    samples = task.node.options["samples"]
-    split = data.test.head(None if samples == "all" else samples)
-    predictions = predict(task.input(), split, data.preprocessing)
+    data, options = _dataset(task.data), task.node.options
+    split = reported(data.test, Measure(test_samples=options["samples"], held_back=options["held_back"]))
+    predictions = predict(task.input(), split, data.preprocessing, len(data.classes))
     predictions.save(output)
-    return {"n": len(split), "right": int((predictions.predicted == split.labels).sum())}
+    right = None if predictions.right is None else int(predictions.right.sum())
+    return {"n": len(split), "right": right, "machine": asdict(machine())}
 
 
 def _latency(task: Task, output: Path) -> dict[str, Any]:

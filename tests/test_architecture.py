@@ -17,11 +17,11 @@ MAX_LINES = 350
 
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
-    {"errors", "npz", "paths", "spec", "steps", "record", "words", "zips", "verify_template"},
-    {"datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
+    {"errors", "evidence", "npz", "paths", "spec", "statistics", "steps", "record", "words", "zips", "verify_template"},
+    {"certainty", "datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "predictions", "quality", "selection"},
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"trials", "worker"},
+    {"confirm", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -44,16 +44,16 @@ SIDE = {
         "verify_template",
         "zips",
     },
-    "choice": {"errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "choice": {"certainty", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
-    "figures": {"choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "figures": {"certainty", "choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
 }
 TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
+    "certainty", "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 

@@ -591,7 +591,8 @@ def stored(world: World, home: Path) -> tuple[Store, Artifacts]:
     """The world's sweep as the runner leaves it: both trials and the model's file, in a store and an artifact folder."""
     data = world.folder / "patches.npz"
     split = world.data.test
-    np.savez(data, x_train=split.inputs, y_train=split.labels, x_test=split.inputs, y_test=split.labels)
+    # Training images of its own: splits that share images are refused.
+    np.savez(data, x_train=255 - split.inputs, y_train=split.labels, x_test=split.inputs, y_test=split.labels)
     preprocessing = world.data.preprocessing
     world.sweep = make_sweep(data={"source": str(data), "mean": preprocessing.mean, "std": preprocessing.std})
     store, artifacts = Store.open(), Artifacts.open()

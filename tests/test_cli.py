@@ -59,7 +59,10 @@ def test_trials_have_the_fields_that_scripts_rely_on(swept):
     }  # fmt: skip
     for trial in trials:
         assert wanted <= trial.keys()
-        assert trial["accuracy"].keys() == {"value", "low", "high", "n", "p_vs_baseline"}
+        assert trial["accuracy"].keys() == {"value", "low", "high", "n", "p_vs_baseline", "vs_baseline"}
+        assert {"top5", "class_recall", "flip_rate", "harmful_flip_rate", "nll", "ece"} <= trial["quality"].keys()
+        assert trial["fidelity"].keys() == {"agreement", "kl"}
+        assert trial["tied_with_baseline"] in ((None,) if trial["label"] == "baseline" else (True, False))
         assert trial["latency_ms"].keys() == {"p50", "p95", "p99"}
         assert {"value", "low", "high", "source"} <= trial["energy_mj"].keys()
         assert all("step" in step for step in trial["recipe"])
@@ -76,6 +79,19 @@ def test_the_front_is_a_part_of_the_trials_that_nothing_beats(swept):
     beaten = {i for i, p in points.items() if any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points.values())}
     assert {t["id"] for t in front} == points.keys() - beaten
     assert sum(t["knee"] for t in front) <= 1
+    assert all(0 < t["p_front"] <= 1 and not t["tied_with_frontier"] for t in front)
+    both = json.loads(
+        paretoscope("front", sweep, "--objectives", "accuracy,size_bytes", "--tied", "--json", home=home).stdout
+    )
+    assert both[: len(front)] == front
+    assert all(t["tied_with_frontier"] and t["p_front"] >= 0.05 for t in both[len(front) :])
+    assert {i for t in front for i in t["tied_with"]} <= {t["id"] for t in both[len(front) :]}
+
+
+def test_a_sweep_that_held_nothing_back_says_so_when_a_trial_is_to_be_confirmed(swept):
+    home, sweep = swept
+    trial = json.loads(paretoscope("trials", sweep, "--json", home=home).stdout)[0]["id"]
+    refused(paretoscope("confirm", sweep, trial, home=home), "held no test images back", "held_back: 0.2")
 
 
 def test_another_device_has_its_own_latency_and_energy(swept):
@@ -120,6 +136,8 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("space.quantize={weight_bits: 0, activation_bits: 8}", ("weight_bits", "0")),
         ("space={distill: {student: lenet}}", ("lenet",)),
         ("measure.profiles=[toaster]", ("toaster", "stm32h7a3-xcubeai")),
+        ("measure.held_back=1.5", ("held_back", "1.5")),
+        ("replicates=0", ("replicates", "0")),
         ("nonsense=1", ("nonsense",)),
     ],
 )

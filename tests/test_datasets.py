@@ -128,10 +128,11 @@ def test_splits_are_disjoint_and_the_users_own_are_kept(save):
     assert [len(s) for s in (data.train, data.calibration, data.validation)] == [80, 10, 10]
     together = np.concatenate([s.inputs[:, 0] for s in (data.train, data.calibration, data.validation)])
     assert len(np.unique(together.reshape(100, -1), axis=0)) == 100
-    own = {"x_calibration": values["x_test"][:5], "y_calibration": values["y_test"][:5]}
+    more = arrays(n=9)
+    own = {"x_calibration": more["x_train"][:5], "y_calibration": more["y_train"][:5]}
     data = load_dataset(Data(source=save(**values, **own)))
     assert np.array_equal(data.calibration.inputs[:, 0], own["x_calibration"])
-    own |= {"x_validation": values["x_test"][5:9], "y_validation": values["y_test"][5:9]}
+    own |= {"x_validation": more["x_train"][5:9], "y_validation": more["y_train"][5:9]}
     data = load_dataset(Data(source=save(**values, **own)))
     assert len(data.train) == 100
     assert np.array_equal(data.validation.labels, own["y_validation"])
@@ -170,7 +171,7 @@ def without(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("y_test"), r"has no 'y_test' \(it holds x_test, x_train, y_train\)"),
+        (without("x_test"), r"has no 'x_test' \(it holds x_train, y_test, y_train\)"),
         (put("x_validation", np.zeros((4, 8, 8), np.uint8)), "has no 'y_validation'"),
         (put("x_train", np.zeros((40, 8, 8), np.int64)), "x_train is int64; save images as uint8"),
         (put("x_train", np.zeros((40, 64), np.uint8)), r"x_train has shape \(40, 64\); save \(n, height, width\)"),

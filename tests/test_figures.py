@@ -1,8 +1,13 @@
 """What a view leaves to choose from, and that the chart draws exactly that."""
 
+from dataclasses import replace
+
 import pytest
 
+from engine.certainty import Certainty
 from engine.choice import View, choose, within_limits
+from engine.errors import SpecError
+from engine.evidence import SeedRun, Seeds
 from engine.figures import frontier_alt, frontier_figure, frontier_info
 from engine.record import METRICS, Trial
 from engine.steps import Distill, Prune, Quantize, Recipe
@@ -121,7 +126,47 @@ def test_whiskers_reach_the_ends_of_the_interval(four):
     accuracy = four[0].accuracy
     assert front.y[0] + front.error_y.array[0] == pytest.approx(accuracy.high * 100)
     assert front.y[0] - front.error_y.arrayminus[0] == pytest.approx(accuracy.low * 100)
-    assert front.error_x.array is None
+    ratio, x = four[0].latency_ratio, front.x[0]
+    assert x + front.error_x.array[0] == pytest.approx(x * ratio.high / ratio.value)
+    assert x - front.error_x.arrayminus[0] == pytest.approx(x * ratio.low / ratio.value)
+
+
+def test_a_trial_that_the_measurements_cannot_tell_from_the_frontier_has_a_shape_of_its_own(four):
+    sure = Certainty(500, {FOUR.id: 0.3, INT8.id: 0.9}, frozenset({FOUR.id}), {INT8.id: (FOUR.id,)}, 0.8, 0.7, 0.004, 4)
+    info = frontier_info(four, View(), sure)
+    assert marks(frontier_figure(info), "tied with the frontier") == [FOUR.id]
+    hovers = {p.trial_id: p.hover for p in info.points}
+    assert "tied with the frontier; on it in 30 % of redraws" in hovers[FOUR.id]
+    assert "on it in 90 % of redraws" in hovers[INT8.id]
+    assert "1 more are statistically tied" in frontier_alt(info)
+    outside = frontier_info(four, View(limits={"size_bytes": 30_000}), sure)
+    assert marks(frontier_figure(outside), "tied with the frontier") == []
+
+
+def test_mean_and_range_over_seeds_stand_beside_the_point_of_the_file(four):
+    runs = tuple(SeedRun(i, a, 80_000, f"{i:064x}.onnx") for i, a in enumerate((0.91, 0.90, 0.92)))
+    four[1] = replace(four[1], seeds=Seeds.of(runs))
+    info = frontier_info(four, View())
+    figure = frontier_figure(info)
+    spread = next(t for t in figure.data if t.name == "mean and range over seeds")
+    assert [row[0] for row in spread.customdata] == [INT8.id]
+    assert spread.y[0] == pytest.approx(91.0)
+    assert (spread.error_y.array[0], spread.error_y.arrayminus[0]) == pytest.approx((1.0, 1.0))
+    assert "over seeds: 91.00 ± 1.00 % over 3 seeds (90.00 to 92.00)" in next(
+        p.hover for p in info.points if p.trial_id == INT8.id
+    )
+    assert not [t for t in frontier_figure(frontier_info(four, View(y="size_bytes"))).data if t.name == spread.name]
+
+
+def test_times_of_two_machines_are_never_on_one_axis(four):
+    elsewhere = replace(four[1].machine, fingerprint="e" * 64, cpu="Other CPU")
+    mixed = [four[0], replace(four[1], machine=elsewhere), *four[2:]]
+    with pytest.raises(SpecError, match=r"latency was measured on 2 machines \(Other CPU.*Test CPU"):
+        frontier_info(mixed, View())
+    with pytest.raises(SpecError, match="2 machines"):
+        frontier_info(mixed, View(x="size_bytes", limits={"energy_mj": 2.0}))
+    assert len(frontier_info(mixed, View(x="size_bytes")).points) == 4
+    assert len(frontier_info(mixed, View(device="stm32h7a3-xcubeai")).points) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,26 @@
 """What people read: numbers with units and sensible digits, recipes as sentences."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from engine.evidence import Accuracy, Confirmation, Interval
 from engine.record import METRICS, Stage
 from engine.steps import Distill, Finetune, Prune, Quantize, Recipe
-from engine.words import axis_title, based, is_estimated, metric_range, recipe_texts, shown, stage_rows, text_of
+from engine.words import (
+    axis_title,
+    based,
+    baseline_text,
+    best_text,
+    confirmation_text,
+    is_estimated,
+    metric_range,
+    recipe_texts,
+    shown,
+    stage_rows,
+    text_of,
+)
 from tests.trial_factory import trial
 
 
@@ -22,6 +36,9 @@ from tests.trial_factory import trial
         ("energy_mj", 123.456, "123 mJ"),
         ("params", 78_042, "78,042"),
         ("macs", 12_345_678, "12.3 M"),
+        ("vs_baseline", -0.00412, "-0.41 points"),
+        ("flip_rate", 0.0312, "3.12 %"),
+        ("nll", 0.21345, "0.213 nats"),
         ("macs", None, "–"),
         ("energy_mj", math.nan, "–"),
     ],
@@ -41,7 +58,9 @@ def test_unit_can_be_left_out():
 
 def test_ranges_are_those_of_the_device():
     made = trial(latency_ms=1.0, energy_mj=2.0)
-    assert metric_range(made, "latency_ms") is None
+    # What was measured is the ratio to the baseline, so its interval is the latency's.
+    assert metric_range(made, "latency_ms") == pytest.approx((0.98, 1.02))
+    assert metric_range(trial(latency_ratio=None), "latency_ms") is None
     assert metric_range(made, "latency_ms", "stm32h7a3-xcubeai") == (60.0, 110.0)
     assert metric_range(made, "energy_mj") == pytest.approx((1.4, 2.8))
     assert metric_range(made, "latency_ratio") == pytest.approx((0.98, 1.02))
@@ -112,3 +131,32 @@ def test_what_each_stage_bought_is_the_difference_to_the_one_before():
 def test_a_teacher_is_told_without_the_folders_of_its_owner():
     text = recipe_texts(Recipe(steps=(Distill(student="ds_cnn", teacher="/home/me/secret/big.onnx"),)))[0]
     assert "with big.onnx as its teacher" in text
+
+
+def test_the_comparison_with_the_baseline_is_told_with_its_interval():
+    tied = Accuracy(0.9, 0.89, 0.91, 1000, 0.3, Interval(-0.002, -0.006, 0.002))
+    assert baseline_text(trial(accuracy=None, id="x")) == ""
+    assert baseline_text(replace(trial(), accuracy=tied)) == (
+        "tied with the baseline (p = 0.300, McNemar), -0.20 points (-0.60 to +0.20)"
+    )
+    different = replace(tied, p_vs_baseline=1e-5, vs_baseline=None)
+    assert baseline_text(replace(trial(), accuracy=different)) == "different from the baseline (p < 0.001, McNemar)"
+
+
+def test_what_held_back_images_said_is_told_with_how_often_they_were_asked():
+    held = Accuracy(0.9, 0.88, 0.92, 500, 0.2, Interval(-0.01, -0.02, 0.005))
+    text = confirmation_text(replace(trial(), confirmation=Confirmation(held, 0.91, 2, "2026-11-23T10:00:00+00:00")))
+    assert text == (
+        "90.00 % (88.00 to 92.00) on 500 held-back images, -1.00 points (-2.00 to +0.50) against the baseline’s 91.00 %: tied with it; "
+        "number 2 of this sweep to be confirmed on them"
+    )
+    assert confirmation_text(trial()) == ""
+
+
+def test_the_recommendation_says_how_sure_it_is_and_what_picking_flatters():
+    assert best_text(0.64, 0.0031, 24) == (
+        "The same choice in 64 % of redraws of the measurements; picked from 24 by the images it is scored on, its accuracy is expected "
+        "to be 0.31 points too high"
+    )
+    assert best_text(None, None, 0) == ""
+    assert best_text(0.999, None, 5) == "The same choice in over 99 % of redraws of the measurements"

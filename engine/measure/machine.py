@@ -71,6 +71,14 @@ def _memory_gib() -> float:
         return 0.0
 
 
+def _governor(path: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")) -> str | None:
+    """How the kernel sets the first core's clock (`performance`, `powersave`, …); None where it does not say (most virtual machines)."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip() or None
+    except OSError:
+        return None
+
+
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -81,12 +89,23 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def describe(fields: dict[str, str], cores: int, os_name: str, memory_gib: float, versions: dict[str, str]) -> Machine:
-    """A Machine from its parts. Memory and versions other than onnxruntime's are not in the fingerprint (SHA-256)."""
+def describe(
+    fields: dict[str, str],
+    cores: int,
+    os_name: str,
+    memory_gib: float,
+    versions: dict[str, str],
+    governor: str | None = None,
+) -> Machine:
+    """A Machine from its parts.
+
+    Memory, governor and versions other than onnxruntime's are not in the fingerprint (SHA-256): latency is a ratio to a baseline taken in
+    turns, which a change of the governor leaves alone.
+    """
     model = [fields.get(k, "") for k in ("cpu family", "model", "stepping", "CPU implementer", "CPU part")]
     flags, cpu = relevant_flags(fields), cpu_name(fields)
     fingerprint = digest([cpu, model, cores, flags, os_name, versions.get("onnxruntime", "")])
-    return Machine(fingerprint, cpu, cores, memory_gib, flags, os_name, versions)
+    return Machine(fingerprint, cpu, cores, memory_gib, flags, os_name, versions, governor)
 
 
 @lru_cache(maxsize=1)
@@ -97,4 +116,4 @@ def machine() -> Machine:
     """
     # The kernel's release is left out: it changes with every update and would empty the cache of latencies.
     os_name = f"{platform.system()} {platform.machine()}"
-    return describe(_cpuinfo(), os.cpu_count() or 1, os_name, _memory_gib(), _versions())
+    return describe(_cpuinfo(), os.cpu_count() or 1, os_name, _memory_gib(), _versions(), _governor())

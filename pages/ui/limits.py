@@ -52,19 +52,40 @@ def bounds(values: Sequence[float], limit: float | None = None) -> Bounds | None
 def sliders(
     trials: Sequence[Trial], device: str, wanted: Mapping[str, float], scope: str, reset: bool
 ) -> dict[str, float]:
-    """Draw a slider for each limited metric; the limits that are set, in base units.
+    """Draw a slider for each limited metric, four of them at first, and what adds others; the limits that are set, in base units.
 
     `wanted` comes from the address; `scope` names the sweep and device, whose sliders have bounds of their own; `reset` puts the
     sliders where `wanted` says.
     """
     limits: dict[str, float] = {}
-    for key, column in zip(LIMITED, st.columns(len(LIMITED)), strict=True):
-        found = [v for t in trials if (v := metric_value(t, key, device)) is not None]
-        with column:
-            limit = _slider(key, [shown(key, v) for v in found], wanted.get(key), f"{limit_name(key)} {scope}", reset)
-        if limit is not None:
-            limits[key] = limit
+    others = [k for k in METRICS if k not in LIMITED and any(metric_value(t, k, device) is not None for t in trials)]
+    keys = [*LIMITED, *_others(others, wanted, scope, reset)]
+    for start in range(0, len(keys), len(LIMITED)):
+        for key, column in zip(keys[start : start + len(LIMITED)], st.columns(len(LIMITED)), strict=False):
+            found = [v for t in trials if (v := metric_value(t, key, device)) is not None]
+            name = f"{limit_name(key)} {scope}"
+            with column:
+                limit = _slider(key, [shown(key, v) for v in found], wanted.get(key), name, reset)
+            if limit is not None:
+                limits[key] = limit
     return limits
+
+
+def _others(offered: Sequence[str], wanted: Mapping[str, float], scope: str, reset: bool) -> list[str]:
+    """The picker of further metrics to limit; those picked, to begin with those that the address limits."""
+    name = f"more limits {scope}"
+    if reset or name not in st.session_state:
+        st.session_state[name] = [k for k in offered if k in wanted]
+    st.session_state[name] = [k for k in st.session_state[name] if k in offered]
+    chosen: list[str] = st.multiselect(
+        "Further limits",
+        offered,
+        format_func=lambda k: METRICS[k].name,
+        key=name,
+        placeholder="Limit something else",
+        label_visibility="collapsed",
+    )
+    return chosen
 
 
 def _slider(key: str, values: Sequence[float], wanted: float | None, name: str, reset: bool) -> float | None:

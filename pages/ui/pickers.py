@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from engine.choice import View
-from engine.record import METRICS, Trial
+from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
 from pages.ui import state
 
@@ -64,7 +64,12 @@ def _swap(changed: str, other: str) -> None:
 
 def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
     """Draw the pickers for axes, colour and device; the chosen view, limits as they were."""
-    names = list(METRICS)
+    # What no trial has is offered only where the address asks for it.
+    names = [
+        k
+        for k in METRICS
+        if k in (view.x, view.y, View.x, View.y) or any(metric_value(t, k, view.device) is not None for t in trials)
+    ]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
     _seed("pick colour", view.colour or _NONE, [_NONE, *names], news)

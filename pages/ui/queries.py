@@ -8,8 +8,12 @@ from threading import Lock
 import streamlit as st
 
 from engine.artifacts import Artifacts
+from engine.certainty import Certainty, certainty
 from engine.choice import View
+from engine.datasets import Dataset, Split, load_dataset, reported
+from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_info
+from engine.predictions import Predictions
 from engine.record import Trial
 from engine.store import Store, SweepRow
 
@@ -68,9 +72,26 @@ def trials(row: SweepRow) -> tuple[Trial, ...]:
     return _trials(_address(), row.id, row.created).at(row)
 
 
+@st.cache_resource(max_entries=64, ttl=3600, show_spinner=False)
+def _certainty(
+    address: tuple[str, str],
+    sweep_id: str,
+    revision: int,
+    axes: tuple[str, str, str],
+    limits: tuple[tuple[str, float], ...],
+    _known: tuple[Trial, ...],
+) -> Certainty:
+    # Which trials are meant follows from the sweep and its revision, so they need not be part of the key.
+    x, y, device = axes
+    return certainty(_known, (x, y), dict(limits), device, artifacts().local)
+
+
 def info(row: SweepRow, view: View) -> FrontierInfo:
-    """What the frontier chart of a sweep shows."""
-    return frontier_info(trials(row), view)
+    """What the frontier chart of a sweep shows, and how sure that is."""
+    limits = tuple(sorted(view.limits.items()))
+    known = trials(row)
+    sure = _certainty(_address(), row.id, row.revision, (view.x, view.y, view.device), limits, known)
+    return frontier_info(known, view, sure)
 
 
 # A few megabytes each: enough of them for a page that compares.

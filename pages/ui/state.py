@@ -13,7 +13,7 @@ from engine.choice import View
 from engine.record import METRICS
 
 LIMITED = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
-"""The metrics that have a limit slider."""
+"""The metrics that always have a limit slider; any other gets one when it is limited."""
 
 LONGEST = 200
 """Longer values in an address are not ours."""
@@ -33,13 +33,13 @@ def limit_name(key: str) -> str:
     return f"{'min' if METRICS[key].maximise else 'max'}_{key}"
 
 
-def _limit(text: str | None) -> float | None:
-    """A finite number that is not negative, in base units; None for anything else."""
+def _limit(key: str, text: str | None) -> float | None:
+    """A finite number in base units, not negative unless the metric is a difference; None for anything else."""
     try:
         value = float(text) if text and len(text) <= LONGEST else math.nan
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if math.isfinite(value) and (value >= 0 or METRICS[key].unit == "points") else None
 
 
 def parse(params: Mapping[str, str]) -> Explore:
@@ -52,7 +52,7 @@ def parse(params: Mapping[str, str]) -> Explore:
     def metric(key: str, default: str) -> str:
         return value if (value := name(key)) in METRICS and value is not None else default
 
-    limits = {key: _limit(params.get(limit_name(key))) for key in LIMITED}
+    limits = {key: _limit(key, params.get(limit_name(key))) for key in METRICS}
     x, y = metric("x", View.x), metric("y", View.y)
     colour = name("colour")
     return Explore(
@@ -79,6 +79,6 @@ def to_params(state: Explore) -> dict[str, str]:
         "colour": view.colour,
         "device": view.device if view.device != default.device else None,
         "trial": state.trial,
-        **{limit_name(key): f"{view.limits[key]:.9g}" for key in LIMITED if key in view.limits},
+        **{limit_name(key): f"{view.limits[key]:.9g}" for key in METRICS if key in view.limits},
     }
     return {key: value for key, value in pairs.items() if value is not None}

@@ -8,9 +8,18 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS, ON_IMAGES, Trial, metric_value
 from engine.store import SweepRow
-from engine.words import is_estimated, metric_range, recipe_texts, stage_rows, text_of
+from engine.words import (
+    baseline_text,
+    confirmation_text,
+    is_estimated,
+    metric_range,
+    recipe_texts,
+    seeds_text,
+    stage_rows,
+    text_of,
+)
 from pages.ui import queries
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
@@ -27,7 +36,7 @@ def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str |
     before = metric_value(baseline, key, device) if baseline else None
     if value is None or not before or baseline is None or trial.id == baseline.id:
         return None
-    if key == "accuracy":
+    if METRICS[key].unit in {"%", "points"}:
         return f"{(value - before) * 100:+.2f} points"
     return f"{(value / before - 1) * 100:+.0f} %"
 
@@ -59,21 +68,20 @@ def _how(trial: Trial, key: str, device: str) -> str:
     if is_estimated(trial, key, device):
         return f"estimated for {device}"
     if key == "accuracy" and trial.accuracy:
-        return f"measured on {trial.accuracy.n:,} test images; the range is its 95 % interval{_against(trial)}"
+        against = baseline_text(trial)
+        return (
+            f"measured on {trial.accuracy.n:,} test images; the range is its 95 % interval{against and '; '}{against}"
+        )
     if key == "latency_ms" and trial.latency_ms:
         tail = f"95 % of runs under {trial.latency_ms.p95:.3g} ms, 99 % under {trial.latency_ms.p99:.3g} ms"
         return f"measured: the ratio to the baseline, taken in turns with it, times the baseline’s median; {tail}"
     if key == "latency_ratio":
         return "measured in turns with the baseline; the range is its 95 % interval"
+    if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
+        return f"measured on the same test images: class {trial.quality.worst_class.name}"
+    if key in ON_IMAGES:
+        return "measured on the same test images; a range is a 95 % interval"
     return "read off the file"
-
-
-def _against(trial: Trial) -> str:
-    p = trial.accuracy.p_vs_baseline if trial.accuracy else None
-    if p is None:
-        return ""
-    odds = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return f"; {'not told apart from' if p >= 0.05 else 'different from'} the baseline ({odds}, McNemar)"
 
 
 def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> None:
@@ -87,6 +95,12 @@ def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> No
         with st.container(horizontal=True):
             for key in TILES:
                 _tile(trial, baseline, key, device)
+        if trial.confirmation:
+            st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")
+        if trial.seeds:
+            st.caption(
+                f":material/casino: {seeds_text(trial)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
+            )
         for note in trial.notes:
             st.caption(f":material/info: {note}")
         if baseline and trial.id != baseline.id:

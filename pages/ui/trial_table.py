@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,11 +22,14 @@ _FORMATS = {
     "params": "localized",
     "nonzero_params": "localized",
     "macs": "%.2f",
+    "nll": "%.4f",
+    "kl": "%.5f",
 }
+_SHARES = "%.2f"
 
 
-def marks(trial: Trial, choice: Choice) -> str:
-    """What is special about a trial, in words."""
+def marks(trial: Trial, choice: Choice, tied: Collection[str] = ()) -> str:
+    """What is special about a trial, in words; `tied` are the trials tied with the frontier."""
     names = [
         name
         for name, holds in (
@@ -34,6 +37,8 @@ def marks(trial: Trial, choice: Choice) -> str:
             ("best", bool(choice.view.limits) and trial.id == choice.best),
             ("knee", trial.id == choice.knee),
             ("frontier", trial.id in choice.front),
+            ("tied with frontier", trial.id in tied),
+            ("tied with baseline", bool(trial.accuracy and trial.accuracy.tied_with_baseline)),
             ("outside limits", trial.id not in choice.kept),
         )
         if holds
@@ -41,13 +46,14 @@ def marks(trial: Trial, choice: Choice) -> str:
     return ", ".join(names)
 
 
-def frame(trials: Sequence[Trial], choice: Choice) -> pd.DataFrame:
-    """One row per trial, in the order given; numbers in the units shown, empty where not measured."""
+def frame(trials: Sequence[Trial], choice: Choice, tied: Collection[str] = ()) -> pd.DataFrame:
+    """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has."""
     device = choice.view.device
+    keys = [k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials)]
     rows = []
     for trial in trials:
-        row: dict[str, Any] = {"recipe": trial.label, "marks": marks(trial, choice)}
-        for key in METRICS:
+        row: dict[str, Any] = {"recipe": trial.label, "marks": marks(trial, choice, tied)}
+        for key in keys:
             value = metric_value(trial, key, device)
             row[key] = None if value is None else shown(key, value)
             if key == "accuracy":
@@ -65,7 +71,8 @@ def _columns(trials: Sequence[Trial], device: str) -> dict[str, Any]:
         "marks": st.column_config.TextColumn(
             "Standing",
             width=160,
-            help="frontier: no other recipe within your limits is better on both axes. knee: past it, giving up more buys little.",
+            help="frontier: no other recipe within your limits is better on both axes. knee: past it, giving up more buys little. "
+            "tied with …: the measurements cannot tell the two apart.",
         ),
         "interval": st.column_config.TextColumn(
             "95 % interval (%)", help="Where the accuracy lies, given the number of images."
@@ -79,15 +86,17 @@ def _columns(trials: Sequence[Trial], device: str) -> dict[str, Any]:
         estimated = ", estimated" if any(is_estimated(t, key, device) for t in trials) else ""
         unit = f" ({metric.unit})" if metric.unit else ""
         config[key] = st.column_config.NumberColumn(
-            f"{metric.name}{estimated}{unit}", help=metric.help, format=_FORMATS[key]
+            f"{metric.name}{estimated}{unit}", help=metric.help, format=_FORMATS.get(key, _SHARES)
         )
     return config
 
 
-def selectable(trials: Sequence[Trial], choice: Choice, key: str, on_select: Callable[[], None]) -> None:
+def selectable(
+    trials: Sequence[Trial], choice: Choice, tied: Collection[str], key: str, on_select: Callable[[], None]
+) -> None:
     """The table of measured trials; `on_select` runs when the selected row changes."""
     st.dataframe(
-        frame(trials, choice),
+        frame(trials, choice, tied),
         hide_index=True,
         column_config=_columns(trials, choice.view.device),
         height=min(420, 38 + 35 * len(trials)),

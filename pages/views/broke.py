@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
-from engine.predictions import Predictions
 
 from engine.broken import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.broken_figures import (
@@ -17,6 +16,7 @@ from engine.broken_figures import (
     reliability_alt,
     reliability_figure,
 )
+from engine.predictions import Predictions
 from engine.record import Trial
 from engine.store import SweepRow
 from engine.words import text_of

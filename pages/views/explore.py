@@ -12,7 +12,7 @@ from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_alt, frontier_figure
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
-from engine.words import text_of
+from engine.words import best_text, share_text, text_of
 from pages.ui import limits, pickers, queries, shell, state, trial_panel, trial_table
 
 MISSING = "explore sweep that is not here"
@@ -142,13 +142,22 @@ def _remaining(info: FrontierInfo, by_id: dict[str, Trial]) -> None:
         with st.container(border=True, horizontal=True, wrap=False, vertical_alignment="center"):
             st.markdown(
                 f"**{count} of {total}** recipes remain. :green[:material/star:] Best under your limits: **{best.label}**  \n"
-                f":small[{_reason(best, [by_id[i] for i in choice.kept])}]"
+                f":small[{_reason(best, [by_id[i] for i in choice.kept])}{_doubt(info)}]"
             )
             st.button("Show it", on_click=_select, args=(best.id,))
 
 
+def _doubt(info: FrontierInfo) -> str:
+    """How sure that choice is, and how much picking it flatters."""
+    sure = info.certainty
+    text = best_text(sure.best, sure.optimism, sure.candidates) if sure else ""
+    return f" {text}." if text else ""
+
+
 def _reason(best: Trial, kept: Sequence[Trial]) -> str:
-    accuracy = best.accuracy.value if best.accuracy else None
+    if best.accuracy is None:
+        return f"The one that answers most like the baseline ({text_of('agreement', metric_value(best, 'agreement'))})."
+    accuracy = best.accuracy.value
     equals = sum(t.accuracy is not None and t.accuracy.value == accuracy for t in kept) - 1
     tie = f", and the smallest of the {equals + 1} that share it" if equals else ""
     size = text_of("size_bytes", best.size_bytes)
@@ -171,7 +180,9 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None
             "range, and to export it."
         )
         if choice.front:
-            st.markdown(f"**On the frontier**{KNEE if choice.knee else ''}")
+            knee = info.certainty.knee if info.certainty and choice.knee else None
+            sure = "" if knee is None else f" (the same point in {share_text(knee)} of redraws of the measurements)"
+            st.markdown(f"**On the frontier**{KNEE if choice.knee else ''}{sure}{':' if choice.knee else ''}")
         view = choice.view
         for trial in [by_id[i] for i in choice.front[:FRONT_SHOWN]]:
             numbers = [
@@ -192,7 +203,7 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None
             st.caption(f"and {len(choice.front) - FRONT_SHOWN} more, in the table")
 
 
-KNEE = "; past the knee ◆, giving up more on one axis buys little on the other:"
+KNEE = "; past the knee ◆, giving up more on one axis buys little on the other"
 FRONT_SHOWN = 8
 
 
@@ -207,7 +218,7 @@ def _table(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
         rows = st.session_state[key]["selection"]["rows"]
         st.session_state[SELECTED] = ids[rows[0]] if rows and rows[0] < len(ids) else None
 
-    trial_table.selectable(done, info.choice, key, selected)
+    trial_table.selectable(done, info.choice, info.certainty.tied if info.certainty else (), key, selected)
 
 
 with shell.one_line_errors():

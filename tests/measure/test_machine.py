@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from engine.measure.machine import cpu_name, describe, machine, relevant_flags
+from engine.measure.machine import _governor, cpu_name, describe, machine, relevant_flags
 
 XEON = {
     "model name": "Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz",
@@ -71,6 +71,15 @@ def test_flags_are_those_that_kernels_choose_between():
     assert relevant_flags({}) == ()
 
 
+def test_the_governor_is_read_where_the_kernel_tells_it_and_does_not_change_the_fingerprint(tmp_path):
+    (tmp_path / "scaling_governor").write_text("performance\n")
+    assert _governor(tmp_path / "scaling_governor") == "performance"
+    assert _governor(tmp_path / "missing") is None
+    steady, saving = (describe(XEON, 2, "Linux x86_64", 8.0, {}, g) for g in ("performance", "powersave"))
+    assert (steady.governor, saving.governor) == ("performance", "powersave")
+    assert steady.fingerprint == saving.fingerprint
+
+
 def test_this_machine_describes_itself():
     here = machine()
     assert here.cpu
@@ -80,7 +89,7 @@ def test_this_machine_describes_itself():
 
 
 def test_describing_the_machine_imports_neither_torch_nor_onnxruntime():
-    code = "import sys; from engine.measure.machine import machine; machine(); print(*sys.modules)"
+    code = "import sys; from engine.measure.machine import _governor, machine; machine(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "engine.measure.machine" in loaded
     assert not {"torch", "onnxruntime", "onnx"} & set(loaded)

@@ -53,6 +53,24 @@ def address(app: AppTest) -> dict[str, str]:
     return {k: v[-1] if isinstance(v, list) else v for k, v in app.query_params.items()}
 
 
+def test_four_limits_are_offered_and_any_other_metric_on_request():
+    enter()
+    app = open_app()
+    assert len(app.slider) == 4
+    app = open_app(max_macs="5000000")
+    assert [s.label for s in app.slider][4:] == ["MACs ≤"]
+    assert address(app)["max_macs"] == "5000000"
+    assert len(app.multiselect[0].value) == 1
+    # What no recipe has is not offered.
+    assert "Top-5 accuracy" not in app.multiselect[0].options
+    assert "Parameters" in app.multiselect[0].options
+
+
+def test_the_recommendation_says_how_sure_it_is():
+    enter()
+    assert "of redraws of the measurements" in words(open_app(max_size_bytes="60000"))
+
+
 def test_explore_shows_the_newest_sweep_with_the_machine_that_measured_it():
     sweep = enter()
     app = open_app()

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from engine.choice import View
 from engine.record import METRICS
-from pages.ui.state import LIMITED, Explore, limit_name, parse, to_params
+from pages.ui.state import Explore, limit_name, parse, to_params
 
-NAMES = [*METRICS, "sweep", "trial", "x", "y", "colour", "device", *(limit_name(k) for k in LIMITED)]
+NAMES = [*METRICS, "sweep", "trial", "x", "y", "colour", "device", *(limit_name(k) for k in METRICS)]
 VALUES = st.one_of(
     st.text(max_size=30),
     st.sampled_from([*METRICS, "host", "nan", "inf", "-1", "1e999", "0.5", "<script>", "../../etc/passwd", "x" * 5000]),
@@ -23,8 +23,8 @@ def test_any_address_gives_a_view_that_can_be_shown(params):
     assert view.y in METRICS
     assert view.x != view.y
     assert view.colour is None or view.colour in METRICS
-    assert set(view.limits) <= set(LIMITED)
-    assert all(math.isfinite(v) and v >= 0 for v in view.limits.values())
+    assert set(view.limits) <= set(METRICS)
+    assert all(math.isfinite(v) and (v >= 0 or METRICS[k].unit == "points") for k, v in view.limits.items())
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))

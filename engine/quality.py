@@ -1,0 +1,157 @@
+"""Predictions -> what is worth knowing of them: accuracy, what it hides, and how close a trial is to its baseline.
+
+All of it is computed from stored predictions, so a new figure needs no new run. What needs logarithms of probabilities is None for
+predictions that were stored without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import StepError
+from engine.evidence import Accuracy, Fidelity, Interval, Quality, WorstClass
+from engine.npz import UNLABELLED
+from engine.predictions import Predictions
+from engine.statistics import Floats, calibration_error, mcnemar_midp, mean_interval, paired_difference, wilson
+
+Labels = npt.NDArray[np.int64]
+# With five classes or fewer every answer is among the first five.
+_TOP = 5
+# The baseline against itself: no image differs, and nothing about that is uncertain.
+_NONE_OF_THEM, _ALL_OF_THEM = Interval(0.0, 0.0, 0.0), Interval(1.0, 1.0, 1.0)
+
+
+def accuracy(predictions: Predictions, labels: Labels, baseline: Predictions | None) -> Accuracy | None:
+    """Accuracy with its Wilson interval, and the paired comparison with the baseline (None for the baseline itself).
+
+    None where the images have no labels. Raises StepError when predictions, labels (n,) and baseline are not of the same images.
+    """
+    _check_same_images(predictions, labels, baseline)
+    if not _labelled(labels):
+        return None
+    right = predictions.predicted == labels
+    correct = int(np.count_nonzero(right))
+    low, high = wilson(correct, len(labels))
+    if baseline is None:
+        return Accuracy(correct / len(labels), low, high, len(labels))
+    other = baseline.predicted == labels
+    return Accuracy(
+        correct / len(labels),
+        low,
+        high,
+        len(labels),
+        mcnemar_midp(right, other),
+        Interval(*paired_difference(right, other)),
+    )
+
+
+def quality(
+    predictions: Predictions, labels: Labels, baseline: Predictions | None, classes: Sequence[str]
+) -> Quality | None:
+    """What accuracy alone does not tell; None where the images have no labels. Raises StepError as `accuracy`."""
+    _check_same_images(predictions, labels, baseline)
+    if not _labelled(labels):
+        return None
+    right = predictions.predicted == labels
+    top = predictions.top(_TOP, labels) if len(classes) > _TOP else None
+    recall = _recall(right, labels, len(classes))
+    log_likelihood = predictions.label_probability
+    flips = harmful = _NONE_OF_THEM
+    worst = None
+    if baseline is not None:
+        other = baseline.predicted == labels
+        flips = _share(predictions.predicted != baseline.predicted)
+        harmful = _share(other & ~right)
+        worst = _worst_class(recall, _recall(other, labels, len(classes)), classes)
+    known = [r for r in recall if r is not None]
+    return Quality(
+        top5=None if top is None else _share(top),
+        class_recall=recall,
+        lowest_recall=min(known),
+        worst_class=worst,
+        flip_rate=flips,
+        harmful_flip_rate=harmful,
+        nll=None if log_likelihood is None else Interval(*mean_interval(-log_likelihood.astype(np.float64))),
+        ece=None if predictions.confidence is None else calibration_error(predictions.confidence, right),
+    )
+
+
+def fidelity(predictions: Predictions, baseline: Predictions | None) -> Fidelity:
+    """How closely a trial answers like the baseline (None for the baseline itself), labels or not. Raises StepError as `accuracy`."""
+    if baseline is None:
+        return Fidelity(_ALL_OF_THEM, None if predictions.log_probability is None else _NONE_OF_THEM)
+    if len(predictions) != len(baseline):
+        raise StepError(f"fidelity: {len(predictions)} predictions against {len(baseline)} of the baseline")
+    divergence = divergence_of(baseline, predictions)
+    return Fidelity(
+        agreement=_share(predictions.predicted == baseline.predicted),
+        kl=None if divergence is None else Interval(*mean_interval(divergence)),
+    )
+
+
+def divergence_of(reference: Predictions, other: Predictions) -> Floats | None:
+    """Kullback-Leibler divergence KL(reference ‖ other) of each image's class probabilities, in nats, (n,).
+
+    Where only the largest probabilities are kept, over those classes that both kept and all others as one: merging classes never makes
+    a divergence larger (Cover and Thomas 2006, section 2.5), so this is a lower bound. None where one has no probabilities.
+    """
+    if reference.log_probability is None or other.log_probability is None:
+        return None
+    p, q = (x.log_probability.astype(np.float64) for x in (reference, other) if x.log_probability is not None)
+    if reference.classes is not None and other.classes is not None:
+        same = reference.classes[:, :, None] == other.classes[:, None, :]
+        shared = same.any(axis=2)
+        q = np.take_along_axis(q, same.argmax(axis=2), axis=1)
+        p, q = (_with_the_rest(np.where(shared, v, -np.inf)) for v in (p, q))
+    else:
+        # Half precision leaves the sum a thousandth off one, which a small divergence would drown in.
+        p, q = (v - np.log(np.exp(v).sum(axis=1, keepdims=True)) for v in (p, q))
+    share = np.exp(p)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(share > 0, share * (p - q), 0.0)
+    per_image: Floats = np.maximum(terms.sum(axis=1), 0.0)
+    return per_image
+
+
+def _with_the_rest(log_probability: Floats) -> Floats:
+    """Logarithms (n, k), -inf for none, and beside them that of all other classes together."""
+    rest = np.maximum(1 - np.exp(log_probability).sum(axis=1, keepdims=True), 1e-6)
+    return np.hstack([log_probability, np.log(rest)])
+
+
+def _labelled(labels: Labels) -> bool:
+    return bool((labels != UNLABELLED).all())
+
+
+def _check_same_images(predictions: Predictions, labels: Labels, baseline: Predictions | None) -> None:
+    lengths = {len(predictions), len(labels)} | ({len(baseline)} if baseline else set())
+    if len(lengths) > 1 or not len(labels):
+        raise StepError(
+            f"accuracy: predictions, labels and baseline cover {sorted(lengths)} images; they must be the same, one at least"
+        )
+
+
+def _share(hits: npt.NDArray[np.bool_]) -> Interval:
+    count = int(np.count_nonzero(hits))
+    return Interval(count / len(hits), *wilson(count, len(hits)))
+
+
+def _recall(right: npt.NDArray[np.bool_], labels: Labels, classes: int) -> tuple[float | None, ...]:
+    """Share of each class's images that are right; None for a class without images."""
+    images = np.bincount(labels, minlength=classes)
+    hits = np.bincount(labels, right, classes)
+    return tuple(float(h / n) if n else None for h, n in zip(hits, images, strict=True))
+
+
+def _worst_class(
+    recall: Sequence[float | None], before: Sequence[float | None], classes: Sequence[str]
+) -> WorstClass | None:
+    """The class whose recall fell most against the baseline; of equals the first."""
+    drops = [
+        (b - r, name) for r, b, name in zip(recall, before, classes, strict=True) if r is not None and b is not None
+    ]
+    drop, name = max(drops, key=lambda d: d[0])
+    return WorstClass(name, drop)
