@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from engine.demand import Demand
 from engine.steps import Recipe
 
 Provenance = Literal["deployed", "simulated", "imported"]
 """deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: made elsewhere."""
+
+
+Source = Literal["measured", "fitted", "datasheet"]
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,48 @@ class Latency:
 
 @dataclass(frozen=True)
 class Energy:
-    """Millijoules per inference with a range. `source` is `estimated` or `measured`; `basis` says in words from what."""
+    """Millijoules per inference with a range; `basis` says in words from what.
+
+    `source`: `measured` by a counter here; `fitted` to measurements of other networks on that device; `datasheet`: from design power or a
+    power that somebody stated. All but `measured` are estimates, and people are told so. A counter also gives the energy with the idle
+    power that was subtracted (`with_idle_mj`) and that power.
+    """
 
     value: float
     low: float
     high: float
-    source: Literal["estimated", "measured"]
+    source: Source
     basis: str
+    with_idle_mj: float | None = None
+    idle_w: float | None = None
+
+
+@dataclass(frozen=True)
+class PerMillion:
+    """A million inferences under a scenario: kilowatt hours at the plug, money in the scenario's currency, kilograms of CO2 equivalent.
+
+    None where the scenario or the device does not say what it takes.
+    """
+
+    kwh: float | None
+    cost: float | None
+    co2e_kg: float | None
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What a profile says of a trial: latency (ms) and energy (mJ) on that device."""
+    """What a profile says of a trial: latency (ms) and energy (mJ) on that device.
+
+    Where it does not fit, or nothing is known, there are no numbers but a `reason`. `source` is that of the latency. `per_million` is
+    filled in where a scenario is given.
+    """
 
     latency_ms: Interval | None
     energy_mj: Energy | None
+    fits: bool = True
+    reason: str | None = None
+    source: Source | None = None
+    per_million: PerMillion | None = None
 
 
 @dataclass(frozen=True)
@@ -101,9 +132,9 @@ class Trial:
     """One recipe with its measurements; what was not measured is None.
 
     `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image.
-    `projections` is by profile name; the host's own energy is under `host`. `stages` lead from the baseline to the trial itself.
-    `layer_bits` are the weight bits that mixed precision chose, by layer. `load_ms` is what opening the file took, once. `error` says
-    why a recipe could not be made.
+    `projections` is by profile name; the host's own energy is under `host`. `demand` is what any device can be projected from.
+    `stages` lead from the baseline to the trial itself. `layer_bits` are the weight bits that mixed precision chose, by layer.
+    `load_ms` is what opening the file took, once. `error` says why a recipe could not be made.
     """
 
     id: str
@@ -121,6 +152,7 @@ class Trial:
     peak_memory_bytes: int | None = None
     load_ms: float | None = None
     stages: tuple[Stage, ...] = ()
+    demand: Demand | None = None
     layer_bits: dict[str, int] | None = None
     projections: dict[str, Projection] = field(default_factory=dict)
     provenance: Provenance = "deployed"
@@ -160,13 +192,25 @@ class Trial:
         known["projections"] = {
             name: Projection(
                 latency_ms=Interval(**p["latency_ms"]) if p["latency_ms"] else None,
-                energy_mj=Energy(**p["energy_mj"]) if p["energy_mj"] else None,
+                energy_mj=_energy(p["energy_mj"]) if p["energy_mj"] else None,
+                fits=p.get("fits", True),
+                reason=p.get("reason"),
+                source=p.get("source"),
+                per_million=PerMillion(**p["per_million"]) if p.get("per_million") else None,
             )
             for name, p in record.get("projections", {}).items()
         }
+        known["demand"] = Demand.from_json(record["demand"]) if record.get("demand") else None
         known["notes"] = tuple(record.get("notes", ()))
         known["stages"] = tuple(Stage(**s) for s in record.get("stages", ()))
         return cls(**known)
+
+
+def _energy(record: dict[str, Any]) -> Energy:
+    """An energy from JSON. Sweeps of before sources were told apart say `estimated`: what it was estimated from is in the basis."""
+    if record["source"] == "estimated":
+        return Energy(**{**record, "source": "fitted" if "MLPerf" in record["basis"] else "datasheet"})
+    return Energy(**record)
 
 
 @dataclass(frozen=True)
@@ -193,6 +237,15 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("latency_ratio", "Latency vs baseline", "×", False, "Time relative to the baseline, measured in turns with it."),
         Metric("energy_mj", "Energy", "mJ", False, "Energy per inference; estimated unless it says measured."),
+        Metric(
+            "kwh_per_million", "Energy per million", "kWh", False, "Energy at the plug for a million inferences, under the scenario."
+        ),
+        Metric(
+            "cost_per_million", "Cost per million", "¤", False, "What a million inferences cost, in the scenario's currency."
+        ),
+        Metric(
+            "co2e_kg_per_million", "CO2e per million", "kg", False, "CO2 equivalent of a million inferences, under the scenario."
+        ),
         Metric("params", "Parameters", "", False, "Learned weights in the graph."),
         Metric("nonzero_params", "Non-zero parameters", "", False, "Weights that are not zero."),
         Metric("macs", "MACs", "M", False, "Multiply-accumulate operations per image."),
@@ -200,11 +253,20 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
+SCENARIO_METRICS = {"kwh_per_million": "kwh", "cost_per_million": "cost", "co2e_kg_per_million": "co2e_kg"}
+"""Metrics that exist where a scenario is given, and their fields of `PerMillion`."""
+DEVICE_METRICS = {"latency_ms", "energy_mj", *SCENARIO_METRICS}
+"""Metrics that are those of the device that is looked at."""
+
+
 def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
     """One number of a trial in base units (share, bytes, ms, mJ), None where not measured.
 
     For another device than the host, `latency_ms` and `energy_mj` are that profile's projections.
     """
+    if key in SCENARIO_METRICS:
+        per_million = (p := trial.projections.get(device)) and p.per_million
+        return getattr(per_million, SCENARIO_METRICS[key]) if per_million else None
     if key in {"latency_ms", "energy_mj"}:
         projection = trial.projections.get(device)
         if key == "energy_mj":

@@ -17,11 +17,23 @@ MAX_LINES = 350
 
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
-    {"errors", "npz", "paths", "spec", "steps", "record", "words", "zips", "verify_template"},
-    {"datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
+    {
+        "demand",
+        "errors",
+        "npz",
+        "paths",
+        "profile_template",
+        "spec",
+        "steps",
+        "record",
+        "words",
+        "zips",
+        "verify_template",
+    },
+    {"cost", "datasets", "frontier", "models", "onnx_demand", "onnx_graph", "onnx_tidy", "selection"},
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"trials", "worker"},
+    {"fleet", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -45,6 +57,7 @@ SIDE = {
         "zips",
     },
     "choice": {"errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "device_figures": {"choice", "cost", "demand", "devices", "errors", "figures", "record", "selection", "words"},
     "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
     "figures": {"choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
@@ -53,7 +66,7 @@ TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
+    "figures", "device_figures", "cost", "demand", "fleet", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 
@@ -150,7 +163,10 @@ def test_commands_that_only_read_start_without_torch() -> None:
         "plan",
         "frontier",
         "figures",
-        "devices",
+        "devices.projection",
+        "cost",
+        "fleet",
+        "device_figures",
         "bundle",
         "datasets",
         "models.catalog",

@@ -84,7 +84,7 @@ def test_another_device_has_its_own_latency_and_energy(swept):
     front = json.loads(paretoscope(*arguments, home=home).stdout)
     assert front
     assert all(t["recipe"][-1]["step"] == "quantize" for t in front), "only integer graphs have figures on this profile"
-    assert all(t["energy_mj"]["source"] == "estimated" for t in front)
+    assert all(t["energy_mj"]["source"] == "fitted" for t in front)
 
 
 def test_a_trial_is_exported_and_its_bundle_verifies(swept, tmp_path: Path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from engine.choice import View
-from engine.record import METRICS, Trial
+from engine.record import METRICS, SCENARIO_METRICS, Trial
 from engine.store import SweepRow
 from pages.ui import state
 
@@ -64,7 +64,7 @@ def _swap(changed: str, other: str) -> None:
 
 def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
     """Draw the pickers for axes, colour and device; the chosen view, limits as they were."""
-    names = list(METRICS)
+    names = [key for key in METRICS if key not in SCENARIO_METRICS]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
     _seed("pick colour", view.colour or _NONE, [_NONE, *names], news)

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.choice import Choice
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS, SCENARIO_METRICS, Trial, metric_value
 from engine.words import is_estimated, metric_range, shown, text_of
 
 _FORMATS = {
@@ -19,6 +19,9 @@ _FORMATS = {
     "latency_ms": "%.3f",
     "latency_ratio": "%.2f",
     "energy_mj": "%.3g",
+    "kwh_per_million": "%.3g",
+    "cost_per_million": "%.3g",
+    "co2e_kg_per_million": "%.3g",
     "params": "localized",
     "nonzero_params": "localized",
     "macs": "%.2f",
@@ -41,13 +44,18 @@ def marks(trial: Trial, choice: Choice) -> str:
     return ", ".join(names)
 
 
+def _shown(trials: Sequence[Trial], device: str) -> list[str]:
+    """Every metric, those of a scenario only where one is given."""
+    return [k for k in METRICS if k not in SCENARIO_METRICS or any(metric_value(t, k, device) for t in trials)]
+
+
 def frame(trials: Sequence[Trial], choice: Choice) -> pd.DataFrame:
     """One row per trial, in the order given; numbers in the units shown, empty where not measured."""
     device = choice.view.device
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"recipe": trial.label, "marks": marks(trial, choice)}
-        for key in METRICS:
+        for key in _shown(trials, device):
             value = metric_value(trial, key, device)
             row[key] = None if value is None else shown(key, value)
             if key == "accuracy":
@@ -75,7 +83,8 @@ def _columns(trials: Sequence[Trial], device: str) -> dict[str, Any]:
             help="deployed: measured on the very file that you export. simulated: no kernel for it here. imported: made elsewhere.",
         ),
     }
-    for key, metric in METRICS.items():
+    for key in _shown(trials, device):
+        metric = METRICS[key]
         estimated = ", estimated" if any(is_estimated(t, key, device) for t in trials) else ""
         unit = f" ({metric.unit})" if metric.unit else ""
         config[key] = st.column_config.NumberColumn(
