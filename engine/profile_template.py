@@ -27,8 +27,8 @@ FORMAT = 1
 FEATURES = ("conv", "stem", "pointwise", "depthwise", "dense", "moved_bytes", "operators")
 """Multiply-accumulates by kind, bytes in and out of all operators, operators: what Paretoscope counts on a network."""
 
-# (channels, height = width, layers); a layer is (kind, channels out, stride), `add` sums the two tensors before. Sizes are those of small
-# networks, where calls and bytes count, and of middling ones, where operations do.
+# (channels, height = width, layers); a layer is (kind, channels out, stride), `add` sums the last tensor and the latest one
+# before it of the same shape. Sizes are those of small networks, where calls and bytes count, and of middling ones, where operations do.
 CHAINS = (
     (3, 32, (("stem", 16, 1), ("conv", 16, 1), ("conv", 16, 1))),
     (1, 28, (("stem", 64, 2), ("depthwise", 64, 1), ("pointwise", 64, 1))),
@@ -157,10 +157,12 @@ def model_bytes(chain, bits):
     channels, size, layers = chain
     graph = _Graph(bits, seed=len(layers))
     tensor = graph.rounded(graph.add("Flatten", ["input"]) if layers[0][0] == "dense" else "input")
-    before = tensor
+    made_so_far = [(tensor, (channels, size))]
     for kind, outputs, stride in layers:
         if kind == "add":
-            before, tensor = tensor, graph.rounded(graph.add("Add", [tensor, before]))
+            before = next(name for name, shape in reversed(made_so_far[:-1]) if shape == (channels, size))
+            tensor = graph.rounded(graph.add("Add", [tensor, before]))
+            made_so_far.append((tensor, (channels, size)))
             continue
         weight_shape = _weight_shape(kind, channels, outputs)
         inputs = [tensor, graph.weight(weight_shape), graph.bias(outputs)]
@@ -171,8 +173,9 @@ def model_bytes(chain, bits):
             group = channels if kind == "depthwise" else 1
             window = {"kernel_shape": [kernel] * 2, "pads": [kernel // 2] * 4, "strides": [stride] * 2}
             made = graph.add("Conv", inputs, group=group, **window)
-        before, tensor = tensor, graph.rounded(graph.add("Relu", [made]))
+        tensor = graph.rounded(graph.add("Relu", [made]))
         channels, size = outputs, -(-size // stride)
+        made_so_far.append((tensor, (channels, size)))
     graph.nodes.append(_node("Identity", [tensor], ["output"]))
     shape = (1, channels) if layers[0][0] == "dense" else (1, channels, size, size)
     body = b"".join(_bytes(1, node) for node in graph.nodes) + _bytes(2, "chain")
