@@ -327,9 +327,11 @@ def _looked_at(sweep: str, device: str | None, scenario: str | None) -> tuple[Se
     store = Store.open()
     found: Sequence[Trial] = store.trials(store.sweep(sweep).id)
     if device != "host":
+        from engine.artifacts import Artifacts
+        from engine.demands import with_demands
         from engine.devices import with_projections
 
-        found = with_projections(found, [device])
+        found = with_projections(with_demands(found, Artifacts.open()), [device])
     if chosen:
         from engine.cost import under
 

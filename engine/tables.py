@@ -256,12 +256,21 @@ def _with_scenario(
     """The columns that a scenario adds, and a line that says what it assumes."""
     if scenario is None:
         return columns, rows, ""
-    more = {f"{METRICS[k].name} ({_unit(k, scenario)})": "right" for k in SCENARIO_METRICS} | {"limits": "left"}
+    # A line has room for so much: what a scenario does not ask about makes way.
+    kept = [i for i, name in enumerate(columns) if name not in {"kB zipped", "M MACs", "× baseline"}]
+    columns = {name: columns[name] for i, name in enumerate(columns) if i in kept}
+    more = {f"{_unit(k, scenario)}/million": "right" for k in SCENARIO_METRICS} | {"limits": "left"}
     added = []
     for row, trial in zip(rows, trials, strict=True):
         values = (metric_value(trial, key, device) for key in SCENARIO_METRICS)
         cells = ["–" if v is None else f"{v:.3g}" for v in values]
-        added.append((*row, *cells, "" if trial.state != "done" else "kept" if scenario.keeps(trial) else "broken"))
+        added.append(
+            (
+                *(row[i] for i in kept),
+                *cells,
+                "" if trial.state != "done" else "kept" if scenario.keeps(trial) else "broken",
+            )
+        )
     return (
         columns | more,
         added,
@@ -270,7 +279,8 @@ def _with_scenario(
 
 
 def _unit(key: str, scenario: Scenario) -> str:
-    return METRICS[key].unit.replace("¤", scenario.currency)
+    unit = METRICS[key].unit.replace("¤", scenario.currency)
+    return f"{unit} CO2e" if key == "co2e_kg_per_million" else unit
 
 
 def _machine_line(trials: Sequence[Trial], device: str) -> str:

@@ -33,7 +33,7 @@ LAYERS = (
     {"cost", "datasets", "frontier", "models", "onnx_demand", "onnx_graph", "onnx_tidy", "selection"},
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"fleet", "trials", "worker"},
+    {"demands", "fleet", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -66,7 +66,8 @@ TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "figures", "device_figures", "cost", "demand", "fleet", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
+    "figures", "device_figures", "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
+    "models.catalog", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 

@@ -258,6 +258,14 @@ def test_every_device_that_is_known_can_be_looked_at_afterwards(swept):
     assert "'toaster' is not a device profile" in refused.stderr
 
 
+def test_sweeps_of_before_can_be_looked_at_on_any_device(tmp_path: Path):
+    done = paretoscope("front", "example-resnet8", "--device", "stm32l4r5-xcubeai", "--json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    front = json.loads(done.stdout)
+    assert front
+    assert all(t["projections"]["stm32l4r5-xcubeai"]["latency_ms"]["value"] > 0 for t in front)
+
+
 def test_a_scenario_adds_money_and_carbon_and_a_fleet(swept):
     home, sweep = swept
     shown = paretoscope(
