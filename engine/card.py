@@ -91,7 +91,11 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
             )
         if projection.energy_mj:
             where = "this host" if profile == "host" else profile
-            rows.append((f"Energy on {where}, {projection.energy_mj.source}", _energy(projection.energy_mj)))
+            measured = projection.energy_mj.source == "measured"
+            known = "measured" if measured else f"estimated ({projection.energy_mj.source})"
+            rows.append((f"Energy on {where}, {known}", _energy(projection.energy_mj)))
+        if not projection.fits:
+            rows.append((f"On {profile}", projection.reason or "does not fit"))
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
 
 
@@ -137,7 +141,7 @@ def _limits(trial: Trial, dataset: Dataset) -> str:
         lines.append(
             "- Latency holds for the machine above; int8 gains and losses differ between processors: measure on yours."
         )
-    if any(p.energy_mj and p.energy_mj.source == "estimated" for p in trial.projections.values()):
+    if any(p.energy_mj and p.energy_mj.source != "measured" for p in trial.projections.values()):
         lines.append("- Energy is an estimate with the range and the basis given; nothing was connected to a meter.")
     if any(isinstance(step, Distill) for step in trial.recipe.steps):
         lines.append("- This is another network than the one it learned from: errors may fall on other classes.")

@@ -7,15 +7,20 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine import tables
 from engine.errors import InputError, SetupError, SpecError
 from engine.paths import DATA
+from engine.record import Trial
+
+if TYPE_CHECKING:
+    from engine.cost import Scenario
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +34,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SweepRef = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, name, start of its id, or `latest`.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec; see README, “A spec”.")]
+ScenarioName = Annotated[str | None, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec.")]
 
 
@@ -114,12 +120,84 @@ def datasets(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def devices(as_json: JsonFlag = False) -> None:
+def devices(
+    errors: Annotated[
+        bool, typer.Option("--errors", help="How wrong the fits are, by class of device, instead.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """The device profiles, with the error that each is known to make."""
-    from engine.devices import devices_json
+    from engine.devices import devices_json, error_table
 
-    rows = devices_json()
-    _print_json(rows) if as_json else tables.print_devices(rows)
+    if errors:
+        lines = error_table()
+        _print_json([asdict(line) for line in lines]) if as_json else tables.print_errors(lines)
+    else:
+        rows = devices_json()
+        _print_json(rows) if as_json else tables.print_devices(rows)
+
+
+@app.command()
+def scenarios(as_json: JsonFlag = False) -> None:
+    """Ready uses of a network: device, limits, prices, data, and what is assumed of them."""
+    from engine.cost import read_scenarios
+
+    found = read_scenarios()
+    _print_json([asdict(s) for s in found.values()]) if as_json else tables.print_scenarios(list(found.values()))
+
+
+@app.command()
+def fleet(
+    sweep: SweepRef,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")],
+    scenario: Annotated[str, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")],
+    device: Annotated[str | None, typer.Option(help="Profile; default: the scenario's.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """A trial on all of a scenario's devices: energy, money, carbon, and when it has repaid the energy of the sweep."""
+    from engine.errors import NotFoundError
+    from engine.fleet import fleet_view
+    from engine.store import Store
+
+    found, device, chosen = _looked_at(sweep, device, scenario)
+    assert chosen is not None, "a scenario is always given"
+    picked = next((t for t in found if t.id == trial), None)
+    if picked is None:
+        raise NotFoundError(f"{sweep} has no trial {trial!r}; `paretoscope trials {sweep}` lists them")
+    row = Store.open().sweep(sweep)
+    result = fleet_view(chosen, picked, next((t for t in found if not t.recipe.steps), None), row.elapsed_s)
+    _print_json(result) if as_json else tables.print_fleet(result)
+
+
+@app.command("profile-device")
+def profile_device(
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")] = None,
+    name: Annotated[str, typer.Option(help="The profile's name, to be used after --device.")] = "",
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads that one inference may use.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Least time spent on each layer.")] = 0.2,
+    script: Annotated[
+        bool, typer.Option("--script", help="Write the stand-alone program for another machine instead.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Time a small set of layers here, and keep a profile of this machine; --script gives the program to run on another."""
+    from engine.devices.own import profile_here, write_script
+
+    if script:
+        path = write_script(output)
+        note = {"script": str(path)}
+        print(
+            json.dumps(note) if as_json else f"wrote {path}; on the device: python {path.name} --name NAME -o NAME.json"
+        )
+        return
+    path, record = profile_here(name, output, threads, seconds)
+    if as_json:
+        _print_json({"profile": str(path), **record})
+    else:
+        held_out = record["held_out"]
+        print(
+            f"wrote {path}: {record['name']}, held-out error {held_out['mape']:.0%} over {held_out['layers']:.0f} layers"
+        )
 
 
 @app.command()
@@ -203,22 +281,24 @@ def sweeps(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def trials(
-    sweep: SweepRef, device: Annotated[str, typer.Option(help="Profile.")] = "host", as_json: JsonFlag = False
+    sweep: SweepRef,
+    device: Annotated[str | None, typer.Option(help="Profile; default: the scenario's, or host.")] = None,
+    scenario: ScenarioName = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Every recipe of a sweep with its measurements."""
-    from engine.store import Store
-
-    _known_device(device)
-    store = Store.open()
-    found = store.trials(store.sweep(sweep).id)
-    _print_json([t.to_json(device) for t in found]) if as_json else tables.print_trials(found, device)
+    found, device, chosen = _looked_at(sweep, device, scenario)
+    _print_json([t.to_json(device) for t in found]) if as_json else tables.print_trials(found, device, chosen)
 
 
 @app.command()
 def front(
     sweep: SweepRef,
     objectives: Annotated[str, typer.Option(help="Metrics, divided by commas.")] = "accuracy,size_bytes,latency_ms",
-    device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
+    device: Annotated[
+        str | None, typer.Option(help="Profile that latency and energy are for; default: the scenario's, or host.")
+    ] = None,
+    scenario: ScenarioName = None,
     tied: Annotated[
         bool, typer.Option("--tied", help="List also the trials that are statistically tied with it.")
     ] = False,
@@ -228,20 +308,48 @@ def front(
     from engine.artifacts import Artifacts
     from engine.certainty import certainty
     from engine.selection import find_front, parse_objectives
+
+    wanted = parse_objectives(objectives)
+    listed, device, chosen = _looked_at(sweep, device, scenario)
+    kept = [t for t in listed if chosen is None or chosen.keeps(t)]
+    found = find_front(kept, wanted, device)
+    sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
+    if as_json:
+        _print_json(tables.front_json(found, sure, kept if tied else (), device))
+    else:
+        tables.print_front(found, sure, [t for t in kept if tied and t.id in sure.tied], device, chosen)
+
+
+def _looked_at(sweep: str, device: str | None, scenario: str | None) -> tuple[Sequence[Trial], str, Scenario | None]:
+    """The trials of a sweep as seen on a device and under a scenario, whose device counts where none is named."""
     from engine.store import Store
 
+    chosen = None
+    if scenario is not None:
+        from engine.cost import find_scenario
+
+        chosen = find_scenario(scenario)
+    device = device or (chosen.device if chosen else "host")
     _known_device(device)
     store = Store.open()
-    keys, trials = parse_objectives(objectives), store.trials(store.sweep(sweep).id)
-    found = find_front(trials, keys, device)
-    sure = certainty(trials, keys, {}, device, Artifacts.open().local)
-    if as_json:
-        _print_json(tables.front_json(found, sure, trials if tied else (), device))
-    else:
-        tables.print_front(found, sure, [t for t in trials if tied and t.id in sure.tied], device)
+    found: Sequence[Trial] = store.trials(store.sweep(sweep).id)
+    if device != "host":
+        from engine.artifacts import Artifacts
+        from engine.demands import with_demands
+        from engine.devices import with_projections
+
+        found = with_projections(with_demands(found, Artifacts.open()), [device])
+    if chosen:
+        from engine.cost import under
+
+        chosen = replace(chosen, device=device)
+        found = under(chosen, found)
+    return found, device, chosen
 
 
 def _known_device(name: str) -> None:
+    if name == "host":
+        return
     from engine.devices import profile_names
 
     if name not in profile_names():

@@ -21,7 +21,7 @@ _CODE: dict[str, str] = {
     "qat": "compress/qat.py",
     "sensitivity": "compress/quantization/sensitivity.py",
     "layer_times": "compress/quantization/sensitivity.py",
-    "facts": "onnx_graph.py",
+    "facts": "onnx_demand.py",
     "accuracy": "measure/accuracy.py",
     "latency": "measure/latency.py",
 }

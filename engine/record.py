@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from engine.demand import Demand
 from engine.evidence import Accuracy as Accuracy
 from engine.evidence import Confirmation as Confirmation
 from engine.evidence import Fidelity as Fidelity
@@ -18,6 +19,9 @@ Provenance = Literal["deployed", "simulated", "imported"]
 """deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: made elsewhere."""
 
 
+Source = Literal["measured", "fitted", "datasheet"]
+
+
 @dataclass(frozen=True)
 class Latency:
     """Percentiles of one inference, in milliseconds."""
@@ -29,21 +33,48 @@ class Latency:
 
 @dataclass(frozen=True)
 class Energy:
-    """Millijoules per inference with a range. `source` is `estimated` or `measured`; `basis` says in words from what."""
+    """Millijoules per inference with a range; `basis` says in words from what.
+
+    `source`: `measured` by a counter here; `fitted` to measurements of other networks on that device; `datasheet`: from design power or a
+    power that somebody stated. All but `measured` are estimates, and people are told so. A counter also gives the energy with the idle
+    power that was subtracted (`with_idle_mj`) and that power.
+    """
 
     value: float
     low: float
     high: float
-    source: Literal["estimated", "measured"]
+    source: Source
     basis: str
+    with_idle_mj: float | None = None
+    idle_w: float | None = None
+
+
+@dataclass(frozen=True)
+class PerMillion:
+    """A million inferences under a scenario: kilowatt hours at the plug, money in the scenario's currency, kilograms of CO2 equivalent.
+
+    None where the scenario or the device does not say what it takes.
+    """
+
+    kwh: float | None
+    cost: float | None
+    co2e_kg: float | None
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What a profile says of a trial: latency (ms) and energy (mJ) on that device."""
+    """What a profile says of a trial: latency (ms) and energy (mJ) on that device.
+
+    Where it does not fit, or nothing is known, there are no numbers but a `reason`. `source` is that of the latency. `per_million` is
+    filled in where a scenario is given.
+    """
 
     latency_ms: Interval | None
     energy_mj: Energy | None
+    fits: bool = True
+    reason: str | None = None
+    source: Source | None = None
+    per_million: PerMillion | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +120,8 @@ class Trial:
     """One recipe with its measurements; what was not measured is None.
 
     `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image.
-    `projections` is by profile name; the host's own energy is under `host`. `stages` lead from the baseline to the trial itself.
+    `projections` is by profile name; the host's own energy is under `host`. `demand` is what any device can be projected from.
+    `stages` lead from the baseline to the trial itself.
     `quality` and `fidelity` are made of the same predictions as `accuracy`, which lie in the artifact `predictions`; without labels there
     is `fidelity` alone. `confirmation` is about other images, held back. `seeds` is there where the recipe was run over several; all other
     numbers, and the artifact, are those of the first.
@@ -117,6 +149,7 @@ class Trial:
     peak_memory_bytes: int | None = None
     load_ms: float | None = None
     stages: tuple[Stage, ...] = ()
+    demand: Demand | None = None
     layer_bits: dict[str, int] | None = None
     projections: dict[str, Projection] = field(default_factory=dict)
     provenance: Provenance = "deployed"
@@ -161,13 +194,25 @@ class Trial:
         known["projections"] = {
             name: Projection(
                 latency_ms=Interval(**p["latency_ms"]) if p["latency_ms"] else None,
-                energy_mj=Energy(**p["energy_mj"]) if p["energy_mj"] else None,
+                energy_mj=_energy(p["energy_mj"]) if p["energy_mj"] else None,
+                fits=p.get("fits", True),
+                reason=p.get("reason"),
+                source=p.get("source"),
+                per_million=PerMillion(**p["per_million"]) if p.get("per_million") else None,
             )
             for name, p in record.get("projections", {}).items()
         }
+        known["demand"] = Demand.from_json(record["demand"]) if record.get("demand") else None
         known["notes"] = tuple(record.get("notes", ()))
         known["stages"] = tuple(Stage(**s) for s in record.get("stages", ()))
         return cls(**known)
+
+
+def _energy(record: dict[str, Any]) -> Energy:
+    """An energy from JSON. Sweeps of before sources were told apart say `estimated`: what it was estimated from is in the basis."""
+    if record["source"] == "estimated":
+        return Energy(**{**record, "source": "fitted" if "MLPerf" in record["basis"] else "datasheet"})
+    return Energy(**record)
 
 
 @dataclass(frozen=True)
@@ -194,6 +239,15 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("latency_ratio", "Latency vs baseline", "×", False, "Time relative to the baseline, measured in turns with it."),
         Metric("energy_mj", "Energy", "mJ", False, "Energy per inference; estimated unless it says measured."),
+        Metric(
+            "kwh_per_million", "Energy per million", "kWh", False, "Energy at the plug for a million inferences, under the scenario."
+        ),
+        Metric(
+            "cost_per_million", "Cost per million", "¤", False, "What a million inferences cost, in the scenario's currency."
+        ),
+        Metric(
+            "co2e_kg_per_million", "CO2e per million", "kg", False, "CO2 equivalent of a million inferences, under the scenario."
+        ),
         Metric("params", "Parameters", "", False, "Learned weights in the graph."),
         Metric("nonzero_params", "Non-zero parameters", "", False, "Weights that are not zero."),
         Metric("macs", "MACs", "M", False, "Multiply-accumulate operations per image."),
@@ -233,6 +287,11 @@ ON_IMAGES = frozenset(
 )  # fmt: skip
 """Metrics that are counted on test images."""
 
+SCENARIO_METRICS = {"kwh_per_million": "kwh", "cost_per_million": "cost", "co2e_kg_per_million": "co2e_kg"}
+"""Metrics that exist where a scenario is given, and their fields of `PerMillion`."""
+DEVICE_METRICS = {"latency_ms", "energy_mj", *SCENARIO_METRICS}
+"""Metrics that are those of the device that is looked at."""
+
 HOST_TIMES = frozenset({"latency_ms", "latency_ratio", "energy_mj"})
 """Metrics that, for the host, hold on the machine that measured them and on no other."""
 
@@ -244,6 +303,9 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
     `latency_ms` is that of the ratio to the baseline, which is how it was measured.
     """
     projection, accuracy = trial.projections.get(device), trial.accuracy
+    if key in SCENARIO_METRICS:
+        per_million = projection.per_million if projection else None
+        return getattr(per_million, SCENARIO_METRICS[key]) if per_million else None
     if key == "energy_mj":
         energy = projection.energy_mj if projection else None
         return Interval(energy.value, energy.low, energy.high) if energy else None

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.record import Trial
-from engine.words import confirmation_text, duration, share_text
+from engine.record import METRICS, SCENARIO_METRICS, Accuracy, Energy, Trial, metric_value
+from engine.words import confirmation_text, duration, share_text, text_of
 
 if TYPE_CHECKING:
     from engine.certainty import Certainty
+    from engine.cost import Scenario
+    from engine.devices import ErrorLine
     from engine.doctor import Check
     from engine.forecast import Preview
     from engine.run import Outcome, Progress
@@ -84,14 +86,84 @@ def print_datasets(rows: list[dict[str, Any]]) -> None:
 
 def print_devices(rows: list[dict[str, Any]]) -> None:
     """The device profiles."""
+    columns = {"profile": "left", "class": "left", "basis": "left", "rows": "right", "latency error": "right"}
+    columns |= {"energy error": "right", "bits": "right", "device": "left", "runtime": "left"}
     _table(
-        {"profile": "left", "rows fitted": "right", "latency error": "right", "energy error": "right", "basis": "left"},
+        columns,
         [
-            (r["name"], str(r["fitted"] or "–"), _percent(r["latency_mape"]), _percent(r["energy_mape"]), r["basis"])
+            (
+                r["name"],
+                r["device_class"],
+                r["basis"],
+                str(r["fitted"] or "–"),
+                _percent(r["latency_mape"]),
+                _percent(r["energy_mape"]),
+                ", ".join(map(str, r["supports"])),
+                r["device"],
+                r["runtime"],
+            )
             for r in rows
         ],
-        "Errors are mean absolute percentage errors, leaving one model out.",
+        "fitted: to published measurements, errors are mean absolute percentages on a network left out of the device's rows. datasheet: a "
+        "roofline, a lower bound that nobody validated. design: a chip that does not exist.",
     )
+
+
+def print_errors(lines: Sequence[ErrorLine]) -> None:
+    """How wrong the fits are, by class of device."""
+    names = {"own": "the device", "everywhere": "all devices"}
+    columns = {"device class": "left", "quantity": "left", "network left out of": "left", "values": "right"}
+    _table(
+        columns | {"mean error": "right", "median error": "right", "in the 90 % range": "right"},
+        [
+            (
+                x.device_class,
+                {"latency_ms": "latency", "energy_mj": "energy"}[x.quantity],
+                names[x.left_out],
+                str(x.values),
+                _percent(x.mape),
+                _percent(x.median),
+                _percent(x.coverage),
+            )
+            for x in lines
+        ],
+        "Predicted against published MLPerf Tiny results. What a network of your own meets is the lower half: nobody measured it anywhere.",
+    )
+
+
+def print_scenarios(scenarios: Sequence[Scenario]) -> None:
+    """The ready scenarios."""
+    _table(
+        {"scenario": "left", "what": "left", "device": "left", "limits": "left", "data": "left", "assumed": "left"},
+        [
+            (
+                s.name,
+                s.title,
+                s.device,
+                ", ".join(f"{METRICS[k].name.lower()} {text_of(k, v)}" for k, v in s.limits.items()),
+                ", ".join(s.datasets),
+                "; ".join(s.assumptions),
+            )
+            for s in scenarios
+        ],
+        "Every figure is an assumption. Data: the first that can be loaded.",
+    )
+
+
+def print_fleet(result: dict[str, Any]) -> None:
+    """A trial over a scenario's whole fleet, beside the baseline, and when it has repaid the sweep."""
+    columns = {"": "left", "trial": "right", "baseline": "right"}
+    names = {"inferences": "inferences", "kwh": "kWh at the plug", "cost": result["currency"], "co2e_kg": "kg CO2e"}
+    rows = [
+        (name, *("–" if (v := (result[who] or {}).get(key)) is None else f"{v:,.4g}" for who in ("trial", "baseline")))
+        for key, name in names.items()
+    ]
+    repaid = result["payback_inferences"]
+    told = (
+        "it saves no energy, so it never repays the sweep" if repaid is None else f"repaid after {repaid:,} inferences"
+    )
+    spent = "–" if result["sweep_kwh"] is None else f"{result['sweep_kwh']:.3g} kWh, estimated"
+    _table(columns, rows, f"{result['basis']} The sweep itself used {spent}; {told}.")
 
 
 def print_plan(plan: Preview) -> None:
@@ -127,19 +199,41 @@ def _trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
     accuracy, ratio, projection = trial.accuracy, trial.latency_ratio, trial.projections.get(device)
     energy = projection.energy_mj if projection else None
     latency = trial.latency_ms.p50 if trial.latency_ms else None
+    if device != "host" and projection and not projection.fits:
+        return (
+            trial.id,
+            f"{trial.label}: {projection.reason}",
+            _accuracy_cell(accuracy),
+            *_size_cells(trial),
+            "–",
+            "–",
+            "–",
+        )
     if device != "host":
         latency = projection.latency_ms.value if projection and projection.latency_ms else None
     return (
         trial.id,
         trial.label,
-        f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})" if accuracy else "–",
-        _kb(trial.size_bytes),
-        _kb(trial.size_zipped_bytes),
-        f"{(trial.macs or 0) / 1e6:.2f}",
+        _accuracy_cell(accuracy),
+        *_size_cells(trial),
         "–" if latency is None else f"{latency:.3g}",
         "–" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
-        "–" if energy is None else f"{energy.value:.3g} ({energy.low:.2g}–{energy.high:.2g})",
+        "–" if energy is None else f"{energy.value:.3g} ({energy.low:.2g}–{energy.high:.2g}) {_known(energy)}",
     )
+
+
+def _known(energy: Energy) -> str:
+    return "measured" if energy.source == "measured" else "estimated"
+
+
+def _accuracy_cell(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return "–"
+    return f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})"
+
+
+def _size_cells(trial: Trial) -> tuple[str, str, str]:
+    return _kb(trial.size_bytes), _kb(trial.size_zipped_bytes), f"{(trial.macs or 0) / 1e6:.2f}"
 
 
 _TRIAL_COLUMNS = {
@@ -151,8 +245,45 @@ _TRIAL_COLUMNS = {
     "M MACs": "right",
     "ms p50": "right",
     "× baseline": "right",
-    "mJ estimated": "right",
+    "mJ": "right",
 }
+
+
+def _with_scenario(
+    columns: dict[str, str],
+    rows: list[tuple[str, ...]],
+    trials: Sequence[Trial],
+    device: str,
+    scenario: Scenario | None,
+) -> tuple[dict[str, str], list[tuple[str, ...]], str]:
+    """The columns that a scenario adds, and a line that says what it assumes."""
+    if scenario is None:
+        return columns, rows, ""
+    # A line has room for so much: what a scenario does not ask about makes way.
+    kept = [i for i, name in enumerate(columns) if name not in {"kB zipped", "M MACs", "× baseline"}]
+    columns = {name: columns[name] for i, name in enumerate(columns) if i in kept}
+    more = {f"{_unit(k, scenario)}/million": "right" for k in SCENARIO_METRICS} | {"limits": "left"}
+    added = []
+    for row, trial in zip(rows, trials, strict=True):
+        values = (metric_value(trial, key, device) for key in SCENARIO_METRICS)
+        cells = ["–" if v is None else f"{v:.3g}" for v in values]
+        added.append(
+            (
+                *(row[i] for i in kept),
+                *cells,
+                "" if trial.state != "done" else "kept" if scenario.keeps(trial) else "broken",
+            )
+        )
+    return (
+        columns | more,
+        added,
+        f" Scenario {scenario.name}: {scenario.title}. Assumed: {'; '.join(scenario.assumptions)}.",
+    )
+
+
+def _unit(key: str, scenario: Scenario) -> str:
+    unit = METRICS[key].unit.replace("¤", scenario.currency)
+    return f"{unit} CO2e" if key == "co2e_kg_per_million" else unit
 
 
 def _machine_line(trials: Sequence[Trial], device: str) -> str:
@@ -161,9 +292,11 @@ def _machine_line(trials: Sequence[Trial], device: str) -> str:
     return f"Measured on {measured}." + (f" ms and mJ: estimates for {device}." if device != "host" else "")
 
 
-def print_trials(trials: Sequence[Trial], device: str) -> None:
-    """Every trial, in plan order."""
-    _table(_TRIAL_COLUMNS, [_trial_cells(t, device) for t in trials], _machine_line(trials, device))
+def print_trials(trials: Sequence[Trial], device: str, scenario: Scenario | None = None) -> None:
+    """Every trial, in plan order, with a scenario's columns where one is given."""
+    cells = [_trial_cells(t, device) for t in trials]
+    columns, rows, assumed = _with_scenario(_TRIAL_COLUMNS, cells, trials, device, scenario)
+    _table(columns, rows, _machine_line(trials, device) + assumed)
 
 
 def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: str) -> list[dict[str, Any]]:
@@ -186,11 +319,14 @@ def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: s
     ]
 
 
-def print_front(front: Front, sure: Certainty, tied: Sequence[Trial], device: str) -> None:
+def print_front(
+    front: Front, sure: Certainty, tied: Sequence[Trial], device: str, scenario: Scenario | None = None
+) -> None:
     """The frontier, its knee marked, and the trials tied with it; each with the share of redraws in which it is on the front."""
     marks = {front.knee: f"  ← knee ({share_text(sure.knee or 0)})"} | dict.fromkeys((t.id for t in tied), "  tied")
-    rows = []
-    for trial in (*front.trials, *tied):
+    listed = (*front.trials, *tied)
+    rows: list[tuple[str, ...]] = []
+    for trial in listed:
         cells = _trial_cells(trial, device)
         rows.append(
             (cells[0], cells[1] + marks.get(trial.id, ""), share_text(sure.p_front.get(trial.id, 0.0)), *cells[2:])
@@ -200,7 +336,8 @@ def print_front(front: Front, sure: Certainty, tied: Sequence[Trial], device: st
     caption += f"On front: share of {sure.draws} redraws of the measurements. "
     if sure.tied and not tied:
         caption += f"{len(sure.tied)} more are statistically tied with it: --tied lists them. "
-    _table(columns, rows, caption + _machine_line(front.trials, device))
+    columns, rows, assumed = _with_scenario(columns, rows, listed, device, scenario)
+    _table(columns, rows, caption + _machine_line(front.trials, device) + assumed)
 
 
 def print_confirmation(trial: Trial) -> None:

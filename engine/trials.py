@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,11 @@ import numpy.typing as npt
 
 from engine.artifacts import Artifacts
 from engine.datasets import load_dataset, reported
+from engine.demand import Demand
 from engine.devices import project
 from engine.evidence import SeedRun
 from engine.measure.energy import host_energy
+from engine.measure.energy_counter import counted_energy
 from engine.plan import Chain, Plan
 from engine.predictions import Predictions
 from engine.quality import accuracy, fidelity, quality
@@ -58,6 +59,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],
         stages=tuple(_stages(plan, chain, results, artifacts)),
+        demand=Demand.from_json(facts["demand"]),
         layer_bits=results[chain.model].get("layer_bits"),
         projections=projections,
         artifact=plan.nodes[chain.model].artifact,
@@ -163,17 +165,6 @@ def on_baseline_scale(result: dict[str, Any], baseline_p50_ms: float) -> dict[st
     }
 
 
-def _device_facts(facts: dict[str, Any]) -> Any:
-    """What a profile reads of a graph. One layer left in float makes it a float graph to an int8 runtime."""
-    layers = [layer for layer in facts["layers"] if layer["params"]]
-    return SimpleNamespace(
-        macs=facts["macs"],
-        params=facts["params"],
-        weight_bits=max((layer["weight_bits"] for layer in layers), default=32),
-        activation_bits=max((layer["activation_bits"] for layer in layers), default=32),
-    )
-
-
 def _predictions(plan: Plan, chain: Chain, artifacts: Artifacts) -> Predictions:
     name = plan.nodes[chain.accuracy].artifact
     assert name is not None, "accuracy nodes always leave a file"
@@ -206,11 +197,15 @@ def _projections(
                 machine = _machine(latency)
                 interval = Interval(**latency["latency_interval_ms"])
                 per_image = Interval(*(v / options.batch for v in (interval.value, interval.low, interval.high)))
-                found["host"] = Projection(None, host_energy(per_image, options.threads, machine))
+                counted = latency.get("energy")
+                energy = (
+                    counted_energy(counted, options.batch)
+                    if counted
+                    else host_energy(per_image, options.threads, machine)
+                )
+                found["host"] = Projection(None, energy)
             continue
-        projection, reason = project(profile, _device_facts(facts))
-        if projection:
-            found[profile] = projection
-        if reason:
+        found[profile] = project(profile, Demand.from_json(facts["demand"]))
+        if reason := found[profile].reason:
             notes.append(f"{profile}: {reason}")
     return found, tuple(notes)

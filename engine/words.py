@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from engine.record import METRICS, Interval, Trial, metric_interval
+from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Interval, Trial, metric_interval
 from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Step
 
 SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
@@ -48,16 +48,16 @@ def metric_range(trial: Trial, key: str, device: str = "host") -> tuple[float, f
 
 def is_estimated(trial: Trial, key: str, device: str = "host") -> bool:
     """Whether the number is not measured on the device it speaks of."""
-    if key == "energy_mj":
+    if key == "energy_mj" or key in SCENARIO_METRICS:
         projection = trial.projections.get(device)
-        return bool(projection and projection.energy_mj and projection.energy_mj.source == "estimated")
+        return bool(projection and projection.energy_mj and projection.energy_mj.source != "measured")
     return key == "latency_ms" and device != "host"
 
 
 def axis_title(key: str, device: str = "host", estimated: bool = False) -> str:
     """`Latency on stm32h7a3-xcubeai, estimated (ms)`."""
     metric = METRICS[key]
-    where = f" on {device}" if key in {"latency_ms", "energy_mj"} and device != "host" else ""
+    where = f" on {device}" if key in DEVICE_METRICS and device != "host" else ""
     unit = f" ({metric.unit})" if metric.unit else ""
     return f"{metric.name}{where}{', estimated' if estimated else ''}{unit}"
 

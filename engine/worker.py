@@ -222,10 +222,11 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.size import measure_size
+    from engine.onnx_demand import graph_demand
     from engine.onnx_graph import graph_facts, load_onnx
 
-    facts = graph_facts(load_onnx(task.input()))
-    return asdict(facts) | asdict(measure_size(task.input()))
+    model = load_onnx(task.input())
+    return asdict(graph_facts(model)) | asdict(measure_size(task.input())) | {"demand": graph_demand(model).to_json()}
 
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
@@ -241,13 +242,16 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _latency(task: Task, output: Path) -> dict[str, Any]:
+    from engine.measure.energy_counter import measure_energy
     from engine.measure.latency import measure_latency
     from engine.measure.machine import machine
 
     options = LatencyOptions(**task.node.options)
     baseline = task.input(1) if len(task.inputs) > 1 else None
-    result = measure_latency(task.input(), baseline, _dataset(task.data).input_shape, options)
-    return result.to_json() | {"machine": asdict(machine())}
+    shape = _dataset(task.data).input_shape
+    result = measure_latency(task.input(), baseline, shape, options)
+    energy = measure_energy(task.input(), shape, options.threads, options.batch)
+    return result.to_json() | {"machine": asdict(machine()), "energy": energy}
 
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {

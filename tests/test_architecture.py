@@ -17,11 +17,38 @@ MAX_LINES = 350
 
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
-    {"errors", "evidence", "npz", "paths", "spec", "statistics", "steps", "record", "words", "zips", "verify_template"},
-    {"certainty", "datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "predictions", "quality", "selection"},
+    {
+        "demand",
+        "errors",
+        "evidence",
+        "npz",
+        "paths",
+        "profile_template",
+        "spec",
+        "statistics",
+        "steps",
+        "record",
+        "words",
+        "zips",
+        "verify_template",
+    },
+    {
+        "certainty",
+        "cost",
+        "datasets",
+        "frontier",
+        "models",
+        "onnx_demand",
+        "onnx_graph",
+        "onnx_tidy",
+        "broken",
+        "predictions",
+        "quality",
+        "selection",
+    },
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"confirm", "trials", "worker"},
+    {"confirm", "demands", "fleet", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -45,7 +72,10 @@ SIDE = {
         "zips",
     },
     "choice": {"certainty", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "device_figures": {"choice", "cost", "demand", "devices", "errors", "figures", "record", "selection", "words"},
     "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
+    "broken_figures": {"broken", "figures"},
+    "lineage": {"choice", "figures", "record", "steps", "words"},
     "figures": {"certainty", "choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
 }
@@ -53,7 +83,9 @@ TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "certainty", "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
+    "broken", "broken_figures", "certainty", "figures", "lineage", "predictions", "device_figures",
+    "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
+    "models.catalog", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 
@@ -150,7 +182,10 @@ def test_commands_that_only_read_start_without_torch() -> None:
         "plan",
         "frontier",
         "figures",
-        "devices",
+        "devices.projection",
+        "cost",
+        "fleet",
+        "device_figures",
         "bundle",
         "datasets",
         "models.catalog",

@@ -62,9 +62,8 @@ def sealed() -> Dataset:
 
 def test_pruning_training_and_choosing_bits_leave_the_test_split_alone(sealed: Dataset, tmp_path: Path):
     torch = pytest.importorskip("torch")
-    from engine.compress.sensitivity import measure_sensitivity
-
     from engine.compress import finetune, prune, qat
+    from engine.compress.quantization.sensitivity import measure_sensitivity
     from engine.compress.quantize import prepare
     from engine.models.export import export_onnx
     from engine.models.sources import load_network

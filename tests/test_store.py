@@ -47,7 +47,7 @@ def measured(index: int = 0) -> Trial:
         size_bytes=1234,
         latency_ms=Latency(1.0, 2.0, 3.0),
         latency_ratio=Interval(0.5, 0.4, 0.6),
-        projections={"host": Projection(None, Energy(5.0, 1.0, 9.0, "estimated", "6 W"))},
+        projections={"host": Projection(None, Energy(5.0, 1.0, 9.0, "datasheet", "6 W"))},
         notes=("a note",),
     )
 

@@ -39,10 +39,8 @@ def trial(
 ) -> Trial:
     """One finished trial; None leaves a number unmeasured."""
     recipe = recipe or Recipe()
-    energy = energy_mj and Energy(energy_mj, energy_mj * 0.7, energy_mj * 1.4, "estimated", "10 W for one core at work")
-    board = energy_mj and Energy(
-        energy_mj * 9, energy_mj * 5, energy_mj * 14, "estimated", "fit to 9 rows of MLPerf Tiny"
-    )
+    energy = energy_mj and Energy(energy_mj, energy_mj * 0.7, energy_mj * 1.4, "datasheet", "10 W for one core at work")
+    board = energy_mj and Energy(energy_mj * 9, energy_mj * 5, energy_mj * 14, "fitted", "fit to 9 rows of MLPerf Tiny")
     projections = {}
     if energy:
         projections["host"] = Projection(None, energy)

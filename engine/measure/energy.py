@@ -1,4 +1,4 @@
-"""Energy of one inference on this host, estimated: measured latency times an assumed power, each with its range."""
+"""Energy of one inference on this host where no counter can be read: measured latency times an assumed power, each with its range."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def host_energy(latency_ms: Interval, threads: int, machine: Machine) -> Energy:
         value=latency_ms.value * watts.value,
         low=latency_ms.low * watts.low,
         high=latency_ms.high * watts.high,
-        source="estimated",
+        source="datasheet",
         basis=basis,
     )

@@ -64,7 +64,8 @@ def numbers(trial: Trial, baseline: Trial | None, device: str) -> pd.DataFrame:
 def _how(trial: Trial, key: str, device: str) -> str:
     projection = trial.projections.get(device)
     if key == "energy_mj" and projection and projection.energy_mj:
-        return f"{projection.energy_mj.source}: {projection.energy_mj.basis}"
+        known = "estimated" if is_estimated(trial, key, device) else "measured"
+        return f"{known}: {projection.energy_mj.basis}"
     if is_estimated(trial, key, device):
         return f"estimated for {device}"
     if key == "accuracy" and trial.accuracy:

@@ -19,6 +19,9 @@ _FORMATS = {
     "latency_ms": "%.3f",
     "latency_ratio": "%.2f",
     "energy_mj": "%.3g",
+    "kwh_per_million": "%.3g",
+    "cost_per_million": "%.3g",
+    "co2e_kg_per_million": "%.3g",
     "params": "localized",
     "nonzero_params": "localized",
     "macs": "%.2f",
@@ -46,10 +49,15 @@ def marks(trial: Trial, choice: Choice, tied: Collection[str] = ()) -> str:
     return ", ".join(names)
 
 
+def _shown(trials: Sequence[Trial], device: str) -> list[str]:
+    """The metrics that some trial has."""
+    return [k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials)]
+
+
 def frame(trials: Sequence[Trial], choice: Choice, tied: Collection[str] = ()) -> pd.DataFrame:
     """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has."""
     device = choice.view.device
-    keys = [k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials)]
+    keys = _shown(trials, device)
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"recipe": trial.label, "marks": marks(trial, choice, tied)}
@@ -82,7 +90,8 @@ def _columns(trials: Sequence[Trial], device: str) -> dict[str, Any]:
             help="deployed: measured on the very file that you export. simulated: no kernel for it here. imported: made elsewhere.",
         ),
     }
-    for key, metric in METRICS.items():
+    for key in _shown(trials, device):
+        metric = METRICS[key]
         estimated = ", estimated" if any(is_estimated(t, key, device) for t in trials) else ""
         unit = f" ({metric.unit})" if metric.unit else ""
         config[key] = st.column_config.NumberColumn(

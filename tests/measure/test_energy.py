@@ -15,7 +15,7 @@ def _nothing_stated(monkeypatch):
 
 def test_energy_is_milliseconds_times_watts_and_says_what_it_assumes():
     energy = host_energy(TWO_MS, 1, HOST)
-    assert energy.source == "estimated"
+    assert energy.source == "datasheet"
     assert energy.value == pytest.approx(2.0 * 5.1)
     assert energy.low == pytest.approx(1.9 * 1.9)
     assert energy.high == pytest.approx(2.2 * 13.5)

@@ -1,0 +1,262 @@
+"""Energy of one inference on this host by a counter: RAPL read here, or whatever `zeus` reads (NVML, Apple, Jetson, AMD).
+
+A counter is for a whole package and ticks slowly, so inferences are repeated for windows of many ticks, windows without work before
+and after them give the power of doing nothing, and what is reported is energy above that, with the energy including it beside. Like
+latency it is measured in a process of its own (`python -m engine.measure.energy_counter`), with nothing else of ours running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.errors import ParetoscopeError
+from engine.record import Energy
+
+POWERCAP = Path("/sys/class/powercap")
+_ROOT = Path(__file__).resolve().parent.parent.parent
+# Two-sided 95 % quantiles of Student's t with 1 to 9 degrees of freedom.
+_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a meter saw of one window."""
+
+    joules: float
+    seconds: float
+
+
+class Meter(Protocol):
+    """A counter of energy. `name` is for people; `update_s`: seconds between two ticks."""
+
+    name: str
+    update_s: float
+
+    def begin(self) -> None:
+        """Open a window."""
+        ...
+
+    def end(self) -> Reading:
+        """Close it."""
+        ...
+
+
+class RaplMeter:
+    """Intel's and AMD's running average power limit counters, as Linux shows them: all packages, and their memory where it is counted."""
+
+    update_s = 0.001  # Intel Software Developer's Manual, volume 3B, section 15.10.1: about a millisecond
+
+    def __init__(self, root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Raises OSError where no counter can be read."""
+        self._clock = clock
+        found = []
+        for zone in sorted(root.glob("intel-rapl:*")):
+            name = (zone / "name").read_text().strip()
+            # Cores and graphics are parts of their package; the platform's own zone (psys) contains it.
+            if name.startswith("package") or name == "dram":
+                found.append(zone)
+        if not found:
+            raise FileNotFoundError(f"{root} has no RAPL package")
+        self._zones = [(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text())) for zone in found]
+        self.name = f"RAPL ({len(found)} counters)"
+        self._before: list[int] = []
+        self._start = 0.0
+        self._read()
+
+    def _read(self) -> list[int]:
+        return [int(path.read_text()) for path, _ in self._zones]
+
+    def begin(self) -> None:
+        """Open a window."""
+        self._before, self._start = self._read(), self._clock()
+
+    def end(self) -> Reading:
+        """Close it; a counter that started again at 0 went once around its range."""
+        after, seconds = self._read(), self._clock() - self._start
+        microjoules = sum(
+            (now - then) % wrap if now < then else now - then
+            for then, now, (_, wrap) in zip(self._before, after, self._zones, strict=True)
+        )
+        return Reading(microjoules * 1e-6, seconds)
+
+
+class ZeusMeter:
+    """`zeus.monitor.ZeusMonitor`: processors, memory and systems on a chip; graphics processors with `gpu`."""
+
+    update_s = 0.1  # NVML's counter: 20 to 100 ms
+
+    def __init__(self, monitor: Any, gpu: bool = False) -> None:
+        self._monitor, self._gpu = monitor, gpu
+        self.name = "zeus"
+
+    def begin(self) -> None:
+        """Open a window."""
+        self._monitor.begin_window("paretoscope")
+
+    def end(self) -> Reading:
+        """Close it; joules of all parts that were counted."""
+        found = self._monitor.end_window("paretoscope")
+        parts = [getattr(found, part, None) for part in ("cpu_energy", "dram_energy")]
+        parts += [getattr(found, "gpu_energy", None)] if self._gpu else []
+        joules = sum(sum(part.values()) for part in parts if part)
+        soc = getattr(found, "soc_energy", None)
+        return Reading(joules + _soc_joules(soc), found.time)
+
+
+def _soc_joules(soc: Any) -> float:
+    """Joules of what zeus counts of a system on a chip: processors and memory, in fields that end in _mj."""
+    if soc is None:
+        return 0.0
+    fields = ("cpu_total_mj", "dram_mj") if hasattr(soc, "cpu_total_mj") else ("cpu_energy_mj",)
+    return sum(float(getattr(soc, name, None) or 0.0) for name in fields) * 1e-3
+
+
+def open_meter() -> Meter | None:
+    """The first counter that can be read, None where there is none or nobody may read it."""
+    with contextlib.suppress(OSError, ValueError):
+        return RaplMeter()
+    try:
+        from zeus.monitor import ZeusMonitor
+
+        meter = ZeusMeter(ZeusMonitor(gpu_indices=[]))
+        meter.begin()
+        time.sleep(2 * meter.update_s)
+        return meter if meter.end().joules > 0 else None
+    except Exception:  # not installed, no counter, no permission: zeus raises kinds of its own for each
+        return None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How long to look: `busy` windows of `seconds`, or of `ticks` of the counter where that is longer, an idle one around each."""
+
+    seconds: float = 1.0
+    busy: int = 5
+    ticks: int = 50
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Millijoules of one inference above idle with the ends of the 95 % interval over windows, and with idle power included; idle watts."""
+
+    net_mj: float
+    low_mj: float
+    high_mj: float
+    gross_mj: float
+    idle_w: float
+    inferences: int
+    seconds: float
+    meter: str
+
+
+def count_energy(
+    meter: Meter,
+    run: Callable[[], object],
+    windows: Windows | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Counted | None:
+    """Energy of one `run()`; None where the counter saw no more than idling, so that nothing can be said."""
+    windows = windows or Windows()
+    length = max(windows.seconds, windows.ticks * meter.update_s)
+    run()
+    idle = [_idle(meter, length, sleep)]
+    net_mj, gross_mj, idle_w, runs, seconds = [], [], [], 0, 0.0
+    for _ in range(windows.busy):
+        meter.begin()
+        start, inferences = clock(), 0
+        while clock() - start < length:
+            run()
+            inferences += 1
+        reading = meter.end()
+        idle.append(_idle(meter, length, sleep))
+        # The mean of the idle windows on both sides: a slow drift of temperature and clocks cancels.
+        around = (idle[-2] + idle[-1]) / 2
+        net_mj.append((reading.joules - around * reading.seconds) / inferences * 1e3)
+        gross_mj.append(reading.joules / inferences * 1e3)
+        idle_w.append(around)
+        runs, seconds = runs + inferences, seconds + reading.seconds
+    mean = float(np.mean(net_mj))
+    half = _half_width(net_mj)
+    if mean - half <= 0:
+        return None
+    gross, watts = float(np.mean(gross_mj)), float(np.mean(idle_w))
+    return Counted(mean, mean - half, mean + half, gross, watts, runs, seconds, meter.name)
+
+
+def _idle(meter: Meter, seconds: float, sleep: Callable[[float], None]) -> float:
+    meter.begin()
+    sleep(seconds)
+    reading = meter.end()
+    return reading.joules / reading.seconds
+
+
+def _half_width(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    t = _T_95[min(len(values) - 1, len(_T_95)) - 1]
+    return t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def counted_energy(record: Mapping[str, Any], batch: int = 1) -> Energy:
+    """What a measuring process printed -> energy of one image, labelled measured."""
+    counted = Counted(**record)
+    value, low, high, gross = (v / batch for v in (counted.net_mj, counted.low_mj, counted.high_mj, counted.gross_mj))
+    basis = (
+        f"counted by {counted.meter} over {counted.seconds:.3g} s and {counted.inferences:,} runs; {counted.idle_w:.3g} W of idle power "
+        f"are subtracted ({gross:.3g} mJ with them); 95 % interval over windows; the whole package, whatever else ran on it"
+    )
+    return Energy(value, low, high, "measured", basis, with_idle_mj=gross, idle_w=counted.idle_w)
+
+
+def measure_energy(model: Path, input_shape: tuple[int, int, int], threads: int, batch: int) -> dict[str, Any] | None:
+    """Energy of one run of a file on noise, by the first counter, in a fresh process; None where nothing can be counted."""
+    if open_meter() is None:
+        return None
+    path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
+    request = {"model": str(model), "shape": list(input_shape), "threads": threads, "batch": batch}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.measure.energy_counter"],
+            input=json.dumps(request),
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        answer: dict[str, Any] | None = json.loads(done.stdout.strip().splitlines()[-1])
+    except (subprocess.TimeoutExpired, IndexError, ValueError):
+        # Energy is an extra of a latency measurement that has succeeded: without it the estimate stands.
+        return None
+    return answer
+
+
+def main() -> None:
+    """Standard input -> standard output, one JSON line: what was counted, or null."""
+    from engine.measure.session import Runner
+
+    request = json.load(sys.stdin)
+    counted = None
+    with contextlib.suppress(ParetoscopeError, OSError):
+        meter = open_meter()
+        images = np.random.default_rng(0).standard_normal((request["batch"], *request["shape"]), np.float32)
+        runner = Runner(Path(request["model"]), request["threads"])
+        counted = count_energy(meter, lambda: runner(images)) if meter else None
+    sys.stdout.write(json.dumps(asdict(counted) if counted else None) + "\n")
+
+
+if __name__ == "__main__":
+    main()

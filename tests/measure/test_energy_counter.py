@@ -1,0 +1,135 @@
+"""Counting energy, with recorded traces in place of counters: no test needs one."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from engine.measure.energy_counter import (
+    RaplMeter,
+    Reading,
+    Windows,
+    ZeusMeter,
+    count_energy,
+    counted_energy,
+    open_meter,
+)
+
+
+class Replay:
+    """A machine whose time and joules are made up: `idle_w` all the time, and `run_j` for each run, which takes `run_s`."""
+
+    name, update_s = "replay", 0.01
+
+    def __init__(self, idle_w=10.0, run_j=0.002, run_s=0.001, drift_w_per_s=0.0, tick_j=0.0):
+        self.now, self.joules = 0.0, 0.0
+        self.idle_w, self.run_j, self.run_s, self.drift, self.tick_j = idle_w, run_j, run_s, drift_w_per_s, tick_j
+
+    def pass_time(self, seconds):
+        self.joules += (self.idle_w + self.drift * (self.now + seconds / 2)) * seconds
+        self.now += seconds
+
+    def run(self):
+        self.pass_time(self.run_s)
+        self.joules += self.run_j
+
+    def counter(self):
+        return self.joules if not self.tick_j else self.joules // self.tick_j * self.tick_j
+
+    def begin(self):
+        self.start = self.now, self.counter()
+
+    def end(self):
+        return Reading(self.counter() - self.start[1], self.now - self.start[0])
+
+    def count(self, windows=None):
+        return count_energy(self, self.run, windows, clock=lambda: self.now, sleep=self.pass_time)
+
+
+def test_idle_power_is_subtracted_and_both_are_reported():
+    found = Replay().count()
+    assert found.net_mj == pytest.approx(2.0)
+    assert found.gross_mj == pytest.approx(2.0 + 10.0)  # 10 W for the millisecond that a run takes
+    assert found.idle_w == pytest.approx(10.0)
+    assert found.low_mj == pytest.approx(found.high_mj)
+    assert found.seconds == pytest.approx(5.0, rel=0.01)
+
+
+def test_a_drift_of_idle_power_cancels():
+    found = Replay(drift_w_per_s=0.5).count()
+    assert found.net_mj == pytest.approx(2.0, rel=0.01)
+
+
+def test_windows_are_many_ticks_of_a_slow_counter():
+    replay = Replay()
+    replay.update_s = 0.1
+    assert replay.count(Windows(seconds=1.0, busy=3, ticks=50)).seconds == pytest.approx(15.0, rel=0.01)
+
+
+def test_a_coarse_counter_gives_an_interval_that_holds_the_truth():
+    found = Replay(run_j=0.0021, tick_j=0.7).count()
+    assert found.low_mj < 2.1 < found.high_mj
+    assert found.high_mj > found.low_mj
+
+
+def test_no_more_than_idling_says_nothing():
+    assert Replay(run_j=0.0).count() is None
+
+
+def test_the_record_says_measured_per_image_and_how():
+    energy = counted_energy(vars(Replay().count()), batch=4)
+    assert energy.source == "measured"
+    assert (energy.value, energy.with_idle_mj, energy.idle_w) == pytest.approx((0.5, 3.0, 10.0))
+    for words in ("counted by replay", "10 W of idle power are subtracted", "3 mJ with them"):
+        assert words in energy.basis
+
+
+def zone(root, name, label, microjoules, wrap=1000):
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "name").write_text(label + "\n")
+    (folder / "energy_uj").write_text(f"{microjoules}\n")
+    (folder / "max_energy_range_uj").write_text(f"{wrap}\n")
+    return folder / "energy_uj"
+
+
+def test_rapl_adds_packages_and_memory_and_survives_an_overflow(tmp_path):
+    package = zone(tmp_path, "intel-rapl:0", "package-0", 900)
+    memory = zone(tmp_path, "intel-rapl:0:1", "dram", 10)
+    cores = zone(tmp_path, "intel-rapl:0:0", "core", 5)
+    now = iter((10.0, 12.5))
+    meter = RaplMeter(tmp_path, clock=lambda: next(now))
+    meter.begin()
+    for path, value in ((package, 100), (memory, 60), (cores, 999)):
+        path.write_text(f"{value}\n")
+    # The package went from 900 over 1000 to 100, memory from 10 to 60; the cores are part of their package.
+    assert meter.end() == Reading(pytest.approx(250e-6), pytest.approx(2.5))
+
+
+def test_a_machine_without_counters_has_no_meter(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="no RAPL package"):
+        RaplMeter(tmp_path)
+    monkeypatch.setattr("engine.measure.energy_counter.RaplMeter", lambda: RaplMeter(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "zeus.monitor", None)
+    assert open_meter() is None
+
+
+@pytest.mark.parametrize(
+    ("measurement", "gpu", "joules"),
+    [
+        (SimpleNamespace(time=2.0, cpu_energy={0: 3.0, 1: 1.0}, dram_energy={0: 0.5}, gpu_energy={0: 9.0}), False, 4.5),
+        (SimpleNamespace(time=2.0, cpu_energy={0: 3.0}, dram_energy=None, gpu_energy={0: 9.0}), True, 12.0),
+        (
+            SimpleNamespace(time=2.0, gpu_energy={}, soc_energy=SimpleNamespace(cpu_total_mj=1500, dram_mj=500)),
+            False,
+            2.0,
+        ),
+        (SimpleNamespace(time=2.0, gpu_energy={}, soc_energy=SimpleNamespace(cpu_energy_mj=700)), False, 0.7),
+    ],
+)
+def test_zeus_counts_what_computes(measurement, gpu, joules):
+    calls = []
+    monitor = SimpleNamespace(begin_window=calls.append, end_window=lambda key: calls.append(key) or measurement)
+    meter = ZeusMeter(monitor, gpu)
+    meter.begin()
+    assert meter.end() == Reading(pytest.approx(joules), 2.0)
+    assert calls == ["paretoscope", "paretoscope"]
