@@ -28,6 +28,8 @@ _CODE: dict[str, str] = {
 # Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
 _NOT_CODE = {
     "errors.py",
+    "frozen.py",
+    "runtime.py",
     "spec.py",
     "steps.py",
     "record.py",

@@ -16,7 +16,7 @@ from engine.devices import project
 from engine.measure.accuracy import Predictions, mcnemar_midp, summarise
 from engine.measure.energy import host_energy
 from engine.plan import Chain, Plan
-from engine.record import Interval, Latency, Machine, Projection, Stage, Trial
+from engine.record import Interval, Latency, Machine, Projection, Stage, Timing, Trial
 from engine.spec import Data
 from engine.steps import Prune
 
@@ -73,7 +73,7 @@ def _stages(
         facts, latency = results[stage.facts], None
         if stage.latency and chain.stages[0].latency:
             baseline_p50_ms = results[chain.stages[0].latency]["latency_ms"]["p50"]
-            latency = on_baseline_scale(results[stage.latency], baseline_p50_ms)["latency_ms"]["p50"]
+            latency = results[stage.latency]["latency_ratio"]["value"] * baseline_p50_ms
         right = _predictions(plan, stage, artifacts).predicted == labels
         yield Stage(
             steps=len(stage.recipe.steps),
@@ -113,11 +113,13 @@ def on_baseline_scale(result: dict[str, Any], baseline_p50_ms: float) -> dict[st
     that ratio times the baseline's median, and the percentiles above it follow. The node's result keeps the raw samples.
     """
     ratio = result["latency_ratio"]
-    p50_ms = ratio["value"] * baseline_p50_ms
+    # The ratio is per image, the times are of a call.
+    call_ms = baseline_p50_ms * result["runtime"]["batch"] / result["baseline_runtime"]["batch"]
+    p50_ms = ratio["value"] * call_ms
     scale = p50_ms / result["latency_ms"]["p50"]
     return result | {
         "latency_ms": {name: value * scale for name, value in result["latency_ms"].items()},
-        "latency_interval_ms": {end: ratio[end] * baseline_p50_ms for end in ("value", "low", "high")},
+        "latency_interval_ms": {end: ratio[end] * call_ms for end in ("value", "low", "high")},
         "throughput_per_s": result["throughput_per_s"] / scale,
     }
 
@@ -148,8 +150,20 @@ def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
         "throughput_per_s": result["throughput_per_s"],
         "peak_memory_bytes": result["peak_memory_bytes"],
         "load_ms": result["load_ms"],
+        "timing": _timing(result),
         "machine": Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])}),
     }
+
+
+def _timing(result: dict[str, Any]) -> Timing:
+    same = ("stopped", "half_width", "blocks", "disturbed_blocks", "first_run_ms", "arena_bytes")
+    return Timing(
+        **result["runtime"],
+        baseline_batch=result["baseline_runtime"]["batch"],
+        cpus=tuple(result["cpus"]),
+        processes=len(result["processes"]),
+        **{name: result[name] for name in same},
+    )
 
 
 def _projections(
@@ -158,14 +172,15 @@ def _projections(
     """What each wanted profile says of the graph, and why it says nothing where it does not."""
     found: dict[str, Projection] = {}
     notes: list[str] = []
-    options = plan.sweep.measure.latency
     for profile in plan.sweep.measure.profiles:
         if profile == "host":
-            if latency and options:
+            if latency:
                 machine = Machine(**{**latency["machine"], "flags": tuple(latency["machine"]["flags"])})
                 interval = Interval(**latency["latency_interval_ms"])
-                per_image = Interval(*(v / options.batch for v in (interval.value, interval.low, interval.high)))
-                found["host"] = Projection(None, host_energy(per_image, options.threads, machine))
+                per_image = Interval(
+                    *(v / latency["runtime"]["batch"] for v in (interval.value, interval.low, interval.high))
+                )
+                found["host"] = Projection(None, host_energy(per_image, latency["runtime"]["threads"], machine))
             continue
         projection, reason = project(profile, _device_facts(facts))
         if projection:

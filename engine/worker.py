@@ -18,7 +18,7 @@ from engine.artifacts import Artifacts
 from engine.datasets import Dataset, load_dataset
 from engine.plan import Node
 from engine.spec import Data, LatencyOptions, Model
-from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
+from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -226,18 +226,23 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     data = _dataset(task.data)
     samples = task.node.options["samples"]
     split = data.test.head(None if samples == "all" else samples)
-    predictions = predict(task.input(), split, data.preprocessing)
+    predictions = predict(task.input(), split, data.preprocessing, **_numerics(task))
     predictions.save(output)
     return {"n": len(split), "right": int((predictions.predicted == split.labels).sum())}
+
+
+def _numerics(task: Task) -> dict[str, Any]:
+    """Options of a runtime step that may change answers."""
+    return {name: task.node.options[name] for name in ("graph_optimisation", "provider") if name in task.node.options}
 
 
 def _latency(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.latency import measure_latency
     from engine.measure.machine import machine
 
-    options = LatencyOptions(**task.node.options)
+    options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
     baseline = task.input(1) if len(task.inputs) > 1 else None
-    result = measure_latency(task.input(), baseline, _dataset(task.data).input_shape, options)
+    result = measure_latency(task.input(), baseline, _dataset(task.data).input_shape, options, runtime)
     return result.to_json() | {"machine": asdict(machine())}
 
 

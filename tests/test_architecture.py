@@ -17,7 +17,7 @@ MAX_LINES = 350
 
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
-    {"errors", "npz", "paths", "spec", "steps", "record", "words", "zips", "verify_template"},
+    {"errors", "frozen", "npz", "paths", "runtime", "spec", "steps", "record", "words", "zips", "verify_template"},
     {"datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},

@@ -4,9 +4,19 @@ import math
 
 import pytest
 
-from engine.record import METRICS, Stage
-from engine.steps import Distill, Finetune, Prune, Quantize, Recipe
-from engine.words import axis_title, based, is_estimated, metric_range, recipe_texts, shown, stage_rows, text_of
+from engine.record import METRICS, Stage, Timing
+from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime
+from engine.words import (
+    axis_title,
+    based,
+    is_estimated,
+    metric_range,
+    recipe_texts,
+    shown,
+    stage_rows,
+    text_of,
+    timing_texts,
+)
 from tests.trial_factory import trial
 
 
@@ -112,3 +122,34 @@ def test_what_each_stage_bought_is_the_difference_to_the_one_before():
 def test_a_teacher_is_told_without_the_folders_of_its_owner():
     text = recipe_texts(Recipe(steps=(Distill(student="ds_cnn", teacher="/home/me/secret/big.onnx"),)))[0]
     assert "with big.onnx as its teacher" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "text"),
+    [
+        ({"threads": 1}, "1 thread", "Run with 1 thread"),
+        ({"threads": 4, "batch": 8}, "4 threads · batch 8", "Run with 4 threads, 8 images per call"),
+        (
+            {"graph_optimisation": "disable", "provider": "CUDAExecutionProvider"},
+            "graph as stored · CUDA",
+            "Run with the graph as it is stored, the CUDA provider",
+        ),
+    ],
+)
+def test_a_runtime_is_told_by_what_it_states(options, label, text):
+    recipe = Recipe(steps=(Runtime(**options),))
+    assert recipe.label == label
+    assert recipe_texts(recipe) == [text]
+
+
+def test_how_a_latency_was_measured_is_told_in_full():
+    timing = Timing(
+        threads=2, batch=8, baseline_batch=1, graph_optimisation="all", provider="CPU", cpus=(0, 1), stopped="time limit",
+        half_width=0.034, processes=5, blocks=120, disturbed_blocks=20, first_run_ms=1.234, arena_bytes=None,
+    )  # fmt: skip
+    assert timing_texts(timing) == [
+        "Run with 2 threads, 8 images per call, every graph optimisation, the CPU provider, pinned to CPU 0, 1; the baseline with a "
+        "batch of 1",
+        "Latency: 100 pairs of blocks in 5 processes, 20 more disturbed and not counted; interval ±3.4 %, stopped by the time limit",
+        "First run after loading 1.23 ms",
+    ]

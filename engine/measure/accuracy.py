@@ -49,12 +49,19 @@ class Predictions:
         return loaded
 
 
-def predict(path: Path, split: Split, preprocessing: Preprocessing, threads: int = 1) -> Predictions:
+def predict(
+    path: Path,
+    split: Split,
+    preprocessing: Preprocessing,
+    threads: int = 1,
+    graph_optimisation: str = "all",
+    provider: str = "CPU",
+) -> Predictions:
     """Run the file on every image of `split`, in batches of 100, or of what the file insists on.
 
     Raises StepError when ONNX Runtime cannot load or run it, or its logits are not numbers (training diverged).
     """
-    runner = Runner(path, threads)
+    runner = Runner(path, threads, graph_optimisation, provider)
     batch = runner.fixed_batch or BATCH
     predicted = np.zeros(len(split), np.uint16)
     confidence = np.zeros(len(split), np.float16)
