@@ -21,7 +21,7 @@ _CODE: dict[str, str] = {
     "qat": "compress/qat.py",
     "sensitivity": "compress/sensitivity.py",
     "layer_times": "compress/sensitivity.py",
-    "facts": "onnx_graph.py",
+    "facts": "measure/size_parts.py",
     "accuracy": "measure/accuracy.py",
     "latency": "measure/latency.py",
 }

@@ -131,8 +131,8 @@ class Trial:
     `projections` is by profile name; the host's own energy is under `host`. `stages` lead from the baseline to the trial itself.
     `layer_bits` are the weight bits that mixed precision chose, by layer. `latency_ms` is of one call, a whole batch; `latency_ratio` and
     `throughput_per_s` are per image. `timing` says how they were measured, and `load_ms` is what creating a session took (the file was in
-    the system's cache). `size_parts` are the file's bytes by kind, which add up to `size_bytes`. `error` says why a recipe could not be
-    made.
+    the system's cache). `size_parts` are the file's bytes by type (weights, scales, biases, constants, graph), which add up to
+    `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `error` says why a recipe could not be made.
     """
 
     id: str
@@ -151,6 +151,7 @@ class Trial:
     load_ms: float | None = None
     timing: Timing | None = None
     size_parts: dict[str, int] | None = None
+    size_layers: dict[str, int] | None = None
     stages: tuple[Stage, ...] = ()
     layer_bits: dict[str, int] | None = None
     projections: dict[str, Projection] = field(default_factory=dict)

@@ -48,6 +48,8 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         accuracy=summarise(predictions, labels, reference),
         size_bytes=facts["size_bytes"],
         size_zipped_bytes=facts["size_zipped_bytes"],
+        size_parts=facts["size_parts"],
+        size_layers=facts["size_layers"],
         params=facts["params"],
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],

@@ -214,10 +214,14 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.size import measure_size
+    from engine.measure.size_parts import external_files, measure_parts
     from engine.onnx_graph import graph_facts, load_onnx
 
-    facts = graph_facts(load_onnx(task.input()))
-    return asdict(facts) | asdict(measure_size(task.input()))
+    path = task.input()
+    facts, parts = graph_facts(load_onnx(path)), measure_parts(path)
+    layers = {layer: sum(roles.values()) for layer, roles in parts.by_layer.items()}
+    size = asdict(measure_size(path, external_files(path)))
+    return asdict(facts) | size | {"size_parts": parts.by_type, "size_layers": layers}
 
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:

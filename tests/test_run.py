@@ -45,7 +45,8 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
     x, y = images(300, 1)
     for trial in trials:
         path = artifacts.local(trial.artifact)
-        assert trial.size_bytes == path.stat().st_size
+        assert trial.size_bytes == path.stat().st_size == sum(trial.size_parts.values())
+        assert 0 < sum(trial.size_layers.values()) < trial.size_bytes
         assert trial.accuracy.n == 200
         assert trial.accuracy.low <= trial.accuracy.value <= trial.accuracy.high
         assert (trial.accuracy.p_vs_baseline is None) == (trial.label == "baseline")
