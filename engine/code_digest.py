@@ -24,6 +24,8 @@ _CODE: dict[str, str] = {
     "facts": "measure/size_parts.py",
     "accuracy": "measure/accuracy.py",
     "latency": "measure/latency.py",
+    "why": "measure/operators.py",
+    "portability": "measure/saturation.py",
 }
 # Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
 _NOT_CODE = {
@@ -38,7 +40,13 @@ _NOT_CODE = {
     "models/catalog.py",
     "measure/machine.py",
 }
-_LIBRARY = {"prune": "torch-pruning", "export": "torch", "accuracy": "onnxruntime", "latency": "onnxruntime"}
+_LIBRARY = {
+    "prune": "torch-pruning",
+    "export": "torch",
+    "accuracy": "onnxruntime",
+    "latency": "onnxruntime",
+    "why": "onnxruntime",
+}
 
 
 @cache

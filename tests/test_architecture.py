@@ -18,10 +18,10 @@ MAX_LINES = 350
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
     {"errors", "frozen", "npz", "paths", "runtime", "spec", "steps", "record", "words", "zips", "verify_template"},
-    {"datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
+    {"datasets", "diagnose", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"trials", "worker"},
+    {"insight", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -45,7 +45,6 @@ SIDE = {
         "zips",
     },
     "choice": {"errors", "frontier", "record", "selection", "spec", "steps", "words"},
-    "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
     "figures": {"choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
 }

@@ -131,8 +131,12 @@ class _IntegerLayer:
         self.centred = self.codes - zero.reshape(-1, *[1] * (self.codes.ndim - 1))
         unit = float_of(data.scale) * scale.numpy()
         self.unit = torch.from_numpy(unit)
-        self._factor = torch.from_numpy(unit / float_of(out.scale)) if out is not None else self.unit
-        self.bias = torch.zeros(len(self.codes)) if bias is None else torch.from_numpy(np.rint(bias.reshape(-1) / unit))
+        self._factor = self.unit / float(float_of(out.scale)) if out is not None else self.unit
+        self.bias = (
+            torch.zeros(len(self.codes))
+            if bias is None
+            else torch.from_numpy(np.rint(np.asarray(bias, np.float32).reshape(-1) / unit))
+        )
         self.bias = self.bias.to(torch.float64)
         groups = self.attributes.get("group", 1) if self.kind == "Conv" else 1
         depthwise = self.kind == "Conv" and groups == len(self.codes) and self.codes.shape[1] == 1
