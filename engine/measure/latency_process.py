@@ -48,16 +48,16 @@ _LONG_RUN_S = 0.2
 class Limits:
     """When one process stops: at `min_blocks` blocks, `min_runs` runs and `min_seconds` with an interval of ±`half_width`, or at `seconds`.
 
-    All times count from the first warm-up run. A block lasts about `block_ms`, and is no more than `max_runs` runs, which bounds
-    what is stored of very fast networks.
+    All times count from the first warm-up run. A block lasts about `block_ms`, so short that a pair of them often fits between two turns of
+    a busy system's scheduler, and is no more than `max_runs` runs, which bounds what is stored of very fast networks.
     """
 
     seconds: float = 1.25
     half_width: float = 0.02
     min_seconds: float = 0.3
-    min_blocks: int = 10
+    min_blocks: int = 20
     min_runs: int = 50
-    block_ms: float = 10.0
+    block_ms: float = 3.0
     max_runs: int = 50
     warm_up_seconds: float = 0.1
 
@@ -147,20 +147,20 @@ def take_turns(
             samples[side].append(_block(sides[side], runs[side], clock))
         switched.append(switches() - before)
         order.reverse()
-        turns = Turns(
-            tuple(samples[0]),
-            tuple(samples[1]) if baseline is not None else (),
-            tuple(switched),
-            (clock() - start) * 1e-9,
-        )
-        if turns.elapsed_s >= limits.seconds or _is_precise(turns, limits):
+        elapsed_s = (clock() - start) * 1e-9
+        # Looking often would stop at a lucky moment, and takes time from measuring; every tenth block is enough.
+        if elapsed_s < limits.seconds and len(switched) % 10:
+            continue
+        theirs = tuple(samples[1]) if baseline is not None else ()
+        turns = Turns(tuple(samples[0]), theirs, tuple(switched), elapsed_s)
+        if elapsed_s >= limits.seconds or _is_precise(turns, limits):
             return turns
 
 
 def _is_precise(turns: Turns, limits: Limits) -> bool:
-    """Whether this process knows enough; looked at every tenth block only, since looking often would stop at a lucky moment."""
+    """Whether this process knows enough."""
     blocks, runs = len(turns.switches), sum(map(len, turns.candidate_ms))
-    if blocks % 10 or blocks < limits.min_blocks or runs < limits.min_runs or turns.elapsed_s < limits.min_seconds:
+    if blocks < limits.min_blocks or runs < limits.min_runs or turns.elapsed_s < limits.min_seconds:
         return False
     width = pooled([logs_of(vars(turns))]).half_width
     return width is not None and width <= limits.half_width

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_RESAMPLES = 1_000
+_RESAMPLES = 400
 # Two-sided 95 % points of Student's t by degrees of freedom; in between, linear in 1 / degrees of freedom.
 _T_95 = {
     1: 12.7062,
@@ -32,6 +32,8 @@ _T_95 = {
 _Z_95 = 1.959964
 _FEWEST_BLOCKS = 3
 _ENOUGH_QUIET = 10
+# A variance, of logarithms, that stands for none at all.
+_FINEST = 1e-16
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,33 @@ def _within(logs: Floats) -> float:
 def pooled(processes: Sequence[Floats]) -> Pooled:
     """Logarithms of blocks, an array for each process -> their mean, back from logarithms, with a 95 % interval.
 
-    The mean of the processes' midmeans, and the wider of two intervals: Student's from how much processes differ, which is right whatever
-    makes them differ but with three of them may be narrow by luck; and the one that a bootstrap over each one's blocks gives, below which
-    it cannot truly be. One process has only its own blocks to tell from.
+    Processes are weighted as studies of a random effect are (DerSimonian & Laird 1986): by what a bootstrap over its blocks says of each,
+    and by how much they differ beyond that. The interval is Hartung and Knapp's (2001), from the spread of the processes with Student's
+    quantile, which is right whatever makes them differ; but no narrower than their blocks allow, since three of them may agree by luck. A
+    process of one or two blocks counts only where there is no other kind. One process has only its own blocks to tell from.
     """
-    centres = np.array([midmean(logs) for logs in processes])
-    known = [_within(logs) for logs in processes if len(logs) >= _FEWEST_BLOCKS]
-    n, centre = len(centres), float(centres.mean())
-    value = float(np.exp(centre))
-    if not known and n < 2:
+    known = [logs for logs in processes if len(logs) >= _FEWEST_BLOCKS] or list(processes)
+    centres = np.array([midmean(logs) for logs in known])
+    n = len(known)
+    within = np.array([_FINEST if len(logs) < _FEWEST_BLOCKS else max(_within(logs), _FINEST) for logs in known])
+    if n == 1 and len(known[0]) < _FEWEST_BLOCKS:
+        value = float(np.exp(centres[0]))
         return Pooled(value, value, value, None)
-    within = _Z_95 * np.sqrt(np.mean(known)) if known else 0.0
-    between = student_t(n - 1) * centres.std(ddof=1) if n > 1 else 0.0
-    half = float(max(within, between) / np.sqrt(n))
-    return Pooled(value, float(np.exp(centre - half)), float(np.exp(centre + half)), float(np.expm1(half)))
+    weights = 1 / (within + _between(centres, within))
+    centre = float(weights @ centres / weights.sum())
+    half = _Z_95 / np.sqrt(weights.sum())
+    if n > 1:
+        spread = weights @ (centres - centre) ** 2 / ((n - 1) * weights.sum())
+        half = max(half, student_t(n - 1) * np.sqrt(spread))
+    low, high = (float(np.exp(centre + sign * half)) for sign in (-1, 1))
+    return Pooled(float(np.exp(centre)), low, high, float(np.expm1(half)))
+
+
+def _between(centres: Floats, within: Floats) -> float:
+    """DerSimonian and Laird's variance between processes, by moments; 0 where they differ no more than their blocks let expect."""
+    weights = 1 / within
+    scale = weights.sum() - (weights**2).sum() / weights.sum()
+    if len(centres) < 2 or scale <= 0:
+        return 0.0
+    q = weights @ (centres - weights @ centres / weights.sum()) ** 2
+    return max(0.0, float((q - (len(centres) - 1)) / scale))

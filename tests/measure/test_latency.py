@@ -68,10 +68,10 @@ def test_steady_times_stop_at_the_minimum_and_give_the_exact_ratio():
     turns = Stage().turns(1.0, 4.0)
     result = _result(turns)
     assert 0.3 <= turns.elapsed_s < 1.0
-    assert len(turns.candidate_ms) >= 10
+    assert len(turns.candidate_ms) >= 20
     assert sum(map(len, turns.candidate_ms)) >= 50
     assert asdict(result.latency_ratio) == pytest.approx({"value": 0.25, "low": 0.25, "high": 0.25})
-    assert result.half_width == pytest.approx(0)
+    assert result.half_width == pytest.approx(0, abs=1e-6)
     assert (result.latency_ms.p50, result.latency_ms.p95, result.latency_ms.p99) == (1, 1, 1)
 
 
@@ -93,8 +93,8 @@ def test_candidate_and_baseline_take_turns_and_swap_who_goes_first():
     groups = [(name, len(list(runs))) for name, runs in itertools.groupby(stage.log)]
     warm_up, timed = groups[:2], groups[3:-1]
     assert [name for name, _ in warm_up] == ["c", "b"]
-    # Ten timed runs and one that is not, twice in a row: c b, b c, c b, ...
-    assert {length for _, length in timed} == {22}
+    # Three timed runs and one that is not, twice in a row: c b, b c, c b, ...
+    assert {length for _, length in timed} == {8}
     assert {name for name, _ in timed} == {"c", "b"}
 
 
@@ -131,7 +131,7 @@ def test_blocks_in_which_the_process_lost_its_core_do_not_count():
 
     def candidate():
         # Now and then another process takes the core for 4 ms, for most of a block's runs.
-        lost = next(runs) % 60 in {2, 3, 4, 6, 7, 8, 10}
+        lost = next(runs) % 24 in {1, 2, 3}
         stage.switches += lost
         stage.now += 5_000_000 if lost else 1_000_000
 
@@ -149,7 +149,7 @@ def test_very_fast_networks_leave_few_enough_samples_to_store():
     turns = Stage().turns(0.05, 0.1)
     assert max(map(len, turns.candidate_ms)) == 50
     assert sum(map(len, turns.candidate_ms)) < 5_000
-    assert turns.elapsed_s >= 0.3  # though ten steady blocks took less than that
+    assert turns.elapsed_s >= 0.3  # though twenty steady blocks took less than that
 
 
 def test_without_a_baseline_the_ratio_is_one():

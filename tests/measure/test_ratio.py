@@ -32,7 +32,7 @@ def test_disturbed_blocks_are_left_out_unless_too_few_others_are_left():
     assert undisturbed([0] * 9 + [1] * 90).all()
 
 
-def _coverage(between, processes=3, blocks=40, noise=0.05, runs=600):
+def _coverage(between, processes=3, blocks=40, noise=0.05, runs=400):
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(runs):
@@ -63,3 +63,11 @@ def test_single_blocks_of_several_processes_have_the_spread_between_them():
     found = pooled([np.log([v]) for v in (0.5, 0.51, 0.49)])
     half = 4.3027 * np.log([0.5, 0.51, 0.49]).std(ddof=1) / np.sqrt(3)
     assert found.half_width == pytest.approx(np.expm1(half), rel=0.01)
+
+
+def test_a_process_that_hardly_ran_does_not_decide():
+    rng = np.random.default_rng(0)
+    steady = [np.log(0.5) + 0.02 * rng.standard_normal(50) for _ in range(3)]
+    starved = np.log(0.2) + 0.8 * rng.standard_normal(4)
+    assert pooled([*steady, starved]).value == pytest.approx(0.5, rel=0.02)
+    assert pooled([*steady, starved[:2]]).value == pooled(steady).value
