@@ -351,3 +351,10 @@ def test_a_timing_process_that_dies_is_reported(tmp_path, monkeypatch, script, w
 def test_more_threads_than_cpus_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(SpecError, match=r"measure\.latency\.threads is 1000, but there"):
         measure_latency(tmp_path / "x.onnx", None, (1, 8, 8), LatencyOptions(threads=1000))
+    with pytest.raises(SpecError, match="runtime: threads is 999, but there"):
+        measure_latency(tmp_path / "x.onnx", None, (1, 8, 8), LatencyOptions(), Runtime(threads=999))
+
+
+def test_a_provider_that_is_missing_is_told_by_the_measuring_process(tmp_path):
+    with pytest.raises(StepError, match="runtime: provider TensorRT is not in this onnxruntime"):
+        measure_latency(conv_net(tmp_path / "x.onnx"), None, (1, 8, 8), QUICK, Runtime(provider="TensorRT"))

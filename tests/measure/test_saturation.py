@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.datasets import load_fashion_mnist
 from engine.errors import StepError
 from engine.measure.machine import machine
 from engine.measure.saturation import Emulator, measure_portability, pair_excess
-from engine.onnx_graph import open_session
+from engine.onnx_graph import load_onnx, open_session
+from engine.paths import EXAMPLE
 
 torch.set_num_threads(1)
 
@@ -223,3 +227,21 @@ def test_a_float_file_is_told_so():
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     with pytest.raises(StepError, match="no integer layers"):
         measure_portability(model, *[np.zeros((1, 2, 4, 4), np.float32)] * 2, np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("label", ["int8", "distil ds_cnn · channels −70 % · finetune 1 · int8"])
+def test_exact_sums_of_a_real_network_are_those_of_onnx_runtime(label):
+    """The shipped example's files: packed and plain forms, shortcuts, depthwise layers, and the runtime's own fused additions and pools."""
+    if not any(word in " ".join(machine().flags) for word in ("vnni", "amx", "asimddp")):
+        pytest.skip("this CPU saturates itself, so it has nothing exact to be compared with")
+    trials = json.loads((EXAMPLE / "sweep.json").read_text())["trials"]
+    artifact = next(t["artifact"] for t in trials if t["label"] == label)
+    model = load_onnx(EXAMPLE / "artifacts" / artifact)
+    data = load_fashion_mnist()
+    x = data.preprocessing(data.test.head(40).inputs)
+    session = open_session(model)
+    expected = session.run(None, {session.get_inputs()[0].name: x})[0]
+    found = Emulator(model)(x, saturating=False)
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+    # An addition's rounding may fall to the other side of a tie and move an image's logits by a step or two; most are equal to the bit.
+    assert np.mean(np.abs(found - expected).max(axis=1) < 1e-4) >= 0.8
