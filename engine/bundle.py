@@ -24,8 +24,8 @@ from engine.card import card
 from engine.datasets import Dataset, Split, load_dataset, reported
 from engine.errors import InputError
 from engine.record import Trial
-from engine.spec import Sweep
-from engine.steps import Recipe
+from engine.spec import LatencyOptions, Sweep
+from engine.steps import Recipe, Runtime
 from engine.verify_template import BundleError, Check, Limits
 from engine.words import source_name
 from engine.zips import check_target, packed, unpacked, write_atomically
@@ -100,7 +100,10 @@ def write_bundle(
     settings: dict[str, Any] = {"stored_dtype": str(dataset.test.inputs.dtype), **asdict(dataset.preprocessing)}
     sample = draw_sample(reported(dataset.test, sweep.measure))
     try:
-        session = verify_template.open_model(model)
+        runtime = _runtime(trial, sweep)
+        session = verify_template.open_model(
+            model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
+        )
         settings |= _signature(session, dataset)
         predictions = verify_template.predict(session, sample.inputs, settings)
     except BundleError as error:
@@ -171,6 +174,11 @@ def _arithmetic(model: Path) -> str:
     return "int8" if any(node.op_type in INTEGER_OPS for node in graph.node) else "float"
 
 
+def _runtime(trial: Trial, sweep: Sweep) -> Runtime:
+    """How the trial was run, every option stated."""
+    return (sweep.measure.latency or LatencyOptions()).filled(trial.recipe.runtime)
+
+
 def _manifest(
     parts: Mapping[str, bytes], trial: Trial, sweep: Sweep, baseline: Trial | None, arithmetic: str
 ) -> dict[str, Any]:
@@ -182,7 +190,7 @@ def _manifest(
         "trial": trial.id,
         "label": trial.label,
         "arithmetic": arithmetic,
-        "threads": sweep.measure.latency.threads if sweep.measure.latency else 1,
+        "runtime": _runtime(trial, sweep).options,
         "expected": {**trial.to_json(), "baseline_accuracy": reference},
         "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},
     }

@@ -6,7 +6,7 @@ from engine.datasets import Dataset
 from engine.record import METRICS, Energy, Trial
 from engine.spec import Sweep
 from engine.steps import Distill
-from engine.words import confirmation_text, recipe_texts, seeds_text, source_name, stage_rows, text_of
+from engine.words import confirmation_text, recipe_texts, seeds_text, source_name, stage_rows, text_of, timing_texts
 
 PROVENANCE = {
     "deployed": "every measured number below is of this very file, run in ONNX Runtime",
@@ -80,8 +80,13 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
     if trial.latency_ratio:
         r = trial.latency_ratio
         rows.append(
-            ("Latency against the baseline", f"{r.value:.2f}× ({r.low:.2f}× to {r.high:.2f}×), measured in turns")
+            (
+                "Time per image against the baseline",
+                f"{r.value:.2f}× ({r.low:.2f}× to {r.high:.2f}×), measured in turns",
+            )
         )
+    if trial.throughput_per_s:
+        rows.append(("Throughput", f"{trial.throughput_per_s:,.0f} images per second"))
     for profile, projection in trial.projections.items():
         latency = projection.latency_ms
         if latency:
@@ -118,14 +123,14 @@ def _energy(energy: Energy) -> str:
 
 
 def _where(trial: Trial, sweep: Sweep, dataset: Dataset, paretoscope: str) -> str:
-    machine, options = trial.machine, sweep.measure.latency
+    machine, timing = trial.machine, trial.timing
     lines = [
         f"- Dataset: {source_name(dataset.name)}, {trial.accuracy.n if trial.accuracy else 0:,} images of its test split, "
         f"SHA-256 {dataset.checksum[:16]}…",
         f"- Machine: {machine.label}" if machine else "- Machine: latency was not measured",
     ]
-    if machine and options:
-        lines.append(f"- Latency: {options.threads} thread(s), {options.batch} image(s) per run")
+    if timing:
+        lines += [f"- {line}" for line in timing_texts(timing)]
     if machine:
         lines.append(
             "- Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))

@@ -33,6 +33,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SweepRef = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, name, start of its id, or `latest`.")]
+TrialRef = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec; see README, “A spec”.")]
 ScenarioName = Annotated[str | None, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec.")]
@@ -359,7 +360,7 @@ def _known_device(name: str) -> None:
 @app.command()
 def confirm(
     sweep: SweepRef,
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")],
+    trial: TrialRef,
     as_json: JsonFlag = False,
 ) -> None:
     """Evaluate a trial on the test images that were held back (`measure.held_back`), once."""
@@ -372,9 +373,36 @@ def confirm(
 
 
 @app.command()
+def why(sweep: SweepRef, trial: TrialRef, as_json: JsonFlag = False) -> None:
+    """Why a trial is not faster: where its time goes, beside the baseline's, and what to try."""
+    from engine.artifacts import Artifacts
+    from engine.insight import why as explain
+    from engine.store import Store
+
+    found = explain(Store.open(), Artifacts.open(), sweep, trial)
+    _print_json(found) if as_json else tables.print_why(found)
+
+
+@app.command()
+def portability(
+    sweep: SweepRef,
+    trial: TrialRef,
+    samples: Annotated[int, typer.Option(min=1, help="Test images to predict the accuracy on.")] = 500,
+    as_json: JsonFlag = False,
+) -> None:
+    """How an int8 trial would answer on CPUs without VNNI, whose sums can saturate."""
+    from engine.artifacts import Artifacts
+    from engine.insight import portability as predict
+    from engine.store import Store
+
+    found = predict(Store.open(), Artifacts.open(), sweep, trial, samples)
+    _print_json(found) if as_json else tables.print_portability(found)
+
+
+@app.command()
 def export(
     sweep: SweepRef,
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")],
+    trial: TrialRef,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="BUNDLE.zip", help="Where to write the bundle.")],
     as_json: JsonFlag = False,
 ) -> None:

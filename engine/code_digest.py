@@ -9,25 +9,29 @@ from pathlib import Path
 
 from engine.steps import digest
 
-# The module that does the work of each kind of node. Its code, and that of what it imports, is part of the node's key.
-_CODE: dict[str, str] = {
-    "source": "models/sources.py",
-    "teacher": "compress/teacher.py",
-    "distill": "compress/distill.py",
-    "prune": "compress/prune.py",
-    "finetune": "compress/finetune.py",
-    "export": "models/export.py",
-    "quantize": "compress/quantize.py",
-    "qat": "compress/qat.py",
-    "sensitivity": "compress/quantization/sensitivity.py",
-    "layer_times": "compress/quantization/sensitivity.py",
-    "facts": "onnx_demand.py",
-    "accuracy": "measure/accuracy.py",
-    "latency": "measure/latency.py",
+# The modules that do the work of each kind of node. Their code, and that of what they import, is part of the node's key.
+_CODE: dict[str, tuple[str, ...]] = {
+    "source": ("models/sources.py",),
+    "teacher": ("compress/teacher.py",),
+    "distill": ("compress/distill.py",),
+    "prune": ("compress/prune.py",),
+    "finetune": ("compress/finetune.py",),
+    "export": ("models/export.py",),
+    "quantize": ("compress/quantize.py",),
+    "qat": ("compress/qat.py",),
+    "sensitivity": ("compress/quantization/sensitivity.py",),
+    "layer_times": ("compress/quantization/sensitivity.py",),
+    "facts": ("measure/size_parts.py", "onnx_demand.py", "onnx_graph.py"),
+    "accuracy": ("measure/accuracy.py",),
+    "latency": ("measure/latency.py",),
+    "why": ("measure/operators.py",),
+    "portability": ("measure/saturation.py",),
 }
 # Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
 _NOT_CODE = {
     "errors.py",
+    "frozen.py",
+    "runtime.py",
     "spec.py",
     "steps.py",
     "record.py",
@@ -37,14 +41,20 @@ _NOT_CODE = {
     "models/catalog.py",
     "measure/machine.py",
 }
-_LIBRARY = {"prune": "torch-pruning", "export": "torch", "accuracy": "onnxruntime", "latency": "onnxruntime"}
+_LIBRARY = {
+    "prune": "torch-pruning",
+    "export": "torch",
+    "accuracy": "onnxruntime",
+    "latency": "onnxruntime",
+    "why": "onnxruntime",
+}
 
 
 @cache
 def code_digest(kind: str) -> str:
     """SHA-256, in hex, of the code of a kind of node and all that it imports, blind to comments, layout and docstrings."""
     library = _LIBRARY.get(kind)
-    trees = [ast.dump(_undocumented(_tree(name))) for name in sorted(_with_imports(_CODE[kind]))]
+    trees = [ast.dump(_undocumented(_tree(name))) for name in sorted(_with_imports(*_CODE[kind]))]
     return digest([trees, version(library) if library else None])
 
 
@@ -53,10 +63,10 @@ def _tree(name: str) -> ast.Module:
     return ast.parse((Path(__file__).parent / name).read_text())
 
 
-def _with_imports(name: str) -> frozenset[str]:
-    """A module of the engine and those that it imports, directly or not, as paths below `engine/`."""
+def _with_imports(*names: str) -> frozenset[str]:
+    """Modules of the engine and those that they import, directly or not, as paths below `engine/`."""
     found: set[str] = set()
-    waiting = [name]
+    waiting = [*names]
     while waiting:
         current = waiting.pop()
         if current in found or current in _NOT_CODE:

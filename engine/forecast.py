@@ -24,7 +24,7 @@ _DEFAULT_RATES = {
     "qat": 5e-4,
     "facts": 0.5,
     "accuracy": 3e-5,
-    "latency": 4.0,
+    "latency": 6.0,
 }
 
 

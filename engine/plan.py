@@ -21,11 +21,13 @@ from typing import Any, Literal
 from engine.code_digest import code_digest
 from engine.datasets import dataset_checksum
 from engine.devices import profile_names
-from engine.errors import ModelError, SpecError
+from engine.errors import ModelError, SpecError, StepError
+from engine.measure.machine import machine as this_machine
+from engine.measure.session import check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.record import Machine
 from engine.spec import Model, Sweep
-from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Recipe, digest
+from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Recipe, Runtime, digest
 
 Kind = Literal[
     "source", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "qat", "facts", "accuracy",
@@ -215,6 +217,8 @@ class _Builder:
             if isinstance(step, Quantize):
                 key = self.quantize(step, self.exported(key), macs)
                 continue
+            if isinstance(step, Runtime):
+                continue  # changes no file
             macs = _macs_after(step, macs, _source_macs(self.sweep.model.source))
             inputs: tuple[str, ...] = (key,)
             if isinstance(step, Distill):
@@ -246,19 +250,22 @@ class _Builder:
         measure = self.sweep.measure
         model, macs = self.model(recipe)
         images = _TYPICAL_TEST if measure.test_samples == "all" else measure.test_samples
-        accuracy, facts = self.reported(model, images * macs / 1e6)
+        accuracy, facts = self.reported(recipe, model, images * macs / 1e6)
         latency = None
         if measure.latency:
             baseline, _ = self.model(Recipe())
-            inputs = (model,) if model == baseline else (model, baseline)
-            latency = self.add("latency", inputs, measure.latency.model_dump())
+            runtime, own = measure.latency.filled(recipe.runtime), measure.latency.filled(None)
+            inputs = (model,) if model == baseline and runtime == own else (model, baseline)
+            options = {"measure": measure.latency.model_dump(), "runtime": runtime.options}
+            latency = self.add("latency", inputs, options)
         self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)
         return self.chains[recipe]
 
-    def reported(self, model: str, work: float) -> tuple[str, str]:
-        """The nodes of a file's accuracy and of what can be read off it."""
+    def reported(self, recipe: Recipe, model: str, work: float) -> tuple[str, str]:
+        """The nodes of a file's accuracy, as the recipe runs it, and of what can be read off it."""
         measure = self.sweep.measure
-        options = {"samples": measure.test_samples, "held_back": measure.held_back}
+        options: dict[str, Any] = {"samples": measure.test_samples, "held_back": measure.held_back}
+        options |= recipe.runtime.numerics if recipe.runtime else {}
         return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
 
     def replicas(self, chain: Chain) -> tuple[Chain, ...]:
@@ -269,7 +276,7 @@ class _Builder:
             model, _ = self.model(chain.recipe)
             if model == chain.model:
                 break
-            accuracy, facts = self.reported(model, self.nodes[chain.accuracy].work)
+            accuracy, facts = self.reported(chain.recipe, model, self.nodes[chain.accuracy].work)
             found.append(Chain(chain.recipe, model, facts, accuracy, None, seed=seed))
         self.seed = self.sweep.seed
         return tuple(found)
@@ -286,11 +293,23 @@ def make_plan(sweep: Sweep, machine: Machine) -> Plan:
     for step in {s for r in sweep.all_recipes for s in r.steps}:
         if isinstance(step, Distill):
             _check_distill(step)
+        if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
+            _check_provider(step, machine)
     builder = _Builder(sweep, machine)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
     chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)
     return Plan(sweep, builder.nodes, chains)
+
+
+def _check_provider(step: Runtime, where: Machine) -> None:
+    """The provider is there, as far as can be told from here; workers elsewhere say so themselves. Raises SpecError."""
+    if where.fingerprint != this_machine().fingerprint:
+        return
+    try:
+        check_provider(step.provider or "CPU")
+    except StepError as error:
+        raise SpecError(str(error)) from None
 
 
 def _check_distill(step: Distill) -> None:

@@ -24,11 +24,37 @@ Source = Literal["measured", "fitted", "datasheet"]
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles of one inference, in milliseconds."""
+    """Percentiles of one call, in milliseconds: of as many images as the trial's batch, one unless said otherwise."""
 
     p50: float
     p95: float
     p99: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a latency was measured, and what starting the file costs.
+
+    `threads`, `batch` (images per call), `graph_optimisation` and `provider` are what the trial ran with, `baseline_batch` is the
+    baseline's; `cpus` are those that its threads were pinned to, empty where the system cannot pin. `stopped` says whether the ratio's
+    95 % interval got as narrow as asked; `half_width` is half of its width, relative, None where it is not known. `blocks` pairs of blocks
+    were timed in `processes` fresh processes; `disturbed_blocks` of them did not count. `first_run_ms`: the first run of a session just
+    created. `arena_bytes`: what ONNX Runtime's arena held after running, None where not readable.
+    """
+
+    threads: int
+    batch: int
+    baseline_batch: int
+    graph_optimisation: str
+    provider: str
+    cpus: tuple[int, ...]
+    stopped: Literal["precise", "time limit"]
+    half_width: float | None
+    processes: int
+    blocks: int
+    disturbed_blocks: int
+    first_run_ms: float
+    arena_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +130,8 @@ class Stage:
     """The network after one stage of a recipe: what each step bought or cost is the difference to the stage before.
 
     `accuracy` is a share in [0, 1]; `p_vs_before` is McNemar's mid-p that this stage and the one before are equally good, None for the
-    first. `latency_ms` is the median of one inference. `steps` is how many steps of the recipe are done.
+    first. `latency_ms` is the median time of as many images as the baseline takes per call. `steps` is how many steps of the recipe are
+    done.
     """
 
     steps: int
@@ -125,8 +152,10 @@ class Trial:
     `quality` and `fidelity` are made of the same predictions as `accuracy`, which lie in the artifact `predictions`; without labels there
     is `fidelity` alone. `confirmation` is about other images, held back. `seeds` is there where the recipe was run over several; all other
     numbers, and the artifact, are those of the first.
-    `layer_bits` are the weight bits that mixed precision chose, by layer. `load_ms` is what opening the file took, once. `error` says
-    why a recipe could not be made.
+    `layer_bits` are the weight bits that mixed precision chose, by layer. `latency_ms` is of one call, a whole batch; `latency_ratio` and
+    `throughput_per_s` are per image. `timing` says how they were measured, and `load_ms` is what creating a session took (the file was in
+    the system's cache). `size_parts` are the file's bytes by type (weights, scales, biases, constants, graph), which add up to
+    `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `error` says why a recipe could not be made.
     """
 
     id: str
@@ -148,6 +177,9 @@ class Trial:
     throughput_per_s: float | None = None
     peak_memory_bytes: int | None = None
     load_ms: float | None = None
+    timing: Timing | None = None
+    size_parts: dict[str, int] | None = None
+    size_layers: dict[str, int] | None = None
     stages: tuple[Stage, ...] = ()
     demand: Demand | None = None
     layer_bits: dict[str, int] | None = None
@@ -189,6 +221,8 @@ class Trial:
         ):
             if known.get(name) is not None:
                 known[name] = kind(known[name])
+        if known.get("timing") is not None:
+            known["timing"] = Timing(**{**known["timing"], "cpus": tuple(known["timing"]["cpus"])})
         if known.get("machine") is not None:
             known["machine"] = Machine(**{**known["machine"], "flags": tuple(known["machine"]["flags"])})
         known["projections"] = {
@@ -234,10 +268,10 @@ METRICS: dict[str, Metric] = {
         Metric("size_zipped_bytes", "Zipped size", "kB", False, "The file after zip, as an app store would ship it."),
         Metric(
             "latency_ms", "Latency", "ms", False,
-            "Median time of one inference in ONNX Runtime on the machine named: the ratio to the baseline, which was measured in "
-            "turns with it, times the baseline's own median.",
+            "Median time of one call in ONNX Runtime on the machine named: the ratio to the baseline, which was measured in "
+            "turns with it, times the baseline's own median. A call is one image unless a runtime step says otherwise.",
         ),
-        Metric("latency_ratio", "Latency vs baseline", "×", False, "Time relative to the baseline, measured in turns with it."),
+        Metric("latency_ratio", "Latency vs baseline", "×", False, "Time per image relative to the baseline, measured in turns with it."),
         Metric("energy_mj", "Energy", "mJ", False, "Energy per inference; estimated unless it says measured."),
         Metric(
             "kwh_per_million", "Energy per million", "kWh", False, "Energy at the plug for a million inferences, under the scenario."

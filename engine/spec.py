@@ -16,7 +16,20 @@ import yaml
 from pydantic import Field
 
 from engine.errors import SpecError
-from engine.steps import FAMILIES, SELF, TORCH_STEPS, Distill, Finetune, Frozen, Prune, Recipe, Step, digest, validated
+from engine.steps import (
+    FAMILIES,
+    SELF,
+    TORCH_STEPS,
+    Distill,
+    Finetune,
+    Frozen,
+    Prune,
+    Recipe,
+    Runtime,
+    Step,
+    digest,
+    validated,
+)
 
 
 class Model(Frozen):
@@ -44,10 +57,22 @@ class Data(Frozen):
 
 
 class LatencyOptions(Frozen):
-    """How latency is measured: intra-op threads and images per run."""
+    """How latency is measured: intra-op threads and images per call, for the baseline and every recipe without a runtime step.
+
+    Each measurement is spread over at least `processes` fresh processes and stops when the 95 % interval of the ratio is within
+    ±`half_width` (a share) of it, or after about `time_limit_s` seconds.
+    """
 
     threads: int = Field(1, ge=1, le=1024)
     batch: int = Field(1, ge=1, le=65_536)
+    half_width: float = Field(0.02, gt=0, le=0.5)
+    time_limit_s: float = Field(10.0, gt=0, le=3600)
+    processes: int = Field(3, ge=1, le=50)
+
+    def filled(self, runtime: Runtime | None) -> Runtime:
+        """A recipe's runtime with every option stated."""
+        own = {"threads": self.threads, "batch": self.batch, "graph_optimisation": "all", "provider": "CPU"}
+        return Runtime(**{**own, **(runtime.options if runtime else {})})
 
 
 class Measure(Frozen):

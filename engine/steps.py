@@ -11,16 +11,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from engine.errors import SpecError
-
-
-class Frozen(BaseModel):
-    """A part of a spec: immutable, hashable, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
+from engine.frozen import Frozen as Frozen
+from engine.runtime import Runtime as Runtime
 
 CURRENT = "current"
 SELF = "self"
@@ -218,11 +213,17 @@ class Quantize(Frozen):
         return self
 
 
-Step = Annotated[Distill | Prune | Finetune | Quantize, Field(discriminator="step")]
+Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime, Field(discriminator="step")]
 TorchStep = Distill | Prune | Finetune
 TORCH_STEPS = (Distill, Prune, Finetune)
 """Steps on a torch network; all others work on the ONNX graph, after the one export."""
-FAMILIES: dict[str, type[Frozen]] = {"distill": Distill, "prune": Prune, "finetune": Finetune, "quantize": Quantize}
+FAMILIES: dict[str, type[Frozen]] = {
+    "distill": Distill,
+    "prune": Prune,
+    "finetune": Finetune,
+    "quantize": Quantize,
+    "runtime": Runtime,
+}
 
 
 def canonical_json(value: Any) -> str:
@@ -244,7 +245,13 @@ class Recipe(Frozen):
     def _order_makes_sense(self) -> Recipe:
         for position, step in enumerate(self.steps):
             before = self.steps[:position]
-            if before and isinstance(before[-1], Quantize):
+            if before and isinstance(before[-1], Runtime):
+                if isinstance(step, Runtime):
+                    raise ValueError("a file is run in one way; keep one runtime step")
+                raise ValueError(
+                    f"{step.step} cannot follow runtime, which says how the finished file is run; put runtime last"
+                )
+            if before and isinstance(before[-1], Quantize) and not isinstance(step, Runtime):
                 if isinstance(step, Quantize):
                     raise ValueError("a network is quantized once; keep one quantize step")
                 raise ValueError(f"{step.step} cannot follow quantize; put quantize last in `space`")
@@ -269,6 +276,12 @@ class Recipe(Frozen):
     def id(self) -> str:
         """Eight hex digits that name the recipe, the same in every sweep."""
         return digest(self.to_json())[:8]
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """How its file is run, where that is not left to the sweep."""
+        last = self.steps[-1] if self.steps else None
+        return last if isinstance(last, Runtime) else None
 
     @cached_property
     def stages(self) -> tuple[Recipe, ...]:
@@ -305,6 +318,8 @@ def step_label(step: Step) -> str:
         return _prune_label(step)
     if isinstance(step, Finetune):
         return f"finetune {step.epochs}"
+    if isinstance(step, Runtime):
+        return step.label
     return _quantize_label(step)
 
 

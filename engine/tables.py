@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -343,6 +344,44 @@ def print_front(
 def print_confirmation(trial: Trial) -> None:
     """What the held-back images said."""
     print(f"{trial.label}: {confirmation_text(trial)}")
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def print_why(found: dict[str, Any]) -> None:
+    """Where a trial's time goes, and what to try."""
+    columns = {"": "left", "ms": "right", "ms baseline": "right"}
+    for title, rows in (("operator", found["by_type"]), ("layer", found["by_layer"])):
+        named = [(r["name"] or "(no layer's own)", _ms(r["trial_ms"]), _ms(r["baseline_ms"])) for r in rows]
+        _table({title: "left", **{k: v for k, v in columns.items() if k}}, named)
+        print()
+    print(f"{found['label']}: kernels of one image on {found['machine']}")
+    for line in found["advice"]:
+        print(f"- {line}")
+
+
+_RISKS = {
+    "none": "none: no pair of its products can saturate",
+    "unseen": "unseen: some could saturate, but none did on these images",
+    "harmless": "harmless: some saturate, and the accuracy is not told apart",
+    "harmful": "harmful: the accuracy is another one",
+}
+
+
+def print_portability(found: dict[str, Any]) -> None:
+    """What an int8 file would do on CPUs without VNNI."""
+    columns = {"layer": "left", "pairs saturated": "right", "outputs changed": "right"}
+    rows = [(x["name"], f"{x['saturated']:.3%}", f"{x['outputs_changed']:.2%}") for x in found["layers"]]
+    _table(columns, rows)
+    print(f"\n{found['label']}: risk on CPUs without VNNI {_RISKS[found['risk']]}")
+    print(
+        f"{found['images']} test images: {found['accuracy']:.2%} right here, {found['saturated_accuracy']:.2%} predicted there; "
+        f"{found['flips']} change class, {found['harmed']} to wrong and {found['helped']} to right (mid-p {found['p_value']:.3g}, McNemar)"
+    )
+    if found["safe_recipe"]:
+        print(f"safe everywhere, as a line of `recipes` in a spec: - {json.dumps(found['safe_recipe'])}")
 
 
 def print_outcome(sweep_id: str, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from engine.measure.energy_counter import counted_energy
 from engine.plan import Chain, Plan
 from engine.predictions import Predictions
 from engine.quality import accuracy, fidelity, quality
-from engine.record import Interval, Latency, Machine, Projection, Seeds, Stage, Trial
+from engine.record import Interval, Latency, Machine, Projection, Seeds, Stage, Timing, Trial
 from engine.spec import Data, Measure
 from engine.statistics import mcnemar_midp
 from engine.steps import Prune
@@ -55,6 +55,8 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         predictions=plan.nodes[chain.accuracy].artifact,
         size_bytes=facts["size_bytes"],
         size_zipped_bytes=facts["size_zipped_bytes"],
+        size_parts=facts["size_parts"],
+        size_layers=facts["size_layers"],
         params=facts["params"],
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],
@@ -115,8 +117,11 @@ def _stages(
     """The way from the baseline to the recipe, all on the same images and in the same minute's milliseconds."""
     before = None
     for stage in chain.stages:
-        facts = results[stage.facts]
+        facts, latency_ms = results[stage.facts], None
         latency, _ = _latency(stage, chain.stages[0], results)
+        if latency and chain.stages[0].latency:
+            # For as many images as a call of the baseline has, whatever the stage's own batch.
+            latency_ms = latency["latency_ratio"]["value"] * results[chain.stages[0].latency]["latency_ms"]["p50"]
         right = _predictions(plan, stage, artifacts).right
         yield Stage(
             steps=len(stage.recipe.steps),
@@ -124,7 +129,7 @@ def _stages(
             p_vs_before=None if before is None or right is None else mcnemar_midp(right, before),
             size_bytes=facts["size_bytes"],
             macs=facts["macs"],
-            latency_ms=latency["latency_ms"]["p50"] if latency else None,
+            latency_ms=latency_ms,
         )
         before = right
 
@@ -156,11 +161,13 @@ def on_baseline_scale(result: dict[str, Any], baseline_p50_ms: float) -> dict[st
     that ratio times the baseline's median, and the percentiles above it follow. The node's result keeps the raw samples.
     """
     ratio = result["latency_ratio"]
-    p50_ms = ratio["value"] * baseline_p50_ms
+    # The ratio is per image, the times are of a call.
+    call_ms = baseline_p50_ms * result["runtime"]["batch"] / result["baseline_runtime"]["batch"]
+    p50_ms = ratio["value"] * call_ms
     scale = p50_ms / result["latency_ms"]["p50"]
     return result | {
         "latency_ms": {name: value * scale for name, value in result["latency_ms"].items()},
-        "latency_interval_ms": {end: ratio[end] * baseline_p50_ms for end in ("value", "low", "high")},
+        "latency_interval_ms": {end: ratio[end] * call_ms for end in ("value", "low", "high")},
         "throughput_per_s": result["throughput_per_s"] / scale,
     }
 
@@ -180,8 +187,20 @@ def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
         "throughput_per_s": result["throughput_per_s"],
         "peak_memory_bytes": result["peak_memory_bytes"],
         "load_ms": result["load_ms"],
+        "timing": _timing(result),
         "machine": _machine(result),
     }
+
+
+def _timing(result: dict[str, Any]) -> Timing:
+    same = ("stopped", "half_width", "blocks", "disturbed_blocks", "first_run_ms", "arena_bytes")
+    return Timing(
+        **result["runtime"],
+        baseline_batch=result["baseline_runtime"]["batch"],
+        cpus=tuple(result["cpus"]),
+        processes=len(result["processes"]),
+        **{name: result[name] for name in same},
+    )
 
 
 def _projections(
@@ -190,18 +209,17 @@ def _projections(
     """What each wanted profile says of the graph, and why it says nothing where it does not."""
     found: dict[str, Projection] = {}
     notes: list[str] = []
-    options = plan.sweep.measure.latency
     for profile in plan.sweep.measure.profiles:
         if profile == "host":
-            if latency and options:
-                machine = _machine(latency)
+            if latency:
+                machine, runtime = _machine(latency), latency["runtime"]
                 interval = Interval(**latency["latency_interval_ms"])
-                per_image = Interval(*(v / options.batch for v in (interval.value, interval.low, interval.high)))
+                per_image = Interval(*(v / runtime["batch"] for v in (interval.value, interval.low, interval.high)))
                 counted = latency.get("energy")
                 energy = (
-                    counted_energy(counted, options.batch)
+                    counted_energy(counted, runtime["batch"])
                     if counted
-                    else host_energy(per_image, options.threads, machine)
+                    else host_energy(per_image, runtime["threads"], machine)
                 )
                 found["host"] = Projection(None, energy)
             continue

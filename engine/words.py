@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Interval, Trial, metric_interval
-from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Step
+from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Interval, Timing, Trial, metric_interval
+from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime, Step
 
 SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
 """From base units (share, bytes, operations) to the unit that `METRICS` shows."""
@@ -76,7 +76,43 @@ def step_text(step: Step) -> str:
         return _prune_text(step)
     if isinstance(step, Finetune):
         return f"Train on for {_epochs(step.epochs, step.samples)}"
+    if isinstance(step, Runtime):
+        return runtime_text(step)
     return _quantize_text(step)
+
+
+_OPTIMISATION = {
+    "disable": "the graph as it is stored",
+    "basic": "basic graph optimisation",
+    "extended": "extended graph optimisation",
+    "all": "every graph optimisation",
+}
+
+
+def runtime_text(step: Runtime) -> str:
+    """How a file is run, `Run with 4 threads, 8 images per call, on the CPU provider`; only what the step states."""
+    parts = [] if step.threads is None else [f"{step.threads} thread{'s' if step.threads > 1 else ''}"]
+    parts += [] if step.batch is None else [f"{step.batch} image{'s' if step.batch > 1 else ''} per call"]
+    parts += [] if step.graph_optimisation is None else [_OPTIMISATION[step.graph_optimisation]]
+    parts += [] if step.provider is None else [f"the {step.provider} provider"]
+    return "Run with " + ", ".join(parts)
+
+
+def timing_texts(timing: Timing) -> list[str]:
+    """How a latency was measured: what ran, how sure it is, and the cold start, a sentence each without its full stop."""
+    stated = {n: getattr(timing, n) for n in ("threads", "batch", "graph_optimisation", "provider")}
+    pinned = f", pinned to CPU {', '.join(map(str, timing.cpus))}" if timing.cpus else ""
+    other = f"; the baseline with a batch of {timing.baseline_batch}" if timing.baseline_batch != timing.batch else ""
+    how = f"{timing.blocks - timing.disturbed_blocks:,} pairs of blocks in {timing.processes} processes"
+    how += f", {timing.disturbed_blocks} more disturbed and not counted" if timing.disturbed_blocks else ""
+    reached = "of unknown width" if timing.half_width is None else f"±{timing.half_width * 100:.2g} %"
+    stop = "as narrow as asked" if timing.stopped == "precise" else "stopped by the time limit"
+    arena = "" if timing.arena_bytes is None else f"; ONNX Runtime's arena held {timing.arena_bytes / 1e6:.1f} MB"
+    return [
+        runtime_text(Runtime(**stated)) + pinned + other,
+        f"Latency: {how}; interval {reached}, {stop}",
+        f"First run after loading {timing.first_run_ms:.3g} ms{arena}",
+    ]
 
 
 def _distill_text(step: Distill) -> str:

@@ -20,7 +20,7 @@ from engine.errors import StepError
 from engine.measure.session import one_line
 from engine.plan import Node
 from engine.spec import Data, LatencyOptions, Measure, Model
-from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
+from engine.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -222,11 +222,16 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.size import measure_size
+    from engine.measure.size_parts import external_files, measure_parts
     from engine.onnx_demand import graph_demand
     from engine.onnx_graph import graph_facts, load_onnx
 
-    model = load_onnx(task.input())
-    return asdict(graph_facts(model)) | asdict(measure_size(task.input())) | {"demand": graph_demand(model).to_json()}
+    path = task.input()
+    model, parts = load_onnx(path), measure_parts(path)
+    layers = {layer: sum(roles.values()) for layer, roles in parts.by_layer.items()}
+    size = asdict(measure_size(path, external_files(path)))
+    demand = graph_demand(model).to_json()
+    return asdict(graph_facts(model)) | size | {"size_parts": parts.by_type, "size_layers": layers, "demand": demand}
 
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
@@ -235,10 +240,15 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
 
     data, options = _dataset(task.data), task.node.options
     split = reported(data.test, Measure(test_samples=options["samples"], held_back=options["held_back"]))
-    predictions = predict(task.input(), split, data.preprocessing, len(data.classes))
+    predictions = predict(task.input(), split, data.preprocessing, len(data.classes), **_numerics(task))
     predictions.save(output)
     right = None if predictions.right is None else int(predictions.right.sum())
     return {"n": len(split), "right": right, "machine": asdict(machine())}
+
+
+def _numerics(task: Task) -> dict[str, Any]:
+    """Options of a runtime step that may change answers."""
+    return {name: task.node.options[name] for name in ("graph_optimisation", "provider") if name in task.node.options}
 
 
 def _latency(task: Task, output: Path) -> dict[str, Any]:
@@ -246,11 +256,14 @@ def _latency(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.latency import measure_latency
     from engine.measure.machine import machine
 
-    options = LatencyOptions(**task.node.options)
+    options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
     baseline = task.input(1) if len(task.inputs) > 1 else None
     shape = _dataset(task.data).input_shape
-    result = measure_latency(task.input(), baseline, shape, options)
-    energy = measure_energy(task.input(), shape, options.threads, options.batch)
+    result = measure_latency(task.input(), baseline, shape, options, runtime)
+    stated = options.filled(runtime)
+    assert stated.threads is not None
+    assert stated.batch is not None
+    energy = measure_energy(task.input(), shape, stated.threads, stated.batch)
     return result.to_json() | {"machine": asdict(machine()), "energy": energy}
 
 

@@ -21,6 +21,8 @@ LAYERS = (
         "demand",
         "errors",
         "evidence",
+        "frozen",
+        "runtime",
         "npz",
         "paths",
         "profile_template",
@@ -36,6 +38,7 @@ LAYERS = (
         "certainty",
         "cost",
         "datasets",
+        "diagnose",
         "frontier",
         "models",
         "onnx_demand",
@@ -48,7 +51,7 @@ LAYERS = (
     },
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"confirm", "demands", "fleet", "trials", "worker"},
+    {"confirm", "demands", "fleet", "insight", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -73,7 +76,6 @@ SIDE = {
     },
     "choice": {"certainty", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "device_figures": {"choice", "cost", "demand", "devices", "errors", "figures", "record", "selection", "words"},
-    "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
     "broken_figures": {"broken", "figures"},
     "lineage": {"choice", "figures", "record", "steps", "words"},
     "figures": {"certainty", "choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},

@@ -507,7 +507,7 @@ def test_a_failed_write_leaves_the_old_bundle_and_no_scraps(world: World, monkey
         ({"manifest_json": b"{"}, "manifest.json cannot be read"),
         ({"manifest_json": b"[]"}, "not a JSON object"),
         ({"manifest_json": b'{"format": 99}'}, "format 99"),
-        ({"manifest_json": b'{"format": 1}'}, "lacks what is needed"),
+        ({"manifest_json": b'{"format": 2}'}, "lacks what is needed"),
         ({"preprocess_json": b"\xff"}, "preprocess.json cannot be read"),
         ({"model_onnx": b"junk"}, "cannot be loaded by onnxruntime"),
         ({"sample_npz": b"junk"}, "sample.npz is not a usable"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny import write_problem
 
-from engine.errors import ModelError
+from engine.errors import ModelError, SpecError
 from engine.forecast import forecast_s
 from engine.measure.machine import machine
 from engine.plan import make_plan
@@ -115,3 +115,37 @@ def test_the_forecast_grows_with_the_work_and_shrinks_with_cores():
 def test_an_unknown_student_is_refused_before_anything_runs():
     with pytest.raises(ModelError, match="ds_cn"):
         plan_of(space={"distill": {"student": "ds_cn"}})
+
+
+INT8 = {"weight_bits": 8, "activation_bits": 8}
+
+
+def test_a_runtime_measures_again_what_it_can_change_and_nothing_else():
+    space = {"quantize": [None, INT8], "runtime": [None, {"batch": 8}, {"graph_optimisation": "disable"}]}
+    plan = plan_of(space=space)
+    assert len(plan.chains) == 6
+    # Files and facts are shared; a batch changes no answer, another graph may.
+    assert kinds(plan) == {"source": 1, "export": 1, "quantize": 1, "facts": 2, "accuracy": 4, "latency": 6}
+    by_label = {c.recipe.label: c for c in plan.chains}
+    assert by_label["int8 · batch 8"].model == by_label["int8"].model
+    assert by_label["int8 · batch 8"].accuracy == by_label["int8"].accuracy
+    assert by_label["int8 · graph as stored"].accuracy != by_label["int8"].accuracy
+    own, batch = (plan.nodes[by_label[name].latency] for name in ("baseline", "batch 8"))
+    assert len(own.inputs) == 1
+    assert batch.inputs == (own.inputs[0], own.inputs[0]), "the same file, run in another way than the baseline"
+
+
+def test_a_runtime_that_says_what_the_sweep_does_anyway_is_the_same_measurement():
+    plan = plan_of(
+        space={"runtime": [None, {"threads": 1, "batch": 1, "graph_optimisation": "all", "provider": "CPU"}]}
+    )
+    assert len(plan.chains) == 2
+    assert kinds(plan)["latency"] == kinds(plan)["accuracy"] == 1
+
+
+def test_a_provider_that_is_not_there_is_refused_in_one_line():
+    with pytest.raises(SpecError, match=r"provider TensorRT is not in this onnxruntime, which has .*CPU") as caught:
+        plan_of(space={"runtime": [{"provider": "TensorRT"}]})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SpecError, match="provider Azure is not in"):  # it computes elsewhere
+        plan_of(space={"runtime": [{"provider": "AzureExecutionProvider"}]})

@@ -1,11 +1,13 @@
 """Whole sweeps on a small real problem: every trial is measured on its file, a second run does nothing, a killed run goes on."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from tiny import images, write_problem
 
 from engine.artifacts import Artifacts
+from engine.bundle import export_bundle, verify_bundle
 from engine.errors import SetupError
 from engine.run import execute
 from engine.spec import read_sweep
@@ -42,7 +45,8 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
     x, y = images(300, 1)
     for trial in trials:
         path = artifacts.local(trial.artifact)
-        assert trial.size_bytes == path.stat().st_size
+        assert trial.size_bytes == path.stat().st_size == sum(trial.size_parts.values())
+        assert 0 < sum(trial.size_layers.values()) < trial.size_bytes
         assert trial.accuracy.n == 200
         assert trial.accuracy.low <= trial.accuracy.value <= trial.accuracy.high
         assert (trial.accuracy.p_vs_baseline is None) == (trial.label == "baseline")
@@ -160,3 +164,30 @@ def test_a_lost_artifact_is_made_again(place: Path):
     assert outcome.nodes_run == 1
     assert artifacts.local(trials[1].artifact).read_bytes() == before
     assert np.array_equal([t.accuracy.value for t in store.trials(sweep.id)], [t.accuracy.value for t in trials])
+
+
+def test_one_file_run_in_another_way_is_a_trial_of_its_own(place: Path):
+    space = "space={quantize: [null, {weight_bits: 8, activation_bits: 8, calibration_samples: 32}], runtime: [null, {batch: 16}]}"
+    latency = "measure.latency={time_limit_s: 1.0, processes: 1}"
+    sweep = read_sweep(write_problem(place), (space, latency))
+    store, artifacts = Store.open(), Artifacts.open()
+    assert execute(sweep, store, artifacts).trials_done == 4
+    trials = {t.label: t for t in store.trials(sweep.id)}
+    alone, batched = trials["int8"], trials["int8 · batch 16"]
+    assert batched.artifact == alone.artifact
+    assert batched.accuracy.value == alone.accuracy.value
+    assert (alone.timing.batch, batched.timing.batch, batched.timing.baseline_batch) == (1, 16, 1)
+    # A call of 16 images takes longer than one of a single image, an image less.
+    baseline = trials["baseline"].latency_ms.p50
+    assert batched.latency_ms.p50 == pytest.approx(16 * batched.latency_ratio.value * baseline)
+    assert batched.latency_ms.p50 > alone.latency_ms.p50
+    assert batched.latency_ratio.value < alone.latency_ratio.value
+    assert batched.throughput_per_s == pytest.approx(16e3 / batched.latency_ms.p50)
+    assert batched.stages[-1].latency_ms == pytest.approx(batched.latency_ratio.value * baseline)
+    bundle = export_bundle(store, artifacts, sweep.id, batched.id, place / "bundle.zip")
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        assert "batch: 16" in archive.read("recipe.yaml").decode()
+        assert "16 images per call" in archive.read("card.md").decode()
+    assert manifest["runtime"] == {"threads": 1, "batch": 16, "graph_optimisation": "all", "provider": "CPU"}
+    assert verify_bundle(bundle, max_p95_ms=10_000).ok

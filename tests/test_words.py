@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from engine.evidence import Accuracy, Confirmation, Interval
-from engine.record import METRICS, Stage
-from engine.steps import Distill, Finetune, Prune, Quantize, Recipe
+from engine.record import METRICS, Stage, Timing
+from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime
 from engine.words import (
     axis_title,
     based,
@@ -20,6 +20,7 @@ from engine.words import (
     shown,
     stage_rows,
     text_of,
+    timing_texts,
 )
 from tests.trial_factory import trial
 
@@ -160,3 +161,34 @@ def test_the_recommendation_says_how_sure_it_is_and_what_picking_flatters():
     )
     assert best_text(None, None, 0) == ""
     assert best_text(0.999, None, 5) == "The same choice in over 99 % of redraws of the measurements"
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "text"),
+    [
+        ({"threads": 1}, "1 thread", "Run with 1 thread"),
+        ({"threads": 4, "batch": 8}, "4 threads · batch 8", "Run with 4 threads, 8 images per call"),
+        (
+            {"graph_optimisation": "disable", "provider": "CUDAExecutionProvider"},
+            "graph as stored · CUDA",
+            "Run with the graph as it is stored, the CUDA provider",
+        ),
+    ],
+)
+def test_a_runtime_is_told_by_what_it_states(options, label, text):
+    recipe = Recipe(steps=(Runtime(**options),))
+    assert recipe.label == label
+    assert recipe_texts(recipe) == [text]
+
+
+def test_how_a_latency_was_measured_is_told_in_full():
+    timing = Timing(
+        threads=2, batch=8, baseline_batch=1, graph_optimisation="all", provider="CPU", cpus=(0, 1), stopped="time limit",
+        half_width=0.034, processes=5, blocks=120, disturbed_blocks=20, first_run_ms=1.234, arena_bytes=None,
+    )  # fmt: skip
+    assert timing_texts(timing) == [
+        "Run with 2 threads, 8 images per call, every graph optimisation, the CPU provider, pinned to CPU 0, 1; the baseline with a "
+        "batch of 1",
+        "Latency: 100 pairs of blocks in 5 processes, 20 more disturbed and not counted; interval ±3.4 %, stopped by the time limit",
+        "First run after loading 1.23 ms",
+    ]

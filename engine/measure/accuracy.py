@@ -16,7 +16,15 @@ from engine.predictions import Predictions, concatenated, from_scores
 BATCH = 100
 
 
-def predict(path: Path, split: Split, preprocessing: Preprocessing, classes: int, threads: int = 1) -> Predictions:
+def predict(
+    path: Path,
+    split: Split,
+    preprocessing: Preprocessing,
+    classes: int,
+    threads: int = 1,
+    graph_optimisation: str = "all",
+    provider: str = "CPU",
+) -> Predictions:
     """Run the file on every image of `split`, in batches of 100, or of what the file insists on.
 
     Raises StepError when there are no images, ONNX Runtime cannot load or run the file, it does not give one score for each of `classes`
@@ -24,7 +32,7 @@ def predict(path: Path, split: Split, preprocessing: Preprocessing, classes: int
     """
     if not len(split):
         raise StepError(f"{path.name} has no images to be measured on; give the dataset at least one test image")
-    runner = Runner(path, threads)
+    runner = Runner(path, threads, graph_optimisation, provider)
     batch = runner.fixed_batch or BATCH
     parts = []
     for start in range(0, len(split), batch):

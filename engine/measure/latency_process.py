@@ -1,8 +1,8 @@
 """The process that times: `python -m engine.measure.latency_process` reads one JSON request and prints one JSON line.
 
-It imports neither torch nor pydantic, pins itself to as many CPUs as it may use threads, measures the candidate's memory
-while nothing else is loaded, then lets candidate and baseline run in turns, in blocks short enough that what disturbs the
-one disturbs the other.
+It imports neither torch nor pydantic, pins its threads to the cores that are least busy, measures the candidate's cold start and memory
+while nothing else is loaded, then lets candidate and baseline run in turns, in blocks short enough that what disturbs the one disturbs
+the other. One measurement is several such processes (engine/measure/latency.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import contextlib
 import gc
 import json
 import os
+import re
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,62 +24,65 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ParetoscopeError
+from engine.measure.ratio import block_logs, pooled, undisturbed
 from engine.measure.session import Runner, one_line
 
 Run = Callable[[], object]
 Clock = Callable[[], int]
 """Nanoseconds since some moment."""
+Switches = Callable[[], int]
+"""How often this process has been put off a core so far."""
 
 # Identity on a (1, 1, 1, 1) float tensor, serialised by onnx.helper: what ONNX Runtime costs before it holds a network.
 EMPTY_MODEL = bytes.fromhex(
     "08083a4f0a100a017812017922084964656e746974791201655a1b0a017812160a14080112100a0208010a0208010a0208010a02080162"
     "1b0a017912160a14080112100a0208010a0208010a0208010a02080142040a00100d"
 )
-_RESAMPLES = 1_000
+# So long are the cores watched before one is chosen.
+_WATCH_S = 0.1
+# A first run longer than this is not repeated for the sake of memory.
+_LONG_RUN_S = 0.2
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: at `min_blocks` blocks, `min_runs` runs and `min_seconds` with an interval of ±`half_width`, or at `seconds`.
+    """When one process stops: at `min_blocks` blocks, `min_runs` runs and `min_seconds` with an interval of ±`half_width`, or at `seconds`.
 
-    All times count from the first warm-up run. A block lasts about `block_ms`, and is no more than `max_runs` runs, which bounds
-    what is stored of very fast networks.
+    All times count from the first warm-up run. A block lasts about `block_ms`, so short that a pair of them often fits between two turns of
+    a busy system's scheduler, and is no more than `max_runs` runs, which bounds what is stored of very fast networks.
     """
 
-    seconds: float = 2.5
-    min_seconds: float = 1.0
-    min_blocks: int = 20
-    min_runs: int = 100
+    seconds: float = 1.25
     half_width: float = 0.02
-    block_ms: float = 20.0
+    min_seconds: float = 0.3
+    min_blocks: int = 20
+    min_runs: int = 50
+    block_ms: float = 3.0
     max_runs: int = 50
     warm_up_seconds: float = 0.1
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Raw samples in ms, a tuple for each block, in the order taken; `baseline_ms` is empty when there is none."""
+    """Raw samples in ms, a tuple for each block, in the order taken; `baseline_ms` is empty when there is none.
+
+    `switches`: how often the process was put off its core during each pair of blocks.
+    """
 
     candidate_ms: tuple[tuple[float, ...], ...]
     baseline_ms: tuple[tuple[float, ...], ...]
-    stopped_by: str
+    switches: tuple[int, ...]
     elapsed_s: float
 
 
-def bootstrap_median(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Median of `values` (n,) with the ends of its 95 % percentile bootstrap interval (Efron 1979), the same on each call."""
-    indices = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.quantile(np.median(values[indices], axis=1), [0.025, 0.975])
-    return float(np.median(values)), float(low), float(high)
-
-
-def block_values(
-    candidate_ms: Iterable[tuple[float, ...]], baseline_ms: Iterable[tuple[float, ...]]
-) -> npt.NDArray[np.float64]:
-    """Median of each candidate block, divided by that of the baseline block beside it where there is one; (blocks,)."""
-    candidate = np.array([np.median(block) for block in candidate_ms])
-    baseline = np.array([np.median(block) for block in baseline_ms])
-    return candidate / baseline if len(baseline) else candidate
+def logs_of(samples: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """The blocks of one process that count, as `block_logs`, from the fields of `Turns`."""
+    kept = undisturbed(samples["switches"])
+    sides = (
+        [block for block, keep in zip(samples[side], kept, strict=False) if keep]
+        for side in ("candidate_ms", "baseline_ms")
+    )
+    return block_logs(*sides)
 
 
 def _milliseconds(ns: int) -> float:
@@ -110,7 +115,22 @@ def _block(run: Run, runs: int, clock: Clock) -> tuple[float, ...]:
     return tuple(map(_milliseconds, taken))
 
 
-def take_turns(candidate: Run, baseline: Run | None, limits: Limits, clock: Clock = time.perf_counter_ns) -> Turns:
+def involuntary_switches() -> int:
+    """How often the system took this process, all its threads, off a core (getrusage); 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def take_turns(
+    candidate: Run,
+    baseline: Run | None,
+    limits: Limits,
+    clock: Clock = time.perf_counter_ns,
+    switches: Switches = involuntary_switches,
+) -> Turns:
     """Warm up, then time both in blocks next to each other, now the one first, now the other, until `limits` say stop."""
     start = clock()
     sides = [candidate] if baseline is None else [candidate, baseline]
@@ -119,30 +139,47 @@ def take_turns(candidate: Run, baseline: Run | None, limits: Limits, clock: Cloc
     warm = [_warm_up(run, clock, min(limits.warm_up_seconds, limits.seconds / 10)) for run in sides]
     runs = [max(1, min(limits.max_runs, round(block_ms / max(ms, 1e-6)))) for ms in warm]
     samples: list[list[tuple[float, ...]]] = [[] for _ in sides]
+    switched: list[int] = []
     order = list(range(len(sides)))
-    stopped_by = ""
-    while not stopped_by:
+    while True:
+        before = switches()
         for side in order:
             samples[side].append(_block(sides[side], runs[side], clock))
+        switched.append(switches() - before)
         order.reverse()
-        blocks, elapsed_s = len(samples[0]), (clock() - start) * 1e-9
-        # Looking often would stop at a lucky moment; every tenth block is enough.
-        enough = blocks >= limits.min_blocks and blocks * runs[0] >= limits.min_runs and elapsed_s >= limits.min_seconds
-        if enough and blocks % 10 == 0:
-            value, low, high = bootstrap_median(block_values(samples[0], samples[-1] if len(sides) > 1 else ()))
-            if high - low <= 2 * limits.half_width * value:
-                stopped_by = "interval"
-        if not stopped_by and elapsed_s >= limits.seconds and blocks >= 3:
-            stopped_by = "time limit"
-    return Turns(tuple(samples[0]), tuple(samples[1]) if len(sides) > 1 else (), stopped_by, elapsed_s)
+        elapsed_s = (clock() - start) * 1e-9
+        # Looking often would stop at a lucky moment, and takes time from measuring; every tenth block is enough.
+        if elapsed_s < limits.seconds and len(switched) % 10:
+            continue
+        theirs = tuple(samples[1]) if baseline is not None else ()
+        turns = Turns(tuple(samples[0]), theirs, tuple(switched), elapsed_s)
+        if elapsed_s >= limits.seconds or _is_precise(turns, limits):
+            return turns
 
 
-def choose_cpus(available: Iterable[int], threads: int, core: dict[int, str], mhz: dict[int, float]) -> tuple[int, ...]:
-    """Which CPUs to pin to: fastest kind first, one per physical core, high numbers first (the system's own work is on low ones).
+def _is_precise(turns: Turns, limits: Limits) -> bool:
+    """Whether this process knows enough."""
+    blocks, runs = len(turns.switches), sum(map(len, turns.candidate_ms))
+    if blocks < limits.min_blocks or runs < limits.min_runs or turns.elapsed_s < limits.min_seconds:
+        return False
+    width = pooled([logs_of(vars(turns))]).half_width
+    return width is not None and width <= limits.half_width
 
-    `core` names the physical core of a CPU (siblings share a name), `mhz` its highest clock; both may be empty.
+
+def choose_cpus(
+    available: Iterable[int],
+    threads: int,
+    core: Mapping[int, str],
+    mhz: Mapping[int, float],
+    busy: Mapping[int, float] = {},
+) -> tuple[int, ...]:
+    """Which CPUs to pin to: fastest kind first, then the least busy, one per physical core, high numbers first.
+
+    The system's own work is on low numbers. `core` names the physical core of a CPU (siblings share a name), `mhz` its highest clock,
+    `busy` its share of time at work, in [0, 1], of which tenths count; all may be empty.
     """
-    ordered = sorted(available, key=lambda cpu: (-mhz.get(cpu, 0), -cpu))
+    work = {cpu: round(share, 1) for cpu, share in busy.items()}
+    ordered = sorted(available, key=lambda cpu: (-mhz.get(cpu, 0), work.get(cpu, 0), -cpu))
     first: list[int] = []
     siblings: list[int] = []
     seen: set[str] = set()
@@ -160,16 +197,41 @@ def _read(path: str) -> str:
         return ""
 
 
+def cpu_ticks(stat: str) -> dict[int, tuple[int, int]]:
+    """The text of /proc/stat -> {cpu: (ticks at work, all ticks)} since the start; what a hypervisor took away (steal) is work."""
+    found = {}
+    for line in stat.splitlines():
+        name, *numbers = line.split()
+        if re.fullmatch(r"cpu\d+", name):
+            ticks = [int(n) for n in numbers[:8]]
+            found[int(name[3:])] = (sum(ticks) - sum(ticks[3:5]), sum(ticks))  # idle and waiting for disks are not
+    return found
+
+
+def _busy() -> dict[int, float]:
+    """Share of each CPU's time that others use while this process sleeps; empty where the system does not say."""
+    before = cpu_ticks(_read("/proc/stat"))
+    if not before:
+        return {}
+    time.sleep(_WATCH_S)
+    after = cpu_ticks(_read("/proc/stat"))
+    return {
+        cpu: (after[cpu][0] - work) / max(1, after[cpu][1] - total)
+        for cpu, (work, total) in before.items()
+        if cpu in after
+    }
+
+
 def _pin(threads: int) -> tuple[int, ...]:
-    """Stay on `threads` CPUs from here on, where the system can do that; the CPUs, or none."""
+    """The `threads` CPUs to work on, this thread pinned to the first of them, where the system can do that; else none."""
     if not hasattr(os, "sched_setaffinity"):
         return ()
     available = os.sched_getaffinity(0)
     root = "/sys/devices/system/cpu/cpu"
     core = {c: _read(f"{root}{c}/topology/thread_siblings_list") or str(c) for c in available}
     mhz = {c: float(_read(f"{root}{c}/cpufreq/cpuinfo_max_freq") or 0) for c in available}
-    cpus = choose_cpus(available, threads, core, mhz)
-    os.sched_setaffinity(0, cpus)
+    cpus = choose_cpus(available, threads, core, mhz, _busy())
+    os.sched_setaffinity(0, cpus[:1])
     return cpus
 
 
@@ -187,44 +249,102 @@ def _reset_high_water() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _load_alone(path: Path, threads: int, images: npt.NDArray[np.float32]) -> tuple[Runner, float, int | None]:
-    """The candidate's session, ms that loading took, and the high-water mark of resident bytes above an empty session's.
+@dataclass(frozen=True)
+class _Session:
+    """How one side is run."""
 
-    It includes optimisation at load and three runs. The baseline is loaded later, so that it is not in it.
+    threads: int
+    batch: int
+    graph_optimisation: str
+    provider: str
+
+    def open(self, model: Path | bytes, cpus: tuple[int, ...]) -> Runner:
+        return Runner(model, self.threads, self.graph_optimisation, self.provider, cpus)
+
+    def images(self, shape: Iterable[int]) -> npt.NDArray[np.float32]:
+        # Values do not change the time of dense kernels, but zeros and denormals could; noise has neither.
+        return np.random.default_rng(0).standard_normal((self.batch, *shape), np.float32)
+
+
+def _load_alone(
+    path: Path, session: _Session, images: npt.NDArray[np.float32], cpus: tuple[int, ...]
+) -> tuple[Runner, dict[str, Any]]:
+    """The candidate's session, and its cold start and memory.
+
+    `load_ms` is what creating the session took, optimisation included, `first_run_ms` the first run; the file itself is in the system's
+    cache. `peak_memory_bytes` is the high-water mark of resident bytes above an empty session's. The baseline is loaded later, so that it
+    is not in it.
     """
-    Runner(EMPTY_MODEL, threads)(np.zeros((1, 1, 1, 1), np.float32))
+    session.open(EMPTY_MODEL, cpus)(np.zeros((1, 1, 1, 1), np.float32))
     gc.collect()
     _reset_high_water()
     before = _memory("VmHWM")
     start = time.perf_counter_ns()
-    runner = Runner(path, threads)
-    load_ms = _milliseconds(time.perf_counter_ns() - start)
+    runner = session.open(path, cpus)
+    loaded = time.perf_counter_ns()
     if runner.fixed_batch not in (None, len(images)):
         raise ParetoscopeError(
             f"{runner.name} takes batches of {runner.fixed_batch} only; set measure.latency.batch to that"
         )
-    for _ in range(3):
-        runner(images)
+    runner(images)
+    first_run_ns = time.perf_counter_ns() - loaded
+    if first_run_ns < _LONG_RUN_S * 1e9:
+        for _ in range(2):
+            runner(images)
     after = _memory("VmHWM")
-    return runner, load_ms, None if before is None or after is None else max(0, after - before)
+    return runner, {
+        "load_ms": _milliseconds(loaded - start),
+        "first_run_ms": _milliseconds(first_run_ns),
+        "peak_memory_bytes": None if before is None or after is None else max(0, after - before),
+    }
+
+
+def arena_bytes(log: str) -> int | None:
+    """The most bytes that ONNX Runtime's arena said to hold in its log; None where it said nothing."""
+    return max((int(n) for n in re.findall(r"Total allocated bytes: (\d+)", log)), default=None)
+
+
+def _measure_arena(path: Path, session: _Session, images: npt.NDArray[np.float32], cpus: tuple[int, ...]) -> int | None:
+    """Bytes that the session's arena holds after two runs. The runtime tells of them in its log alone, which is read from stderr."""
+    import onnxruntime as ort
+
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        try:
+            os.dup2(log.fileno(), 2)
+            runner = session.open(path, cpus)
+            ort.set_default_logger_severity(1)
+            for _ in range(2):
+                runner(images)
+        finally:
+            ort.set_default_logger_severity(4)
+            os.dup2(kept, 2)
+            os.close(kept)
+        log.seek(0)
+        return arena_bytes(log.read().decode(errors="replace"))
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """What the request asks for: `candidate`, `baseline` (path or None), `shape` (C, H, W), `threads`, `batch`, `limits`."""
-    threads = request["threads"]
-    cpus = _pin(threads)
-    # Values do not change the time of dense kernels, but zeros and denormals could; noise has neither.
-    shape = (request["batch"], *request["shape"])
-    images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    candidate, load_ms, peak_memory_bytes = _load_alone(Path(request["candidate"]), threads, images)
-    baseline = Runner(Path(request["baseline"]), threads) if request["baseline"] else None
+    """What the request asks for.
+
+    `candidate`, `baseline` (path or None), `shape` (C, H, W), `sessions` (threads, batch, graph_optimisation, provider for each of
+    the two), `limits`, `arena` (whether to look at it).
+    """
+    sessions = [_Session(**s) for s in request["sessions"]]
+    cpus = _pin(max(s.threads for s in sessions))
+    images = [s.images(request["shape"]) for s in sessions]
+    path = Path(request["candidate"])
+    candidate, cold = _load_alone(path, sessions[0], images[0], cpus)
+    baseline = sessions[1].open(Path(request["baseline"]), cpus) if request["baseline"] else None
     gc.disable()
     turns = take_turns(
-        lambda: candidate(images),
-        None if baseline is None else lambda: baseline(images),
+        lambda: candidate(images[0]),
+        None if baseline is None else lambda: baseline(images[1]),
         Limits(**request["limits"]),
     )
-    return asdict(turns) | {"load_ms": load_ms, "peak_memory_bytes": peak_memory_bytes, "cpus": cpus}
+    arena = _measure_arena(path, sessions[0], images[0], cpus) if request["arena"] else None
+    return asdict(turns) | cold | {"arena_bytes": arena, "cpus": cpus}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +13,26 @@ from engine.errors import StepError
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes of the file, and of a zip that holds it alone (deflate, level 9, headers included)."""
+    """Bytes of the file with what lies outside it, and of a zip of these alone (deflate, level 9, headers included)."""
 
     size_bytes: int
     size_zipped_bytes: int
 
 
-def measure_size(path: Path) -> Size:
-    """Size of one file, in bytes; the same content gives the same two numbers whatever its name. Raises StepError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StepError(f"{path} cannot be read: {error.strerror}") from None
-    archive = io.BytesIO()
+def measure_size(path: Path, outside: Sequence[Path] = ()) -> Size:
+    """Size of one file, and of those `outside` with its external data, in bytes; raises StepError.
+
+    The same content gives the same two numbers whatever the file's name.
+    """
+    # A fixed name, because an artifact's own is 64 digits of hash that would count as bytes.
+    members = {"model.onnx": path} | {file.name: file for file in outside}
+    total, archive = 0, io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as zipped:
-        # A fixed name, because an artifact's own is 64 digits of hash that would count as bytes.
-        zipped.writestr(zipfile.ZipInfo("model.onnx"), content, zipfile.ZIP_DEFLATED, 9)
-    return Size(len(content), len(archive.getvalue()))
+        for name, file in members.items():
+            try:
+                content = file.read_bytes()
+            except OSError as error:
+                raise StepError(f"{file} cannot be read: {error.strerror}") from None
+            total += len(content)
+            zipped.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 9)
+    return Size(total, len(archive.getvalue()))
