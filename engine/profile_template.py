@@ -298,7 +298,7 @@ def make_profile(name, measured, threads):
 
 def measure(name, threads=1, seconds=0.2, progress=None):
     """Time every chain in both precisions and return the file's content."""
-    fastest = {}  # type: ignore[var-annotated]
+    fastest = {}  # type: dict[tuple[int, int], float]
     # Three rounds, each over all chains: what disturbs the machine for a while disturbs one round of a chain and not the others.
     for turn in range(ROUNDS):
         for bits in (32, 8):
