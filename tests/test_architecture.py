@@ -17,7 +17,7 @@ MAX_LINES = 350
 
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
-    {"errors", "npz", "paths", "spec", "steps", "record", "words", "zips", "verify_template"},
+    {"access", "errors", "npz", "paths", "spec", "steps", "record", "words", "zips", "verify_template"},
     {"datasets", "frontier", "models", "onnx_graph", "onnx_tidy", "selection"},
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
@@ -53,7 +53,7 @@ TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
+    "access", "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 
