@@ -242,7 +242,7 @@ def check_login(policy: Policy, auth: Any, where: str) -> None:
     missing = [name for name in ("authlib", "httpx") if find_spec(name) is None]
     if missing:
         raise SetupError(
-            f"{because}, which needs {' and '.join(missing)}; install with: pip install 'paretoscope[auth]'"
+            f"{because}, which needs {' and '.join(missing)}; install with: python -m pip install authlib httpx"
         )
     if not isinstance(auth, Mapping) or not auth:
         raise SetupError(

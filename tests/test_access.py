@@ -258,7 +258,7 @@ def test_a_login_that_is_complete_is_let_through(tmp_path: Path):
 
 def test_a_login_without_its_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(access, "find_spec", lambda name: None if name == "authlib" else object())
-    with pytest.raises(SetupError, match=r"needs authlib; install with: pip install 'paretoscope\[auth\]'"):
+    with pytest.raises(SetupError, match=r"needs authlib; install with: python -m pip install authlib httpx"):
         check_login(policy(tmp_path), AUTH, "secrets.toml")
 
 

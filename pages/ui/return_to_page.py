@@ -39,6 +39,7 @@ def is_local_path(path: str) -> bool:
         and len(path) <= LONGEST
         and path.isascii()
         and path.isprintable()
+        and " " not in path
     )
 
 
