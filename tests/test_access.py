@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -302,3 +304,25 @@ def test_a_damaged_secrets_file_is_named_without_what_is_in_it(home: Path):
         server_options("0.0.0.0")
     assert str(home / "secrets.toml") in str(error.value)
     assert "hush" not in str(error.value)
+
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "engine.cli", "app", "--headless", "--port", "1"),
+        ("-m", "streamlit", "run", "app.py", "--server.headless", "true"),
+    ],
+    ids=["paretoscope app", "streamlit run"],
+)
+def test_a_server_whose_login_cannot_work_does_not_start(home: Path, command: tuple[str, ...]):
+    (home / "access.toml").write_text("[editor\n")
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 2
+    (line,) = [x for x in done.stderr.splitlines() if "access.toml" in x]
+    assert line.startswith("paretoscope: the access file")
+    assert "Traceback" not in done.stdout + done.stderr

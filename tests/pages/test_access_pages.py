@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.errors import AccessError
+from engine.errors import AccessError, SetupError
 from engine.store import Store
 from pages.ui import access as page_access
 from pages.ui.return_to_page import COOKIE, ReturnToPage, is_local_path, page_of
@@ -224,6 +224,53 @@ def test_a_name_from_outside_is_shown_and_not_obeyed(home: Path):
     app = visit({"is_logged_in": True, "iat": time.time(), "sub": "1", "name": "**x** [y](http://evil.net) :red[z]"})
     (shown,) = [c.value for c in app.caption if "viewer" in c.value]
     assert r"\*\*x\*\* \[y\]\(http\://evil.net\) \:red\[z\]" in shown
+
+
+# What a server says before it starts.
+
+SAFE = {"server.address": "localhost", "server.enableXsrfProtection": True, "server.enableAgentApi": False}
+
+
+def starting(monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+    settings = SAFE | {f"server.{name}": value for name, value in options.items()}
+    monkeypatch.setattr("pages.ui.access.st.get_option", settings.get)
+    page_access.check_server()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "", None])
+def test_a_server_that_lets_everybody_in_says_so_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str | None
+):
+    starting(monkeypatch, address=address)
+    said = capsys.readouterr().err
+    assert said.startswith("paretoscope: warning: whoever reaches")
+    assert str(home / "access.toml") in said
+    assert said.count("\n") == 1
+
+
+def test_a_server_on_this_machine_alone_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    starting(monkeypatch)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"trustedUserHeaders": {"X-User": "email"}}, "trustedUserHeaders is set"),
+        ({"enableAgentApi": True}, "enableAgentApi is set"),
+        ({"enableXsrfProtection": False}, "enableXsrfProtection is off"),
+    ],
+)
+def test_settings_that_go_around_the_login_are_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], said: str
+):
+    write(home)
+    monkeypatch.setattr("pages.ui.access.access.check_login", lambda *_: None)
+    starting(monkeypatch)
+    with pytest.raises(SetupError, match=said):
+        starting(monkeypatch, **options)
 
 
 # The structure that keeps it so, as pages are added.
