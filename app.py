@@ -1,4 +1,4 @@
-"""The dashboard: page settings and navigation. Start it with `paretoscope app`, or `streamlit run app.py`.
+"""The dashboard: page settings, access and navigation. Start it with `paretoscope app`, or `streamlit run app.py`.
 
 Streamlit reads this file twice: once as a module, for the server `app`, and then for every visit as a script.
 """
@@ -10,6 +10,10 @@ from pages.ui import shell
 if __name__ == "__main__":
     st.set_page_config(page_title="Paretoscope", page_icon=shell.ICON, layout="wide")
     st.logo(shell.LOGO, size="large")
-    st.navigation(list(shell.pages().values()), position="top").run()
+    page = st.navigation(list(shell.pages().values()), position=shell.navigation_position())
+    shell.guard()
+    shell.who_am_i()
+    page.run()
 else:
-    app = st.App(__file__, lifespan=shell.lifespan, on_script_error=shell.unexpected)
+    shell.check_server()
+    app = st.App(__file__, lifespan=shell.lifespan, middleware=shell.MIDDLEWARE, on_script_error=shell.unexpected)

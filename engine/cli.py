@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -76,22 +77,38 @@ def overview(context: typer.Context) -> None:
 def open_app(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8501,
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
+    address: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "localhost",
+    hosts: Annotated[
+        list[str], typer.Option("--host", metavar="NAME", help="A further name that browsers reach it by.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Open the dashboard."""
+    from engine.access import server_options
     from engine.paths import home
 
-    home()
-    with socket.socket() as probe:
+    folder = home().absolute()
+    options = server_options(address, tuple(hosts))
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("localhost", port))
-        except OSError:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SetupError(
+                    f"cannot listen on {address}:{port} ({error.strerror}); give an address of this machine with --address"
+                ) from None
             raise SetupError(f"port {port} is taken; choose another with `paretoscope app --port {port + 1}`") from None
     root = DATA.parent
-    command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), "--server.port", str(port)]
-    print(f"Paretoscope: http://localhost:{port} (Ctrl+C ends it)", flush=True)
-    # Streamlit reads .streamlit/config.toml from where it is started.
-    sys.exit(subprocess.call([*command, "--server.headless", str(headless).lower()], cwd=root))
+    command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), "--server.port", str(port), *options]
+    print(f"Paretoscope: http://{address}:{port} (Ctrl+C ends it)", flush=True)
+    # Streamlit reads .streamlit/config.toml from where it is started, so a relative home has to be said in full.
+    sys.exit(
+        subprocess.call(
+            [*command, "--server.headless", str(headless).lower()],
+            cwd=root,
+            env={**os.environ, "PARETOSCOPE_HOME": str(folder)},
+        )
+    )
 
 
 @app.command()

@@ -6,7 +6,8 @@ ParetoscopeError
 │   ├── ModelError          a model source, builder, checkpoint or ONNX file
 │   ├── DatasetError        a dataset file: missing, damaged, wrong shape
 │   ├── NotFoundError       a sweep or trial that the store does not have
-│   └── SetupError          the home folder, store version, port, scheduler address
+│   ├── AccessError         somebody without the role that it takes
+│   └── SetupError          the home folder, store version, port, scheduler address, access file
 ├── StepError               a valid step that this network does not support: the trial fails, the sweep goes on
 └── CancelledError          the user asked a sweep to stop
 
@@ -40,8 +41,12 @@ class NotFoundError(InputError):
     """The store has no such sweep or trial."""
 
 
+class AccessError(InputError):
+    """Who asks does not have the role that it takes."""
+
+
 class SetupError(InputError):
-    """The place that Paretoscope runs in is not usable: home folder, store version, port, scheduler."""
+    """The place that Paretoscope runs in is not usable: home folder, store version, port, scheduler, access file."""
 
 
 class StepError(ParetoscopeError):

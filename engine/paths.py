@@ -17,10 +17,15 @@ CHECKPOINTS = DATA / "checkpoints"
 EXAMPLE = DATA / "example"
 
 
-def home() -> Path:
-    """The folder of the user's own state (`PARETOSCOPE_HOME`), made when missing; SetupError when it cannot be written."""
+def home_path() -> Path:
+    """Where the user's own state is (`PARETOSCOPE_HOME`), whether it exists or not."""
     named = os.environ.get("PARETOSCOPE_HOME")
-    folder = Path(named) if named else platformdirs.user_data_path("paretoscope")
+    return Path(named) if named else platformdirs.user_data_path("paretoscope")
+
+
+def home() -> Path:
+    """The folder of the user's own state, made when missing; SetupError when it cannot be written."""
+    folder = home_path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Permission bits do not tell the whole story (root, read-only mounts, full disks), so write for real.

@@ -18,6 +18,7 @@ MAX_LINES = 350
 # A unit (a module of engine, or one of its packages) imports only from its own layer or the layers below.
 LAYERS = (
     {
+        "access",
         "demand",
         "errors",
         "evidence",
@@ -85,7 +86,7 @@ TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "broken", "broken_figures", "certainty", "figures", "lineage", "predictions", "device_figures",
+    "access", "broken", "broken_figures", "certainty", "figures", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
     "models.catalog", "doctor",
 }  # fmt: skip

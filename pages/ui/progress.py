@@ -11,7 +11,7 @@ from engine.errors import NotFoundError
 from engine.figures import frontier_alt, frontier_figure, frontier_info
 from engine.store import SweepRow
 from engine.words import duration
-from pages.ui import queries, runner, trial_table
+from pages.ui import access, queries, runner, shell, trial_table
 
 POLL_S = 1.0
 _PROCESS = "runner of "
@@ -45,7 +45,7 @@ def follow(sweep_id: str) -> None:
     """Draw the sweep's progress; polls the store while it runs, and reruns the page once when it has ended."""
     waiting = under_way(sweep_id, find(sweep_id))
 
-    @st.fragment(run_every=POLL_S if waiting else None)
+    @shell.fragment(run_every=POLL_S if waiting else None)
     def poll() -> None:
         row = find(sweep_id)
         if waiting and not under_way(sweep_id, row):
@@ -96,9 +96,9 @@ def _cancel(row: SweepRow) -> None:
     asked = f"cancel asked {row.id}"
     if st.session_state.get(asked):
         st.caption("Stopping: what runs now is finished first. Everything finished is kept.")
-    elif st.button(
+    elif access.may("editor") and st.button(
         "Cancel", icon=":material/stop_circle:", help="Finished nodes stay; a later start goes on from there."
     ):
-        queries.store().request_cancel(row.id)
+        runner.cancel(row.id)
         st.session_state[asked] = True
         st.rerun(scope="fragment")

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import SetupError
 from engine.paths import DATA, home
 from engine.spec import Sweep, to_yaml
+from pages.ui import access, queries
 
 
 def _folder(name: str) -> Path:
@@ -23,7 +24,11 @@ def log_path(sweep_id: str) -> Path:
 
 
 def start(sweep: Sweep) -> subprocess.Popen[bytes]:
-    """Write the spec under the home folder and start `paretoscope run` on it, detached; SetupError when that fails."""
+    """Write the spec under the home folder and start `paretoscope run` on it, detached; SetupError when that fails.
+
+    AccessError for who may not run anything.
+    """
+    access.require("editor")
     spec = _folder("specs") / f"{sweep.id}.yaml"
     partial = spec.with_suffix(".part")
     try:
@@ -40,6 +45,12 @@ def start(sweep: Sweep) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise SetupError(f"the sweep cannot be started: {error}; check the home folder {spec.parent.parent}") from None
+
+
+def cancel(sweep_id: str) -> None:
+    """Ask the runner of a sweep to stop; AccessError for who may not."""
+    access.require("editor")
+    queries.store().request_cancel(sweep_id)
 
 
 def last_words(sweep_id: str) -> str:

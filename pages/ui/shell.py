@@ -1,18 +1,24 @@
-"""The frame around every page: which pages there are, and how mistakes are told."""
+"""The frame around every page: which pages there are, who is let in, and how mistakes are told."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
+from starlette.middleware import Middleware
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.pages_manager import PagesManager
 
-from engine.errors import InputError, StepError
+from engine.access import Role
+from engine.errors import InputError, SetupError, StepError
+from pages.ui import access
+from pages.ui.return_to_page import ReturnToPage
 
 VIEWS = Path(__file__).resolve().parent.parent / "views"
 
@@ -26,15 +32,121 @@ LOGO = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 136 24" width="1
 <text x="29" y="17.5" font-family="sans-serif" font-weight="600" font-size="16" fill="#1F83C6" textLength="104"
 lengthAdjust="spacingAndGlyphs">Paretoscope</text></svg>"""
 
+MIDDLEWARE = [Middleware(ReturnToPage)]
+
 
 def pages() -> dict[str, StreamlitPage]:
-    """Every page by its name in the address. The default page answers at `/` only, so links by its name have a page too."""
+    """Every page by its name in the address. The default page answers at `/` only, so links by its name have a page too.
+
+    Who may not run anything does not see the page for it in the navigation; it is there all the same, and says why it is empty.
+    """
     explore, sweep = VIEWS / "explore.py", VIEWS / "new_sweep.py"
     return {
         "explore": st.Page(explore, title="Explore", icon=":material/scatter_plot:", url_path="home", default=True),
         "explore by name": st.Page(explore, title="Explore", url_path="explore", visibility="hidden"),
-        "new-sweep": st.Page(sweep, title="New sweep", icon=":material/add_circle:", url_path="new-sweep"),
+        "new-sweep": st.Page(
+            sweep,
+            title="New sweep",
+            icon=":material/add_circle:",
+            url_path="new-sweep",
+            visibility="visible" if access.may("editor") else "hidden",
+        ),
     }
+
+
+def check_server() -> None:
+    """Before the server begins: where its access file asks for a login that cannot work, one line and exit code 2."""
+    try:
+        access.check_server()
+    except SetupError as error:
+        sys.stderr.write(f"paretoscope: {error}\n")
+        sys.exit(2)
+
+
+def navigation_position() -> Literal["top", "hidden"]:
+    """Pages are listed for who may look at them."""
+    return "top" if access.may("viewer") else "hidden"
+
+
+def guard(role: Role = "viewer") -> None:
+    """Go on only for who has the role; for everybody else say what to do, and end the run.
+
+    To be called first by every page, by `app.py` before any page, and again where a part of a page takes a higher role.
+    """
+    try:
+        found = access.standing()
+    except SetupError as error:
+        access.log_unusable(error)
+        st.error(
+            "Nobody can be let in: the access file of this server has a mistake. The server’s log names it, for whoever runs it.",
+            icon=":material/lock:",
+        )
+        st.stop()
+    if found in {"anonymous", "expired"}:
+        _sign_in("Your sign-in has run out." if found == "expired" else "Sign in to see the sweeps of this server.")
+    elif found == "unknown":
+        st.error(
+            f"You are signed in, but {_plain(access.name())} has no role here. Whoever runs this server gives roles; "
+            "with another account, sign out first.",
+            icon=":material/lock:",
+        )
+        _sign_out()
+    elif found == "editor" or role == "viewer":
+        return
+    else:
+        st.info(
+            "Your role here is viewer: you may look at everything and export it. Starting, cancelling and deleting take the role "
+            "editor, which whoever runs this server gives.",
+            icon=":material/lock:",
+        )
+        st.page_link(pages()["explore"], label="Explore what there is")
+    st.stop()
+
+
+def fragment(run_every: float | None = None) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """`st.fragment` for pages: it runs without `app.py` and without its page, so it looks at access and mistakes by itself."""
+
+    def decorate(draw: Callable[[], None]) -> Callable[[], None]:
+        @st.fragment(run_every=run_every)
+        def guarded() -> None:
+            if not access.may("viewer"):
+                # The whole page says why.
+                st.rerun()
+            with one_line_errors():
+                draw()
+
+        return guarded
+
+    return decorate
+
+
+def who_am_i() -> None:
+    """Who is signed in, with which role, and the way out; nothing where there is no login."""
+    name = access.name()
+    if name is None:
+        return
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", key="who am i"):
+        st.caption(f"{_plain(name)} · {access.standing()}", width="content")
+        _sign_out()
+
+
+def _sign_in(why: str) -> None:
+    st.subheader("Paretoscope", anchor=False)
+    st.markdown(f"{why} You come back to this page afterwards.")
+    for provider in access.providers():
+        label = "Sign in" if provider is None else f"Sign in with {provider}"
+        if st.button(label, key=f"sign in {provider}", type="primary", icon=":material/login:"):
+            st.login(provider)
+
+
+def _sign_out() -> None:
+    if st.button("Sign out", key="sign out", icon=":material/logout:", type="tertiary"):
+        st.logout()
+
+
+def _plain(name: str | None) -> str:
+    """A name from outside inside Markdown: shown, never obeyed."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-!|~:$" else c for c in name or "")
 
 
 @asynccontextmanager

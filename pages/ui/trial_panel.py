@@ -20,7 +20,7 @@ from engine.words import (
     stage_rows,
     text_of,
 )
-from pages.ui import queries
+from pages.ui import access, queries
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 _TRUTH = {
@@ -148,7 +148,7 @@ def _export(row: SweepRow, trial: Trial) -> None:
     st.download_button(
         "Export bundle",
         # Made when it is clicked: it holds a sample of the test images and its own check.
-        data=lambda: bundle_bytes(row.id, trial.id),
+        data=access.later(lambda: bundle_bytes(row.id, trial.id)),
         file_name=f"{row.id}-{trial.id}.zip",
         mime="application/zip",
         icon=":material/download:",

@@ -222,4 +222,5 @@ def _table(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
 
 
 with shell.one_line_errors():
+    shell.guard()
     render()

@@ -11,7 +11,7 @@ from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
 from engine.spec import Sweep, parse_sweep, to_yaml
 from engine.words import duration
-from pages.ui import progress, queries, runner, shell, sweep_form
+from pages.ui import access, progress, queries, runner, shell, sweep_form
 from pages.ui.draft import to_spec
 
 
@@ -21,6 +21,8 @@ def render() -> None:
     if followed:
         _follow(followed)
         return
+    # The form reads files of the server that it is told of, and starts work on it.
+    shell.guard("editor")
     _running_elsewhere()
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -143,10 +145,11 @@ def _ended(sweep_id: str, state: str, error: str | None) -> None:
             query_params={"sweep": sweep_id},
         )
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
-        if state != "done" and st.button("Go on with it", icon=":material/play_arrow:"):
+        if state != "done" and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
             progress.remember(sweep_id, runner.start(queries.store().spec(sweep_id)))
             st.rerun()
 
 
 with shell.one_line_errors():
+    shell.guard()
     render()

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from engine.compress.quantization.write import write
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.errors import StepError
 from engine.measure.size import measure_size
