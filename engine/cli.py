@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine import tables
+from engine import cli_devices, tables
+from engine.cli_devices import looked_at
+from engine.cli_options import JsonFlag, Overrides, ScenarioName, SpecFile, SweepRef, TrialRef, print_json
 from engine.errors import InputError, SetupError, SpecError
 from engine.paths import DATA
-from engine.record import Trial
 
 if TYPE_CHECKING:
-    from engine.cost import Scenario
+    pass
 
 app = typer.Typer(
     add_completion=False,
@@ -31,13 +30,6 @@ app = typer.Typer(
 
 # Typer carries its own copy of click and exports of its errors only the leaves; this is the base that all usage errors share.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-SweepRef = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, name, start of its id, or `latest`.")]
-TrialRef = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")]
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec; see README, “A spec”.")]
-ScenarioName = Annotated[str | None, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")]
-Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec.")]
 
 
 def main() -> None:
@@ -60,10 +52,6 @@ def main() -> None:
 def _fail(message: str) -> None:
     print(f"paretoscope: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 @app.callback(invoke_without_command=True)
@@ -118,7 +106,7 @@ def models(as_json: JsonFlag = False) -> None:
 
     index = zoo_index()
     rows = [asdict(index[n]) if n in index else {"name": n, "description": d} for n, d in DESCRIPTIONS.items()]
-    _print_json(rows) if as_json else tables.print_models(rows)
+    print_json(rows) if as_json else tables.print_models(rows)
 
 
 @app.command()
@@ -134,88 +122,13 @@ def datasets(as_json: JsonFlag = False) -> None:
         **{s: len(getattr(data, s)) for s in ("train", "calibration", "validation", "test")},
         "checksum": data.checksum,
     }
-    _print_json([row]) if as_json else tables.print_datasets([row])
+    print_json([row]) if as_json else tables.print_datasets([row])
 
 
-@app.command()
-def devices(
-    errors: Annotated[
-        bool, typer.Option("--errors", help="How wrong the fits are, by class of device, instead.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """The device profiles, with the error that each is known to make."""
-    from engine.devices import devices_json, error_table
-
-    if errors:
-        lines = error_table()
-        _print_json([asdict(line) for line in lines]) if as_json else tables.print_errors(lines)
-    else:
-        rows = devices_json()
-        _print_json(rows) if as_json else tables.print_devices(rows)
-
-
-@app.command()
-def scenarios(as_json: JsonFlag = False) -> None:
-    """Ready uses of a network: device, limits, prices, data, and what is assumed of them."""
-    from engine.cost import read_scenarios
-
-    found = read_scenarios()
-    _print_json([asdict(s) for s in found.values()]) if as_json else tables.print_scenarios(list(found.values()))
-
-
-@app.command()
-def fleet(
-    sweep: SweepRef,
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")],
-    scenario: Annotated[str, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")],
-    device: Annotated[str | None, typer.Option(help="Profile; default: the scenario's.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """A trial on all of a scenario's devices: energy, money, carbon, and when it has repaid the energy of the sweep."""
-    from engine.errors import NotFoundError
-    from engine.fleet import fleet_view
-    from engine.store import Store
-
-    found, device, chosen = _looked_at(sweep, device, scenario)
-    assert chosen is not None, "a scenario is always given"
-    picked = next((t for t in found if t.id == trial), None)
-    if picked is None:
-        raise NotFoundError(f"{sweep} has no trial {trial!r}; `paretoscope trials {sweep}` lists them")
-    row = Store.open().sweep(sweep)
-    result = fleet_view(chosen, picked, next((t for t in found if not t.recipe.steps), None), row.elapsed_s)
-    _print_json(result) if as_json else tables.print_fleet(result)
-
-
-@app.command("profile-device")
-def profile_device(
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")] = None,
-    name: Annotated[str, typer.Option(help="The profile's name, to be used after --device.")] = "",
-    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads that one inference may use.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.001, help="Least time spent on each layer.")] = 0.2,
-    script: Annotated[
-        bool, typer.Option("--script", help="Write the stand-alone program for another machine instead.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Time a small set of layers here, and keep a profile of this machine; --script gives the program to run on another."""
-    from engine.devices.own import profile_here, write_script
-
-    if script:
-        path = write_script(output)
-        note = {"script": str(path)}
-        print(
-            json.dumps(note) if as_json else f"wrote {path}; on the device: python {path.name} --name NAME -o NAME.json"
-        )
-        return
-    path, record = profile_here(name, output, threads, seconds)
-    if as_json:
-        _print_json({"profile": str(path), **record})
-    else:
-        held_out = record["held_out"]
-        print(
-            f"wrote {path}: {record['name']}, held-out error {held_out['mape']:.0%} over {held_out['layers']:.0f} layers"
-        )
+app.command()(cli_devices.devices)
+app.command()(cli_devices.scenarios)
+app.command()(cli_devices.fleet)
+app.command("profile-device")(cli_devices.profile_device)
 
 
 @app.command()
@@ -227,7 +140,7 @@ def plan(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -
     from engine.store import Store
 
     found = preview(read_sweep(spec, tuple(overrides)), Store.open(), Artifacts.open())
-    _print_json(asdict(found)) if as_json else tables.print_plan(found)
+    print_json(asdict(found)) if as_json else tables.print_plan(found)
 
 
 @app.command()
@@ -268,7 +181,7 @@ def _execute(sweep: Any, store: Any, scheduler: str | None, as_json: bool) -> No
     with tables.run_bar(as_json, sweep.name) as on_progress:
         outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress)
     if as_json:
-        _print_json({"sweep": sweep.id, **asdict(outcome)})
+        print_json({"sweep": sweep.id, **asdict(outcome)})
     else:
         tables.print_outcome(sweep.id, outcome)
     if outcome.state != "done":
@@ -285,7 +198,7 @@ def cancel(sweep: SweepRef, as_json: JsonFlag = False) -> None:
     if row.state != "running":
         raise SpecError(f"{row.id} is not running, it is {row.state}; there is nothing to cancel")
     store.request_cancel(row.id)
-    _print_json({"sweep": row.id, "state": "cancelling"}) if as_json else print(f"{row.id} will stop in a moment")
+    print_json({"sweep": row.id, "state": "cancelling"}) if as_json else print(f"{row.id} will stop in a moment")
 
 
 @app.command()
@@ -294,7 +207,7 @@ def sweeps(as_json: JsonFlag = False) -> None:
     from engine.store import Store
 
     rows = Store.open().sweeps()
-    _print_json([asdict(r) for r in rows]) if as_json else tables.print_sweeps(rows)
+    print_json([asdict(r) for r in rows]) if as_json else tables.print_sweeps(rows)
 
 
 @app.command()
@@ -305,8 +218,8 @@ def trials(
     as_json: JsonFlag = False,
 ) -> None:
     """Every recipe of a sweep with its measurements."""
-    found, device, chosen = _looked_at(sweep, device, scenario)
-    _print_json([t.to_json(device) for t in found]) if as_json else tables.print_trials(found, device, chosen)
+    found, device, chosen = looked_at(sweep, device, scenario)
+    print_json([t.to_json(device) for t in found]) if as_json else tables.print_trials(found, device, chosen)
 
 
 @app.command()
@@ -328,50 +241,14 @@ def front(
     from engine.selection import find_front, parse_objectives
 
     wanted = parse_objectives(objectives)
-    listed, device, chosen = _looked_at(sweep, device, scenario)
+    listed, device, chosen = looked_at(sweep, device, scenario)
     kept = [t for t in listed if chosen is None or chosen.keeps(t)]
     found = find_front(kept, wanted, device)
     sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
     if as_json:
-        _print_json(tables.front_json(found, sure, kept if tied else (), device))
+        print_json(tables.front_json(found, sure, kept if tied else (), device))
     else:
         tables.print_front(found, sure, [t for t in kept if tied and t.id in sure.tied], device, chosen)
-
-
-def _looked_at(sweep: str, device: str | None, scenario: str | None) -> tuple[Sequence[Trial], str, Scenario | None]:
-    """The trials of a sweep as seen on a device and under a scenario, whose device counts where none is named."""
-    from engine.store import Store
-
-    chosen = None
-    if scenario is not None:
-        from engine.cost import find_scenario
-
-        chosen = find_scenario(scenario)
-    device = device or (chosen.device if chosen else "host")
-    _known_device(device)
-    store = Store.open()
-    found: Sequence[Trial] = store.trials(store.sweep(sweep).id)
-    if device != "host":
-        from engine.artifacts import Artifacts
-        from engine.demands import with_demands
-        from engine.devices import with_projections
-
-        found = with_projections(with_demands(found, Artifacts.open()), [device])
-    if chosen:
-        from engine.cost import under
-
-        chosen = replace(chosen, device=device)
-        found = under(chosen, found)
-    return found, device, chosen
-
-
-def _known_device(name: str) -> None:
-    if name == "host":
-        return
-    from engine.devices import profile_names
-
-    if name not in profile_names():
-        raise SpecError(f"{name!r} is not a device profile; known: {', '.join(profile_names())}")
 
 
 @app.command()
@@ -386,7 +263,7 @@ def confirm(
     from engine.store import Store
 
     found = confirm_trial(Store.open(), Artifacts.open(), sweep, trial)
-    _print_json(found.to_json()) if as_json else tables.print_confirmation(found)
+    print_json(found.to_json()) if as_json else tables.print_confirmation(found)
 
 
 @app.command()
@@ -397,7 +274,7 @@ def why(sweep: SweepRef, trial: TrialRef, as_json: JsonFlag = False) -> None:
     from engine.store import Store
 
     found = explain(Store.open(), Artifacts.open(), sweep, trial)
-    _print_json(found) if as_json else tables.print_why(found)
+    print_json(found) if as_json else tables.print_why(found)
 
 
 @app.command()
@@ -413,7 +290,7 @@ def portability(
     from engine.store import Store
 
     found = predict(Store.open(), Artifacts.open(), sweep, trial, samples)
-    _print_json(found) if as_json else tables.print_portability(found)
+    print_json(found) if as_json else tables.print_portability(found)
 
 
 @app.command()
@@ -429,7 +306,7 @@ def export(
     from engine.store import Store
 
     path = export_bundle(Store.open(), Artifacts.open(), sweep, trial, output)
-    _print_json({"bundle": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")
+    print_json({"bundle": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")
 
 
 @app.command()
@@ -447,7 +324,7 @@ def verify(
     from engine.bundle import verify_bundle
 
     report = verify_bundle(bundle, data, max_drop, max_p95_ms, max_kb)
-    _print_json(report.to_json()) if as_json else print("\n".join(report.lines))
+    print_json(report.to_json()) if as_json else print("\n".join(report.lines))
     if not report.ok:
         sys.exit(1)
 
@@ -458,7 +335,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     from engine.doctor import examine
 
     checks = examine()
-    _print_json([asdict(c) for c in checks]) if as_json else tables.print_checks(checks)
+    print_json([asdict(c) for c in checks]) if as_json else tables.print_checks(checks)
     if any(c.state == "failed" for c in checks):
         sys.exit(1)
 

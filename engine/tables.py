@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.record import METRICS, SCENARIO_METRICS, Accuracy, Energy, Trial, metric_value
-from engine.words import confirmation_text, duration, share_text, text_of
+from engine.words import confirmation_text, duration, share_text
 
 if TYPE_CHECKING:
     from engine.certainty import Certainty
     from engine.cost import Scenario
-    from engine.devices import ErrorLine
     from engine.doctor import Check
     from engine.forecast import Preview
     from engine.run import Outcome, Progress
@@ -30,7 +29,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def _table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
+def print_table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
     """Print rows under `columns`, a mapping from heading to `left` or `right`."""
     table = Table(caption=caption, caption_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in columns.items():
@@ -40,7 +39,8 @@ def _table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption: str 
     _console().print(table)
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as whole percent; an en dash for None."""
     return "–" if share is None else f"{share * 100:.0f} %"
 
 
@@ -51,7 +51,7 @@ def _kb(size: int | None) -> str:
 def print_models(rows: list[dict[str, Any]]) -> None:
     """The zoo."""
     columns = {"name": "left", "test accuracy": "right", "parameters": "right", "MACs": "right", "what it is": "left"}
-    _table(
+    print_table(
         columns,
         [
             (
@@ -71,7 +71,7 @@ def print_datasets(rows: list[dict[str, Any]]) -> None:
     """The shipped datasets."""
     columns = {"name": "left", "input": "left", "classes": "right", "train": "right", "calibration": "right"}
     columns |= {"validation": "right", "test": "right"}
-    _table(
+    print_table(
         columns,
         [
             (
@@ -83,88 +83,6 @@ def print_datasets(rows: list[dict[str, Any]]) -> None:
             for r in rows
         ],
     )
-
-
-def print_devices(rows: list[dict[str, Any]]) -> None:
-    """The device profiles."""
-    columns = {"profile": "left", "class": "left", "basis": "left", "rows": "right", "latency error": "right"}
-    columns |= {"energy error": "right", "bits": "right", "device": "left", "runtime": "left"}
-    _table(
-        columns,
-        [
-            (
-                r["name"],
-                r["device_class"],
-                r["basis"],
-                str(r["fitted"] or "–"),
-                _percent(r["latency_mape"]),
-                _percent(r["energy_mape"]),
-                ", ".join(map(str, r["supports"])),
-                r["device"],
-                r["runtime"],
-            )
-            for r in rows
-        ],
-        "fitted: to published measurements, errors are mean absolute percentages on a network left out of the device's rows. datasheet: a "
-        "roofline, a lower bound that nobody validated. design: a chip that does not exist.",
-    )
-
-
-def print_errors(lines: Sequence[ErrorLine]) -> None:
-    """How wrong the fits are, by class of device."""
-    names = {"own": "the device", "everywhere": "all devices"}
-    columns = {"device class": "left", "quantity": "left", "network left out of": "left", "values": "right"}
-    _table(
-        columns | {"mean error": "right", "median error": "right", "in the 90 % range": "right"},
-        [
-            (
-                x.device_class,
-                {"latency_ms": "latency", "energy_mj": "energy"}[x.quantity],
-                names[x.left_out],
-                str(x.values),
-                _percent(x.mape),
-                _percent(x.median),
-                _percent(x.coverage),
-            )
-            for x in lines
-        ],
-        "Predicted against published MLPerf Tiny results. What a network of your own meets is the lower half: nobody measured it anywhere.",
-    )
-
-
-def print_scenarios(scenarios: Sequence[Scenario]) -> None:
-    """The ready scenarios."""
-    _table(
-        {"scenario": "left", "what": "left", "device": "left", "limits": "left", "data": "left", "assumed": "left"},
-        [
-            (
-                s.name,
-                s.title,
-                s.device,
-                ", ".join(f"{METRICS[k].name.lower()} {text_of(k, v)}" for k, v in s.limits.items()),
-                ", ".join(s.datasets),
-                "; ".join(s.assumptions),
-            )
-            for s in scenarios
-        ],
-        "Every figure is an assumption. Data: the first that can be loaded.",
-    )
-
-
-def print_fleet(result: dict[str, Any]) -> None:
-    """A trial over a scenario's whole fleet, beside the baseline, and when it has repaid the sweep."""
-    columns = {"": "left", "trial": "right", "baseline": "right"}
-    names = {"inferences": "inferences", "kwh": "kWh at the plug", "cost": result["currency"], "co2e_kg": "kg CO2e"}
-    rows = [
-        (name, *("–" if (v := (result[who] or {}).get(key)) is None else f"{v:,.4g}" for who in ("trial", "baseline")))
-        for key, name in names.items()
-    ]
-    repaid = result["payback_inferences"]
-    told = (
-        "it saves no energy, so it never repays the sweep" if repaid is None else f"repaid after {repaid:,} inferences"
-    )
-    spent = "–" if result["sweep_kwh"] is None else f"{result['sweep_kwh']:.3g} kWh, estimated"
-    _table(columns, rows, f"{result['basis']} The sweep itself used {spent}; {told}.")
 
 
 def print_plan(plan: Preview) -> None:
@@ -179,7 +97,7 @@ def print_plan(plan: Preview) -> None:
 def print_sweeps(rows: Sequence[SweepRow]) -> None:
     """Every sweep."""
     columns = {"sweep": "left", "name": "left", "state": "left", "trials": "right", "created (UTC)": "left"}
-    _table(
+    print_table(
         columns,
         [
             (
@@ -297,7 +215,7 @@ def print_trials(trials: Sequence[Trial], device: str, scenario: Scenario | None
     """Every trial, in plan order, with a scenario's columns where one is given."""
     cells = [_trial_cells(t, device) for t in trials]
     columns, rows, assumed = _with_scenario(_TRIAL_COLUMNS, cells, trials, device, scenario)
-    _table(columns, rows, _machine_line(trials, device) + assumed)
+    print_table(columns, rows, _machine_line(trials, device) + assumed)
 
 
 def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: str) -> list[dict[str, Any]]:
@@ -338,7 +256,7 @@ def print_front(
     if sure.tied and not tied:
         caption += f"{len(sure.tied)} more are statistically tied with it: --tied lists them. "
     columns, rows, assumed = _with_scenario(columns, rows, listed, device, scenario)
-    _table(columns, rows, caption + _machine_line(front.trials, device) + assumed)
+    print_table(columns, rows, caption + _machine_line(front.trials, device) + assumed)
 
 
 def print_confirmation(trial: Trial) -> None:
@@ -355,7 +273,7 @@ def print_why(found: dict[str, Any]) -> None:
     columns = {"": "left", "ms": "right", "ms baseline": "right"}
     for title, rows in (("operator", found["by_type"]), ("layer", found["by_layer"])):
         named = [(r["name"] or "(no layer's own)", _ms(r["trial_ms"]), _ms(r["baseline_ms"])) for r in rows]
-        _table({title: "left", **{k: v for k, v in columns.items() if k}}, named)
+        print_table({title: "left", **{k: v for k, v in columns.items() if k}}, named)
         print()
     print(f"{found['label']}: kernels of one image on {found['machine']}")
     for line in found["advice"]:
@@ -374,7 +292,7 @@ def print_portability(found: dict[str, Any]) -> None:
     """What an int8 file would do on CPUs without VNNI."""
     columns = {"layer": "left", "pairs saturated": "right", "outputs changed": "right"}
     rows = [(x["name"], f"{x['saturated']:.3%}", f"{x['outputs_changed']:.2%}") for x in found["layers"]]
-    _table(columns, rows)
+    print_table(columns, rows)
     print(f"\n{found['label']}: risk on CPUs without VNNI {_RISKS[found['risk']]}")
     print(
         f"{found['images']} test images: {found['accuracy']:.2%} right here, {found['saturated_accuracy']:.2%} predicted there; "
@@ -405,7 +323,9 @@ _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red
 
 def print_checks(checks: Sequence[Check]) -> None:
     """What `doctor` found."""
-    _table({"check": "left", "": "left", "finding": "left"}, [(c.name, _MARKS[c.state], c.finding) for c in checks])
+    print_table(
+        {"check": "left", "": "left", "finding": "left"}, [(c.name, _MARKS[c.state], c.finding) for c in checks]
+    )
 
 
 @contextmanager

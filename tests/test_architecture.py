@@ -82,7 +82,7 @@ SIDE = {
     "figures": {"certainty", "choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
 }
-TOP = {"cli", "doctor", "tables"}
+TOP = {"cli", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
