@@ -258,6 +258,28 @@ def export(
 
 
 @app.command()
+def report(
+    sweep: SweepRef,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the report.")],
+    objectives: Annotated[
+        str, typer.Option(help="Metrics, divided by commas; the first is drawn against each of the others.")
+    ] = "accuracy,size_bytes,latency_ms",
+    device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the frontier as one HTML file that stays interactive without a network."""
+    from engine.report import write_report
+    from engine.selection import parse_objectives
+    from engine.store import Store
+
+    _known_device(device)
+    store = Store.open()
+    row = store.sweep(sweep)
+    path = write_report(output, row, store.spec(row.id), store.trials(row.id), parse_objectives(objectives), device)
+    _print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")
+
+
+@app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE.zip")],
     data: Annotated[Path | None, typer.Option(help="An .npz with x_test and y_test to measure on.")] = None,

@@ -102,14 +102,15 @@ class Trial:
 
     `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image.
     `projections` is by profile name; the host's own energy is under `host`. `stages` lead from the baseline to the trial itself.
-    `layer_bits` are the weight bits that mixed precision chose, by layer. `load_ms` is what opening the file took, once. `error` says
-    why a recipe could not be made.
+    `predictions` names the artifact with its answer to every test image, None in records that do not say. `layer_bits` are the weight bits
+    that mixed precision chose, by layer. `load_ms` is what opening the file took, once. `error` says why a recipe could not be made.
     """
 
     id: str
     recipe: Recipe
     state: Literal["pending", "done", "failed"] = "pending"
     accuracy: Accuracy | None = None
+    predictions: str | None = None
     size_bytes: int | None = None
     size_zipped_bytes: int | None = None
     params: int | None = None

@@ -46,6 +46,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         recipe=chain.recipe,
         state="done",
         accuracy=summarise(predictions, labels, reference),
+        predictions=plan.nodes[chain.accuracy].artifact,
         size_bytes=facts["size_bytes"],
         size_zipped_bytes=facts["size_zipped_bytes"],
         params=facts["params"],

@@ -47,13 +47,20 @@ SIDE = {
     "choice": {"errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "diagnose": {"datasets", "errors", "onnx_graph", "record", "spec", "steps"},
     "figures": {"choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
-    "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
+    "compare": {"artifacts", "errors", "measure", "onnx_graph", "record", "spec", "steps", "words"},
+    "compare_figures": {"record", "words"},
+    "pictures": {"errors"},
+    "playground": {"datasets", "errors", "measure"},
+    "report": {"choice", "errors", "figures", "record", "selection", "spec", "steps", "store", "words", "zips"},
+    "table_export": {"choice", "record", "words"},
+    "thumbnail": {"frontier", "record", "selection", "words"},
 }
 TOP = {"cli", "doctor", "tables"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor",
+    "figures", "diagnose", "bundle", "devices", "datasets", "models.catalog", "doctor", "compare", "compare_figures", "pictures",
+    "playground", "report", "table_export", "thumbnail",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 

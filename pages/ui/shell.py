@@ -29,12 +29,19 @@ lengthAdjust="spacingAndGlyphs">Paretoscope</text></svg>"""
 
 def pages() -> dict[str, StreamlitPage]:
     """Every page by its name in the address. The default page answers at `/` only, so links by its name have a page too."""
-    explore, sweep = VIEWS / "explore.py", VIEWS / "new_sweep.py"
+    overview = VIEWS / "overview.py"
     return {
-        "explore": st.Page(explore, title="Explore", icon=":material/scatter_plot:", url_path="home", default=True),
-        "explore by name": st.Page(explore, title="Explore", url_path="explore", visibility="hidden"),
-        "new-sweep": st.Page(sweep, title="New sweep", icon=":material/add_circle:", url_path="new-sweep"),
+        "overview": st.Page(overview, title="Overview", icon=":material/home:", url_path="home", default=True),
+        "overview by name": st.Page(overview, title="Overview", url_path="overview", visibility="hidden"),
+        "explore": _page("explore", "Explore", ":material/scatter_plot:"),
+        "compare": _page("compare", "Compare", ":material/compare_arrows:"),
+        "playground": _page("playground", "Playground", ":material/image_search:"),
+        "new-sweep": _page("new-sweep", "New sweep", ":material/add_circle:"),
     }
+
+
+def _page(name: str, title: str, icon: str) -> StreamlitPage:
+    return st.Page(VIEWS / f"{name.replace('-', '_')}.py", title=title, icon=icon, url_path=name)
 
 
 @asynccontextmanager
@@ -86,3 +93,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (InputError, StepError) as error:
         st.error(str(error), icon=":material/error:")
+
+
+def plain(text: str) -> str:
+    """Text of a user's for Markdown: what Markdown, or Streamlit's own extras of it, would read in it is escaped."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~:$" else c for c in " ".join(text.split()))

@@ -11,7 +11,7 @@ import streamlit as st
 from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
 from engine.words import is_estimated, metric_range, recipe_texts, stage_rows, text_of
-from pages.ui import queries
+from pages.ui import comparison, queries
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 _TRUTH = {
@@ -92,6 +92,7 @@ def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> No
         if baseline and trial.id != baseline.id:
             st.caption("Differences are to the baseline.")
         _export(row, trial)
+        comparison.buttons(row, trial, baseline)
         if len(trial.stages) > 2:
             with st.expander("What each step bought or cost", icon=":material/stairs:"):
                 st.table(pd.DataFrame(stage_rows(trial)).set_index("After"), border="horizontal")
