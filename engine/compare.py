@@ -15,7 +15,7 @@ from engine.artifacts import Artifacts
 from engine.errors import NotFoundError
 from engine.measure.accuracy import mcnemar_midp
 from engine.record import METRICS, Trial, metric_value
-from engine.steps import Recipe
+from engine.steps import Recipe, step_label
 from engine.words import is_estimated, metric_range, step_text, text_of
 
 Bools = npt.NDArray[np.bool_]
@@ -34,12 +34,12 @@ class Row:
 
     name: str
     values: tuple[str, ...]
-    help: str = ""
+    optional: bool = False
 
     @property
     def differs(self) -> bool:
-        """Whether the trials do not all say the same."""
-        return len(set(self.values)) > 1
+        """Whether the trials do not all say the same; of an `optional` row, those that say anything."""
+        return len(set(self.values) - ({NOTHING} if self.optional else set())) > 1
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,7 @@ class Pair:
 
 def metric_rows(trials: Sequence[Trial], device: str = "host") -> list[Row]:
     """Every number of the trials with its range, and what else a record says; rows that no trial has a value for are left out."""
-    rows = [
-        Row(_title(trials, key, device), tuple(_with_range(t, key, device) for t in trials), metric.help)
-        for key, metric in METRICS.items()
-    ]
+    rows = [Row(_title(trials, key, device), tuple(_with_range(t, key, device) for t in trials)) for key in METRICS]
     rows += [
         Row(
             "Slowest 5 % above",
@@ -103,20 +100,24 @@ def _with_range(trial: Trial, key: str, device: str) -> str:
 
 
 def recipe_rows(trials: Sequence[Trial]) -> list[Row]:
-    """Every option of every step, `prune: ratio`; of two steps of a kind the second is `prune 2: ratio`."""
+    """Every step, and every option of it, `prune: ratio`; of two steps of a kind the second is `prune 2`.
+
+    Options are compared among the recipes that have the step: that the others have none is said by the step's own row.
+    """
     options = [_options(t.recipe) for t in trials]
-    names = dict.fromkeys(name for found in options for name in found)
-    return [Row(name, tuple(found.get(name, NOTHING) for found in options)) for name in names]
+    names = sorted(dict.fromkeys(name for found in options for name in found), key=lambda name: name.partition(":")[0])
+    return [Row(name, tuple(found.get(name, NOTHING) for found in options), ":" in name) for name in names]
 
 
 def _options(recipe: Recipe) -> dict[str, str]:
     found: dict[str, str] = {}
     seen: dict[str, int] = {}
-    for step in recipe.to_json():
-        kind = step.pop("step")
+    for step, options in zip(recipe.steps, recipe.to_json(), strict=True):
+        kind = options.pop("step")
         seen[kind] = seen.get(kind, 0) + 1
         where = kind if seen[kind] == 1 else f"{kind} {seen[kind]}"
-        found |= {f"{where}: {k.replace('_', ' ')}": _option(v) for k, v in step.items() if v is not None}
+        found[where] = step_label(step)
+        found |= {f"{where}: {k.replace('_', ' ')}": _option(v) for k, v in options.items() if v is not None}
     return found
 
 

@@ -84,7 +84,8 @@ def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
                 y=[b.metric for b in bars],
                 x=[b.percent for b in bars],
                 text=[f"{b.percent:.0f} %" for b in bars],
-                textposition="auto",
+                textposition="outside",
+                cliponaxis=False,
                 hovertext=[
                     f"<b>{html.escape(name)}</b><br>{b.metric}: {b.percent:.1f} % of the baseline<br>{b.text}"
                     for b in bars
@@ -92,7 +93,7 @@ def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
                 hovertemplate="%{hovertext}<extra></extra>",
                 marker={
                     "color": COLOURS[number % MOST],
-                    "pattern": {"shape": HATCHES[number % MOST], "solidity": 0.25},
+                    "pattern": {"shape": HATCHES[number % MOST], "solidity": 0.3, "fillmode": "overlay"},
                 },
                 error_x={
                     "type": "data",

@@ -64,7 +64,23 @@ def test_options_of_recipes_side_by_side():
     assert rows["quantize: weight bits"].values == ("–", "8", "8")
     assert rows["prune: ratio"].values == ("–", "–", "0.5")
     assert rows["quantize: per channel"].values == ("–", "yes", "yes")
-    assert rows["prune: ratio"].differs
+    assert rows["quantize"].values == ("–", "int8", "int8")
+    assert rows["quantize"].differs
+    # Only one has the step, and that is said once.
+    assert not rows["prune: ratio"].differs
+    assert next(iter(rows)) == "prune"
+
+
+def test_an_option_differs_among_those_that_have_the_step():
+    rows = {r.name: r for r in recipe_rows([trial(), trial(INT8), trial(FOUR)])}
+    assert rows["quantize: weight bits"].differs
+    assert not rows["quantize: per channel"].differs
+
+
+def test_two_steps_of_a_kind_are_numbered():
+    twice = Recipe(steps=(Prune(method="nm", pattern="2:4"), Prune(method="channel", ratio=0.5)))
+    names = [r.name for r in recipe_rows([trial(twice)])]
+    assert {"prune: pattern", "prune 2: ratio"} <= set(names)
 
 
 def test_sentences_that_all_trials_share_are_not_marked():

@@ -73,7 +73,7 @@ def buttons(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
             help=f"Up to {MOST} recipes of a sweep can be put side by side; a seventh takes the place of the first.",
         )
         link(row)
-        wanted = [t.id for t in dict.fromkeys((baseline, trial)) if t]
+        wanted = list(dict.fromkeys(t.id for t in (baseline, trial) if t))
         st.page_link(
             shell.pages()["playground"],
             label="Try it",

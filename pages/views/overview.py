@@ -45,7 +45,8 @@ def render() -> None:
         )
     if not rows:
         return
-    st.markdown(f"**{'Recent sweeps' if len(rows) > 1 else 'Sweeps'}**", help=_LEGEND)
+    st.markdown(f"**{'Recent sweeps' if len(rows) > 1 else 'Sweeps'}**")
+    st.caption(_LEGEND)
     shown = rows[:CARDS]
     for start in range(0, len(shown), PER_ROW):
         for column, row in zip(st.columns(PER_ROW), shown[start : start + PER_ROW], strict=False):
@@ -56,8 +57,7 @@ def render() -> None:
 
 
 _LEGEND = (
-    "The small charts show accuracy, up is better, over latency (over file size where latency was not measured), left is better. "
-    "Filled points are on the frontier, open ones are beaten by another; the square is the baseline."
+    "Charts: accuracy (up is better) over latency, or file size (left is better); ● frontier, ○ beaten, □ baseline."
 )
 
 

@@ -39,7 +39,7 @@ def render() -> None:
     row, done, chosen = picked
     images = queries.test_images(row)
     baseline = next((t for t in done if not t.recipe.steps), None)
-    trials = list(dict.fromkeys(t for t in (baseline, *chosen) if t is not None))
+    trials = list({t.id: t for t in (baseline, *chosen) if t is not None}.values())
     where = st.radio("Image", (TEST, OWN), horizontal=True, key="playground where")
     subject = _test_image(images) if where == TEST else _own_picture(images)
     if subject is None:
