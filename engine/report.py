@@ -111,10 +111,10 @@ def _json(text: str) -> str:
 def _frontier_words(front: Front, objectives: Sequence[str]) -> str:
     names = ", ".join(_in_a_sentence(key) for key in dict.fromkeys(objectives))
     knee = next((t for t in front.trials if t.id == front.knee), None)
-    bend = f" Past <b>{_text(knee.label)}</b> (◆), giving up more on one buys little on the others." if knee else ""
+    bend = f" Past <b>{_label(knee)}</b> (◆), giving up more on one buys little on the others." if knee else ""
     return (
         f"<h2>Recipes</h2><p>{len(front.trials)} recipes (●) are on the frontier of {names}: no other one is at least as good in all of "
-        f"them and better in one.{bend} Open a recipe to read its steps.</p>"
+        f"them and better in one. The line in each chart is the frontier of its two axes alone.{bend} Open a recipe to read its steps.</p>"
     )
 
 
@@ -153,9 +153,14 @@ def _row(trial: Trial, columns: Sequence[str], on_front: bool, is_knee: bool, de
     cells = "".join(f"<td>{_cell(trial, key, device)}</td>" for key in columns)
     return (
         f'<tr id="t-{_text(trial.id)}"{" class=front" if on_front else ""}><td title="{told}">{mark}</td>'
-        f"<td><details><summary>{_text(trial.label)}</summary><ol>{steps}</ol>{notes}</details></td>{cells}"
+        f"<td><details><summary>{_label(trial)}</summary><ol>{steps}</ol>{notes}</details></td>{cells}"
         f"<td>{_text(trial.provenance)}</td></tr>"
     )
+
+
+def _label(trial: Trial) -> str:
+    """The recipe in words; a space that does not break keeps numbers and their unit together."""
+    return _text(trial.label).replace(" %", "\u00a0%")
 
 
 def _cell(trial: Trial, key: str, device: str) -> str:

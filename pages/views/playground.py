@@ -13,6 +13,7 @@ from engine.errors import InputError, StepError
 from engine.pictures import MOST_BYTES, decode, enlarged, to_input, to_pixels
 from engine.playground import Answer, answer
 from engine.record import Trial
+from engine.words import text_of
 from pages.ui import comparison, queries, shell
 
 TEST, OWN = "A test image", "A picture of mine"
@@ -72,9 +73,9 @@ def _test_image(images: queries.TestImages) -> Subject:
                 pixels = enlarged(to_pixels(images.split.inputs[number], low, high), SMALL_PX)
                 st.image(pixels, width=SMALL_PX, alt=f"Test image {number}: {name}")
                 st.button(
-                    "shown" if number == index else "show",
+                    str(number),
                     key=f"show {number}",
-                    help=f"Test image {number}: {shell.plain(name)}",
+                    help=f"Show test image {number}: {shell.plain(name)}",
                     disabled=number == index,
                     width="stretch",
                     on_click=_to_address,
@@ -176,7 +177,7 @@ def _answer(found: Answer, reference: Answer | None, subject: Subject) -> None:
         if reference is not None and found.predicted != reference.predicted:
             st.badge("other than baseline", icon=":material/swap_horiz:", color="orange")
         batch = f" for {found.batch} images" if found.batch > 1 else ""
-        st.badge(f"{found.milliseconds:.3g} ms{batch}", icon=":material/timer:", color="gray")
+        st.badge(f"{text_of('latency_ms', found.milliseconds)}{batch}", icon=":material/timer:", color="gray")
     for name, share in found.top:
         st.progress(min(1.0, share), f"{shell.plain(name)} · {share * 100:.1f} %")
 
