@@ -22,7 +22,7 @@ SVG_BUTTON = {"toImageButtonOptions": {"format": "svg", "filename": "paretoscope
 
 def popover(row: SweepRow, trials: Sequence[Trial], choice: Choice) -> None:
     """Draw the button and what it opens; files are made when they are asked for."""
-    with st.popover("Share", icon=":material/ios_share:", help="Tables, the frontier as a page of its own, a link."):
+    with st.popover("Share", icon=":material/ios_share:"):
         st.markdown(
             "**Table of all recipes**", help="Base units, nothing rounded, with standing under these axes and limits."
         )
