@@ -105,7 +105,9 @@ def recipe_rows(trials: Sequence[Trial]) -> list[Row]:
     Options are compared among the recipes that have the step: that the others have none is said by the step's own row.
     """
     options = [_options(t.recipe) for t in trials]
-    names = sorted(dict.fromkeys(name for found in options for name in found), key=lambda name: name.partition(":")[0])
+    names = list(dict.fromkeys(name for found in options for name in found))
+    steps = [name for name in names if ":" not in name]
+    names.sort(key=lambda name: steps.index(name.partition(":")[0]))
     return [Row(name, tuple(found.get(name, NOTHING) for found in options), ":" in name) for name in names]
 
 

@@ -35,10 +35,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class CostsInfo:
-    """`bars` by trial name, in the order given; `metrics` are the titles of those that the baseline has."""
+    """`bars` by trial name, in the order given; `metrics` are the titles of those that the baseline has.
+
+    `places` are the trials' places among all that are compared, the baseline included, so that a trial looks the same in every figure.
+    """
 
     metrics: tuple[str, ...]
     bars: dict[str, tuple[Bar, ...]]
+    places: dict[str, int]
 
 
 def costs_info(named: Mapping[str, Trial], baseline: Trial, device: str = "host") -> CostsInfo:
@@ -53,7 +57,7 @@ def costs_info(named: Mapping[str, Trial], baseline: Trial, device: str = "host"
         name: tuple(bar for key in kept if (bar := _bar(trial, baseline, key, titles[key], device)))
         for name, trial in others.items()
     }
-    return CostsInfo(tuple(titles.values()), bars)
+    return CostsInfo(tuple(titles.values()), bars, {name: place for place, name in enumerate(named)})
 
 
 def _title(trials: Sequence[Trial], key: str, device: str) -> str:
@@ -75,7 +79,8 @@ def _bar(trial: Trial, baseline: Trial, key: str, title: str, device: str) -> Ba
 def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
     """Grouped horizontal bars, one group a metric, with the baseline as a line at 100 %."""
     figure = go.Figure()
-    for number, (name, bars) in enumerate(info.bars.items()):
+    for name, bars in info.bars.items():
+        number = info.places[name]
         intervals = [(b.percent, b.low, b.high) for b in bars]
         figure.add_trace(
             go.Bar(
@@ -174,8 +179,8 @@ def accuracy_figure(info: AccuracyInfo) -> go.Figure:
     if info.baseline is not None:
         figure.add_vline(x=info.baseline, line={"width": 2, "dash": "dash", "color": REFERENCE})
     figure.update_layout(
-        height=110 + 34 * len(info.values),
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        height=130 + 34 * len(info.values),
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
         showlegend=False,
         xaxis={"title": {"text": "Accuracy (%), better →"}, "automargin": True, "zeroline": False},
         yaxis={"autorange": "reversed", "automargin": True, "type": "category"},

@@ -68,7 +68,8 @@ def test_options_of_recipes_side_by_side():
     assert rows["quantize"].differs
     # Only one has the step, and that is said once.
     assert not rows["prune: ratio"].differs
-    assert next(iter(rows)) == "prune"
+    assert [name for name in rows if ":" not in name] == ["quantize", "prune"]
+    assert list(rows).index("quantize: weight bits") < list(rows).index("prune")
 
 
 def test_an_option_differs_among_those_that_have_the_step():
@@ -210,6 +211,14 @@ def test_bars_are_shares_of_the_baseline():
     assert (bars["Latency"].low, bars["Latency"].high) == pytest.approx((49, 51))
     assert bars["File size"].low is None
     assert "Energy (est.)" in info.metrics
+
+
+def test_a_trial_has_the_same_colour_in_both_figures():
+    named = {"A": trial(), "B": trial(INT8), "C": trial(FOUR, accuracy=0.8)}
+    bars = {t.name: t.marker.color for t in costs_figure(costs_info(named, trial())).data}
+    marks = {t.name: t.marker.color for t in accuracy_figure(accuracy_info(named, trial())).data}
+    assert set(bars) == {"B", "C"}
+    assert bars["B"] == marks["B"] != bars["C"] == marks["C"]
 
 
 def test_what_the_baseline_lacks_is_no_bar():
