@@ -121,17 +121,15 @@ def thumbnail_svg(summary: Summary, width: int = WIDTH, height: int = HEIGHT) ->
             height - 2 * MARGIN
         )
 
+    # Recipes with the very same numbers are one dot.
+    front = [place(p) for p in np.unique(summary.front, axis=0)]
     inside = ((summary.beaten >= low) & (summary.beaten <= high)).all(axis=1)
-    marks = [
-        f'<path d="{_staircase([place(p) for p in summary.front], width - MARGIN)}" fill="none" stroke="{BLUE}" stroke-width="2"/>'
-    ]
+    marks = [f'<path d="{_staircase(front, width - MARGIN)}" fill="none" stroke="{BLUE}" stroke-width="2"/>']
     marks += [
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="none" stroke="{GREY}" stroke-width="1.2"/>'
         for x, y in (place(p) for p in summary.beaten[inside])
     ]
-    marks += [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" fill="{BLUE}"/>' for x, y in (place(p) for p in summary.front)
-    ]
+    marks += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" fill="{BLUE}"/>' for x, y in front]
     if summary.baseline is not None and _within(summary.baseline, low, high):
         x, y = place(summary.baseline)
         marks.append(

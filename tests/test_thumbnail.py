@@ -83,6 +83,13 @@ def test_nothing_measured_has_words_and_no_picture():
     assert summary.baseline is None
 
 
+def test_recipes_with_the_same_numbers_are_one_dot_and_counted_each():
+    summary = summarise_sweep([trial(), trial(INT8), trial(FOUR)])
+    picture = ElementTree.fromstring(thumbnail_svg(summary))
+    assert len(list(picture.iter(f"{SVG}circle"))) == 1
+    assert "3 recipes on the frontier" in thumbnail_alt(summary)
+
+
 def test_one_point_is_drawn():
     assert re.search(r'<circle cx="[\d.]+"', thumbnail_svg(summarise_sweep([trial()])))
 
