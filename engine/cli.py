@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine import cli_devices, tables
-from engine.cli_devices import looked_at
+from engine.cli_devices import known_device, looked_at
 from engine.cli_options import JsonFlag, Overrides, ScenarioName, SpecFile, SweepRef, TrialRef, print_json
 from engine.errors import InputError, SetupError, SpecError
 from engine.paths import DATA
@@ -307,6 +307,28 @@ def export(
 
     path = export_bundle(Store.open(), Artifacts.open(), sweep, trial, output)
     print_json({"bundle": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")
+
+
+@app.command()
+def report(
+    sweep: SweepRef,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the report.")],
+    objectives: Annotated[
+        str, typer.Option(help="Metrics, divided by commas; the first is drawn against each of the others.")
+    ] = "accuracy,size_bytes,latency_ms",
+    device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the frontier as one HTML file that stays interactive without a network."""
+    from engine.report import write_report
+    from engine.selection import parse_objectives
+    from engine.store import Store
+
+    known_device(device)
+    store = Store.open()
+    row = store.sweep(sweep)
+    path = write_report(output, row, store.spec(row.id), store.trials(row.id), parse_objectives(objectives), device)
+    print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")
 
 
 @app.command()

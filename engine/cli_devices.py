@@ -106,7 +106,7 @@ def looked_at(sweep: str, device: str | None, scenario: str | None) -> tuple[Seq
 
         chosen = find_scenario(scenario)
     device = device or (chosen.device if chosen else "host")
-    _known_device(device)
+    known_device(device)
     store = Store.open()
     found: Sequence[Trial] = store.trials(store.sweep(sweep).id)
     if device != "host":
@@ -123,7 +123,8 @@ def looked_at(sweep: str, device: str | None, scenario: str | None) -> tuple[Seq
     return found, device, chosen
 
 
-def _known_device(name: str) -> None:
+def known_device(name: str) -> None:
+    """Raise SpecError for a profile that there is not."""
     if name == "host":
         return
     from engine.devices import profile_names

@@ -32,10 +32,10 @@ def packed(members: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def check_target(target: Path) -> None:
-    """The mistakes that can be seen before any work; raises InputError."""
+def check_target(target: Path, usual: str = "bundle.zip") -> None:
+    """The mistakes that can be seen before any work; raises InputError. `usual` is what such a file is called."""
     if target.is_dir():
-        raise InputError(f"{target} is a folder; give the name of a file to write, say {target / 'bundle.zip'}")
+        raise InputError(f"{target} is a folder; give the name of a file to write, say {target / usual}")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target} cannot be written: the folder {target.absolute().parent} does not exist")
 

@@ -80,7 +80,13 @@ SIDE = {
     "broken_figures": {"broken", "figures"},
     "lineage": {"choice", "figures", "record", "steps", "words"},
     "figures": {"certainty", "choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
-    "report": {"figures", "frontier", "record", "spec", "steps", "store", "words"},
+    "compare": {"artifacts", "errors", "evidence", "onnx_graph", "record", "spec", "statistics", "steps", "words"},
+    "compare_figures": {"record", "words"},
+    "pictures": {"errors"},
+    "playground": {"datasets", "errors", "measure"},
+    "report": {"choice", "errors", "figures", "record", "selection", "spec", "steps", "store", "words", "zips"},
+    "table_export": {"choice", "record", "words"},
+    "thumbnail": {"frontier", "record", "selection", "words"},
 }
 TOP = {"cli", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
@@ -88,7 +94,8 @@ FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
     "access", "broken", "broken_figures", "certainty", "figures", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
-    "models.catalog", "doctor",
+    "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
+    "table_export", "thumbnail",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 

@@ -56,6 +56,8 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
         preprocessing = _preprocessing(sweep)
         logits = session.run(None, {session.get_inputs()[0].name: preprocessing(x[:200, None])})[0]
         assert (logits.argmax(1) == y[:200]).mean() == trial.accuracy.value
+        with np.load(artifacts.local(trial.predictions)) as stored:
+            assert (stored["predicted"] == logits.argmax(1)).all()
     smaller = [t.macs for t in trials if t.recipe.steps and t.recipe.steps[0].step == "prune"]
     assert max(smaller) < trials[0].macs
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from threading import Lock
 
 import streamlit as st
 
+from engine import compare, playground
 from engine.artifacts import Artifacts
 from engine.certainty import Certainty, certainty
 from engine.choice import View
-from engine.datasets import Dataset, Split, load_dataset, reported
+from engine.datasets import Preprocessing, Split, load_dataset, reported
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_info
 from engine.predictions import Predictions
 from engine.record import Trial
+from engine.statistics import Bools
 from engine.store import Store, SweepRow
+from engine.thumbnail import Summary, summarise_sweep
 
 
 def _address() -> tuple[str, str]:
@@ -94,6 +98,17 @@ def info(row: SweepRow, view: View) -> FrontierInfo:
     return frontier_info(known, view, sure)
 
 
+# A card needs a dozen numbers of a sweep, its trials may be many: only the former are kept.
+@st.cache_resource(max_entries=512, ttl=24 * 3600, show_spinner=False)
+def _summary(address: tuple[str, str], sweep_id: str, revision: int) -> Summary:
+    return summarise_sweep(_store(address).trials(sweep_id))
+
+
+def summary(row: SweepRow) -> Summary:
+    """What the card of a sweep says."""
+    return _summary(_address(), row.id, row.revision)
+
+
 # A few megabytes each: enough of them for a page that compares.
 @st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
 def _predictions(address: tuple[str, str], name: str) -> Predictions | None:
@@ -108,13 +123,52 @@ def predictions(trial: Trial) -> Predictions | None:
     return _predictions(_address(), trial.predictions) if trial.predictions else None
 
 
+@dataclass(frozen=True)
+class TestImages:
+    """The images that a sweep measured on, and how they are read."""
+
+    split: Split
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    input_shape: tuple[int, int, int]
+
+
 @st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
-def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> tuple[Dataset, Split]:
+def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
     sweep = store().spec(sweep_id)
-    dataset = load_dataset(sweep.data)
-    return dataset, reported(dataset.test, sweep.measure)
+    data = load_dataset(sweep.data)
+    return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.input_shape)
 
 
-def test_images(row: SweepRow) -> tuple[Dataset, Split]:
-    """A sweep's dataset, and those of its test images that its trials were measured on; raises DatasetError."""
+def test_images(row: SweepRow) -> TestImages:
+    """Those test images of a sweep that its trials were measured on; raises DatasetError when they are not there any more."""
     return _test_images(_address(), row.id, row.created)
+
+
+def right_answers(trial: Trial) -> Bools | None:
+    """Which test images a trial has right; None where its answers are not stored."""
+    found = predictions(trial)
+    return found.right if found else None
+
+
+@st.cache_resource(max_entries=128, ttl=3600, show_spinner="Reading the files …")
+def _layers(home: tuple[str, str], name: str) -> tuple[compare.Layer, ...]:
+    return compare.read_layers(name, artifacts())
+
+
+def layers(trial: Trial) -> tuple[compare.Layer, ...] | None:
+    """What a trial's file says of its layers; None when the file is gone."""
+    has_file = trial.artifact is not None and artifacts().has(trial.artifact)
+    return _layers(_address(), trial.artifact) if has_file and trial.artifact else None
+
+
+# Sessions of ONNX Runtime may run in several threads at once; twelve small networks are a few dozen MB.
+@st.cache_resource(max_entries=12, ttl=600, show_spinner=False)
+def _model(home: tuple[str, str], name: str) -> playground.Model:
+    return playground.open_model(artifacts().local(name))
+
+
+def model(trial: Trial) -> playground.Model | None:
+    """A trial's file, opened; None when it is gone. Raises StepError when it cannot be opened."""
+    has_file = trial.artifact is not None and artifacts().has(trial.artifact)
+    return _model(_address(), trial.artifact) if has_file and trial.artifact else None

@@ -40,18 +40,21 @@ def pages() -> dict[str, StreamlitPage]:
 
     Who may not run anything does not see the page for it in the navigation; it is there all the same, and says why it is empty.
     """
-    explore, sweep = VIEWS / "explore.py", VIEWS / "new_sweep.py"
+    overview = VIEWS / "overview.py"
     return {
-        "explore": st.Page(explore, title="Explore", icon=":material/scatter_plot:", url_path="home", default=True),
-        "explore by name": st.Page(explore, title="Explore", url_path="explore", visibility="hidden"),
-        "new-sweep": st.Page(
-            sweep,
-            title="New sweep",
-            icon=":material/add_circle:",
-            url_path="new-sweep",
-            visibility="visible" if access.may("editor") else "hidden",
-        ),
+        "overview": st.Page(overview, title="Overview", icon=":material/home:", url_path="home", default=True),
+        "overview by name": st.Page(overview, title="Overview", url_path="overview", visibility="hidden"),
+        "explore": _page("explore", "Explore", ":material/scatter_plot:"),
+        "broke": _page("broke", "What broke", ":material/broken_image:"),
+        "compare": _page("compare", "Compare", ":material/compare_arrows:"),
+        "playground": _page("playground", "Playground", ":material/image_search:"),
+        "new-sweep": _page("new-sweep", "New sweep", ":material/add_circle:", is_listed=access.may("editor")),
     }
+
+
+def _page(name: str, title: str, icon: str, is_listed: bool = True) -> StreamlitPage:
+    view = VIEWS / f"{name.replace('-', '_')}.py"
+    return st.Page(view, title=title, icon=icon, url_path=name, visibility="visible" if is_listed else "hidden")
 
 
 def check_server() -> None:
@@ -86,7 +89,7 @@ def guard(role: Role = "viewer") -> None:
         _sign_in("Your sign-in has run out." if found == "expired" else "Sign in to see the sweeps of this server.")
     elif found == "unknown":
         st.error(
-            f"You are signed in, but {_plain(access.name())} has no role here. Whoever runs this server gives roles; "
+            f"You are signed in, but {plain(access.name() or '')} has no role here. Whoever runs this server gives roles; "
             "with another account, sign out first.",
             icon=":material/lock:",
         )
@@ -126,7 +129,7 @@ def who_am_i() -> None:
     if name is None:
         return
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", key="who am i"):
-        st.caption(f"{_plain(name)} · {access.standing()}", width="content")
+        st.caption(f"{plain(name)} · {access.standing()}", width="content")
         _sign_out()
 
 
@@ -142,11 +145,6 @@ def _sign_in(why: str) -> None:
 def _sign_out() -> None:
     if st.button("Sign out", key="sign out", icon=":material/logout:", type="tertiary"):
         st.logout()
-
-
-def _plain(name: str | None) -> str:
-    """A name from outside inside Markdown: shown, never obeyed."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-!|~:$" else c for c in name or "")
 
 
 @asynccontextmanager
@@ -198,3 +196,8 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (InputError, StepError) as error:
         st.error(str(error), icon=":material/error:")
+
+
+def plain(text: str) -> str:
+    """Text of a user's for Markdown: what Markdown, or Streamlit's own extras of it, would read in it is escaped."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~:$" else c for c in " ".join(text.split()))

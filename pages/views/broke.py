@@ -72,8 +72,9 @@ def _pick_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Predictions) -> None:
-    dataset, images = queries.test_images(row)
-    labels, classes = images.labels, dataset.classes
+    measured_on = queries.test_images(row)
+    images, classes = measured_on.split, measured_on.classes
+    labels = images.labels
     if len(before) != len(images) or len(after) != len(images):
         st.warning("The dataset has changed since this sweep was run; run it again.", icon=":material/history:")
         return
@@ -197,4 +198,5 @@ def _calibration(before: Predictions, after: Predictions, labels: np.ndarray) ->
 
 
 with shell.one_line_errors():
+    shell.guard()
     render()

@@ -13,7 +13,7 @@ from engine.figures import FrontierInfo, frontier_alt, frontier_figure
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
-from pages.ui import limits, pickers, queries, shell, state, trial_panel, trial_table
+from pages.ui import comparison, limits, pickers, queries, share, shell, state, trial_panel, trial_table
 
 MISSING = "explore sweep that is not here"
 CHART, TABLE, SELECTED, MOVED = "explore chart", "explore table", "explore trial", "explore selection moved"
@@ -39,12 +39,12 @@ def render() -> None:
         st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)
     if done:
-        view = _frontier(row, done, view, news)
+        view = _frontier(row, trials, done, view, news)
     trial_table.unfinished(trials)
     pickers.write_address(state.Explore(row.id, _selected(done), view))
 
 
-def _frontier(row: SweepRow, done: Sequence[Trial], view: View, news: bool) -> View:
+def _frontier(row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], view: View, news: bool) -> View:
     """Chart and limits beside the selected recipe, and the table below; the view with the limits that are set."""
     left, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
@@ -61,7 +61,7 @@ def _frontier(row: SweepRow, done: Sequence[Trial], view: View, news: bool) -> V
     if not chart_only:
         with right:
             _selection(row, info, done)
-        _table(row, info, done)
+        _table(row, info, trials, done)
     return view
 
 
@@ -103,7 +103,11 @@ def _chart(info: FrontierInfo) -> None:
         key=CHART,
         on_select=_chart_selected,
         selection_mode="points",
-        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]},
+        config={
+            "displaylogo": False,
+            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+            **share.SVG_BUTTON,
+        },
         alt=frontier_alt(info),
     )
     missing = len(info.choice.measured) - len(info.points)
@@ -207,7 +211,7 @@ KNEE = "; past the knee ◆, giving up more on one axis buys little on the other
 FRONT_SHOWN = 8
 
 
-def _table(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
+def _table(row: SweepRow, info: FrontierInfo, trials: Sequence[Trial], done: Sequence[Trial]) -> None:
     ids = [t.id for t in done]
     key = f"{TABLE} {row.id}"
     if st.session_state.pop(MOVED, False) or key not in st.session_state:
@@ -219,6 +223,9 @@ def _table(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
         st.session_state[SELECTED] = ids[rows[0]] if rows and rows[0] < len(ids) else None
 
     trial_table.selectable(done, info.choice, info.certainty.tied if info.certainty else (), key, selected)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        share.popover(row, trials, info.choice)
+        comparison.link(row)
 
 
 with shell.one_line_errors():

@@ -71,6 +71,7 @@ def select_row(page: Page, number: int) -> None:
 def test_from_first_visit_to_a_bundle(page: Page, address: str, tmp_path: Path) -> None:
     left = outside_requests(page)
     page.goto(address)
+    page.get_by_role("button", name="Open the example").click()
     expect(page.get_by_text("Example that ships with Paretoscope, really run")).to_be_visible()
     page.locator(EXPLORE).first.wait_for(state="attached")
     assert page.locator(EXPLORE).count() >= 6
@@ -147,7 +148,7 @@ def test_a_link_to_a_page_works_on_a_fresh_server(page: Page, address: str, page
 
 
 def test_a_shared_link_restores_axes_limits_and_trial(page: Page, address: str) -> None:
-    page.goto(f"{address}/?x=size_bytes&colour=energy_mj")
+    page.goto(f"{address}/explore?x=size_bytes&colour=energy_mj")
     page.locator(EXPLORE).first.wait_for(state="attached")
     click_point(page, 0)
     slider = page.get_by_role("slider", name="File size")

@@ -32,7 +32,7 @@ def enter(name: str = "first", state: str = "done", failed: int = 0, pending: in
     return sweep
 
 
-def open_app(page: str | None = None, **params: str) -> AppTest:
+def open_app(page: str | None = "explore", **params: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
     if page:
         app.run().switch_page(f"pages/views/{page}.py")
@@ -290,7 +290,7 @@ def test_following_a_sweep_that_does_not_exist_says_so():
     assert "There is no sweep '../../x' here" in words(open_app("new_sweep", run="../../x"))
 
 
-def test_the_example_ships_and_is_what_a_new_user_sees_first():
+def test_the_example_ships_and_explore_shows_it_to_a_new_user():
     app = open_app()
     assert "Example that ships with Paretoscope, really run" in words(app)
     assert len(app.dataframe[0].value) >= 6

@@ -1,0 +1,115 @@
+"""Overview, compare, playground and the standalone report in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE_S * 1000)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("home")
+    with dashboard(home) as url:
+        yield url
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    with browsing(chromium) as opened:
+        yield opened
+
+
+def asked(page: Page, name: str) -> str:
+    return parse_qs(urlsplit(page.url).query).get(name, [""])[0]
+
+
+def test_a_card_has_its_picture_and_leads_to_the_frontier(page: Page, address: str) -> None:
+    page.goto(address)
+    picture = page.get_by_alt_text(re.compile("Small chart of accuracy"))
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    page.get_by_role("link", name="Explore", exact=True).last.click()
+    page.wait_for_url(re.compile(r"/explore\?.*sweep="))
+    page.locator(f".st-key-explore-chart {DRAWN}").first.wait_for(state="attached")
+
+
+def test_recipes_put_aside_on_explore_are_compared_and_a_link_restores_it(page: Page, address: str) -> None:
+    page.goto(f"{address}/explore")
+    chart = page.locator(f".st-key-explore-chart {DRAWN}")
+    chart.first.wait_for(state="attached")
+    picked: list[str] = []
+    for number in (0, 4):
+        chart.nth(number).click(force=True)
+        page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("trial", [""])[0] not in {"", *picked})
+        picked.append(asked(page, "trial"))
+        page.get_by_role("button", name="Add to comparison").click()
+        expect(page.get_by_role("button", name="Take out of comparison")).to_be_visible()
+    page.get_by_role("link", name="Compare 2 recipes").first.click()
+    page.wait_for_url(re.compile(r"/compare\?.*trials="))
+    expect(page.get_by_text("Can the test images tell them apart?")).to_be_visible()
+    page.locator(".st-key-compare-costs .barlayer .point").first.wait_for(state="attached")
+    shared = page.url
+    assert sorted(asked(page, "trials").split(",")) == sorted(picked)
+    page.goto("about:blank")
+    page.goto(shared)
+    expect(page.get_by_text("Can the test images tell them apart?")).to_be_visible()
+    assert asked(page, "trials") == parse_qs(urlsplit(shared).query)["trials"][0]
+
+
+def test_a_picture_of_mine_is_answered_and_a_wrong_file_refused(page: Page, address: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture, program = tmp_path / "shoe.png", tmp_path / "program.png"
+    Image.new("RGB", (80, 60), (120, 120, 120)).save(picture)
+    program.write_bytes(b"MZ this is a program")
+    page.goto(f"{address}/playground")
+    expect(page.get_by_text(re.compile("It is: "))).to_be_visible()
+    page.get_by_text("A picture of mine").click()
+    chooser = page.locator("input[type=file]")
+    chooser.set_input_files(picture)
+    expect(page.get_by_text("Your picture, 28 × 28 pixels")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"[\d.]+ ms")).first).to_be_visible()
+    chooser.set_input_files(program)
+    expect(page.get_by_text("not a whole PNG or JPEG")).to_be_visible()
+
+
+def test_the_report_works_from_a_file_without_a_network(page: Page, tmp_path: Path) -> None:
+    home, report = tmp_path / "home", tmp_path / "report.html"
+    home.mkdir()
+    command = [sys.executable, "-m", "engine.cli", "report", "latest", "-o", str(report)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PARETOSCOPE_HOME": str(home)}, check=True)
+    errors: list[str] = []
+    asked_for: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked_for.append(request.url))
+    page.context.set_offline(True)
+    page.goto(report.as_uri())
+    points = page.locator(f".chart{DRAWN}")
+    points.first.wait_for(state="attached")
+    assert page.locator(".chart .main-svg").count() >= 2
+    points.nth(3).click(force=True)
+    expect(page.locator("tr.picked details[open]")).to_have_count(1)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.wait_for_function(
+        "colour => document.querySelector('.chart').layout.paper_bgcolor === '#10151c' && colour", arg=dark
+    )
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as SVG").first.click()
+    assert download.value.suggested_filename.endswith(".svg")
+    assert [url for url in asked_for if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert errors == []
