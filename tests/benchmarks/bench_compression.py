@@ -113,7 +113,7 @@ ROWS = (
     Row("85 % zeros, W4A8 QAT, resnet20", "resnet20", zeros(0.85) + finetuned(3) + qat(4, 8), 0.5, 20),
     Row("half the MACs, W4A8, resnet20", "resnet20", [*HALF, *finetuned(3), W4A8], 0.1, 10, trains=True),
     Row("half the MACs, W4A8 QAT, resnet20", "resnet20", HALF + finetuned(3) + qat(4, 8), 0.1, 10),
-    Row("55 % zeros, W4A8, resnet20", "resnet20", [*zeros(0.55), *finetuned(3), W4A8], 0.1, 10),
+    Row("55 % zeros, W4A8, resnet20", "resnet20", [*zeros(0.55), *finetuned(3), W4A8], 0.1, 10, trains=True),
 )
 
 
