@@ -165,16 +165,23 @@ def lineage_figure(info: LineageInfo, height: int | None = None) -> go.Figure:
             figure.add_trace(_marks(chosen, name, marker, info))
     depth = max((n.x for n in info.nodes), default=0)
     figure.update_layout(
-        height=height or max(320, 60 + 26 * min(leaves, 60)),
+        height=height or max(360, 120 + 26 * min(leaves, 60)),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "itemsizing": "constant"},
         # Room to the right of the last mark for its label.
-        xaxis={"visible": False, "range": [-0.25, depth + 0.9]},
+        xaxis={"visible": False, "range": [-0.4, depth + 0.9]},
         yaxis={"visible": False, "range": [leaves - 0.3, -0.8]},
         hovermode="closest",
         coloraxis={
             "colorscale": COLOUR_SCALE,
-            "colorbar": {"title": {"text": info.colour_title, "side": "right"}, "thickness": 12},
+            # Below, where it takes nothing off the width that narrow screens need.
+            "colorbar": {
+                "title": {"text": info.colour_title, "side": "top"},
+                "orientation": "h",
+                "thickness": 10,
+                "y": 0,
+                "yanchor": "top",
+            },
         },
         uirevision=f"{info.colour_title} {info.size_title}",
     )

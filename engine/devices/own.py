@@ -14,14 +14,32 @@ from engine.errors import SetupError, SpecError
 SCRIPT = "profile_device.py"
 
 
+def keep(record: Any) -> Path:
+    """Put a profile that a person wrote, or `paretoscope profile-device` on another machine, into the home; where it lies.
+
+    Raises SetupError for a profile that is none, SpecError for a name that cannot be one or is taken.
+    """
+    profile = parse_profile(record.get("profile", record) if isinstance(record, dict) else record, "the profile")
+    _check_name(profile.name)
+    path = own_folder() / f"{profile.name}.json"
+    if profile.name in shipped_profiles() or profile.name in own_profiles():
+        raise SpecError(f"the name {profile.name!r} is taken by another profile; give it another")
+    _write(path, json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise SpecError(f"the name {name!r} cannot be a profile's; use small letters, digits, dots and hyphens")
+
+
 def profile_here(name: str, output: Path | None, threads: int, seconds: float) -> tuple[Path, dict[str, Any]]:
     """Profile this machine and write the file: into the home's `devices` folder, or to `output`. The path, and the profile.
 
     Raises SpecError for a name that cannot be one or is taken, SetupError where the file cannot be written.
     """
     name = name or "own-host"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
-        raise SpecError(f"the name {name!r} cannot be a profile's; use small letters, digits, dots and hyphens")
+    _check_name(name)
     taken = own_profiles().keys() if output is None else set()
     path = output or own_folder() / f"{name}.json"
     if name in shipped_profiles() or (name in taken and not path.is_file()):

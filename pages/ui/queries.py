@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from threading import Lock
 
 import streamlit as st
+import yaml
 
-from engine import compare, playground
+from engine import compare, demands, playground
 from engine.artifacts import Artifacts
 from engine.certainty import Certainty, certainty
 from engine.choice import View
+from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
+from engine.devices import Check, ErrorLine, error_table, new_network_checks, own_checks
+from engine.devices.profiles import PROFILES
+from engine.devices.fitting import PRIORS
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_info
 from engine.predictions import Predictions
@@ -172,3 +177,43 @@ def model(trial: Trial) -> playground.Model | None:
     """A trial's file, opened; None when it is gone. Raises StepError when it cannot be opened."""
     has_file = trial.artifact is not None and artifacts().has(trial.artifact)
     return _model(_address(), trial.artifact) if has_file and trial.artifact else None
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def scenarios() -> dict[str, Scenario]:
+    """Ready uses of a network, by name."""
+    return read_scenarios()
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading what the recipes ask of a device …")
+def _with_demands(
+    address: tuple[str, str], sweep_id: str, revision: int, _known: tuple[Trial, ...]
+) -> tuple[Trial, ...]:
+    # Which trials are meant follows from the sweep and its revision.
+    return demands.with_demands([t for t in _known if t.state == "done"], artifacts())
+
+
+def with_demands(row: SweepRow) -> tuple[Trial, ...]:
+    """The finished trials of a sweep, each with what it asks of a device where that is known."""
+    return _with_demands(_address(), row.id, row.revision, trials(row))
+
+
+@st.cache_resource(show_spinner="Predicting what was published …")
+def device_checks(everywhere: bool) -> tuple[Check, ...]:
+    """Every published value and what a fit that had not seen it says; `everywhere`: that had seen its network on no device."""
+    checks_of = new_network_checks if everywhere else own_checks
+    return tuple(check for device_class in PRIORS for check in checks_of(device_class))
+
+
+@st.cache_resource(show_spinner="Predicting what was published …")
+def device_errors() -> list[ErrorLine]:
+    """How wrong the fits are, by class of device."""
+    return error_table()
+
+
+def paper_chip() -> str:
+    """A chip that does not exist, as YAML to be edited."""
+    chip = next(
+        p for p in yaml.safe_load(PROFILES.read_text(encoding="utf-8"))["profiles"] if p["name"] == "chip-on-paper"
+    )
+    return yaml.safe_dump(chip | {"name": "my-chip"}, sort_keys=False, allow_unicode=True, width=100)

@@ -46,6 +46,7 @@ def pages() -> dict[str, StreamlitPage]:
         "overview by name": st.Page(overview, title="Overview", url_path="overview", visibility="hidden"),
         "explore": _page("explore", "Explore", ":material/scatter_plot:"),
         "broke": _page("broke", "What broke", ":material/broken_image:"),
+        "devices": _page("devices", "Devices", ":material/memory:"),
         "compare": _page("compare", "Compare", ":material/compare_arrows:"),
         "playground": _page("playground", "Playground", ":material/image_search:"),
         "new-sweep": _page("new-sweep", "New sweep", ":material/add_circle:", is_listed=access.may("editor")),

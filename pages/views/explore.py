@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from engine.choice import View
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_alt, frontier_figure
+from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
 from pages.ui import comparison, limits, pickers, queries, share, shell, state, trial_panel, trial_table
 
 MISSING = "explore sweep that is not here"
+MAP, SHAPE = "explore map", "explore shape"
+SHAPES = {"frontier": "Frontier", "map": "Map of steps"}
 CHART, TABLE, SELECTED, MOVED = "explore chart", "explore table", "explore trial", "explore selection moved"
 
 
@@ -56,7 +61,10 @@ def _frontier(row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], vie
             view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))
         info = queries.info(row, view)
         with above:
-            _chart(info)
+            if not chart_only and _shape() == "map":
+                _map(info, done)
+            else:
+                _chart(info)
             _remaining(info, {t.id: t for t in done})
     if not chart_only:
         with right:
@@ -97,27 +105,50 @@ def _say_what_this_is(row: SweepRow, done: Sequence[Trial]) -> None:
         st.page_link(shell.pages()["new-sweep"], label="Open it", query_params={"run": row.id})
 
 
-def _chart(info: FrontierInfo) -> None:
+def _shape() -> str:
+    """Which chart: the frontier, or how the recipes branch."""
+    if st.session_state.get(SHAPE) not in SHAPES:
+        st.session_state[SHAPE] = "frontier"
+    st.segmented_control(
+        "Chart", list(SHAPES), format_func=SHAPES.__getitem__, key=SHAPE, label_visibility="collapsed", required=True
+    )
+    return str(st.session_state[SHAPE])
+
+
+def _selectable_chart(figure: go.Figure, key: str, alt: str) -> None:
     st.plotly_chart(
-        frontier_figure(info, height=450),
-        key=CHART,
-        on_select=_chart_selected,
+        figure,
+        key=key,
+        on_select=partial(_chart_selected, key),
         selection_mode="points",
         config={
             "displaylogo": False,
             "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
             **share.SVG_BUTTON,
         },
-        alt=frontier_alt(info),
+        alt=alt,
     )
+
+
+def _map(info: FrontierInfo, done: Sequence[Trial]) -> None:
+    """Recipes as a tree of steps, coloured by the chosen colour, or what is drawn upwards, and sized by the file."""
+    view = info.choice.view
+    found = lineage_info(done, info.choice, view.colour or view.y, "size_bytes")
+    _selectable_chart(lineage_figure(found), MAP, lineage_alt(found))
+    left_out = f"; {found.left_out} recipes are left out here, the table has them" if found.left_out else ""
+    st.caption(f"Each branch is a step. Larger marks are larger files; diamonds are on the frontier{left_out}.")
+
+
+def _chart(info: FrontierInfo) -> None:
+    _selectable_chart(frontier_figure(info, height=450), CHART, frontier_alt(info))
     missing = len(info.choice.measured) - len(info.points)
     if missing:
         st.caption(f"{missing} measured recipes lack one of these two numbers and are in the table only.")
 
 
-def _chart_selected() -> None:
+def _chart_selected(key: str) -> None:
     """A click on a mark; the mark says which trial it is."""
-    points = st.session_state[CHART]["selection"]["points"]
+    points = st.session_state[key]["selection"]["points"]
     if points and points[0].get("customdata"):
         _select(str(points[0]["customdata"][0]))
 
