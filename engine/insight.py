@@ -79,7 +79,7 @@ def portability(
 
     Raises NotFoundError or InputError.
     """
-    from engine.datasets import dataset_checksum, load_dataset
+    from engine.datasets import dataset_checksum, load_dataset, reported
 
     sweep, trial, _ = _measured(store, sweep_ref, trial_id)
     name = trial.artifact or ""
@@ -89,7 +89,7 @@ def portability(
         from engine.onnx_graph import load_onnx
 
         data = load_dataset(sweep.data)
-        calibration, test = data.calibration.head(CALIBRATION_IMAGES), data.test.head(samples)
+        calibration, test = data.calibration.head(CALIBRATION_IMAGES), reported(data.test, sweep.measure).head(samples)
         found = measure_portability(
             load_onnx(artifacts.local(name)),
             data.preprocessing(calibration.inputs),

@@ -17,7 +17,7 @@ from engine.spec import Data, parse_sweep
 ENGINE = Path(__file__).resolve().parent.parent / "engine"
 # Who reports, exports or describes: the worker's accuracy node, trials and confirm (labels), bundle (its sample), and two that say how many
 # images there are, or of which type.
-REPORTERS = {"worker.py", "trials.py", "confirm.py", "bundle.py", "card.py", "doctor.py"}
+REPORTERS = {"worker.py", "trials.py", "confirm.py", "bundle.py", "card.py", "doctor.py", "insight.py"}
 
 
 def readers(tree: ast.AST) -> list[ast.Attribute]:

@@ -16,8 +16,8 @@ from engine.choice import View
 from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
 from engine.devices import Check, ErrorLine, error_table, new_network_checks, own_checks
-from engine.devices.profiles import PROFILES
 from engine.devices.fitting import PRIORS
+from engine.devices.profiles import PROFILES
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_info
 from engine.predictions import Predictions

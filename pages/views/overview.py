@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.store import SweepRow
 from engine.thumbnail import Summary, summary_text, thumbnail_alt, thumbnail_svg
-from pages.ui import queries, shell
+from pages.ui import access, queries, shell
 
 CARDS, PER_ROW = 12, 3
 MATCHES = 30
@@ -32,7 +32,7 @@ def render() -> None:
     rows = queries.sweeps()
     own = [r for r in rows if not r.example]
     with st.container(horizontal=True):
-        if st.button("New sweep", type="primary", icon=":material/add_circle:"):
+        if access.may("editor") and st.button("New sweep", type="primary", icon=":material/add_circle:"):
             st.switch_page(shell.pages()["new-sweep"])
         for row in rows:
             if row.example and st.button("Open the example", icon=":material/scatter_plot:"):

@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("home", type=Path)
     parser.add_argument("rows", nargs="*", help="only rows whose names contain one of these")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--print", action="store_true", dest="as_is", help="run nothing; the table of what is there")
     options = parser.parse_args()
     os.environ["PARETOSCOPE_HOME"] = str(options.home)
     rows = [r for r in ROWS if not options.rows or any(part in r.name for part in options.rows)]
@@ -150,19 +151,22 @@ def main() -> None:
             if not mine:
                 continue
             sweep = sweep_of(mine, model, seed)
-            execute(sweep, store, artifacts)
+            if not options.as_is:
+                execute(sweep, store, artifacts)
             plan = make_plan(sweep, machine())
             trials = {t.id: t for t in store.trials(sweep.id)}
             for row in mine:
-                trial = trials[Recipe.from_json(row.steps).id]
+                trial = trials.get(Recipe.from_json(row.steps).id)
+                if trial is None or trial.state == "pending":
+                    continue
                 found[row.name].append((trials[Recipe().id], trial, trained_seconds(plan, trial, store)))
     print(machine().label)
-    columns = ["", "accuracy %", "drop, points", "spread", "allowed", "kB", "× smaller", "s on one core"]
+    columns = ["", "accuracy %", "drop, points", "spread (seeds)", "allowed", "kB", "× smaller", "s on one core"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
-    for row in rows:
+    for row in (r for r in rows if found[r.name]):
         print(f"| {' | '.join(cells(row, found[row.name]))} |")
     if found.get(TAUGHT) and found.get(ALONE):
-        pairs = zip(found[TAUGHT], found[ALONE], strict=True)
+        pairs = zip(found[TAUGHT], found[ALONE], strict=False)
         gains = [(taught.accuracy.value - alone.accuracy.value) * 100 for (_, taught, _), (_, alone, _) in pairs]
         print(
             f"The teacher is worth {statistics.mean(gains):.2f} points ({min(gains):.2f} to {max(gains):.2f}); target 0.5."
@@ -180,7 +184,7 @@ def cells(row: Row, results: list[tuple[Trial, Trial, float]]) -> list[str]:
         row.name,
         f"{statistics.mean(t.accuracy.value for _, t, _ in results) * 100:.2f}",
         f"{statistics.mean(drops):.2f}",
-        f"{max(drops) - min(drops):.2f}" if row.trains else "",
+        f"{max(drops) - min(drops):.2f} ({len(drops)})" if len(drops) > 1 else "",
         f"{row.allowed:.2f}" if row.allowed is not None else "",
         f"{size / 1e3:.1f}",
         f"{results[0][0].size_bytes / size:.1f}" + (f" (target {row.times_smaller})" if row.times_smaller else ""),

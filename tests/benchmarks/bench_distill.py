@@ -37,7 +37,7 @@ def accuracy_and_macs(network: Network, data: Dataset) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.onnx"
         save_onnx(model, path)
-        right = predict(path, data.test, data.preprocessing).predicted == data.test.labels
+        right = predict(path, data.test, data.preprocessing, len(data.classes)).predicted == data.test.labels
     return 100 * float(right.mean()), graph_facts(model).macs
 
 

@@ -52,7 +52,9 @@ def calibration(n: int) -> np.ndarray:
 
 def points(path: Path) -> float:
     """Per cent right of the 10,000 test images."""
-    return 100 * float((predict(path, DATA.test, DATA.preprocessing).predicted == DATA.test.labels).mean())
+    return 100 * float(
+        (predict(path, DATA.test, DATA.preprocessing, len(DATA.classes)).predicted == DATA.test.labels).mean()
+    )
 
 
 def peak_mib() -> float:

@@ -46,7 +46,8 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "eve": {"email": "eve@evil.net", "email_verified": True},
     "mallory": {"email": "ana@example.org", "email_verified": False},
 }
-EXAMPLE = "Example that ships with Paretoscope, really run"
+EXPLORED = "Example that ships with Paretoscope, really run"
+WELCOME = "Which compressed version of my model should I ship?"
 
 
 @dataclass
@@ -154,7 +155,7 @@ def test_a_viewer_signs_in_and_comes_back_to_the_deep_link(page: Page, team: Tea
     page.goto(f"{team.url}/explore?x=size_bytes&colour=energy_mj")
     expect(page.get_by_text("You come back to this page afterwards")).to_be_visible()
     sign_in(page, "bob")
-    expect(page.get_by_text(EXAMPLE)).to_be_visible()
+    expect(page.get_by_text(EXPLORED)).to_be_visible()
     assert "/explore?" in page.url
     assert in_address(page, "x") == "size_bytes"
     expect(header(page)).to_contain_text("bob@example.org · viewer")
@@ -181,7 +182,7 @@ def test_an_unknown_person_and_an_unverified_address_are_refused(page: Page, tea
     page.goto(team.url)
     sign_in(page, person)
     expect(page.get_by_text("has no role here")).to_be_visible()
-    expect(page.get_by_text(EXAMPLE)).to_have_count(0)
+    expect(page.get_by_text(WELCOME)).to_have_count(0)
 
 
 def test_a_token_with_a_foreign_signature_signs_nobody_in(page: Page, team: Team, login: Provider) -> None:
@@ -198,7 +199,7 @@ def test_a_token_with_a_foreign_signature_signs_nobody_in(page: Page, team: Team
 def test_a_viewer_looks_at_everything_and_starts_nothing(page: Page, team: Team) -> None:
     team.sign_in_by_cookie(page, "bob")
     page.goto(team.url)
-    expect(page.get_by_text(EXAMPLE)).to_be_visible()
+    expect(page.get_by_text(WELCOME)).to_be_visible()
     expect(header(page)).to_contain_text("bob@example.org · viewer")
     expect(page.get_by_role("link", name="New sweep")).to_have_count(0)
     page.goto(f"{team.url}/new-sweep")
@@ -234,7 +235,7 @@ def test_who_is_removed_loses_the_page_at_the_next_click(page: Page, team: Team)
     team.rules("[editor]\nemails = ['ana@example.org']\n")
     page.get_by_role("slider", name="File size").press("ArrowLeft")
     expect(page.get_by_text("has no role here")).to_be_visible()
-    expect(page.get_by_text(EXAMPLE)).to_have_count(0)
+    expect(page.get_by_text(WELCOME)).to_have_count(0)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
@@ -252,7 +253,7 @@ def test_no_other_cookie_opens_a_page(page: Page, team: Team, person: str, how: 
     team.sign_in_by_cookie(page, person, **how)
     page.goto(f"{team.url}/explore")
     expect(page.get_by_text(said)).to_be_visible()
-    expect(page.get_by_text(EXAMPLE)).to_have_count(0)
+    expect(page.get_by_text(WELCOME)).to_have_count(0)
 
 
 def test_no_link_shows_anything_before_the_login(page: Page, team: Team) -> None:
@@ -260,7 +261,7 @@ def test_no_link_shows_anything_before_the_login(page: Page, team: Team) -> None
         page.goto(f"{team.url}/{path}")
         expect(page.get_by_text("Sign in to see the sweeps of this server")).to_be_visible()
         for absent in (
-            page.get_by_text(EXAMPLE),
+            page.get_by_text(WELCOME),
             page.get_by_text("What this will run"),
             page.get_by_role("link", name="Explore"),
         ):

@@ -283,7 +283,9 @@ def timed(p50: float, ratio: float, where: Any) -> dict[str, Any]:
     return {
         "latency_ms": {"p50": p50, "p95": p50, "p99": p50},
         "latency_ratio": {"value": ratio, "low": ratio, "high": ratio},
-        "throughput_per_s": 1.0, "peak_memory_bytes": 1, "load_ms": 1.0, "machine": asdict(where),
+        "throughput_per_s": 1.0, "peak_memory_bytes": 1, "load_ms": 1.0, "machine": asdict(where), "cpus": [0], "processes": [[]],
+        "runtime": {"threads": 1, "batch": 1, "graph_optimisation": "all", "provider": "CPU"}, "baseline_runtime": {"batch": 1},
+        "stopped": "precise", "half_width": 0.01, "blocks": 9, "disturbed_blocks": 0, "first_run_ms": 1.0, "arena_bytes": None,
     }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_nobody_without_a_role_sees_anything_by_whatever_way(home: Path, script:
 def test_a_viewer_looks_and_exports_and_is_told_who_they_are(home: Path):
     enter()
     write(home)
-    app = visit(VIEWER, trial=sweep_trials()[4].id)
+    app = visit(VIEWER, "explore", trial=sweep_trials()[4].id)
     app.run()
     assert app.dataframe
     assert "bob@example.org" in words(app).replace("\\", "")
@@ -142,7 +142,7 @@ def test_who_loses_the_role_loses_the_button_that_is_already_on_screen(home: Pat
 def test_who_is_removed_loses_the_page_at_the_next_run(home: Path):
     enter()
     write(home)
-    app = visit(VIEWER)
+    app = visit(VIEWER, "explore")
     # The first run of a page may show its chart alone.
     app.run()
     assert app.dataframe
@@ -223,7 +223,7 @@ def test_a_name_from_outside_is_shown_and_not_obeyed(home: Path):
     write(home, "[viewer]\nclaims = {sub = ['1']}")
     app = visit({"is_logged_in": True, "iat": time.time(), "sub": "1", "name": "**x** [y](http://evil.net) :red[z]"})
     (shown,) = [c.value for c in app.caption if "viewer" in c.value]
-    assert r"\*\*x\*\* \[y\]\(http\://evil.net\) \:red\[z\]" in shown
+    assert r"\*\*x\*\* \[y\]\(http\://evil\.net\) \:red\[z\]" in shown
 
 
 # What a server says before it starts.
@@ -289,7 +289,9 @@ def calls(node: ast.AST) -> list[str]:
 def test_every_page_guards_itself_before_it_does_anything(path: Path):
     harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
     body = ast.parse(path.read_text()).body[1:]
-    acting = [n for n in body if not isinstance(n, harmless)]
+    # A string that stands alone is the docstring of a constant.
+    said = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+    acting = [n for n in body if not isinstance(n, harmless) and n not in said]
     first = acting[0].body[0] if isinstance(acting[0], ast.With) else acting[0]
     assert calls(first)[:1] == ["shell.guard"], f"{path.name} must begin with shell.guard()"
 

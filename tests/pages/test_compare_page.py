@@ -6,6 +6,7 @@ import pytest
 from engine.artifacts import Artifacts
 from engine.compare import metric_rows
 from engine.datasets import load_fashion_mnist
+from engine.predictions import Predictions
 from engine.spec import parse_sweep
 from engine.store import Store
 from engine.table_export import flat_rows
@@ -110,7 +111,7 @@ def test_stored_answers_are_tested_pair_by_pair(tmp_path):
         predicted = labels.copy()
         predicted[:wrong] = (predicted[:wrong] + 1) % 10
         name, source = f"{number:064x}.npz", tmp_path / "new.npz"
-        np.savez_compressed(source, predicted=predicted.astype(np.uint16))
+        Predictions(predicted.astype(np.uint16), right=predicted == labels).save(source)
         artifacts.put(name, source)
         made.append(trial(TRIALS[number].recipe, accuracy=1 - wrong / 10_000, predictions=name))
     sweep = parse_sweep({"name": "answers", "model": {"source": "resnet8"}, "space": SPACE})
