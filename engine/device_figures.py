@@ -112,7 +112,10 @@ def _cell(trial: Trial, device: str, key: str, scenario: Scenario | None) -> Cel
     if key == FITS:
         return Cell(1.0, "fits", True, hover)
     value = metric_value(trial, key, device)
-    return Cell(None if value is None else shown(key, value), _unit(text_of(key, value), scenario), True, hover)
+    # A roofline says how much at least.
+    bound = "≥ " if projection and projection.source == "datasheet" and value is not None else ""
+    text = f"{bound}{_unit(text_of(key, value), scenario)}"
+    return Cell(None if value is None else shown(key, value), text, True, hover)
 
 
 def heat_map_figure(info: HeatMapInfo, height: int | None = None) -> go.Figure:
@@ -194,6 +197,10 @@ def best_rows(
             row["Best recipe"] = "none fits"
         for key in ("accuracy", "size_bytes", "latency_ms", "energy_mj"):
             text = text_of(key, metric_value(best, key, device)) if best else "–"
+            projection = best.projections.get(device) if best else None
+            if key in DEVICE_METRICS and text != "–" and projection and projection.source == "datasheet":
+                row[METRICS[key].name] = f"≥ {text}, a bound"
+                continue
             row[METRICS[key].name] = (
                 f"{text}, estimated" if best and text != "–" and is_estimated(best, key, device) else text
             )

@@ -98,7 +98,12 @@ def portability(
         )
         return asdict(found)
 
-    parts = {"file": name, "data": dataset_checksum(sweep.data), "samples": samples}
+    parts = {
+        "file": name,
+        "data": dataset_checksum(sweep.data),
+        "samples": samples,
+        "measure": sweep.measure.model_dump(include={"test_samples", "held_back"}),
+    }
     result = _kept(store, "portability", parts, work)
     safe = safe_recipe(trial.recipe) if result["risk"] != "none" else None
     steps = safe and [{k: v for k, v in step.items() if v is not None} for step in safe.to_json()]
