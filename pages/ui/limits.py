@@ -38,7 +38,8 @@ class Bounds:
 def bounds(values: Sequence[float], limit: float | None = None) -> Bounds | None:
     """The slider that spans the values, and a limit beyond them, all in the unit shown; None where there is no choice."""
     ends = [*values] if limit is None else [*values, limit]
-    if not ends or min(ends) == max(ends):
+    # Closer together than rounding: nothing to choose between.
+    if not ends or max(ends) - min(ends) <= 1e-12 * max(1.0, *map(abs, ends)):
         return None
     rough = (max(ends) - min(ends)) / STEPS_PER_SLIDER
     power = 10.0 ** math.floor(math.log10(rough))
