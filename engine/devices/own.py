@@ -7,14 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import engine.profile_template as template
-from engine.devices.profiles import own_folder, own_profiles, parse_profile, shipped_profiles
+from engine.devices.profiles import PROFILES, own_folder, own_profiles, parse_profile, shipped_profiles
 from engine.errors import SetupError, SpecError
 
 SCRIPT = "profile_device.py"
 
 
-def keep(record: Any) -> Path:
+def keep_profile(record: Any) -> Path:
     """Put a profile that a person wrote, or `paretoscope profile-device` on another machine, into the home; where it lies.
 
     Raises SetupError for a profile that is none, SpecError for a name that cannot be one or is taken.
@@ -26,6 +28,13 @@ def keep(record: Any) -> Path:
         raise SpecError(f"the name {profile.name!r} is taken by another profile; give it another")
     _write(path, json.dumps(record, indent=1) + "\n")
     return path
+
+
+def paper_chip() -> str:
+    """A chip that does not exist, as YAML to be edited."""
+    shipped = yaml.safe_load(PROFILES.read_text(encoding="utf-8"))["profiles"]
+    chip = next(p for p in shipped if p["name"] == "chip-on-paper")
+    return yaml.safe_dump(chip | {"name": "my-chip"}, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _check_name(name: str) -> None:

@@ -125,6 +125,12 @@ def new_network_checks(device_class: str) -> tuple[Check, ...]:
     return tuple(_checks(rows, leave_network_out([_observation(r) for r in rows], PRIORS[device_class])))
 
 
+def all_checks(everywhere: bool) -> tuple[Check, ...]:
+    """The checks of every class; `everywhere`: of networks that the fit has seen on no device."""
+    checks_of = new_network_checks if everywhere else own_checks
+    return tuple(check for device_class in PRIORS for check in checks_of(device_class))
+
+
 @dataclass(frozen=True)
 class ErrorLine:
     """Errors of one class (or `all`) in one quantity: mean and median absolute error as shares, share of values in the 90 % interval.

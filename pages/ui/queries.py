@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from threading import Lock
 
 import streamlit as st
-import yaml
 
 from engine import compare, demands, playground
 from engine.artifacts import Artifacts
@@ -15,9 +14,7 @@ from engine.certainty import Certainty, certainty
 from engine.choice import View
 from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
-from engine.devices import Check, ErrorLine, error_table, new_network_checks, own_checks
-from engine.devices.fitting import PRIORS
-from engine.devices.profiles import PROFILES
+from engine.devices import Check, ErrorLine, all_checks, error_table
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_info
 from engine.predictions import Predictions
@@ -201,19 +198,10 @@ def with_demands(row: SweepRow) -> tuple[Trial, ...]:
 @st.cache_resource(show_spinner="Predicting what was published …")
 def device_checks(everywhere: bool) -> tuple[Check, ...]:
     """Every published value and what a fit that had not seen it says; `everywhere`: that had seen its network on no device."""
-    checks_of = new_network_checks if everywhere else own_checks
-    return tuple(check for device_class in PRIORS for check in checks_of(device_class))
+    return all_checks(everywhere)
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")
 def device_errors() -> list[ErrorLine]:
     """How wrong the fits are, by class of device."""
     return error_table()
-
-
-def paper_chip() -> str:
-    """A chip that does not exist, as YAML to be edited."""
-    chip = next(
-        p for p in yaml.safe_load(PROFILES.read_text(encoding="utf-8"))["profiles"] if p["name"] == "chip-on-paper"
-    )
-    return yaml.safe_dump(chip | {"name": "my-chip"}, sort_keys=False, allow_unicode=True, width=100)

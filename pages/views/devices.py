@@ -22,8 +22,7 @@ from engine.device_figures import (
     validation_figure,
     validation_info,
 )
-from engine.devices import Profile, all_profiles
-from engine.devices.own import keep
+from engine.devices import Profile, all_profiles, keep_profile, paper_chip
 from engine.errors import InputError
 from engine.fleet import fleet_view
 from engine.record import METRICS, SCENARIO_METRICS, Trial
@@ -182,13 +181,13 @@ def _own_device() -> None:
         st.caption("Adding a profile takes the role editor.")
         return
     uploaded = st.file_uploader("A profile file", type=["json", "yaml"], key="devices upload", max_upload_size=1)
-    start = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else queries.paper_chip()
+    start = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else paper_chip()
     text = st.text_area("Profile", start, height=320, key=f"devices text {uploaded.name if uploaded else ''}")
     if not st.button("Check and keep it", icon=":material/save:"):
         return
     access.require("editor")
     try:
-        path = keep(yaml.safe_load(text))
+        path = keep_profile(yaml.safe_load(text))
     except (InputError, yaml.YAMLError) as error:
         st.error(" ".join(str(error).split()), icon=":material/error:")
         return

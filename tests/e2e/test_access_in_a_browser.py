@@ -182,7 +182,7 @@ def test_an_unknown_person_and_an_unverified_address_are_refused(page: Page, tea
     page.goto(team.url)
     sign_in(page, person)
     expect(page.get_by_text("has no role here")).to_be_visible()
-    expect(page.get_by_text(WELCOME)).to_have_count(0)
+    expect(page.get_by_text(EXPLORED)).to_have_count(0)
 
 
 def test_a_token_with_a_foreign_signature_signs_nobody_in(page: Page, team: Team, login: Provider) -> None:
@@ -230,12 +230,12 @@ def test_an_editor_starts_a_sweep_a_viewer_follows_it_and_the_editor_cancels_it(
 
 def test_who_is_removed_loses_the_page_at_the_next_click(page: Page, team: Team) -> None:
     team.sign_in_by_cookie(page, "bob")
-    page.goto(team.url)
+    page.goto(f"{team.url}/explore")
     expect(page.get_by_role("slider", name="File size")).to_be_visible()
     team.rules("[editor]\nemails = ['ana@example.org']\n")
     page.get_by_role("slider", name="File size").press("ArrowLeft")
     expect(page.get_by_text("has no role here")).to_be_visible()
-    expect(page.get_by_text(WELCOME)).to_have_count(0)
+    expect(page.get_by_text(EXPLORED)).to_have_count(0)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
@@ -253,7 +253,7 @@ def test_no_other_cookie_opens_a_page(page: Page, team: Team, person: str, how: 
     team.sign_in_by_cookie(page, person, **how)
     page.goto(f"{team.url}/explore")
     expect(page.get_by_text(said)).to_be_visible()
-    expect(page.get_by_text(WELCOME)).to_have_count(0)
+    expect(page.get_by_text(EXPLORED)).to_have_count(0)
 
 
 def test_no_link_shows_anything_before_the_login(page: Page, team: Team) -> None:

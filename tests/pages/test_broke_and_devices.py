@@ -1,0 +1,81 @@
+"""What broke, and Devices: what they say of stored predictions and of the shipped example, and what they say where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.artifacts import Artifacts
+from engine.datasets import load_fashion_mnist
+from engine.devices.profiles import own_folder, own_profiles
+from engine.predictions import from_scores
+from engine.spec import parse_sweep
+from engine.store import Store
+from tests.pages.test_pages import address, enter, open_app, words
+from tests.trial_factory import SPACE, sweep_trials, trial
+
+pytestmark = pytest.mark.usefixtures("home")
+TRIALS = sweep_trials()
+
+
+def test_what_broke_counts_flips_and_shows_the_harmful_images_first(tmp_path):
+    labels = load_fashion_mnist().test.labels
+    artifacts, store, made = Artifacts.open(), Store.open(), []
+    for number, wrong in enumerate((100, 130)):
+        scores = np.eye(10)[labels] * 4
+        scores[:wrong] = np.roll(scores[:wrong], 1, axis=1)
+        name, source = f"{number:064x}.npz", tmp_path / "new.npz"
+        from_scores(scores, labels).save(source)
+        artifacts.put(name, source)
+        made.append(trial(TRIALS[number].recipe, accuracy=1 - wrong / 10_000, predictions=name))
+    sweep = parse_sweep({"name": "answers", "model": {"source": "resnet8"}, "space": SPACE})
+    store.begin(sweep, made, 1, 1)
+    store.end(sweep.id, "done")
+    app = open_app("broke", sweep=sweep.id, trial=made[1].id)
+    tiles = {m.label: m.value for m in app.metric}
+    assert (tiles["Flips"], tiles["Harmful"], tiles["Helpful"]) == ("30", "30", "0")
+    assert address(app)["trial"] == made[1].id
+    assert words(app).count("true: **") == 12
+    first = load_fashion_mnist().classes[labels[100]]
+    assert f"true: **{first}**" in words(app)
+
+
+def test_without_stored_predictions_it_says_what_to_do():
+    enter()
+    assert "run the sweep again to see what it broke" in words(open_app("broke"))
+
+
+@pytest.mark.parametrize("page", ["broke", "devices"])
+def test_hostile_addresses_show_a_page_all_the_same(page):
+    enter()
+    app = open_app(page, sweep="../../etc", trial="<script>")
+    assert app.selectbox
+
+
+def test_the_example_is_projected_onto_devices_with_what_that_rests_on():
+    app = open_app("devices")
+    best = app.dataframe[0].value
+    assert "stm32h7a3-xcubeai" in best["Device"].tolist()
+    assert best.set_index("Device").loc["stm32h7a3-xcubeai", "Latency"].endswith("ms, estimated")
+    bound = best.set_index("Device").loc["raspberry-pi-5", "Latency"]
+    assert bound.startswith("≥")
+    assert "a bound" in bound
+
+
+def test_a_scenario_brings_its_assumptions_and_its_fleet():
+    app = open_app("devices")
+    app.selectbox(key="devices scenario").select("medical-imager").run()
+    assert "Assumed: a microcontroller inside the probe" in words(app)
+    assert "The whole fleet" in words(app)
+    assert list(app.table[0].value.columns) == ["This recipe", "Baseline"]
+
+
+def test_a_profile_is_checked_before_it_is_kept():
+    app = open_app("devices")
+    app.text_area[0].set_value("name: ../../evil\ndevice: x\nruntime: y\ndevice_class: design").run()
+    next(b for b in app.button if b.label == "Check and keep it").click().run()
+    assert any("cannot be a profile's" in e.value for e in app.error)
+    assert not own_folder().exists()
+    app = open_app("devices")
+    next(b for b in app.button if b.label == "Check and keep it").click().run()
+    assert list(own_profiles()) == ["my-chip"]
