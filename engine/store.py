@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from engine.errors import NotFoundError, SetupError
 from engine.paths import EXAMPLE, home
@@ -374,6 +374,19 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _migrate(engine: sa.Engine) -> None:
+    """Bring the schema to this version. Two processes may come to a new store at once: who is second finds it made, a moment later."""
+    for wait_s in (0.2, 0.5, 1.0, 2.0):
+        try:
+            _migrate_once(engine)
+            return
+        except (OperationalError, IntegrityError, ProgrammingError) as error:
+            if not any(sign in str(error).lower() for sign in ("exists", "duplicate", "unique", "locked")):
+                raise
+            time.sleep(wait_s)
+    _migrate_once(engine)
+
+
+def _migrate_once(engine: sa.Engine) -> None:
     """Bring the schema to this version; a store from a newer one is left alone with a SetupError."""
     with engine.begin() as connection:
         present = sa.inspect(connection).has_table("alembic_version")

@@ -1,6 +1,8 @@
 """One contract for every store: what is written is read back, states follow heartbeats, and old and new versions are told apart."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,12 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     shipped["trials"] = shipped["trials"][:1]
     (example / "sweep.json").write_text(json.dumps(shipped))
     assert Store.open().trials(SWEEP.id) == [measured(0)]
+
+
+def test_processes_that_open_a_new_store_at_once_all_get_it(tmp_path):
+    code = "import sys; from engine.store import Store; Store(sys.argv[1]); print('open')"
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'new.db'}"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    for process in running:
+        output, said = process.communicate(timeout=120)
+        assert output == "open\n", said
