@@ -80,7 +80,8 @@ def _onnxruntime() -> tuple[Literal["ok"], str]:
 
 
 def _store() -> tuple[Literal["ok"], str]:
-    from engine.store import SCHEMA_REVISION, Store
+    from engine.migrations.upgrade import SCHEMA_REVISION
+    from engine.store import Store
 
     return "ok", f"version {SCHEMA_REVISION}, {len(Store.open().sweeps())} sweeps"
 

@@ -14,20 +14,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from engine.errors import NotFoundError, SetupError
+from engine.migrations.upgrade import migrate
 from engine.paths import EXAMPLE, home
 from engine.record import Trial
 from engine.spec import Sweep, parse_sweep
 from engine.steps import canonical_json
-
-SCHEMA_REVISION = "0002"
-"""The newest migration; a test holds it against `engine/migrations`."""
 
 HEARTBEAT_LIMIT_S = 30.0
 """A running sweep whose runner has been silent for longer is shown as interrupted."""
@@ -105,7 +102,7 @@ class Store:
             self._engine = sa.create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
-            _migrate(self._engine)
+            migrate(self._engine)
         except (OperationalError, SQLAlchemyError, ImportError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise SetupError(f"the store {url} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
@@ -371,38 +368,3 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     """Readers must not wait for the runner: write-ahead log, and patience where two do write."""
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=20000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _migrate(engine: sa.Engine) -> None:
-    """Bring the schema to this version. Two processes may come to a new store at once: who is second finds it made, a moment later."""
-    for wait_s in (0.2, 0.5, 1.0, 2.0):
-        try:
-            _migrate_once(engine)
-            return
-        except (OperationalError, IntegrityError, ProgrammingError) as error:
-            if not any(sign in str(error).lower() for sign in ("exists", "duplicate", "unique", "locked")):
-                raise
-            time.sleep(wait_s)
-    _migrate_once(engine)
-
-
-def _migrate_once(engine: sa.Engine) -> None:
-    """Bring the schema to this version; a store from a newer one is left alone with a SetupError."""
-    with engine.begin() as connection:
-        present = sa.inspect(connection).has_table("alembic_version")
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if present else None
-        if version == SCHEMA_REVISION:
-            return
-        if version is not None and version > SCHEMA_REVISION:
-            raise SetupError(
-                f"the store {engine.url} is of version {version}, newer than this program's {SCHEMA_REVISION}; "
-                "update Paretoscope, or set PARETOSCOPE_HOME to another folder"
-            )
-        # Imported here because only a first start or an update needs it, and every command opens the store.
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")

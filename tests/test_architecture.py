@@ -58,8 +58,8 @@ LAYERS = (
 # These serve several layers; each may import what is named here and nothing else of engine.
 SIDE = {
     "artifacts": {"errors", "paths", "spec", "steps", "record"},
-    "store": {"errors", "paths", "spec", "steps", "record"},
-    "migrations": {"store"},
+    "store": {"errors", "migrations", "paths", "spec", "steps", "record"},
+    "migrations": {"errors"},
     "cluster": {"errors", "measure", "paths", "spec", "steps", "record"},
     "card": {"datasets", "record", "spec", "steps", "words"},
     "bundle": {

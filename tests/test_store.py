@@ -12,9 +12,10 @@ from alembic.script import ScriptDirectory
 
 from engine import store as store_module
 from engine.errors import NotFoundError, SetupError
+from engine.migrations.upgrade import SCHEMA_REVISION
 from engine.record import Accuracy, Energy, Interval, Latency, Projection, Trial
 from engine.spec import parse_sweep
-from engine.store import SCHEMA_REVISION, NodeRow, Store
+from engine.store import NodeRow, Store
 
 SWEEP = parse_sweep(
     {

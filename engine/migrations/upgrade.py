@@ -1,0 +1,49 @@
+"""Bringing a database to the schema of this version."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+from engine.errors import SetupError
+
+SCHEMA_REVISION = "0002"
+"""The newest migration; a test holds it against `engine/migrations`."""
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to this version. Two processes may come to a new store at once: who is second finds it made, a moment later."""
+    for wait_s in (0.2, 0.5, 1.0, 2.0):
+        try:
+            _migrate_once(engine)
+            return
+        except (OperationalError, IntegrityError, ProgrammingError) as error:
+            if not any(sign in str(error).lower() for sign in ("exists", "duplicate", "unique", "locked")):
+                raise
+            time.sleep(wait_s)
+    _migrate_once(engine)
+
+
+def _migrate_once(engine: sa.Engine) -> None:
+    """Bring the schema to this version; a store from a newer one is left alone with a SetupError."""
+    with engine.begin() as connection:
+        present = sa.inspect(connection).has_table("alembic_version")
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if present else None
+        if version == SCHEMA_REVISION:
+            return
+        if version is not None and version > SCHEMA_REVISION:
+            raise SetupError(
+                f"the store {engine.url} is of version {version}, newer than this program's {SCHEMA_REVISION}; "
+                "update Paretoscope, or set PARETOSCOPE_HOME to another folder"
+            )
+        # Imported here because only a first start or an update needs it, and every command opens the store.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
