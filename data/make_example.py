@@ -26,14 +26,18 @@ def main(ref: str) -> None:
         sys.exit(f"{row.id} is {row.state}; only a sweep with every trial measured can be the example")
     spec = store.spec(row.id)
     folder = EXAMPLE / "artifacts"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    # A store finds what the old example holds there, and need not have its own copy: it goes last.
+    made = EXAMPLE / "artifacts.new"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
     plan = make_plan(spec, machine())
     for chain in plan.chains:
         for key in (chain.model, chain.accuracy):
             name = plan.nodes[key].artifact
             assert name is not None, "models and predictions are files"
-            shutil.copy(artifacts.local(name), folder / name)
+            shutil.copy(artifacts.local(name), made / name)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
     shipped = {
         "spec": spec.model_dump(mode="json"),
         "row": {
