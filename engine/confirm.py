@@ -30,7 +30,8 @@ def confirm_trial(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
     trial that is not measured or has no labels to be measured against.
     """
     row = store.sweep(sweep_ref)
-    sweep, trial, baseline = store.spec(row.id), store.trial(row.id, trial_id), store.trials(row.id)[0]
+    sweep, trial, trials = store.spec(row.id), store.trial(row.id, trial_id), store.trials(row.id)
+    baseline = trials[0]
     if not sweep.measure.held_back:
         raise InputError(
             f"{row.id} held no test images back; write `measure: {{held_back: 0.2}}` into the spec and run it: what is measured "
@@ -44,7 +45,7 @@ def confirm_trial(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
         )
     if trial.confirmation:
         return trial
-    others = sum(t.confirmation is not None for t in store.trials(row.id))
+    others = sum(t.confirmation is not None for t in trials)
     started = time.monotonic()
     found = _evaluate(sweep, trial, baseline, artifacts, others + 1)
     key = confirmation_key(sweep, trial)

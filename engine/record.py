@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -124,6 +125,11 @@ class Machine:
         """One line for charts and cards."""
         return f"{self.cpu}, {self.cores} cores, {self.os}, onnxruntime {self.versions.get('onnxruntime', '?')}"
 
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Machine:
+        """The inverse of `asdict`."""
+        return cls(**{**record, "flags": tuple(record["flags"])})
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -224,7 +230,7 @@ class Trial:
         if known.get("timing") is not None:
             known["timing"] = Timing(**{**known["timing"], "cpus": tuple(known["timing"]["cpus"])})
         if known.get("machine") is not None:
-            known["machine"] = Machine(**{**known["machine"], "flags": tuple(known["machine"]["flags"])})
+            known["machine"] = Machine.from_json(known["machine"])
         known["projections"] = {
             name: Projection(
                 latency_ms=Interval(**p["latency_ms"]) if p["latency_ms"] else None,
@@ -369,3 +375,8 @@ def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
     """One number of a trial in base units, None where not measured; see `metric_interval`."""
     found = metric_interval(trial, key, device)
     return found.value if isinstance(found, Interval) else found
+
+
+def measured_metrics(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
+    """The keys of the metrics that some trial has, in the order of `METRICS`."""
+    return tuple(k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials))

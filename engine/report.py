@@ -13,7 +13,7 @@ from engine import __version__
 from engine.choice import View
 from engine.errors import SpecError
 from engine.figures import frontier_alt, frontier_figure, frontier_info
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS, Trial, measured_metrics, metric_value
 from engine.selection import Front, find_front
 from engine.spec import Sweep
 from engine.store import SweepRow
@@ -125,7 +125,8 @@ def _table(trials: Sequence[Trial], front: Front, device: str) -> str:
     others = [t for t in done if t.id not in on_front and t.recipe.steps]
     ids = {t.id for t in [*shown, *others[: max(0, MOST_ROWS - len(shown))]]}
     listed = [t for t in done if t.id in ids]
-    columns = [key for key in _COLUMNS if any(metric_value(t, key, device) is not None for t in listed)]
+    measured = measured_metrics(listed, device)
+    columns = [key for key in _COLUMNS if key in measured]
     head = "".join(f"<th scope=col>{_column(key, listed, device)}</th>" for key in columns)
     body = "\n".join(_row(t, columns, t.id in on_front, t.id == front.knee, device) for t in listed)
     left = (

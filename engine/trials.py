@@ -43,7 +43,8 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
     reference = _predictions(plan, baseline, artifacts) if chain is not baseline else None
     labels, classes = reported_labels(plan.sweep.data, plan.sweep.measure)
     latency, elsewhere = _latency(chain, baseline, results)
-    projections, notes = _projections(plan, facts, latency)
+    demand = Demand.from_json(facts["demand"])
+    projections, notes = _projections(plan, demand, latency)
     return Trial(
         id=chain.recipe.id,
         recipe=chain.recipe,
@@ -61,12 +62,12 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],
         stages=tuple(_stages(plan, chain, results, artifacts)),
-        demand=Demand.from_json(facts["demand"]),
+        demand=demand,
         layer_bits=results[chain.model].get("layer_bits"),
         projections=projections,
         artifact=plan.nodes[chain.model].artifact,
         notes=(*_step_notes(plan, chain, results), *notes, *elsewhere),
-        **({"machine": _machine(results[chain.accuracy])} | _latency_fields(latency)),
+        **({"machine": Machine.from_json(results[chain.accuracy]["machine"])} | _latency_fields(latency)),
     )
 
 
@@ -96,16 +97,12 @@ def _latency(
         return None, ()
     own, reference = results[chain.latency], results[baseline.latency]
     if own["machine"]["fingerprint"] != reference["machine"]["fingerprint"]:
-        where, there = _machine(own), _machine(reference)
+        where, there = Machine.from_json(own["machine"]), Machine.from_json(reference["machine"])
         return None, (
             f"latency left out: it was measured on {where.label}, the baseline's on {there.label}, and times of two machines are "
             "never put on one axis; run the sweep again with workers on one machine",
         )
     return on_baseline_scale(own, reference["latency_ms"]["p50"]), ()
-
-
-def _machine(result: dict[str, Any]) -> Machine:
-    return Machine(**{**result["machine"], "flags": tuple(result["machine"]["flags"])})
 
 
 def _stages(
@@ -188,7 +185,7 @@ def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:
         "peak_memory_bytes": result["peak_memory_bytes"],
         "load_ms": result["load_ms"],
         "timing": _timing(result),
-        "machine": _machine(result),
+        "machine": Machine.from_json(result["machine"]),
     }
 
 
@@ -204,7 +201,7 @@ def _timing(result: dict[str, Any]) -> Timing:
 
 
 def _projections(
-    plan: Plan, facts: dict[str, Any], latency: dict[str, Any] | None
+    plan: Plan, demand: Demand, latency: dict[str, Any] | None
 ) -> tuple[dict[str, Projection], tuple[str, ...]]:
     """What each wanted profile says of the graph, and why it says nothing where it does not."""
     found: dict[str, Projection] = {}
@@ -212,7 +209,7 @@ def _projections(
     for profile in plan.sweep.measure.profiles:
         if profile == "host":
             if latency:
-                machine, runtime = _machine(latency), latency["runtime"]
+                machine, runtime = Machine.from_json(latency["machine"]), latency["runtime"]
                 interval = Interval(**latency["latency_interval_ms"])
                 per_image = Interval(*(v / runtime["batch"] for v in (interval.value, interval.low, interval.high)))
                 counted = latency.get("energy")
@@ -223,7 +220,7 @@ def _projections(
                 )
                 found["host"] = Projection(None, energy)
             continue
-        found[profile] = project(profile, Demand.from_json(facts["demand"]))
+        found[profile] = project(profile, demand)
         if reason := found[profile].reason:
             notes.append(f"{profile}: {reason}")
     return found, tuple(notes)

@@ -16,7 +16,7 @@ from engine.compare_figures import MOST
 from engine.errors import NotFoundError
 from engine.record import Trial
 from engine.store import SweepRow
-from pages.ui import queries, shell
+from pages.ui import pickers, queries, shell
 from pages.ui.state import LONGEST
 
 LETTERS = "ABCDEF"
@@ -157,14 +157,7 @@ def _pick_sweep(page: str, rows: Sequence[SweepRow], asked: Chosen, news: bool) 
                     f"There is no sweep {asked.sweep!r} here; this is {rows[0].name!r}.", icon=":material/link_off:"
                 )
         st.session_state[key] = wanted if wanted in by_id else rows[0].id
-    chosen = st.selectbox(
-        "Sweep",
-        list(by_id),
-        format_func=lambda i: f"{by_id[i].name}{' (example)' if by_id[i].example else ''}",
-        key=key,
-        help="A sweep is one model and one dataset, compressed by many recipes.",
-    )
-    return by_id[chosen]
+    return pickers.sweep_box(rows, key, "stretch")
 
 
 def default_trials(done: Sequence[Trial]) -> list[str]:

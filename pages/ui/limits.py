@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS, Trial, measured_metrics, metric_value
 from engine.words import based, shown
 from pages.ui.state import LIMITED, limit_name
 
@@ -59,7 +59,7 @@ def sliders(
     sliders where `wanted` says.
     """
     limits: dict[str, float] = {}
-    others = [k for k in METRICS if k not in LIMITED and any(metric_value(t, k, device) is not None for t in trials)]
+    others = [k for k in measured_metrics(trials, device) if k not in LIMITED]
     keys = [*LIMITED, *_others(others, wanted, scope, reset)]
     for start in range(0, len(keys), len(LIMITED)):
         for key, column in zip(keys[start : start + len(LIMITED)], st.columns(len(LIMITED)), strict=False):

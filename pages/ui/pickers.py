@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import streamlit as st
 
 from engine.choice import View
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS, Trial, measured_metrics
 from engine.store import SweepRow
 from pages.ui import state
 
@@ -36,19 +37,24 @@ def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
         st.session_state[name] = value if value in options else options[0]
 
 
-def pick_sweep(rows: Sequence[SweepRow], wanted: SweepRow, news: bool) -> SweepRow:
-    """Draw the sweep picker; the chosen sweep."""
+def sweep_box(rows: Sequence[SweepRow], key: str, width: Literal["stretch"] | int = 260) -> SweepRow:
+    """The box that every page has to choose a sweep with."""
     by_id = {r.id: r for r in rows}
-    _seed("pick sweep", wanted.id, list(by_id), news)
     chosen = st.selectbox(
         "Sweep",
         list(by_id),
         format_func=lambda i: f"{by_id[i].name}{' (example)' if by_id[i].example else ''}",
-        key="pick sweep",
-        width=260,
+        key=key,
+        width=width,
         help="A sweep is one model and one dataset, compressed by many recipes.",
     )
     return by_id[chosen]
+
+
+def pick_sweep(rows: Sequence[SweepRow], wanted: SweepRow, news: bool) -> SweepRow:
+    """Draw the sweep picker; the chosen sweep."""
+    _seed("pick sweep", wanted.id, [r.id for r in rows], news)
+    return sweep_box(rows, "pick sweep")
 
 
 def devices(trials: Sequence[Trial]) -> list[str]:
@@ -65,11 +71,8 @@ def _swap(changed: str, other: str) -> None:
 def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
     """Draw the pickers for axes, colour and device; the chosen view, limits as they were."""
     # What no trial has is offered only where the address asks for it.
-    names = [
-        k
-        for k in METRICS
-        if k in (view.x, view.y, View.x, View.y) or any(metric_value(t, k, view.device) is not None for t in trials)
-    ]
+    offered = {view.x, view.y, View.x, View.y, *measured_metrics(trials, view.device)}
+    names = [k for k in METRICS if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
     _seed("pick colour", view.colour or _NONE, [_NONE, *names], news)
@@ -97,14 +100,8 @@ def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
 
 def pick_one_sweep(rows: Sequence[SweepRow], page: str) -> SweepRow:
     """The sweep picker of a page that shows one sweep: what the address names at first, the newest if it names none."""
-    by_id = {r.id: r for r in rows}
-    _seed(f"{page} sweep", st.query_params.get("sweep", rows[0].id), list(by_id), news=False)
-    chosen = st.selectbox(
-        "Sweep",
-        list(by_id),
-        format_func=lambda i: f"{by_id[i].name}{' (example)' if by_id[i].example else ''}",
-        key=f"{page} sweep",
-        width=260,
-    )
-    st.query_params["sweep"] = chosen
-    return by_id[chosen]
+    key = f"{page} sweep"
+    _seed(key, st.query_params.get("sweep", rows[0].id), [r.id for r in rows], news=False)
+    row = sweep_box(rows, key)
+    st.query_params["sweep"] = row.id
+    return row

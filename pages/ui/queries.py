@@ -153,6 +153,11 @@ def right_answers(trial: Trial) -> Bools | None:
     return found.right if found else None
 
 
+def file_of(trial: Trial) -> str | None:
+    """The artifact that is a trial's ONNX file; None when it is gone, or was never made."""
+    return trial.artifact if trial.artifact is not None and artifacts().has(trial.artifact) else None
+
+
 @st.cache_resource(max_entries=128, ttl=3600, show_spinner="Reading the files …")
 def _layers(home: tuple[str, str], name: str) -> tuple[compare.Layer, ...]:
     return compare.read_layers(name, artifacts())
@@ -160,8 +165,8 @@ def _layers(home: tuple[str, str], name: str) -> tuple[compare.Layer, ...]:
 
 def layers(trial: Trial) -> tuple[compare.Layer, ...] | None:
     """What a trial's file says of its layers; None when the file is gone."""
-    has_file = trial.artifact is not None and artifacts().has(trial.artifact)
-    return _layers(_address(), trial.artifact) if has_file and trial.artifact else None
+    name = file_of(trial)
+    return _layers(_address(), name) if name else None
 
 
 # Sessions of ONNX Runtime may run in several threads at once; twelve small networks are a few dozen MB.
@@ -172,8 +177,8 @@ def _model(home: tuple[str, str], name: str) -> playground.Model:
 
 def model(trial: Trial) -> playground.Model | None:
     """A trial's file, opened; None when it is gone. Raises StepError when it cannot be opened."""
-    has_file = trial.artifact is not None and artifacts().has(trial.artifact)
-    return _model(_address(), trial.artifact) if has_file and trial.artifact else None
+    name = file_of(trial)
+    return _model(_address(), name) if name else None
 
 
 @st.cache_data(ttl=3600, show_spinner=False)

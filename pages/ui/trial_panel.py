@@ -143,7 +143,7 @@ def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
 
 
 def _export(row: SweepRow, trial: Trial) -> None:
-    if trial.artifact is None or not queries.artifacts().has(trial.artifact):
+    if queries.file_of(trial) is None:
         st.caption("The file of this recipe is gone; run the sweep again to export it.")
         return
     st.download_button(

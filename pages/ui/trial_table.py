@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.choice import Choice
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS, Trial, measured_metrics, metric_value
 from engine.words import is_estimated, metric_range, shown, text_of
 
 _FORMATS = {
@@ -49,15 +49,10 @@ def marks(trial: Trial, choice: Choice, tied: Collection[str] = ()) -> str:
     return ", ".join(names)
 
 
-def _shown(trials: Sequence[Trial], device: str) -> list[str]:
-    """The metrics that some trial has."""
-    return [k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials)]
-
-
 def frame(trials: Sequence[Trial], choice: Choice, tied: Collection[str] = ()) -> pd.DataFrame:
     """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has."""
     device = choice.view.device
-    keys = _shown(trials, device)
+    keys = measured_metrics(trials, device)
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"recipe": trial.label, "marks": marks(trial, choice, tied)}
@@ -90,7 +85,7 @@ def _columns(trials: Sequence[Trial], device: str) -> dict[str, Any]:
             help="deployed: measured on the very file that you export. simulated: no kernel for it here. imported: made elsewhere.",
         ),
     }
-    for key in _shown(trials, device):
+    for key in measured_metrics(trials, device):
         metric = METRICS[key]
         estimated = ", estimated" if any(is_estimated(t, key, device) for t in trials) else ""
         unit = f" ({metric.unit})" if metric.unit else ""

@@ -59,7 +59,7 @@ def render() -> None:
 
 
 def _pick_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The recipe that the address names, or the one that flips most harmfully among those that gave up least."""
+    """The recipe that the address names, or the first."""
     if not trials:
         return None
     by_id = {t.id: t for t in trials}
@@ -78,10 +78,10 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
     if len(before) != len(images) or len(after) != len(images):
         st.warning("The dataset has changed since this sweep was run; run it again.", icon=":material/history:")
         return
-    found = flips(before, after, labels)
     if (labels < 0).any():
         st.caption("These images have no labels: all that can be said is which answers changed.")
         return
+    found = flips(before, after, labels)
     changes = class_changes(before, after, labels, classes)
     _summary(trial, found, changes, len(images))
     left, right = st.columns(2, gap="large")

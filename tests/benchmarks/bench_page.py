@@ -80,12 +80,12 @@ def measure(browser: Browser, app: str, bare: str, rounds: int) -> dict[str, lis
         k: [] for k in ("app cold", "app warm", "bare cold", "bare warm", "from another page")
     }
     for _ in range(rounds):
-        for name, url in (("app", app), ("bare", bare)):
+        for name, url in (("app", f"{app}/explore"), ("bare", bare)):
             cold, warm, context = open_twice(browser, url)
             times[f"{name} cold"].append(cold)
             times[f"{name} warm"].append(warm)
             if name == "app":
-                times["from another page"].append(from_another_page(context, url))
+                times["from another page"].append(from_another_page(context, app))
             context.close()
     return times
 
@@ -117,7 +117,7 @@ def main() -> None:
         home, script = Path(given or folder), Path(folder) / "bare.py"
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         with dashboard(home) as app:
-            points = count_points(browser, app)
+            points = count_points(browser, f"{app}/explore")
             script.write_text(BARE.format(points=points))
             port = free_port()
             command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
