@@ -28,7 +28,7 @@ from engine.evidence import Interval
 from engine.frontier import Bools, Floats
 from engine.predictions import load_right
 from engine.record import HOST_TIMES, METRICS, Trial, metric_interval
-from engine.selection import best_under, find_front, objective_points
+from engine.selection import best_under, find_front, objective_points, within_limits
 from engine.statistics import Z_95
 
 DRAWS = 500
@@ -81,13 +81,7 @@ def certainty(
     """
     done = [t for t in trials if t.state == "done"]
     directions = [METRICS[k].maximise for k in objectives]
-    keys = list(limits)
-    within = np.ones(len(done), np.bool_)
-    if keys:
-        within = frontier.within(
-            objective_points(done, keys, device), [METRICS[k].maximise for k in keys], [limits[k] for k in keys]
-        )
-    kept = [t for t, ok in zip(done, within, strict=True) if ok]
+    kept = [t for t, ok in zip(done, within_limits(done, limits, device), strict=True) if ok]
     possible = _possible(kept, objectives, directions, device)
     images = _images(done, find)
     draws = _draw(possible, objectives, device, images)

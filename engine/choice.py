@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.frontier import Bools, within
-from engine.record import METRICS, Trial
-from engine.selection import best_under, find_front, objective_points
+from engine.record import Trial
+from engine.selection import best_under, find_front, objective_points, within_limits
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,6 @@ class Choice:
     knee: str | None
     baseline: str | None
     best: str | None
-
-
-def within_limits(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> Bools:
-    """Which trials keep every limit: the least allowed where more is better, else the greatest; bool of shape (trials,)."""
-    if not limits:
-        return np.ones(len(trials), np.bool_)
-    keys = list(limits)
-    points = objective_points(trials, keys, device)
-    return within(points, [METRICS[k].maximise for k in keys], [limits[k] for k in keys])
 
 
 def choose(trials: Sequence[Trial], view: View) -> Choice:

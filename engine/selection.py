@@ -86,15 +86,21 @@ def _relative_hypervolume(points: frontier.Floats, maximise: list[bool]) -> floa
     return frontier.hypervolume(scaled, maximise, reference)
 
 
+def within_limits(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> frontier.Bools:
+    """Which trials keep every limit: the least allowed where more is better, else the greatest; bool of shape (trials,)."""
+    if not limits:
+        return np.ones(len(trials), np.bool_)
+    keys = list(limits)
+    points = objective_points(trials, keys, device)
+    return frontier.within(points, [METRICS[k].maximise for k in keys], [limits[k] for k in keys])
+
+
 def best_under(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> Trial | None:
     """The most accurate trial that keeps every limit (metric key -> least or greatest value), the smaller file on a tie.
 
     Without labels it is the one that agrees most with the baseline.
     """
-    keys = list(limits)
-    points = objective_points(trials, keys, device) if keys else np.zeros((len(trials), 1))
-    directions = [METRICS[k].maximise for k in keys] or [True]
-    kept = frontier.within(points, directions, [limits[k] for k in keys] or [None])
+    kept = within_limits(trials, limits, device)
     merit = "accuracy" if any(t.accuracy for t in trials) else "agreement"
     found = [(metric_value(t, merit, device), t) for t, ok in zip(trials, kept, strict=True) if ok]
     candidates = [(value, -(t.size_bytes or 0), t) for value, t in found if value is not None]

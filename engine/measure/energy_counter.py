@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -22,12 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.errors import ParetoscopeError
+from engine.measure.fresh_process import run_module
+from engine.measure.ratio import student_t
 from engine.record import Energy
 
 POWERCAP = Path("/sys/class/powercap")
-_ROOT = Path(__file__).resolve().parent.parent.parent
-# Two-sided 95 % quantiles of Student's t with 1 to 9 degrees of freedom.
-_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
@@ -206,8 +204,7 @@ def _idle(meter: Meter, seconds: float, sleep: Callable[[float], None]) -> float
 def _half_width(values: Sequence[float]) -> float:
     if len(values) < 2:
         return 0.0
-    t = _T_95[min(len(values) - 1, len(_T_95)) - 1]
-    return t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return student_t(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 def counted_energy(record: Mapping[str, Any], batch: int = 1) -> Energy:
@@ -225,18 +222,9 @@ def measure_energy(model: Path, input_shape: tuple[int, int, int], threads: int,
     """Energy of one run of a file on noise, by the first counter, in a fresh process; None where nothing can be counted."""
     if open_meter() is None:
         return None
-    path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
     request = {"model": str(model), "shape": list(input_shape), "threads": threads, "batch": batch}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.measure.energy_counter"],
-            input=json.dumps(request),
-            env=os.environ | {"PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = run_module("engine.measure.energy_counter", request, timeout_s=300)
         answer: dict[str, Any] | None = json.loads(done.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError):
         # Energy is an extra of a latency measurement that has succeeded: without it the estimate stands.

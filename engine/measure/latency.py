@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import SpecError, StepError
+from engine.measure.fresh_process import run_module
 from engine.measure.latency_process import Limits, logs_of
 from engine.measure.ratio import pooled, undisturbed
 from engine.record import Interval, Latency
@@ -30,7 +30,6 @@ Ask = Callable[[dict[str, Any], float], dict[str, Any]]
 """A request and seconds to wait -> what the measuring process answered."""
 Samples = Mapping[str, Any]
 """What one process measured: the fields of `latency_process.Turns`, its cold start, memory and `cpus`."""
-_ROOT = Path(__file__).resolve().parent.parent.parent
 # A process that cannot load or run a file in this time never will.
 _PATIENCE_S = 300.0
 
@@ -149,18 +148,8 @@ def _frozen(samples: Samples) -> dict[str, Any]:
 
 def _ask(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     """Run the measuring process on one request; raises StepError in one line for whatever it did not survive."""
-    # The tests and a clone that is not installed have the project on sys.path only, which a new process does not inherit.
-    path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.measure.latency_process"],
-            input=json.dumps(request),
-            env=os.environ | {"PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = run_module("engine.measure.latency_process", request, timeout_s)
     except subprocess.TimeoutExpired:
         raise StepError(f"latency: one measurement took more than {timeout_s:g} s and was stopped") from None
     if done.returncode < 0:

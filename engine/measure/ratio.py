@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.statistics import Z_95
+
 Floats = npt.NDArray[np.float64]
 
 _RESAMPLES = 400
@@ -29,7 +31,6 @@ _T_95 = {
     15: 2.1314,
     30: 2.0423,
 }
-_Z_95 = 1.959964
 _FEWEST_BLOCKS = 3
 _ENOUGH_QUIET = 10
 # A variance, of logarithms, that stands for none at all.
@@ -49,7 +50,7 @@ class Pooled:
 def student_t(degrees: float) -> float:
     """The two-sided 95 % point of Student's t with so many degrees of freedom; within 0.2 % of the exact one."""
     points = [*sorted((1 / d, t) for d, t in _T_95.items())]
-    inverse, quantile = zip((0.0, _Z_95), *points, strict=True)
+    inverse, quantile = zip((0.0, Z_95), *points, strict=True)
     return float(np.interp(1 / max(degrees, 1.0), inverse, quantile))
 
 
@@ -98,7 +99,7 @@ def pooled(processes: Sequence[Floats]) -> Pooled:
         return Pooled(value, value, value, None)
     weights = 1 / (within + _between(centres, within))
     centre = float(weights @ centres / weights.sum())
-    half = _Z_95 / np.sqrt(weights.sum())
+    half = Z_95 / np.sqrt(weights.sum())
     if n > 1:
         spread = weights @ (centres - centre) ** 2 / ((n - 1) * weights.sum())
         half = max(half, student_t(n - 1) * np.sqrt(spread))

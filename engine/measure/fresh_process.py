@@ -1,0 +1,27 @@
+"""A module of ours run in a process of its own: a JSON request on its input, whatever it answers on its output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def run_module(module: str, request: dict[str, Any], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module` on one request; raises TimeoutExpired."""
+    # The tests and a clone that is not installed have the project on sys.path only, which a new process does not inherit.
+    path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
+    return subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(request),
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
