@@ -127,12 +127,16 @@ class _Graph:
         self.nodes.append(_node(op_type, inputs, [output], **attributes))
         return output
 
-    def rounded(self, tensor):
-        """Rounded to 8 bits and back, as a quantized network has it between any two operators."""
+    def rounded(self, tensor, lowest=-128):
+        """Rounded to 8 bits and back, as a quantized network has it between any two operators; the range begins at `lowest` steps.
+
+        After a ReLU that has to be 0: ONNX Runtime takes a ReLU for part of the rounding only then, and only without one between a
+        convolution and its rounding are the two computed in integers.
+        """
         if self.bits == 32:
             return tensor
         scale = self.constant(np.array(0.05, np.float32), FLOAT)
-        zero = self.constant(np.array(128, np.uint8), UINT8)
+        zero = self.constant(np.array(-lowest, np.uint8), UINT8)
         return self.add("DequantizeLinear", [self.add("QuantizeLinear", [tensor, scale, zero]), scale, zero])
 
     def weight(self, shape):
@@ -174,7 +178,7 @@ def model_bytes(chain, bits):
             group = channels if kind == "depthwise" else 1
             window = {"kernel_shape": [kernel] * 2, "pads": [kernel // 2] * 4, "strides": [stride] * 2}
             made = graph.add("Conv", inputs, group=group, **window)
-        tensor = graph.rounded(graph.add("Relu", [made]))
+        tensor = graph.rounded(graph.add("Relu", [made]), lowest=0)
         channels, size = outputs, -(-size // stride)
         made_so_far.append((tensor, (channels, size)))
     graph.nodes.append(_node("Identity", [tensor], ["output"]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import engine.profile_template as template
@@ -37,6 +38,15 @@ def test_a_chain_is_a_real_graph_and_counted_as_paretoscope_counts(index, bits):
     assert template.FEATURES == FEATURES
     assert template.features_of(chain, bits).tolist() == list(features(demand))
     assert demand.compute_bits == bits
+
+
+@pytest.mark.parametrize("index", range(len(template.CHAINS)))
+def test_an_integer_chain_runs_in_integers(tmp_path, index):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimised.onnx"), 4
+    onnxruntime.InferenceSession(template.model_bytes(template.CHAINS[index], 8), options, ["CPUExecutionProvider"])
+    found = {n.op_type for n in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    assert not found & {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "Add", "Relu"}
 
 
 def made_up(noise=0.0):

@@ -16,12 +16,13 @@ from engine.compare_figures import MOST
 from engine.errors import NotFoundError
 from engine.record import Trial
 from engine.store import SweepRow
-from pages.ui import pickers, queries, shell
+from pages.ui import address, pickers, queries, shell
 from pages.ui.state import LONGEST
 
 LETTERS = "ABCDEF"
 _ID = re.compile(r"[0-9a-f]{1,64}")
 _COLLECTED = "collected trials"
+_OWN = frozenset({"sweep", "trials"})
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,8 @@ def pick(page: str, least: int) -> tuple[SweepRow, list[Trial], list[Trial]] | N
         )
         st.page_link(shell.pages()["new-sweep"], label="New sweep", icon=":material/add_circle:")
         return None
-    params = {k: v for k, v in st.query_params.to_dict().items() if k in {"sweep", "trials"}}
-    asked, seen = parse(params), f"{page} address"
-    news = params != st.session_state.get(seen)
+    params, news = address.read(page, _OWN)
+    asked = parse(params)
     row = _pick_sweep(page, rows, asked, news)
     done = [t for t in queries.trials(row) if t.state == "done"]
     by_id = {t.id: t for t in done}
@@ -131,12 +131,7 @@ def pick(page: str, least: int) -> tuple[SweepRow, list[Trial], list[Trial]] | N
         placeholder=f"Choose up to {MOST}",
         help=f"Up to {MOST} recipes of the sweep; the address of this page keeps them.",
     )
-    written = to_params(row.id, chosen)
-    if written != params:
-        for key in {"sweep", "trials"} - set(written):
-            st.query_params.pop(key, None)
-        st.query_params.update(written)
-    st.session_state[seen] = written
+    address.write(page, to_params(row.id, chosen), _OWN)
     return row, done, [by_id[i] for i in chosen]
 
 

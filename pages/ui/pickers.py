@@ -8,27 +8,12 @@ from typing import Literal
 import streamlit as st
 
 from engine.choice import View
+from engine.errors import NotFoundError
 from engine.record import METRICS, Trial, measured_metrics
 from engine.store import SweepRow
-from pages.ui import state
+from pages.ui import address, queries
 
-_ADDRESS = "explore address"
 _NONE = "none"
-
-
-def read_address() -> tuple[state.Explore, bool]:
-    """The view that the address asks for, and whether it is news: a first visit, a link, or the Back button."""
-    params = st.query_params.to_dict()
-    news = params != st.session_state.get(_ADDRESS)
-    return state.parse(params), news
-
-
-def write_address(view_state: state.Explore) -> None:
-    """Make the address say what is on screen."""
-    params = state.to_params(view_state)
-    if params != st.query_params.to_dict():
-        st.query_params.from_dict(params)
-    st.session_state[_ADDRESS] = params
 
 
 def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
@@ -98,10 +83,44 @@ def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
     return View(x, y, None if colour == _NONE else colour, device, view.limits)
 
 
-def pick_one_sweep(rows: Sequence[SweepRow], page: str) -> SweepRow:
-    """The sweep picker of a page that shows one sweep: what the address names at first, the newest if it names none."""
+def pick_one(page: str, rows: Sequence[SweepRow]) -> tuple[SweepRow, str | None, bool]:
+    """The sweep picker of a page that shows one sweep and perhaps one trial of it.
+
+    The chosen sweep, what the address asks for as the trial, and whether the address is news. `keep_one` writes it.
+    """
+    asked, news = address.read(page, ONE)
     key = f"{page} sweep"
-    _seed(key, st.query_params.get("sweep", rows[0].id), [r.id for r in rows], news=False)
+    _seed(key, _known(rows, asked.get("sweep")), [r.id for r in rows], news)
     row = sweep_box(rows, key)
-    st.query_params["sweep"] = row.id
-    return row
+    return row, asked.get("trial"), news
+
+
+def _known(rows: Sequence[SweepRow], ref: str | None) -> str:
+    """The id of the sweep that an address names by id or name; the newest where it names none that is here."""
+    if ref is None:
+        return rows[0].id
+    try:
+        return queries.store().sweep(ref).id
+    except NotFoundError:
+        st.warning(f"There is no sweep {ref!r} here; this is {rows[0].name!r}.", icon=":material/link_off:")
+        return rows[0].id
+
+
+def pick_trial(page: str, trials: Sequence[Trial], asked: str | None, news: bool) -> Trial | None:
+    """The picker of one recipe: what the address asks for at first, or the first; None when there is nothing to pick."""
+    if not trials:
+        return None
+    by_id, key = {t.id: t for t in trials}, f"{page} trial"
+    if news and asked is not None and asked not in by_id:
+        st.warning(f"This sweep has no measured trial {asked!r}.", icon=":material/link_off:")
+    _seed(key, asked or "", list(by_id), news)
+    chosen = st.selectbox("Recipe", list(by_id), format_func=lambda i: by_id[i].label, key=key, width=420)
+    return by_id[chosen]
+
+
+def keep_one(page: str, row: SweepRow, trial: Trial | None = None) -> None:
+    """Make the address of such a page say what it shows."""
+    address.write(page, {"sweep": row.id} | ({"trial": trial.id} if trial else {}), ONE)
+
+
+ONE = frozenset({"sweep", "trial"})

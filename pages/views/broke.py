@@ -41,10 +41,11 @@ def render() -> None:
         st.page_link(shell.pages()["new-sweep"], label="New sweep")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = pickers.pick_one_sweep(rows, "broke")
+        row, asked, news = pickers.pick_one("broke", rows)
         done = [t for t in queries.trials(row) if t.state == "done"]
         baseline = next((t for t in done if not t.recipe.steps), None)
-        trial = _pick_trial([t for t in done if t.recipe.steps])
+        trial = pickers.pick_trial("broke", [t for t in done if t.recipe.steps], asked, news)
+    pickers.keep_one("broke", row, trial)
     if baseline is None or trial is None:
         st.info("This sweep has no measured recipe beside its baseline yet.", icon=":material/info:")
         return
@@ -56,19 +57,6 @@ def render() -> None:
         )
         return
     _compare(row, trial, before, after)
-
-
-def _pick_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The recipe that the address names, or the first."""
-    if not trials:
-        return None
-    by_id = {t.id: t for t in trials}
-    asked = st.query_params.get("trial")
-    if st.session_state.get("broke trial") not in by_id:
-        st.session_state["broke trial"] = asked if asked in by_id else trials[0].id
-    chosen = st.selectbox("Recipe", list(by_id), format_func=lambda i: by_id[i].label, key="broke trial", width=420)
-    st.query_params["trial"] = chosen
-    return by_id[chosen]
 
 
 def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Predictions) -> None:

@@ -50,7 +50,8 @@ def render() -> None:
         return
     scenarios = queries.scenarios()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = pickers.pick_one_sweep(rows, "devices")
+        row, _, _ = pickers.pick_one("devices", rows)
+        pickers.keep_one("devices", row)
         name = st.selectbox(
             "Scenario",
             [NO_SCENARIO, *scenarios],

@@ -16,7 +16,7 @@ from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
-from pages.ui import comparison, limits, pickers, queries, share, shell, state, trial_panel, trial_table
+from pages.ui import address, comparison, limits, pickers, queries, share, shell, state, trial_panel, trial_table
 
 MISSING = "explore sweep that is not here"
 MAP, SHAPE = "explore map", "explore shape"
@@ -31,7 +31,8 @@ def render() -> None:
         st.info("Nothing has been measured yet. Start a sweep, and its frontier appears here.", icon=":material/info:")
         st.page_link(shell.pages()["new-sweep"], label="New sweep")
         return
-    asked, news = pickers.read_address()
+    params, news = address.read("explore")
+    asked = state.parse(params)
     if news:
         st.session_state[SELECTED] = asked.trial
         st.session_state[MISSING] = None
@@ -46,7 +47,7 @@ def render() -> None:
     if done:
         view = _frontier(row, trials, done, view, news)
     trial_table.unfinished(trials)
-    pickers.write_address(state.Explore(row.id, _selected(done), view))
+    address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view)))
 
 
 def _frontier(row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], view: View, news: bool) -> View:
