@@ -1,4 +1,7 @@
-"""Trials and device profiles -> plotly figures and table rows. As in `figures.py`, an `..._info` computes and a small function draws."""
+"""How far device profiles are to be trusted, as a figure and a table, and the best recipe for each device.
+
+As in `figures.py`, an `..._info` computes and a small function draws.
+"""
 
 from __future__ import annotations
 
@@ -11,183 +14,21 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.cost import Scenario, under
-from engine.devices import Check, ErrorLine, with_projections
-from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK
+from engine.devices import Check, ErrorLine
+from engine.figures import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.record import DEVICE_METRICS, METRICS, Trial, metric_value
 from engine.selection import best_under
-from engine.words import is_estimated, metric_range, shown, text_of
+from engine.words import is_estimated, text_of
 
-FITS = "fits"
-CELL_KEYS = (FITS, *(key for key in METRICS if key in DEVICE_METRICS))
-"""What a heat map can show: whether a recipe fits, or one of the metrics that are a device's."""
 _CLASS_COLOURS = {"microcontroller": BLUE, "accelerator": ORANGE, "application": GREEN}
 _CLASS_SYMBOLS = {"microcontroller": "circle", "accelerator": "diamond", "application": "square"}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One recipe on one device: the value in the unit shown, None where it does not fit or nothing is known; `hover` is escaped HTML."""
+def best_rows(seen: Sequence[Trial], devices: Sequence[str], limits: Mapping[str, float]) -> list[dict[str, str]]:
+    """The most accurate recipe that fits each device under the limits (metric -> least or most, base units), as text.
 
-    value: float | None
-    text: str
-    fits: bool
-    hover: str
-
-
-@dataclass(frozen=True)
-class HeatMapInfo:
-    """Recipes down, devices across. `cells[i][j]` is trial i on device j; `title` says what the values are, with their unit."""
-
-    key: str
-    title: str
-    trial_ids: tuple[str, ...]
-    recipes: tuple[str, ...]
-    devices: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
-
-
-def on_devices(trials: Sequence[Trial], devices: Sequence[str], scenario: Scenario | None = None) -> tuple[Trial, ...]:
-    """Finished trials with what every device says of them and, under a scenario, what a million inferences on each take.
-
-    Trials that do not say what they ask of a device keep the projections that they have.
+    `seen` are finished trials that carry what every device says of them.
     """
-    made = with_projections([t for t in trials if t.state == "done"], devices)
-    for device in devices if scenario else ():
-        made = under(_on(scenario, device), made)
-    return made
-
-
-def _on(scenario: Scenario | None, device: str) -> Scenario:
-    assert scenario is not None, "only called under a scenario"
-    return Scenario(**{**vars(scenario), "device": device})
-
-
-def heat_map_info(
-    trials: Sequence[Trial], devices: Sequence[str], key: str = "latency_ms", scenario: Scenario | None = None
-) -> HeatMapInfo:
-    """Everything that `heat_map_figure` draws; `key` is one of `CELL_KEYS`. Raises ValueError for another."""
-    if key not in CELL_KEYS:
-        raise ValueError(f"{key!r} is not one of {', '.join(CELL_KEYS)}")
-    seen = on_devices(trials, devices, scenario)
-    metric = METRICS.get(key)
-    unit = "" if metric is None or not metric.unit else f" ({_unit(metric.unit, scenario)})"
-    return HeatMapInfo(
-        key=key,
-        title="Fits the device" if metric is None else f"{metric.name}{unit}",
-        trial_ids=tuple(t.id for t in seen),
-        recipes=tuple(t.label for t in seen),
-        devices=tuple(devices),
-        cells=tuple(tuple(_cell(t, device, key, scenario) for device in devices) for t in seen),
-    )
-
-
-def _unit(unit: str, scenario: Scenario | None) -> str:
-    return unit.replace("¤", scenario.currency) if scenario else unit
-
-
-def _cell(trial: Trial, device: str, key: str, scenario: Scenario | None) -> Cell:
-    projection = trial.projections.get(device)
-    known = projection is not None or device == "host"
-    fits = projection.fits if projection else True
-    head = f"<b>{html.escape(trial.label)}</b><br>{html.escape(device)}"
-    if projection and projection.reason:
-        return Cell(
-            None, "–" if projection.fits else "does not fit", fits, f"{head}<br>{html.escape(projection.reason)}"
-        )
-    if not known:
-        return Cell(
-            None, "–", True, f"{head}<br>not known: this recipe was measured before devices were projected from it"
-        )
-    lines = [head]
-    for name in (k for k in CELL_KEYS if k != FITS):
-        value = metric_value(trial, name, device)
-        if value is None:
-            continue
-        ends = metric_range(trial, name, device)
-        between = f" ({text_of(name, ends[0], unit=False)} to {text_of(name, ends[1], unit=False)})" if ends else ""
-        told = " estimated" if is_estimated(trial, name, device) else " measured"
-        lines.append(f"{METRICS[name].name}: {_unit(text_of(name, value), scenario)}{between}{told}")
-    hover = "<br>".join(lines)
-    if key == FITS:
-        return Cell(1.0, "fits", True, hover)
-    value = metric_value(trial, key, device)
-    # A roofline says how much at least.
-    bound = "≥ " if projection and projection.source == "datasheet" and value is not None else ""
-    text = f"{bound}{_unit(text_of(key, value), scenario)}"
-    return Cell(None if value is None else shown(key, value), text, True, hover)
-
-
-def heat_map_figure(info: HeatMapInfo, height: int | None = None) -> go.Figure:
-    """The heat map, colours in logarithms; every cell carries its trial's id and device as `customdata`."""
-    values = np.array([[np.nan if c.value is None else c.value for c in row] for row in info.cells], np.float64)
-    values = values.reshape(len(info.recipes), len(info.devices))
-    coloured = values if info.key == FITS else np.log10(np.where(values > 0, values, np.nan))
-    figure = go.Figure()
-    # What does not fit gets a flat grey below the colours: an empty cell would look like a value that is only missing.
-    barred = np.array([[np.nan if c.fits else 0.0 for c in row] for row in info.cells]).reshape(values.shape)
-    identity = [[[trial_id, device] for device in info.devices] for trial_id in info.trial_ids]
-    common: dict[str, Any] = {
-        "x": list(info.devices),
-        "y": list(range(len(info.recipes))),
-        "customdata": identity,
-        "text": [[c.text for c in row] for row in info.cells],
-        "hovertext": [[c.hover for c in row] for row in info.cells],
-        "hovertemplate": "%{hovertext}<extra></extra>",
-        "xgap": 2,
-        "ygap": 2,
-    }
-    figure.add_trace(go.Heatmap(z=barred, colorscale=[[0, GREY], [1, GREY]], showscale=False, opacity=0.45, **common))
-    bar = {"title": {"text": info.title, "side": "right"}, "thickness": 12, **_log_ticks(coloured, info.key)}
-    scale = [[0, GREEN], [1, GREEN]] if info.key == FITS else COLOUR_SCALE
-    figure.add_trace(
-        go.Heatmap(
-            z=coloured,
-            colorscale=scale,
-            colorbar=bar,
-            showscale=info.key != FITS,
-            texttemplate="%{text}" if len(info.devices) <= 12 else None,
-            **common,
-        )
-    )
-    figure.update_layout(
-        height=height or 140 + 26 * len(info.recipes),
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        xaxis={"automargin": True, "side": "top", "tickangle": -40},
-        # Two recipes may bear one label, so rows are numbered and the labels are their ticks.
-        yaxis={
-            "automargin": True,
-            "autorange": "reversed",
-            "tickvals": list(range(len(info.recipes))),
-            "ticktext": list(info.recipes),
-        },
-    )
-    return figure
-
-
-def _log_ticks(coloured: Any, key: str) -> dict[str, Any]:
-    finite = coloured[np.isfinite(coloured)]
-    if key == FITS or not finite.size:
-        return {}
-    powers = range(math.floor(float(finite.min())), math.ceil(float(finite.max())) + 1)
-    return {"tickvals": list(powers), "ticktext": [f"{10.0**p:,.10g}" for p in powers]}
-
-
-def heat_map_alt(info: HeatMapInfo) -> str:
-    """The heat map in two sentences, for those who cannot see it."""
-    cells = [c for row in info.cells for c in row]
-    barred = sum(not c.fits for c in cells)
-    return (
-        f"Heat map of {info.title.lower()}: {len(info.recipes)} recipes on {len(info.devices)} devices. "
-        f"{barred} of {len(cells)} pairs do not fit; the table says why."
-    )
-
-
-def best_rows(
-    trials: Sequence[Trial], devices: Sequence[str], limits: Mapping[str, float], scenario: Scenario | None = None
-) -> list[dict[str, str]]:
-    """The most accurate recipe that fits each device under the limits (metric -> least or most, base units), as text."""
-    seen = on_devices(trials, devices, scenario)
     rows = []
     for device in devices:
         fitting = [t for t in seen if device not in t.projections or t.projections[device].fits]

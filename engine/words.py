@@ -6,6 +6,7 @@ Plain text without markup, so that the browser, the command line and a bundle's 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Interval, Timing, Trial, metric_interval
 from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime, Step
@@ -38,6 +39,13 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
         decimals = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
         text = f"{number:,.{min(decimals, 6)}f}"
     return f"{text} {METRICS[key].unit}".rstrip() if unit else text
+
+
+def limits_text(limits: Mapping[str, float]) -> str:
+    """Limits by metric in base units as people read them, `accuracy ≥ 90.00 %, file size ≤ 500 kB`; empty for none."""
+    return ", ".join(
+        f"{METRICS[k].name.lower()} {'≥' if METRICS[k].maximise else '≤'} {text_of(k, v)}" for k, v in limits.items()
+    )
 
 
 def metric_range(trial: Trial, key: str, device: str = "host") -> tuple[float, float] | None:

@@ -76,7 +76,8 @@ SIDE = {
         "zips",
     },
     "choice": {"certainty", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
-    "device_figures": {"choice", "cost", "demand", "devices", "errors", "figures", "record", "selection", "words"},
+    "device_figures": {"devices", "figures", "record", "selection", "words"},
+    "heat_map": {"cost", "figures", "record", "selection", "words"},
     "broken_figures": {"broken", "figures"},
     "lineage": {"choice", "figures", "record", "steps", "words"},
     "figures": {"certainty", "choice", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
@@ -92,7 +93,7 @@ TOP = {"cli", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
-    "access", "broken", "broken_figures", "certainty", "figures", "lineage", "predictions", "device_figures",
+    "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
     "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
     "table_export", "thumbnail",

@@ -7,20 +7,10 @@ import pytest
 
 from engine.cost import find_scenario
 from engine.demand import in_integers
-from engine.device_figures import (
-    CELL_KEYS,
-    best_rows,
-    error_rows,
-    heat_map_alt,
-    heat_map_figure,
-    heat_map_info,
-    on_devices,
-    validation_alt,
-    validation_figure,
-    validation_info,
-)
-from engine.devices import ErrorLine, own_checks, project
+from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
+from engine.devices import ErrorLine, own_checks, project, with_projections
 from engine.devices.published import reference_demands
+from engine.heat_map import CELL_KEYS, MOST_ROWS, heat_map_alt, heat_map_figure, heat_map_info, under_scenario
 from engine.record import metric_value
 from tests.trial_factory import sweep_trials, trial
 
@@ -30,9 +20,9 @@ DEVICES = ("host", "stm32h7a3-xcubeai", "nvidia-l4")
 
 @pytest.fixture
 def trials():
-    """A float baseline, its int8 version, one that failed."""
+    """A float baseline and its int8 version, projected."""
     small = replace(trial(accuracy=0.89), id="int8", demand=in_integers(FLOAT))
-    return [replace(trial(), demand=FLOAT), small, replace(trial(), id="broken", state="failed")]
+    return with_projections([replace(trial(), demand=FLOAT), small], DEVICES)
 
 
 def test_a_heat_map_says_what_fits_and_why_not(trials):
@@ -49,13 +39,14 @@ def test_a_heat_map_says_what_fits_and_why_not(trials):
 
 @pytest.mark.parametrize("key", CELL_KEYS)
 def test_every_key_is_drawn_with_each_cell_in_its_place(trials, key):
-    info = heat_map_info(trials, DEVICES, key, find_scenario("medical-imager"))
+    info = heat_map_info(under_scenario(trials, DEVICES, find_scenario("medical-imager")), DEVICES, key)
     figure = heat_map_figure(info)
     barred, values = figure.data
     assert np.isfinite(np.array(barred.z, float)).tolist() == [[not c.fits for c in row] for row in info.cells]
     assert np.isfinite(np.array(values.z, float)).tolist() == [[c.value is not None for c in row] for row in info.cells]
     assert list(values.customdata[1][2]) == ["int8", "nvidia-l4"]
-    assert list(figure.layout.yaxis.ticktext) == list(info.recipes)
+    assert [a.text for a in figure.layout.annotations] == list(info.recipes)
+    assert list(figure.layout.xaxis.tickvals) == list(DEVICES)
 
 
 def test_an_unknown_key_is_a_programmers_mistake(trials):
@@ -64,16 +55,29 @@ def test_an_unknown_key_is_a_programmers_mistake(trials):
 
 
 def test_money_is_in_the_scenarios_currency(trials):
-    info = heat_map_info(trials, DEVICES, "cost_per_million", find_scenario("medical-imager"))
+    seen = under_scenario(trials, DEVICES, find_scenario("medical-imager"))
+    info = heat_map_info(seen, DEVICES, "cost_per_million", "EUR")
     assert info.title == "Cost per million (EUR)"
-    assert info.cells[1][1].text.endswith("EUR")
+    assert "EUR estimated" in info.cells[1][1].hover
 
 
 def test_a_scenario_is_looked_at_on_every_device(trials):
-    seen = on_devices(trials, DEVICES, find_scenario("medical-imager"))
+    seen = under_scenario(trials, DEVICES, find_scenario("medical-imager"))
     for device in DEVICES:
         assert metric_value(seen[1], "kwh_per_million", device) is not None
     assert metric_value(seen[0], "kwh_per_million", DEVICES[1]) is None
+
+
+def test_of_many_recipes_those_of_a_frontier_are_drawn_first():
+    many = [
+        replace(trial(recipe, accuracy=0.5 + 0.001 * (i % 7)), id=f"{i:08x}")
+        for i, recipe in enumerate([sweep_trials()[1].recipe] * 200)
+    ]
+    best = replace(trial(sweep_trials()[2].recipe, accuracy=0.95), id="best")
+    info = heat_map_info([*many, best], ("host",))
+    assert len(info.recipes) == MOST_ROWS
+    assert info.left_out == 201 - MOST_ROWS
+    assert info.trial_ids[-1] == "best"
 
 
 def test_trials_that_do_not_say_what_they_ask_keep_what_they_have():

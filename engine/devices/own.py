@@ -30,11 +30,18 @@ def keep_profile(record: Any) -> Path:
     return path
 
 
-def paper_chip() -> str:
-    """A chip that does not exist, as YAML to be edited."""
+def remove_profile(name: str) -> None:
+    """Take a profile that was added out of the home again. Raises SpecError for one that is not the user's own."""
+    path = own_folder() / f"{name}.json"
+    if name not in own_profiles() or not path.is_file():
+        raise SpecError(f"{name!r} was not added here; its file, if there is one, is in {own_folder()}")
+    path.unlink()
+
+
+def paper_chip() -> dict[str, Any]:
+    """The record of a chip that does not exist, an example to begin from."""
     shipped = yaml.safe_load(PROFILES.read_text(encoding="utf-8"))["profiles"]
-    chip = next(p for p in shipped if p["name"] == "chip-on-paper")
-    return yaml.safe_dump(chip | {"name": "my-chip"}, sort_keys=False, allow_unicode=True, width=100)
+    return next(dict(p) for p in shipped if p["name"] == "chip-on-paper")
 
 
 def _check_name(name: str) -> None:

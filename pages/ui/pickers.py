@@ -36,10 +36,10 @@ def sweep_box(rows: Sequence[SweepRow], key: str, width: Literal["stretch"] | in
     return by_id[chosen]
 
 
-def pick_sweep(rows: Sequence[SweepRow], wanted: SweepRow, news: bool) -> SweepRow:
-    """Draw the sweep picker; the chosen sweep."""
-    _seed("pick sweep", wanted.id, [r.id for r in rows], news)
-    return sweep_box(rows, "pick sweep")
+def pick_sweep(rows: Sequence[SweepRow], wanted: str, news: bool, key: str = "pick sweep") -> SweepRow:
+    """Draw the sweep picker, put at the id that is wanted when that is news; the chosen sweep."""
+    _seed(key, wanted, [r.id for r in rows], news)
+    return sweep_box(rows, key)
 
 
 def devices(trials: Sequence[Trial]) -> list[str]:
@@ -89,13 +89,11 @@ def pick_one(page: str, rows: Sequence[SweepRow]) -> tuple[SweepRow, str | None,
     The chosen sweep, what the address asks for as the trial, and whether the address is news. `keep_one` writes it.
     """
     asked, news = address.read(page, ONE)
-    key = f"{page} sweep"
-    _seed(key, _known(rows, asked.get("sweep")), [r.id for r in rows], news)
-    row = sweep_box(rows, key)
+    row = pick_sweep(rows, wanted(rows, asked.get("sweep")), news, f"{page} sweep")
     return row, asked.get("trial"), news
 
 
-def _known(rows: Sequence[SweepRow], ref: str | None) -> str:
+def wanted(rows: Sequence[SweepRow], ref: str | None) -> str:
     """The id of the sweep that an address names by id or name; the newest where it names none that is here."""
     if ref is None:
         return rows[0].id

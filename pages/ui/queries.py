@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import streamlit as st
@@ -14,11 +15,12 @@ from engine.certainty import Certainty, certainty
 from engine.choice import View
 from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
-from engine.devices import Check, ErrorLine, all_checks, error_table
+from engine.devices import HOST, Check, ErrorLine, Profile, all_checks, all_profiles, error_table, project
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo, frontier_info
+from engine.heat_map import under_scenario
 from engine.predictions import Predictions
-from engine.record import Trial
+from engine.record import Projection, Trial
 from engine.statistics import Bools
 from engine.store import Store, SweepRow
 from engine.thumbnail import Summary, summarise_sweep
@@ -198,6 +200,31 @@ def _with_demands(
 def with_demands(row: SweepRow) -> tuple[Trial, ...]:
     """The finished trials of a sweep, each with what it asks of a device where that is known."""
     return _with_demands(_address(), row.id, row.revision, trials(row))
+
+
+@st.cache_resource(max_entries=96, ttl=3600, show_spinner="Projecting onto the device …")
+def _projections(
+    address: tuple[str, str], sweep_id: str, revision: int, device: str, _known: tuple[Trial, ...], _profile: Profile
+) -> tuple[Projection | None, ...]:
+    return tuple(project(_profile, t.demand) if t.demand else None for t in _known)
+
+
+def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> tuple[Trial, ...]:
+    """The finished trials with what every device says of them and, under a scenario, what a million inferences on each take."""
+    known, profiles = with_demands(row), all_profiles()
+    found: list[dict[str, Projection]] = [{} for _ in known]
+    for device in devices:
+        if device == HOST.name:
+            continue
+        # A profile of one's own may be removed and made anew under the same name.
+        key = f"{device} {hash(repr(profiles[device]))}"
+        for new, projection in zip(
+            found, _projections(_address(), row.id, row.revision, key, known, profiles[device]), strict=True
+        ):
+            if projection:
+                new[device] = projection
+    seen = [replace(t, projections=t.projections | new) for t, new in zip(known, found, strict=True)]
+    return under_scenario(seen, devices, scenario)
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")

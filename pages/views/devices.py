@@ -1,36 +1,29 @@
-"""Devices and cost: the recipes of a sweep on chips that are not at hand, what that costs, and how far to trust it."""
+"""Devices and cost: the recipes of a sweep on chips that are not at hand, what that costs, and how far to trust it.
+
+?sweep=ID&scenario=NAME&devices=a,b&show=METRIC&min_accuracy=0.9&max_size_bytes=100000
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
-import yaml
 
+from engine.choice import View
 from engine.cost import Scenario
-from engine.device_figures import (
-    CELL_KEYS,
-    FITS,
-    best_rows,
-    error_rows,
-    heat_map_alt,
-    heat_map_figure,
-    heat_map_info,
-    on_devices,
-    validation_alt,
-    validation_figure,
-    validation_info,
-)
-from engine.devices import Profile, all_profiles, keep_profile, paper_chip
-from engine.errors import InputError
+from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
+from engine.devices import HOST, Profile, all_profiles
+from engine.figures import frontier_alt, frontier_figure, frontier_info
 from engine.fleet import fleet_view
-from engine.record import METRICS, SCENARIO_METRICS, Trial
+from engine.heat_map import CELL_KEYS, FITS, heat_map_alt, heat_map_figure, heat_map_info
+from engine.record import METRICS, SCENARIO_METRICS
 from engine.store import SweepRow
-from engine.words import text_of
-from pages.ui import access, pickers, queries, shell
+from engine.words import limits_text
+from pages.ui import address, device_editor, pickers, queries, shell, state
 
 NO_SCENARIO = "none"
+MOST_DEVICES = 12
 _FIRST_DEVICES = ("stm32h7a3-xcubeai", "stm32l4r5-xcubeai")
 _CHART = {"displaylogo": False, "displayModeBar": False}
 _BASIS = {
@@ -39,6 +32,13 @@ _BASIS = {
     "datasheet": ("orange", "from a datasheet: a bound that nobody validated"),
     "design": ("violet", "a chip that does not exist: a projection"),
 }
+_SCENARIO, _DEVICES, _SHOW, _LIMITS, _ONE = (
+    "devices scenario",
+    "devices shown",
+    "devices key",
+    "devices limits",
+    "devices one",
+)
 
 
 def render() -> None:
@@ -48,67 +48,147 @@ def render() -> None:
         st.info("Nothing has been measured yet. Start a sweep, and it can be seen on other devices here.")
         st.page_link(shell.pages()["new-sweep"], label="New sweep")
         return
-    scenarios = queries.scenarios()
+    scenarios, profiles = queries.scenarios(), all_profiles()
+    params, news = address.read("devices")
+    if news or _SCENARIO not in st.session_state:
+        _take(params, scenarios, profiles)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row, _, _ = pickers.pick_one("devices", rows)
-        pickers.keep_one("devices", row)
+        row = pickers.pick_sweep(rows, pickers.wanted(rows, params.get("sweep")), news, "devices sweep")
         name = st.selectbox(
             "Scenario",
             [NO_SCENARIO, *scenarios],
             format_func=lambda n: scenarios[n].title if n in scenarios else "no scenario",
-            key="devices scenario",
+            key=_SCENARIO,
             width=260,
-            help="A ready use: it sets device, limits and prices. Every figure in it is an assumption.",
+            on_change=_set_scenario,
+            args=(scenarios, profiles),
+            help="A ready use: it sets device, limits and prices in one go. Every figure in it is an assumption.",
         )
     scenario = scenarios.get(name)
     if scenario:
         st.caption(f"Assumed: {'; '.join(scenario.assumptions)}.")
-    trials = queries.with_demands(row)
-    recipes, known, own = st.tabs(["Recipes on devices", "How far to trust it", "Your own device"])
+    _limits(row)
+    recipes, one, known, own = st.tabs(
+        ["Recipes on devices", "Frontier on one device", "How far to trust it", "Your own device"]
+    )
     with recipes:
-        _recipes(row, trials, scenario)
+        _recipes(row, scenario, profiles)
+    with one:
+        _one_device(row, scenario)
     with known:
         _validation()
     with own:
-        _own_device()
+        device_editor.show()
+    _write(row)
 
 
-def _recipes(row: SweepRow, trials: Sequence[Trial], scenario: Scenario | None) -> None:
-    profiles = all_profiles()
+def _take(params: Mapping[str, str], scenarios: Mapping[str, Scenario], profiles: Mapping[str, Profile]) -> None:
+    """What an address asks for, into the controls; what it does not say is as the scenario says, and otherwise the default."""
+    name = params.get("scenario", NO_SCENARIO)
+    st.session_state[_SCENARIO] = name if name in scenarios else NO_SCENARIO
+    _set_scenario(scenarios, profiles)
+    wanted = [d for d in params.get("devices", "").split(",") if d in profiles][:MOST_DEVICES]
+    if wanted:
+        st.session_state[_DEVICES] = wanted
+    if limits := state.parse(params).view.limits:
+        st.session_state[_LIMITS] = dict(limits)
+    if params.get("show") in CELL_KEYS:
+        st.session_state[_SHOW] = params["show"]
+
+
+def _set_scenario(scenarios: Mapping[str, Scenario], profiles: Mapping[str, Profile]) -> None:
+    """Devices and limits as the chosen scenario has them; the usual devices and no limits without one."""
+    scenario = scenarios.get(st.session_state[_SCENARIO])
     first = [d for d in ((scenario.device,) if scenario else ()) + _FIRST_DEVICES if d in profiles]
     others = [d for d, p in profiles.items() if p.basis != "fitted" and d not in first][:3]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        devices = st.multiselect(
-            "Devices",
-            list(profiles),
-            default=list(dict.fromkeys([*first, *others])),
-            max_selections=12,
-            key=f"devices shown {scenario.name if scenario else ''}",
+    st.session_state[_DEVICES] = list(dict.fromkeys([*first, *others]))
+    st.session_state[_LIMITS] = dict(scenario.limits) if scenario else {}
+    st.session_state[_ONE] = st.session_state[_DEVICES][0]
+
+
+def _write(row: SweepRow) -> None:
+    view = View(limits=st.session_state[_LIMITS])
+    params = state.to_params(state.Explore(row.id, None, view)) | {"devices": ",".join(st.session_state[_DEVICES])}
+    if st.session_state[_SCENARIO] != NO_SCENARIO:
+        params["scenario"] = st.session_state[_SCENARIO]
+    if st.session_state[_SHOW] != CELL_KEYS[1]:
+        params["show"] = st.session_state[_SHOW]
+    address.write("devices", params)
+
+
+def _limits(row: SweepRow) -> None:
+    """The limits that hold, and where they are changed."""
+    limits: dict[str, float] = st.session_state[_LIMITS]
+    device = st.session_state[_ONE] if st.session_state[_ONE] != HOST.name else View.device
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**Limits**: {limits_text(limits) or 'none'}", width="content")
+        if limits:
+            st.button("Drop them", type="tertiary", on_click=lambda: st.session_state.update({_LIMITS: {}}))
+        st.page_link(
+            shell.pages()["explore"],
+            label="Set limits on Explore",
+            icon=":material/tune:",
+            query_params=state.to_params(state.Explore(row.id, None, View(device=device, limits=limits))),
         )
-        keys = [k for k in CELL_KEYS if scenario or k not in SCENARIO_METRICS]
+
+
+def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Profile]) -> None:
+    keys = [k for k in CELL_KEYS if scenario or k not in SCENARIO_METRICS]
+    if st.session_state.get(_SHOW) not in keys:
+        st.session_state[_SHOW] = CELL_KEYS[1]
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    with left:
+        st.session_state[_DEVICES] = [d for d in st.session_state[_DEVICES] if d in profiles]
+        devices = st.multiselect("Devices", list(profiles), max_selections=MOST_DEVICES, key=_DEVICES)
+    with right:
         key = st.selectbox(
             "Show",
             keys,
-            index=keys.index("latency_ms"),
             format_func=lambda k: "Does it fit?" if k == FITS else METRICS[k].name,
-            key=f"devices key {bool(scenario)}",
-            width=230,
+            key=_SHOW,
         )
     if not devices:
         st.info("Choose a device above.", icon=":material/memory:")
         return
     _bases([profiles[d] for d in devices])
-    info = heat_map_info(trials, devices, key, scenario)
+    seen = queries.on_devices(row, tuple(devices), scenario)
+    info = heat_map_info(seen, devices, key, scenario.currency if scenario else "¤")
     st.plotly_chart(heat_map_figure(info), key="devices heat map", config=_CHART, alt=heat_map_alt(info))
+    if info.left_out:
+        st.caption(f"{info.left_out:,} more recipes are not drawn; those on some device’s frontier are.")
     st.subheader("Best recipe for each device", anchor=False)
-    limits = dict(scenario.limits) if scenario else {}
-    told = ", ".join(
-        f"{METRICS[k].name.lower()} {'≥' if METRICS[k].maximise else '≤'} {text_of(k, v)}" for k, v in limits.items()
-    )
-    st.caption(f"The highest accuracy that fits{f' and keeps the limits of the scenario: {told}' if told else ''}.")
-    st.dataframe(pd.DataFrame(best_rows(trials, devices, limits, scenario)), hide_index=True)
+    st.caption(f"The highest accuracy that fits{' and keeps the limits' if st.session_state[_LIMITS] else ''}.")
+    st.dataframe(pd.DataFrame(best_rows(seen, devices, st.session_state[_LIMITS])), hide_index=True)
     if scenario:
-        _fleet(row, trials, scenario)
+        _fleet(row, scenario)
+
+
+def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
+    """The frontier as it is on one of the chosen devices."""
+    devices = st.session_state[_DEVICES]
+    if not devices:
+        st.info("Choose a device in the first tab.", icon=":material/memory:")
+        return
+    keys = ["latency_ms", "energy_mj", *(SCENARIO_METRICS if scenario else ())]
+    if st.session_state.get(_ONE) not in devices:
+        st.session_state[_ONE] = devices[0]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        device = st.selectbox("Device", devices, key=_ONE, width=260)
+        x = st.selectbox(
+            "Across", keys, format_func=lambda k: METRICS[k].name, key=f"{_ONE} {bool(scenario)}", width=220
+        )
+    seen = queries.on_devices(row, (device,), scenario)
+    fitting = [t for t in seen if device not in t.projections or t.projections[device].fits]
+    info = frontier_info(fitting, View(x=x, device=device, limits=st.session_state[_LIMITS]))
+    if not info.points:
+        st.info(
+            f"No recipe of this sweep has {METRICS[x].name.lower()} on {device}: none fits, or the profile does not say.",
+            icon=":material/info:",
+        )
+        return
+    st.plotly_chart(frontier_figure(info, height=420), key="devices frontier", config=_CHART, alt=frontier_alt(info))
+    if len(fitting) < len(seen):
+        st.caption(f"{len(seen) - len(fitting)} of {len(seen)} recipes do not fit {device}; the first tab says why.")
 
 
 def _bases(profiles: Sequence[Profile]) -> None:
@@ -119,9 +199,9 @@ def _bases(profiles: Sequence[Profile]) -> None:
             st.badge(f"{profile.name}: {profile.basis}", color=colour, help=meaning)  # type: ignore[arg-type]
 
 
-def _fleet(row: SweepRow, trials: Sequence[Trial], scenario: Scenario) -> None:
+def _fleet(row: SweepRow, scenario: Scenario) -> None:
     """All devices of the scenario over all its years."""
-    done = list(on_devices(trials, [scenario.device], scenario))
+    done = queries.on_devices(row, (scenario.device,), scenario)
     by_id = {t.id: t for t in done if t.recipe.steps}
     if not by_id:
         return
@@ -169,30 +249,6 @@ def _validation() -> None:
         st.caption(
             "The layer kinds and priors of the fit were chosen while looking at these errors; they are somewhat optimistic."
         )
-
-
-def _own_device() -> None:
-    """Take a profile in: one that the program of `paretoscope profile-device` wrote, or a chip on paper."""
-    st.markdown(
-        "Time your device with one file that needs onnxruntime and numpy only: `paretoscope profile-device --script` writes it, "
-        "`python profile_device.py --name NAME -o NAME.json` runs it there. Or describe a chip that does not exist yet below; its "
-        "figures are then labelled a projection."
-    )
-    if not access.may("editor"):
-        st.caption("Adding a profile takes the role editor.")
-        return
-    uploaded = st.file_uploader("A profile file", type=["json", "yaml"], key="devices upload", max_upload_size=1)
-    start = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else paper_chip()
-    text = st.text_area("Profile", start, height=320, key=f"devices text {uploaded.name if uploaded else ''}")
-    if not st.button("Check and keep it", icon=":material/save:"):
-        return
-    access.require("editor")
-    try:
-        path = keep_profile(yaml.safe_load(text))
-    except (InputError, yaml.YAMLError) as error:
-        st.error(" ".join(str(error).split()), icon=":material/error:")
-        return
-    st.success(f"{path.stem} is kept; choose it in the first tab.", icon=":material/check:")
 
 
 with shell.one_line_errors():

@@ -37,7 +37,7 @@ def render() -> None:
         st.session_state[SELECTED] = asked.trial
         st.session_state[MISSING] = None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep), news)
+        row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news)
         trials = queries.trials(row)
         view = pickers.pick_view(asked.view, trials, news)
     done = [t for t in trials if t.state == "done"]

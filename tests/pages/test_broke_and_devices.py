@@ -70,12 +70,45 @@ def test_a_scenario_brings_its_assumptions_and_its_fleet():
     assert list(app.table[0].value.columns) == ["This recipe", "Baseline"]
 
 
-def test_a_profile_is_checked_before_it_is_kept():
+def test_a_scenario_sets_devices_and_limits_in_one_go_and_the_address_keeps_them():
     app = open_app("devices")
-    app.text_area[0].set_value("name: ../../evil\ndevice: x\nruntime: y\ndevice_class: design").run()
-    next(b for b in app.button if b.label == "Check and keep it").click().run()
+    app.selectbox(key="devices scenario").select("smartphone-feature").run()
+    assert app.multiselect(key="devices shown").value[0] == "snapdragon-8-gen-3-sensing-hub"
+    assert "accuracy ≥ 85.00 %, latency ≤ 10.0 ms" in words(app)
+    kept = address(app)
+    again = open_app("devices", **kept)
+    assert again.selectbox(key="devices scenario").value == "smartphone-feature"
+    assert address(again) == kept
+
+
+def test_limits_from_explore_hold_and_can_be_dropped():
+    app = open_app("devices", max_size_bytes="30000")
+    assert "file size ≤ 30.0 kB" in words(app)
+    assert app.dataframe[0].value["File size"].str.startswith("–").sum() < len(app.dataframe[0].value)
+    assert not (app.dataframe[0].value["Best recipe"] == "int8").any()
+    next(b for b in app.button if b.label == "Drop them").click().run()
+    assert "**Limits**: none" in words(app)
+    assert "max_size_bytes" not in address(app)
+
+
+def test_the_frontier_is_drawn_for_one_of_the_devices():
+    app = open_app("devices")
+    app.selectbox(key="devices one").select("stm32l4r5-xcubeai").run()
+    assert "recipes do not fit stm32l4r5-xcubeai" in words(app)
+
+
+def test_a_chip_on_paper_is_checked_before_it_is_kept_and_can_be_removed():
+    app = open_app("devices")
+    press = "Check and keep it"
+    next(t for t in app.text_input if t.label == "Name").set_value("../../evil")
+    next(b for b in app.button if b.label == press).click().run()
     assert any("cannot be a profile's" in e.value for e in app.error)
     assert not own_folder().exists()
     app = open_app("devices")
-    next(b for b in app.button if b.label == "Check and keep it").click().run()
-    assert list(own_profiles()) == ["my-chip"]
+    next(b for b in app.button if b.label == press).click().run()
+    kept = own_profiles()["my-chip"]
+    assert kept.basis == "design"
+    assert kept.peak_gops[8] == 25.6
+    app.run()
+    next(b for b in app.button if b.label == "Remove").click().run()
+    assert not own_profiles()
