@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine import cli_devices, tables
+from engine import cli_datasets, cli_devices, tables
 from engine.cli_devices import known_device, looked_at
 from engine.cli_options import JsonFlag, Overrides, ScenarioName, SpecFile, SweepRef, TrialRef, print_json
 from engine.errors import InputError, SetupError, SpecError
@@ -109,22 +109,7 @@ def models(as_json: JsonFlag = False) -> None:
     print_json(rows) if as_json else tables.print_models(rows)
 
 
-@app.command()
-def datasets(as_json: JsonFlag = False) -> None:
-    """The datasets that ship with Paretoscope."""
-    from engine.datasets import load_fashion_mnist
-
-    data = load_fashion_mnist()
-    row = {
-        "name": data.name,
-        "input_shape": list(data.input_shape),
-        "classes": list(data.classes),
-        **{s: len(getattr(data, s)) for s in ("train", "calibration", "validation", "test")},
-        "checksum": data.checksum,
-    }
-    print_json([row]) if as_json else tables.print_datasets([row])
-
-
+app.command()(cli_datasets.datasets)
 app.command()(cli_devices.devices)
 app.command()(cli_devices.scenarios)
 app.command()(cli_devices.fleet)

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DatasetError
-from engine.npz import Labels, read_npz
+from engine.named_datasets import is_named, prepared_file
+from engine.npz import Labels, read_class_names, read_npz
 from engine.paths import DATA
 from engine.spec import Data, Measure
 from engine.steps import digest
@@ -183,13 +184,13 @@ def reported(test: Split, measure: Measure) -> Split:
 
 
 def load_dataset(data: Data) -> Dataset:
-    """A dataset by its spec: `fashion_mnist`, or an `.npz` file (its layout: `engine/npz.py`). Raises DatasetError.
+    """A dataset by its spec: `fashion_mnist`, an `.npz` file (its layout: `engine/npz.py`), or a name that was prepared as one.
 
-    Where the spec is silent, mean and std are those of the training images, and classes are numbered. `mean` and `std` are of
-    pixels scaled to 0 … 1 for uint8 images, of the values as stored for float ones.
+    Where the spec is silent, mean and std are those of the training images, and classes are named as the file says, or numbered. `mean`
+    and `std` are of pixels scaled to 0 … 1 for uint8 images, of the values as stored for float ones. Raises DatasetError.
     """
-    if _is_npz(data.source):
-        return _from_npz(data, dataset_checksum(data))
+    if (path := _file_of(data.source)) is not None:
+        return _from_npz(data, path, dataset_checksum(data))
     dataset = load_fashion_mnist()
     channels = dataset.input_shape[0]
     preprocessing = _stated_preprocessing(data, dataset.preprocessing.scale, channels) or dataset.preprocessing
@@ -206,9 +207,9 @@ def dataset_checksum(data: Data) -> str:
 
     Raises DatasetError for sources that do not exist.
     """
-    if _is_npz(data.source):
+    if (path := _file_of(data.source)) is not None:
         try:
-            with Path(data.source).open("rb") as file:
+            with path.open("rb") as file:
                 files = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             raise DatasetError(f"data {data.source} does not exist; give the path of an .npz file") from None
@@ -222,24 +223,30 @@ def dataset_checksum(data: Data) -> str:
     return digest([files, stated]) if any(v is not None for v in stated.values()) else files
 
 
-def _is_npz(source: str) -> bool:
-    """Whether a source is an .npz file, not the embedded dataset; raises DatasetError for any other."""
+def _file_of(source: str) -> Path | None:
+    """The .npz file of a source, None for the embedded dataset; raises DatasetError for any other."""
     if source.endswith(".npz"):
-        return True
+        return Path(source)
     if source == "fashion_mnist":
-        return False
-    if source.startswith(("torchvision:", "medmnist:")) or Path(source).is_dir() or ".py:" in source:
+        return None
+    if is_named(source):
+        return prepared_file(source)
+    if Path(source).is_dir() or ".py:" in source:
         raise DatasetError(
             f"data {source!r} is not supported yet; convert it to an .npz with x_train, y_train, x_test and y_test"
         )
     hint = "did you mean 'fashion_mnist'?" if get_close_matches(source.lower(), ["fashion_mnist"]) else ""
-    raise DatasetError(f"data {source!r} is not known; {hint or 'give fashion_mnist or the path of an .npz file'}")
+    raise DatasetError(
+        f"data {source!r} is not known; {hint or 'give fashion_mnist, the path of an .npz file, torchvision:NAME or medmnist:NAME'}"
+    )
 
 
 @lru_cache(maxsize=1)
-def _from_npz(data: Data, checksum: str) -> Dataset:
+def _from_npz(data: Data, path: Path, checksum: str) -> Dataset:
     """The file as splits; `checksum` makes the cache follow the file's content."""
-    splits = read_npz(Path(data.source))
+    splits = read_npz(path)
+    if data.classes is None:
+        data = data.model_copy(update={"classes": read_class_names(path)})
     classes = _classes(data, {name: labels for name, (_, labels) in splits.items()})
     train, calibration, validation = _carve(*splits["train"])
     given = {name: Split(*splits[name]) for name in ("calibration", "validation") if name in splits}
@@ -249,7 +256,7 @@ def _from_npz(data: Data, checksum: str) -> Dataset:
     scale = 1 / 255 if train.inputs.dtype == np.uint8 else 1.0
     channels = train.inputs.shape[1]
     return Dataset(
-        name=Path(data.source).name,
+        name=data.source if is_named(data.source) else path.name,
         checksum=checksum,
         classes=classes,
         preprocessing=_stated_preprocessing(data, scale, channels) or _measured_preprocessing(train.inputs, scale),

@@ -1,6 +1,7 @@
 """Reads a user's `.npz` dataset into checked arrays. `datasets.py` makes splits of them.
 
 Arrays: `x_train, y_train, x_test, y_test`, and pairs of `calibration` and `validation` where the user has them. `y_test` may be left out.
+`class_names`, an array of text, names the classes.
 
 Images are uint8 (0 to 255) or float, in one of three layouts: (n, height, width), (n, height, width, channels) or
 (n, channels, height, width). The channel axis is the one of length 1 to 4; where both the second and the last are, or neither,
@@ -81,6 +82,17 @@ def _read_arrays(path: Path) -> dict[str, Array]:
         raise DatasetError(
             f"{path} is damaged or not an .npz file ({_line(error)}); save it again with np.savez"
         ) from None
+
+
+def read_class_names(path: Path) -> tuple[str, ...] | None:
+    """The names of the classes that a file holds, None where it holds none. The file is one that `read_npz` has read."""
+    with np.load(path, allow_pickle=False) as file:
+        if "class_names" not in file.files:
+            return None
+        names = file["class_names"]
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise DatasetError(f"{path}: class_names is not a list of text; save np.array([...]) of the classes' names")
+    return tuple(names.tolist())
 
 
 def _line(error: BaseException) -> str:

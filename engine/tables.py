@@ -68,7 +68,7 @@ def print_models(rows: list[dict[str, Any]]) -> None:
 
 
 def print_datasets(rows: list[dict[str, Any]]) -> None:
-    """The shipped datasets."""
+    """Datasets that are ready."""
     columns = {"name": "left", "input": "left", "classes": "right", "train": "right", "calibration": "right"}
     columns |= {"validation": "right", "test": "right"}
     print_table(

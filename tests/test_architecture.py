@@ -42,6 +42,7 @@ LAYERS = (
         "diagnose",
         "frontier",
         "models",
+        "named_datasets",
         "onnx_demand",
         "onnx_graph",
         "onnx_tidy",
@@ -89,13 +90,13 @@ SIDE = {
     "table_export": {"choice", "record", "words"},
     "thumbnail": {"frontier", "record", "selection", "words"},
 }
-TOP = {"cli", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"}
+TOP = {"cli", "cli_datasets", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
     "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
-    "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
+    "named_datasets", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
     "table_export", "thumbnail",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")

@@ -246,14 +246,14 @@ def test_a_single_array_is_not_a_dataset(tmp_path):
     ("source", "message"),
     [
         ("fashion-mnist", r"'fashion-mnist' is not known; did you mean 'fashion_mnist'\?"),
-        ("imagenet", "'imagenet' is not known; give fashion_mnist or the path of an .npz"),
-        ("torchvision:CIFAR10", "not supported yet; convert it to an .npz with x_train"),
-        ("medmnist:pathmnist", "not supported yet"),
+        ("imagenet", "'imagenet' is not known; give fashion_mnist, the path of an .npz"),
+        ("torchvision:CIFAR10", "is not prepared on this machine; `paretoscope datasets --prepare torchvision:CIFAR10"),
+        ("medmnist:../../etc", "is not a name; write torchvision:CIFAR10 or medmnist:pathmnist"),
         (".", "not supported yet"),
         ("nowhere.npz", "nowhere.npz does not exist; give the path"),
     ],
 )
-def test_unknown_sources_are_one_line(source, message):
+def test_unknown_sources_are_one_line(home, source, message):
     refused(message, Data(source=source))
     with pytest.raises(DatasetError, match=message):
         dataset_checksum(Data(source=source))
