@@ -3,6 +3,7 @@
 sweeps    one row per spec: state, progress, heartbeat of its runner, revision (grows with every change, for caches)
 nodes     what a finished node returned and how long it took; shared by all sweeps
 trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
+notes     pins and notes on trials (`notes.py`)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from engine.errors import NotFoundError, SetupError
 from engine.migrations.upgrade import migrate
+from engine.notes import Notes
 from engine.paths import EXAMPLE, home
 from engine.record import Trial
 from engine.spec import Sweep, parse_sweep
@@ -103,6 +105,7 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
+            self.notes = Notes(self._engine)
         except (OperationalError, SQLAlchemyError, ImportError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise SetupError(f"the store {url} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None

@@ -59,8 +59,9 @@ LAYERS = (
 # These serve several layers; each may import what is named here and nothing else of engine.
 SIDE = {
     "artifacts": {"errors", "paths", "spec", "steps", "record"},
-    "store": {"errors", "migrations", "paths", "spec", "steps", "record"},
+    "store": {"errors", "migrations", "notes", "paths", "spec", "steps", "record"},
     "migrations": {"errors"},
+    "notes": {"errors"},
     "cluster": {"errors", "measure", "paths", "spec", "steps", "record"},
     "card": {"datasets", "record", "spec", "steps", "words"},
     "bundle": {
@@ -96,7 +97,7 @@ FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
     "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
-    "named_datasets", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
+    "named_datasets", "notes", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
     "table_export", "thumbnail",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")

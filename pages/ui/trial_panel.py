@@ -20,7 +20,7 @@ from engine.words import (
     stage_rows,
     text_of,
 )
-from pages.ui import access, comparison, queries
+from pages.ui import access, comparison, notes, queries
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 _TRUTH = {
@@ -108,6 +108,7 @@ def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> No
             st.caption("Differences are to the baseline.")
         _export(row, trial)
         comparison.buttons(row, trial, baseline)
+        notes.panel(row, trial)
         if len(trial.stages) > 2:
             with st.expander("What each step bought or cost", icon=":material/stairs:"):
                 st.table(pd.DataFrame(stage_rows(trial)).set_index("After"), border="horizontal")

@@ -16,7 +16,7 @@ from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
-from pages.ui import address, comparison, limits, pickers, queries, share, shell, state, trial_panel, trial_table
+from pages.ui import address, comparison, limits, notes, pickers, queries, share, shell, state, trial_panel, trial_table
 
 MISSING = "explore sweep that is not here"
 MAP, SHAPE = "explore map", "explore shape"
@@ -67,6 +67,7 @@ def _frontier(row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], vie
             else:
                 _chart(info)
             _remaining(info, {t.id: t for t in done})
+            notes.pinned(row, {t.id: t for t in done}, _select)
     if not chart_only:
         with right:
             _selection(row, info, done)

@@ -119,6 +119,19 @@ def test_a_viewer_gets_no_form_and_no_button_that_changes_anything(home: Path):
     assert "Go on with it" not in labels(visit(VIEWER, "new_sweep", run=ended.id))
 
 
+def test_a_viewer_reads_notes_and_an_editors_name_stands_under_theirs(home: Path):
+    sweep, trial = enter(), sweep_trials()[4]
+    write(home)
+    editor = visit(EDITOR, "explore", trial=trial.id).run()
+    next(b for b in editor.button if b.label == "Pin").click().run()
+    next(t for t in editor.text_area if "remember" in t.label).set_value("for Tuesday").run()
+    next(b for b in editor.button if b.label == "Save").click().run()
+    assert Store.open().notes.of(sweep.id)[trial.id].author == "ana@example.org"
+    viewer = visit(VIEWER, "explore", trial=trial.id).run()
+    assert "for Tuesday" in words(viewer)
+    assert not {"Pin", "Unpin", "Save"} & set(labels(viewer))
+
+
 def test_an_editor_has_the_form_and_may_cancel(home: Path):
     sweep = enter(state="running", pending=20)
     write(home)

@@ -1,0 +1,55 @@
+"""Pins and notes: kept per trial, removed when they say nothing, untouched by a new run of the sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from engine import notes
+from engine.errors import SpecError
+from engine.notes import LONGEST, Note
+from engine.spec import parse_sweep
+from engine.store import Store
+from tests.trial_factory import SPACE, sweep_trials
+
+SWEEP = parse_sweep({"name": "s", "model": {"source": "resnet8"}, "space": SPACE})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+def test_a_note_is_kept_changed_and_removed(store: Store):
+    store.notes.write("s", "a", True, "  ship this  ", "ana@example.org")
+    store.notes.write("s", "b", False, "too slow")
+    store.notes.write("other", "a", True, "")
+    kept = store.notes.of("s")
+    assert (kept["a"].pinned, kept["a"].text, kept["a"].author) == (True, "ship this", "ana@example.org")
+    assert kept["a"].changed.endswith("+00:00")
+    assert kept["b"] == Note(False, "too slow", None, kept["b"].changed)
+    store.notes.write("s", "a", False, "")
+    assert set(store.notes.of("s")) == {"b"}
+    assert set(store.notes.of("other")) == {"a"}
+
+
+def test_a_note_has_a_length(store: Store):
+    with pytest.raises(SpecError, match="2,001 characters"):
+        store.notes.write("s", "a", False, "x" * (LONGEST + 1))
+    assert not store.notes.of("s")
+
+
+def test_notes_outlive_another_run_of_the_sweep(store: Store):
+    trials = sweep_trials()
+    store.begin(SWEEP, trials, 1, 0)
+    store.end(SWEEP.id, "done")
+    store.notes.write(SWEEP.id, trials[1].id, True, "keep")
+    store.begin(SWEEP, trials, 1, 0)
+    assert store.notes.of(SWEEP.id)[trials[1].id].text == "keep"
+
+
+def test_the_table_is_the_one_that_the_migrations_make(tmp_path: Path, store: Store):
+    columns = sa.inspect(sa.create_engine(f"sqlite:///{tmp_path / 'store.db'}")).get_columns("notes")
+    assert {c["name"] for c in columns} == {c.name for c in notes.table.columns}
