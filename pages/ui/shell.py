@@ -68,8 +68,8 @@ def check_server() -> None:
 
 
 def navigation_position() -> Literal["top", "hidden"]:
-    """Pages are listed for who may look at them."""
-    return "top" if access.may("viewer") else "hidden"
+    """Pages are listed for who may look at them, and not in a presentation."""
+    return "top" if access.may("viewer") and st.query_params.get("present") != "1" else "hidden"
 
 
 def guard(role: Role = "viewer") -> None:

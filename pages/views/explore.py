@@ -16,7 +16,20 @@ from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
-from pages.ui import address, comparison, limits, notes, pickers, queries, share, shell, state, trial_panel, trial_table
+from pages.ui import (
+    address,
+    comparison,
+    limits,
+    notes,
+    pickers,
+    presentation,
+    queries,
+    share,
+    shell,
+    state,
+    trial_panel,
+    trial_table,
+)
 
 MISSING = "explore sweep that is not here"
 MAP, SHAPE = "explore map", "explore shape"
@@ -36,6 +49,9 @@ def render() -> None:
     if news:
         st.session_state[SELECTED] = asked.trial
         st.session_state[MISSING] = None
+    if presentation.is_on():
+        presentation.show(_wanted_row(rows, asked.sweep), asked.view)
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news)
         trials = queries.trials(row)
@@ -259,6 +275,7 @@ def _table(row: SweepRow, info: FrontierInfo, trials: Sequence[Trial], done: Seq
     with st.container(horizontal=True, vertical_alignment="center"):
         share.popover(row, trials, info.choice)
         comparison.link(row)
+        presentation.link(row, info.choice.view)
 
 
 with shell.one_line_errors():
