@@ -274,8 +274,8 @@ class Recipe(Frozen):
 
     @cached_property
     def id(self) -> str:
-        """Eight hex digits that name the recipe, the same in every sweep."""
-        return digest(self.to_json())[:8]
+        """Twelve hex digits that name the recipe, the same in every sweep: two in 100,000 recipes are alike once in 56,000 sweeps."""
+        return digest(self.to_json())[:12]
 
     @property
     def runtime(self) -> Runtime | None:

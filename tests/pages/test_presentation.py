@@ -16,7 +16,7 @@ def test_it_has_no_controls_and_keeps_the_view_in_the_address():
     sweep = enter()
     asked = {"sweep": sweep.id, "x": "size_bytes", "max_size_bytes": "60000", "present": "1"}
     app = open_app(**asked)
-    assert not (app.selectbox or app.slider or app.button or app.dataframe)
+    assert not [*app.selectbox, *app.slider, *app.button, *app.dataframe]
     assert app.get("plotly_chart")
     assert address(app) == asked
     assert "Limits: file size ≤ 60.0 kB" in words(app)
