@@ -1,0 +1,102 @@
+"""Every page in a real browser, wide and light, narrow and dark: it fits the screen, logs no error, can be reached by keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+
+from tests.e2e.browser import CHROMIUM_FLAGS, PATIENCE_S, dashboard
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE_S * 1000)
+# What must be there before a page counts as drawn.
+CHART = ".js-plotly-plot .main-svg"
+PAGES = {
+    "": "Small chart of accuracy",
+    "explore": CHART,
+    "broke": CHART,
+    "devices": CHART,
+    "compare": CHART,
+    "playground": "img",
+    "new-sweep": "Start sweep",
+}
+# On a deep link Streamlit's own script asks for this at each level of the path, to find out where the server lives.
+PROBE = re.compile(r"/_stcore/(health|host-config)")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with dashboard(tmp_path_factory.mktemp("home")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=[(1280, "light"), (420, "dark")], ids=["wide", "narrow"])
+def screen(chromium: str, request: pytest.FixtureRequest) -> Iterator[tuple[Page, int, str]]:
+    width, scheme = request.param
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE_S * 1000)
+        yield page, width, scheme
+        browser.close()
+
+
+def is_ours(message: ConsoleMessage) -> bool:
+    return message.type == "error" and not PROBE.search(message.location.get("url", ""))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_its_screen_and_logs_no_error(screen: tuple[Page, int, str], address: str, name: str) -> None:
+    page, width, scheme = screen
+    errors: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if is_ours(message):
+            errors.append(f"{message.text} {message.location}")
+
+    page.on("console", listen)
+    page.goto(f"{address}/{name}")
+    wanted = PAGES[name]
+    found = {
+        "Small chart of accuracy": page.get_by_alt_text(re.compile(wanted)),
+        "Start sweep": page.get_by_role("button", name=wanted),
+    }.get(wanted, page.locator(wanted))
+    found.first.wait_for(state="attached")
+    # Until nothing more is drawn: Explore and others draw in two runs.
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+    page.wait_for_timeout(1500)
+    page.remove_listener("console", listen)
+    assert not errors
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Nothing may stick out of the page, unless it scrolls by itself.
+    assert not page.evaluate(
+        """width => [...document.querySelectorAll('[data-testid=stMainBlockContainer] > * > *')]
+        .map(e => [e.getBoundingClientRect().right, e.textContent.slice(0, 40)]).filter(([right]) => right > width + 1)""",
+        width,
+    )
+    background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    red, green, blue = map(int, re.findall(r"\d+", background)[:3])
+    assert (red + green + blue < 200) == (scheme == "dark")
+    # Charts say in words what they show.
+    assert not page.evaluate(
+        """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
+        .filter(e => !e.querySelector('[aria-label]') && !e.closest('[aria-label]')).length"""
+    )
+
+
+def test_the_keyboard_reaches_the_controls_of_explore(screen: tuple[Page, int, str], address: str) -> None:
+    page, _, _ = screen
+    page.goto(f"{address}/explore")
+    page.get_by_role("slider", name="File size").wait_for()
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")
+        )
+    said = " | ".join(r for r in reached if r)
+    for control in ("Sweep", "Across", "Up", "Colour", "Device", "File size"):
+        assert control in said
