@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from engine.confirm import with_confirmation
 from engine.errors import CancelledError, ParetoscopeError
 from engine.forecast import forecast_s, missing_nodes
 from engine.measure.machine import machine
-from engine.plan import EXCLUSIVE, Plan, make_plan
+from engine.plan import EXCLUSIVE, Chain, Plan, make_plan
 from engine.record import Trial
 from engine.spec import Sweep
 from engine.store import NodeRow, Store
@@ -91,6 +91,12 @@ class _Run:
         self.rates = store.rates()
         self.latest = ""
         self.cores = 1
+        # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
+        self.needs = {c.recipe.id: self._all(_measures(c)) for c in plan.chains}
+        self.waiting: dict[str, list[Chain]] = {}
+        for chain in plan.chains:
+            for key in self.needs[chain.recipe.id]:
+                self.waiting.setdefault(key, []).append(chain)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
@@ -99,7 +105,7 @@ class _Run:
         self.earlier_s = self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
         try:
             with _interruptible():
-                self._assemble_ready()
+                self._assemble_ready(self.plan.chains)
                 if cluster and self.missing:
                     self.cores = cluster.cores
                     self._collect(cluster)
@@ -120,26 +126,39 @@ class _Run:
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
-        futures = self._submit(cluster, finished)
+        futures: dict[str, Future[Any]] = {}
+        # The baseline first and alone: all else is compared with it, and a training that began beside it would keep its latency waiting.
+        waves = [self.needs[self.plan.chains[0].recipe.id], set(self.plan.nodes)]
         next_beat = 0.0
         try:
             while self.missing:
+                if waves and not self.missing & futures.keys():
+                    self._submit(cluster, waves.pop(0), futures, finished)
+                    continue
                 with contextlib.suppress(queue.Empty):
                     key, future = finished.get(timeout=_POLL_S)
                     self._record(key, future)
-                    self._assemble_ready()
+                    self._assemble_ready(self.waiting.get(key, ()))
                 if time.monotonic() >= next_beat:
                     self._beat()
                     next_beat = time.monotonic() + _POLL_S
         finally:
             cluster.client.cancel(list(futures.values()))
 
-    def _submit(self, cluster: Cluster, finished: queue.Queue[tuple[str, Future[Any]]]) -> dict[str, Future[Any]]:
-        """Everything at once, in plan order: Dask keeps to the dependencies and, by priority, to the order of the recipes."""
-        futures: dict[str, Future[Any]] = {}
+    def _submit(
+        self,
+        cluster: Cluster,
+        keys: Collection[str],
+        futures: dict[str, Future[Any]],
+        finished: queue.Queue[tuple[str, Future[Any]]],
+    ) -> None:
+        """Those of the nodes that are missing and not under way, in plan order, into `futures`.
+
+        Dask keeps to the dependencies and, by priority, to the order of the recipes.
+        """
         sweep = self.plan.sweep
         for position, (key, node) in enumerate(self.plan.nodes.items()):
-            if key not in self.missing:
+            if key not in self.missing or key not in keys or key in futures:
                 continue
             names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
             futures[key] = cluster.client.submit(
@@ -151,7 +170,6 @@ class _Run:
                 priority=-position,
             )
             futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
-        return futures
 
     def _record(self, key: str, future: Future[Any]) -> None:
         node = self.plan.nodes[key]
@@ -162,16 +180,16 @@ class _Run:
         else:
             self.errors[key] = _reason(future, node.kind)
 
-    def _assemble_ready(self) -> None:
-        """Turn every recipe whose nodes are all finished, or one of them failed, into a trial."""
-        for chain in self.plan.chains:
+    def _assemble_ready(self, chains: Iterable[Chain]) -> None:
+        """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
+        for chain in chains:
             if chain.recipe.id in self.trials:
                 continue
-            needs = {*chain.models, *(key for stage in chain.stages for key in stage.measures)}
-            failed = next((k for k in self.plan.nodes if k in self.errors and k in self._all(needs)), None)
+            failed = self.errors.keys() & self.needs[chain.recipe.id]
             if failed:
-                trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[failed])
-            elif needs <= self.results.keys():
+                first = next(k for k in self.plan.nodes if k in failed)
+                trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[first])
+            elif _measures(chain) <= self.results.keys():
                 trial = assemble(self.plan, chain, self.results, self.artifacts)
                 trial = with_confirmation(self.plan.sweep, trial, self.store)
             else:
@@ -195,6 +213,11 @@ class _Run:
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")
+
+
+def _measures(chain: Chain) -> set[str]:
+    """The nodes whose results a recipe's trial is made of."""
+    return {*chain.models, *(key for stage in chain.stages for key in stage.measures)}
 
 
 def _reason(future: Future[Any], kind: str) -> str:

@@ -18,6 +18,8 @@ from tiny import images, write_problem
 from engine.artifacts import Artifacts
 from engine.bundle import export_bundle, verify_bundle
 from engine.errors import SetupError
+from engine.measure.machine import machine
+from engine.plan import make_plan
 from engine.run import execute
 from engine.spec import read_sweep
 from engine.store import Store
@@ -31,10 +33,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Path):
+def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Path, monkeypatch: pytest.MonkeyPatch):
     sweep = read_sweep(write_problem(place), ("measure.test_samples=200",))
     store, artifacts = Store.open(), Artifacts.open()
-    seen = []
+    plan = make_plan(sweep, machine())
+    seen, saved, save = [], [], store.save_node
+    monkeypatch.setattr(store, "save_node", lambda node: (saved.append(node.key), save(node)))
     outcome = execute(sweep, store, artifacts, on_progress=seen.append)
     assert (outcome.state, outcome.trials_done, outcome.trials_failed) == ("done", 6, 0)
     assert seen[-1].nodes_done == seen[-1].nodes_total == outcome.nodes_run
@@ -58,6 +62,9 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
         assert (logits.argmax(1) == y[:200]).mean() == trial.accuracy.value
         with np.load(artifacts.local(trial.predictions)) as stored:
             assert (stored["predicted"] == logits.argmax(1)).all()
+    # The baseline's nodes came first: whoever waits for a first point waits for it alone.
+    needed = plan.needed(plan.chains[0])
+    assert set(saved[: len(needed)]) == needed
     smaller = [t.macs for t in trials if t.recipe.steps and t.recipe.steps[0].step == "prune"]
     assert max(smaller) < trials[0].macs
 
