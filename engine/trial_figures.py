@@ -58,9 +58,8 @@ def stages_figure(bars: Sequence[Bar], unit: str) -> go.Figure:
             go.Scatter(
                 x=[b.value for b in bars],
                 y=list(range(len(bars))),
-                mode="lines+markers",
+                mode="markers",
                 marker={"size": 12, "color": [b.colour for b in bars]},
-                line={"color": GREY, "width": 1.5, "dash": "dot"},
                 customdata=[[html.escape(b.name), html.escape(b.text)] for b in bars],
                 hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
             )

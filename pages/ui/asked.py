@@ -18,7 +18,7 @@ from engine.spec import Sweep
 from engine.steps import Recipe
 from engine.store import SweepRow
 from engine.trial_figures import times_alt, times_figure, times_info
-from engine.words import SATURATION_RISKS, confirmation_text, duration
+from engine.words import SATURATION_RISKS, confirmation_text, duration, share_text, text_of
 from pages.ui import access, jobs, queries, shell
 from pages.ui.jobs import Job
 
@@ -85,7 +85,7 @@ def confirmation(row: SweepRow, trial: Trial) -> None:
         _ask(
             Job("confirm", row.id, trial.id),
             "Confirm on held-back images",
-            f"Evaluates the file once on the {held_back:.0%} of the test images that no figure of this sweep has seen.",
+            f"Evaluates the file once on the {share_text(held_back)} of the test images that no figure of this sweep has seen.",
         )
 
 
@@ -145,8 +145,8 @@ def _why(found: Mapping[str, Any]) -> None:
         st.markdown("\n".join(f"- {shell.plain(line[:1].upper() + line[1:])}." for line in lines[1:]))
     with st.container(horizontal=True):
         for label, value, about in (
-            ("MACs saved", f"{found['macs_saved']:.0%}", "Multiply-accumulates against the baseline’s."),
-            ("Time saved", f"{found['time_saved']:.0%}", "Time in kernels against the baseline’s, per image."),
+            ("MACs saved", f"{found['macs_saved'] * 100:.0f} %", "Multiply-accumulates against the baseline’s."),
+            ("Time saved", f"{found['time_saved'] * 100:.0f} %", "Time in kernels against the baseline’s, per image."),
             ("In kernels", f"{found['trial_ms']:.3g} ms", "Time in kernels, per image."),
             ("Outside kernels", f"{found['call_ms']:.3g} ms", "The rest of one call: what calling the network costs."),
         ):
@@ -178,19 +178,23 @@ def why_details(found: Mapping[str, Any]) -> list[str]:
         + (f", {lost:.3g} ms a call: {some([k['name'] for k in unfused])}" if unfused else ""),
         f"**Layers that still multiply in floats in an integer file: {len(found['float_layers'])}**"
         + (f": {some(found['float_layers'])}" if found["float_layers"] else ""),
-        f"**Convolutions whose channels are no multiple of {width}**, what a vector of this CPU holds**: {len(off)}**"
+        f"**Convolutions whose channels are no multiple of {width}, what a vector of this CPU holds: {len(off)}**"
         + (f": {some([f'{name} ({n})' for name, n in off.items()])}" if off else ""),
     ]
 
 
 def _portability(found: Mapping[str, Any]) -> None:
-    st.markdown(f"**Risk on CPUs without VNNI, simulated: {SATURATION_RISKS[found['risk']]}.**")
+    st.markdown(f"**Simulated risk {SATURATION_RISKS[found['risk']]}.**")
     with st.container(horizontal=True):
         for label, value, about in (
-            ("Right here", f"{found['accuracy']:.2%}", f"Of {found['images']:,} test images, with exact sums."),
+            (
+                "Right here",
+                text_of("accuracy", found["accuracy"]),
+                f"Of {found['images']:,} test images, with exact sums.",
+            ),
             (
                 "Right there (sim.)",
-                f"{found['saturated_accuracy']:.2%}",
+                text_of("accuracy", found["saturated_accuracy"]),
                 "The same images with sums that saturate, emulated pair by pair.",
             ),
             (
@@ -199,7 +203,7 @@ def _portability(found: Mapping[str, Any]) -> None:
                 f"{found['harmed']} turn wrong, {found['helped']} turn right (p = {found['p_value']:.3g}, McNemar).",
             ),
         ):
-            st.metric(label, value, help=about, border=True, width=190)
+            st.metric(label, value, help=about, border=True, width=180)
     touched = [x for x in found["layers"] if x["saturated"]]
     if touched:
         with st.expander(f"{len(touched)} layers saturate", icon=":material/layers:"):

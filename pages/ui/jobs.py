@@ -103,10 +103,13 @@ def cancel(job: Job) -> None:
 
 
 def last_words(job: Job) -> str | None:
-    """The last line that an ended job printed, without its own name in front: empty when it was stopped; None when it never ran."""
+    """Why an ended job gave no answer, in one line: empty when it was stopped; None when it never ran, or did answer."""
     try:
         lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
+        return None
+    # Answers are JSON; one that is there and yet not in the store was another version's.
+    if lines and lines[-1] == "}":
         return None
     return lines[-1].strip().removeprefix("paretoscope: ") if lines else ""
 

@@ -23,6 +23,8 @@ from engine.words import (
 from pages.ui import access, comparison, queries, shell
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
+# What says by itself how far from the baseline it is.
+_RELATIVE = frozenset({"latency_ratio", "agreement"})
 _TRUTH = {
     "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
     "simulated": ("Simulated: this runtime has no kernel for it", ":material/science:", "orange"),
@@ -67,7 +69,7 @@ def numbers(trial: Trial, baseline: Trial | None, device: str) -> list[Number]:
                 name=axis_title(key, device).removesuffix(f" ({METRICS[key].unit})"),
                 value=text_of(key, value),
                 range=f"{text_of(key, ends[0], unit=False)} to {text_of(key, ends[1])}" if ends else "",
-                against=change(trial, baseline, key, device) or "",
+                against="" if key in _RELATIVE else change(trial, baseline, key, device) or "",
                 how=_how(trial, key, device),
             )
         )

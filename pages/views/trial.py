@@ -60,7 +60,7 @@ def render() -> None:
         st.info("This sweep has no measured recipe.", icon=":material/info:")
         return
     baseline = next((t for t in done if not t.recipe.steps), None)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns([2, 1], gap="medium")
     with left:
         trial_panel.head(trial, baseline, "host")
     with right:
@@ -131,19 +131,19 @@ def _numbers(trial: Trial, baseline: Trial | None) -> None:
     columns = st.columns(2, gap="medium")
     for place, (title, found) in enumerate((t, f) for t, f in groups.items() if f):
         with columns[min(place, 1)], st.container(border=True, gap="xsmall"):
-            st.markdown(f"**{title}**")
+            known = {n.how for n in found}
+            same = f" :small[:gray[{shell.plain(*known)}]]" if len(known) == 1 else ""
+            st.markdown(f"**{title}**{same}")
             for number in found:
-                _number(number)
+                _number(number, not same)
 
 
-def _number(number: Number) -> None:
-    """Name and value, then what surrounds it; one below the other, so that it fits any width."""
+def _number(number: Number, with_how: bool) -> None:
+    """Name and value with what surrounds it, and below how it is known, so that it fits any width."""
     interval = f" ({number.range})" if number.range else ""
     against = f" · {number.against} against the baseline" if number.against else ""
-    st.markdown(
-        f"{number.name} **{number.value}**{interval}{against}  \n:small[:gray[{shell.plain(number.how)}]]",
-        help=METRICS[number.key].help,
-    )
+    how = f"  \n:small[:gray[{shell.plain(number.how)}]]" if with_how else ""
+    st.markdown(f"{number.name} **{number.value}**{interval}{against}{how}", help=METRICS[number.key].help)
 
 
 def _size(trial: Trial) -> None:
@@ -209,8 +209,7 @@ def _latency(row: SweepRow, trial: Trial) -> None:
             st.metric(label, value, help=about, border=True, width=158)
     if trial.timing:
         st.markdown("\n".join(f"- {text}" for text in timing_texts(trial.timing)))
-    with shell.one_line_errors():
-        _samples(row, trial)
+    _samples(row, trial)
 
 
 def _samples(row: SweepRow, trial: Trial) -> None:
