@@ -130,7 +130,7 @@ def _progress(job: Job, seconds: float) -> None:
         st.info(f"Working it out: {text}. You may leave this page.", icon=":material/hourglass_top:")
     else:
         left = max(0.0, usual - seconds)
-        tail = f"about {duration(left)} to go" if left else "any moment now"
+        tail = f"about {duration(left)} to go" if left else "longer than others took"
         st.progress(min(0.97, seconds / usual) if usual else 0.97, f"{text}, {tail}. You may leave this page.")
     if access.may("editor") and st.button("Cancel", key=f"{_PROCESS}{job} cancel", icon=":material/stop_circle:"):
         jobs.cancel(job)
@@ -160,6 +160,11 @@ def _why(found: Mapping[str, Any]) -> None:
             info = times_info(rows, nameless=nameless)
             st.markdown(f"###### {title}")
             st.plotly_chart(times_figure(info), key=f"trial {title}", config=_CHART, alt=times_alt(info))
+    layerless = sum(row["trial_ms"] or 0 for row in found["by_layer"] if not row["name"])
+    if layerless > found["trial_ms"] / 2:
+        st.caption(
+            "Of most kernels of this file the runtime does not say which layer they are: here they are no layer’s own."
+        )
     st.markdown("\n".join(f"- {line}" for line in why_details(found)))
     st.caption(f"Kernels of one image, profiled on {shell.plain(found['machine'])}.")
 

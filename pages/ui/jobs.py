@@ -80,7 +80,7 @@ def start(job: Job) -> subprocess.Popen[bytes]:
 def in_the_way() -> str | None:
     """Why nothing can be started now: two that measure at once would measure each other."""
     if any(_process(note) for note in _folder().glob("*.json")):
-        return "another recipe is being looked into; wait until that is done, or cancel it there"
+        return "something else is being worked out; wait until that is done, or cancel it there"
     running = next((row.name for row in queries.sweeps() if row.state == "running"), None)
     if running:
         return f"the sweep {running!r} is running and its latencies would suffer; wait until it is done"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from engine.errors import DatasetError, InputError
@@ -169,7 +170,8 @@ def _size(trial: Trial) -> None:
             f"(graph, constants, scales of what flows between layers) = {trial.size_bytes:,} bytes: the whole file."
         )
         if trial.layer_bits:
-            st.caption("Bits are those chosen for each layer’s weights.")
+            with st.expander("Bits chosen for each layer’s weights", icon=":material/layers:"):
+                st.table(pd.DataFrame({"Bits": trial.layer_bits}), border="horizontal")
 
 
 def _zipped(trial: Trial) -> str:
@@ -187,7 +189,7 @@ def _latency(row: SweepRow, trial: Trial) -> None:
     st.subheader("Latency", anchor=False)
     with st.container(horizontal=True):
         tiles = [
-            (f"p{p}", f"{ms:.3g} ms", f"{p} % of calls take no longer.")
+            (f"p{p}", text_of("latency_ms", ms), f"{p} % of calls take no longer.")
             for p, ms in ((50, latency.p50), (95, latency.p95), (99, latency.p99))
         ]
         if trial.throughput_per_s:

@@ -164,7 +164,7 @@ def test_asking_starts_a_process_that_all_sessions_follow_and_may_stop(example, 
     assert "Profile it beside the baseline" not in labels(other)
     # Two that measure at once would measure each other.
     assert next(b for b in other.button if b.label == "Predict it").disabled
-    with pytest.raises(SetupError, match="another recipe is being looked into"):
+    with pytest.raises(SetupError, match="something else is being worked out"):
         jobs.start(Job("portability", row.id, trials["int8"].id))
     press(other, "Cancel")
     assert jobs.elapsed_s(Job("why", row.id, trials["int8"].id)) is None
