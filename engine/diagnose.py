@@ -207,7 +207,11 @@ def _slower(why: Why, trial: Profile, total: float) -> list[tuple[float, str]]:
     worse = {
         row["name"]: (row["trial_ms"], row["baseline_ms"])
         for row in why.by_layer
-        if row["name"] in integer and row["baseline_ms"] and (row["trial_ms"] or 0.0) > _SLOWER * row["baseline_ms"]
+        # Of some files the runtime does not say which layer a kernel is: all of them are no layer to be told of.
+        if row["name"]
+        and row["name"] in integer
+        and row["baseline_ms"]
+        and (row["trial_ms"] or 0.0) > _SLOWER * row["baseline_ms"]
     }
     lost = sum(own - before for own, before in worse.values()) * trial.images / total
     if lost < _LOST:

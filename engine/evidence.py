@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
@@ -65,7 +65,8 @@ class Quality:
     `top5`: the label is among the five likeliest classes (more than 5 classes only). `class_recall`: share right by class, in the order
     of the classes, None for a class without images; `lowest_recall` is the least of them. `flip_rate`: share of images with another answer
     than the baseline's; `harmful_flip_rate`: of those that it had right and the trial has wrong. `nll`: negative log-likelihood of the
-    label in nats, the mean over images. `ece`: expected calibration error over 15 bins of equal width.
+    label in nats, the mean over images. `ece`: expected calibration error over 15 bins of equal width. `intervals`: those of the figures
+    that are worst of several (`lowest_recall`, `worst_class_drop`, `ece`; engine/extremes.py), by name; records of before have none.
     """
 
     top5: Interval | None
@@ -76,16 +77,19 @@ class Quality:
     harmful_flip_rate: Interval | None
     nll: Interval | None
     ece: float | None
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Quality:
         """The inverse of `asdict`."""
         intervals = {k: interval_of(record[k]) for k in ("top5", "flip_rate", "harmful_flip_rate", "nll")}
         worst = record["worst_class"]
-        recall = tuple(record["class_recall"])
-        return cls(
-            **{**record, **intervals, "class_recall": recall, "worst_class": WorstClass(**worst) if worst else None}
-        )
+        more = {
+            "class_recall": tuple(record["class_recall"]),
+            "worst_class": WorstClass(**worst) if worst else None,
+            "intervals": {k: Interval(**v) for k, v in record.get("intervals", {}).items()},
+        }
+        return cls(**{**record, **intervals, **more})
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,27 @@
-"""Answers about one stored trial that are worked out when they are asked for, and kept: why it is not faster, how it would do elsewhere."""
+"""Answers about one stored trial that are worked out when they are asked for, and kept: why it is not faster, how it would do elsewhere.
+
+`kept_why` and `kept_portability` look for an answer that is there already, and `latency_samples` for what a latency was made of; they read
+the store alone, so a web server may call them.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.artifacts import Artifacts
 from engine.code_digest import code_digest
+from engine.datasets import dataset_checksum, load_dataset, reported
 from engine.diagnose import explain
 from engine.errors import InputError, StepError
 from engine.measure.machine import machine
+from engine.plan import make_plan
 from engine.record import Trial
 from engine.spec import LatencyOptions, Sweep
-from engine.steps import Quantize, Recipe, canonical_json, digest
+from engine.steps import Quantize, Recipe, Runtime, Step, canonical_json, digest
 from engine.store import NodeRow, Store
 
 CALIBRATION_IMAGES = 100
@@ -36,18 +42,26 @@ def _measured(store: Store, sweep_ref: str, trial_id: str) -> tuple[Sweep, Trial
 
 def _kept(store: Store, kind: str, parts: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `work` returns, from the store where the same was asked before; its StepError becomes an InputError."""
-    key = digest({"kind": kind, "code": code_digest(kind), **parts})
-    known = store.nodes([key])
-    if key in known:
-        return known[key].result
+    known = _known(store, kind, parts)
+    if known is not None:
+        return known
     started = time.monotonic()
     try:
         # As the store gives it back: lists, not tuples.
         result: dict[str, Any] = json.loads(canonical_json(work()))
     except StepError as error:
         raise InputError(str(error)) from None
-    store.save_node(NodeRow(key, kind, 1.0, time.monotonic() - started, result))
+    store.save_node(NodeRow(_key(kind, parts), kind, 1.0, time.monotonic() - started, result))
     return result
+
+
+def _key(kind: str, parts: dict[str, Any]) -> str:
+    return digest({"kind": kind, "code": code_digest(kind), **parts})
+
+
+def _known(store: Store, kind: str, parts: dict[str, Any]) -> dict[str, Any] | None:
+    found = store.nodes([_key(kind, parts)])
+    return next((row.result for row in found.values()), None)
 
 
 def why(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: str) -> dict[str, Any]:
@@ -60,16 +74,37 @@ def why(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: str) -> di
     sweep, trial, baseline = _measured(store, sweep_ref, trial_id)
     if trial.id == baseline.id:
         raise InputError(f"trial {trial.id} is the baseline itself; ask about one of the others")
-    latency, here = sweep.measure.latency or LatencyOptions(), machine()
-    runtimes = [latency.filled(trial.recipe.runtime), latency.filled(None)]
-    names = [trial.artifact or "", baseline.artifact or ""]
 
     def work() -> dict[str, Any]:
-        profiles = profile_pair([artifacts.local(name) for name in names], runtimes)
-        return explain(profiles[0], profiles[1], here.flags).to_json()
+        names = [trial.artifact or "", baseline.artifact or ""]
+        profiles = profile_pair([artifacts.local(name) for name in names], _runtimes(sweep, trial))
+        return explain(profiles[0], profiles[1], machine().flags).to_json()
 
-    parts = {"files": names, "runtimes": [r.options for r in runtimes], "machine": here.fingerprint}
-    return {"trial": trial.id, "label": trial.label, "machine": here.label} | _kept(store, "why", parts, work)
+    return _about(trial) | _kept(store, "why", _why_parts(sweep, trial, baseline), work)
+
+
+def kept_why(store: Store, sweep: Sweep, trial: Trial, baseline: Trial) -> dict[str, Any] | None:
+    """What `why` has found on this machine; None where it was not asked yet."""
+    found = _known(store, "why", _why_parts(sweep, trial, baseline))
+    return None if found is None else _about(trial) | found
+
+
+def _about(trial: Trial) -> dict[str, Any]:
+    return {"trial": trial.id, "label": trial.label, "machine": machine().label}
+
+
+def _runtimes(sweep: Sweep, trial: Trial) -> list[Runtime]:
+    """How the trial and how the baseline is run, every option stated."""
+    latency = sweep.measure.latency or LatencyOptions()
+    return [latency.filled(trial.recipe.runtime), latency.filled(None)]
+
+
+def _why_parts(sweep: Sweep, trial: Trial, baseline: Trial) -> dict[str, Any]:
+    return {
+        "files": [trial.artifact or "", baseline.artifact or ""],
+        "runtimes": [r.options for r in _runtimes(sweep, trial)],
+        "machine": machine().fingerprint,
+    }
 
 
 def portability(
@@ -79,8 +114,6 @@ def portability(
 
     Raises NotFoundError or InputError.
     """
-    from engine.datasets import dataset_checksum, load_dataset, reported
-
     sweep, trial, _ = _measured(store, sweep_ref, trial_id)
     name = trial.artifact or ""
 
@@ -98,13 +131,25 @@ def portability(
         )
         return asdict(found)
 
-    parts = {
-        "file": name,
+    return _with_safe_recipe(trial, _kept(store, "portability", _portability_parts(sweep, trial, samples), work))
+
+
+def kept_portability(store: Store, sweep: Sweep, trial: Trial) -> dict[str, Any] | None:
+    """What `portability` has found on as many images as it takes by itself; None where it was not asked yet."""
+    found = _known(store, "portability", _portability_parts(sweep, trial, SAMPLES))
+    return None if found is None else _with_safe_recipe(trial, found)
+
+
+def _portability_parts(sweep: Sweep, trial: Trial, samples: int) -> dict[str, Any]:
+    return {
+        "file": trial.artifact or "",
         "data": dataset_checksum(sweep.data),
         "samples": samples,
         "measure": sweep.measure.model_dump(include={"test_samples", "held_back"}),
     }
-    result = _kept(store, "portability", parts, work)
+
+
+def _with_safe_recipe(trial: Trial, result: dict[str, Any]) -> dict[str, Any]:
     safe = safe_recipe(trial.recipe) if result["risk"] != "none" else None
     steps = safe and [{k: v for k, v in step.items() if v is not None} for step in safe.to_json()]
     return {"trial": trial.id, "label": trial.label} | result | {"safe_recipe": steps}
@@ -121,8 +166,45 @@ def safe_recipe(recipe: Recipe) -> Recipe | None:
                 "mean_bits": step.mean_bits and min(step.mean_bits, 7.0),
             }
         )
-        if isinstance(step, Quantize) and step.weight_bits <= 8 and step.activation_bits <= 8 and step.layers is None
+        if isinstance(step, Quantize) and _is_integer(step) and step.layers is None
         else step
         for step in recipe.steps
     )
     return Recipe(steps=changed) if changed != recipe.steps else None
+
+
+def _is_integer(step: Step) -> bool:
+    return isinstance(step, Quantize) and step.weight_bits <= 8 and step.activation_bits <= 8
+
+
+def computes_in_integers(recipe: Recipe) -> bool:
+    """Whether the file multiplies integers, so that sums of it may saturate where a CPU has no instruction for them."""
+    return any(_is_integer(step) for step in recipe.steps)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Every timed call of a trial and, in turns with it, of the baseline, in ms, disturbed ones too; the baseline has only its own."""
+
+    trial_ms: tuple[float, ...]
+    baseline_ms: tuple[float, ...]
+
+
+def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
+    """What a trial's latency was made of; None where it was not measured, or by another version of the program, or in another store.
+
+    Raises InputError when the model or the data that the sweep names are not there any more.
+    """
+    if trial.machine is None or trial.timing is None:
+        return None
+    # A node's key depends on its own recipe alone: planning the others as well would take seconds in a large sweep.
+    steps = (trial.recipe.steps,)
+    alone = Sweep(model=sweep.model, data=sweep.data, recipes=steps, measure=sweep.measure, seed=sweep.seed)
+    plan = make_plan(alone, trial.machine)
+    key = next((c.latency for c in plan.chains if c.recipe.id == trial.recipe.id), None)
+    row = store.nodes([key]).get(key) if key else None
+    if row is None:
+        return None
+    sides = ("candidate_ms", "baseline_ms")
+    own, before = (tuple(ms for p in row.result["processes"] for block in p[side] for ms in block) for side in sides)
+    return Samples(own, before)

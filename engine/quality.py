@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from engine.errors import StepError
 from engine.evidence import Accuracy, Fidelity, Interval, Quality, WorstClass
+from engine.extremes import Counts, calibration_range, largest_drop, lowest_share
 from engine.npz import UNLABELLED
 from engine.predictions import Predictions
 from engine.statistics import Floats, calibration_error, mcnemar_midp, mean_interval, paired_difference, wilson
@@ -57,7 +58,9 @@ def quality(
         return None
     right = predictions.predicted == labels
     top = predictions.top(_TOP, labels) if len(classes) > _TOP else None
-    recall = _recall(right, labels, len(classes))
+    images, hits = (_by_class(labels, of, len(classes)) for of in (None, right))
+    recall = _recall(hits, images)
+    intervals = {"lowest_recall": Interval(min(r for r in recall if r is not None), *lowest_share(hits, images))}
     log_likelihood = predictions.label_probability
     flips = harmful = _NONE_OF_THEM
     worst = None
@@ -65,17 +68,23 @@ def quality(
         other = baseline.predicted == labels
         flips = _share(predictions.predicted != baseline.predicted)
         harmful = _share(other & ~right)
-        worst = _worst_class(recall, _recall(other, labels, len(classes)), classes)
-    known = [r for r in recall if r is not None]
+        worst = _worst_class(recall, _recall(_by_class(labels, other, len(classes)), images), classes)
+        lost, gained = (_by_class(labels, of, len(classes)) for of in (other & ~right, right & ~other))
+        intervals["worst_class_drop"] = Interval(worst.drop, *largest_drop(lost, gained, images))
+    confidence, ece = predictions.confidence, None
+    if confidence is not None:
+        ece = calibration_error(confidence, right)
+        intervals["ece"] = Interval(ece, *calibration_range(confidence, right))
     return Quality(
         top5=None if top is None else _share(top),
         class_recall=recall,
-        lowest_recall=min(known),
+        lowest_recall=intervals["lowest_recall"].value,
         worst_class=worst,
         flip_rate=flips,
         harmful_flip_rate=harmful,
         nll=None if log_likelihood is None else Interval(*mean_interval(-log_likelihood.astype(np.float64))),
-        ece=None if predictions.confidence is None else calibration_error(predictions.confidence, right),
+        ece=ece,
+        intervals=intervals,
     )
 
 
@@ -139,16 +148,17 @@ def _share(hits: npt.NDArray[np.bool_]) -> Interval:
     return Interval(count / len(hits), *wilson(count, len(hits)))
 
 
-def _recall(right: npt.NDArray[np.bool_], labels: Labels, classes: int) -> tuple[float | None, ...]:
+def _by_class(labels: Labels, chosen: npt.NDArray[np.bool_] | None, classes: int) -> Counts:
+    """How many images of each class there are, of those chosen, (classes,)."""
+    return np.bincount(labels if chosen is None else labels[chosen], minlength=classes)
+
+
+def _recall(hits: Counts, images: Counts) -> tuple[float | None, ...]:
     """Share of each class's images that are right; None for a class without images."""
-    images = np.bincount(labels, minlength=classes)
-    hits = np.bincount(labels, right, classes)
     return tuple(float(h / n) if n else None for h, n in zip(hits, images, strict=True))
 
 
-def _worst_class(
-    recall: Sequence[float | None], before: Sequence[float | None], classes: Sequence[str]
-) -> WorstClass | None:
+def _worst_class(recall: Sequence[float | None], before: Sequence[float | None], classes: Sequence[str]) -> WorstClass:
     """The class whose recall fell most against the baseline; of equals the first."""
     drops = [
         (b - r, name) for r, b, name in zip(recall, before, classes, strict=True) if r is not None and b is not None

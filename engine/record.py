@@ -362,6 +362,8 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
         return 0.0
     if key == "vs_baseline":
         return accuracy.vs_baseline if accuracy else None
+    if trial.quality and key in trial.quality.intervals:
+        return trial.quality.intervals[key]
     if key == "worst_class_drop":
         return trial.quality.worst_class.drop if trial.quality and trial.quality.worst_class else None
     for part in (trial.quality, trial.fidelity):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.record import METRICS, SCENARIO_METRICS, Accuracy, Energy, Trial, metric_value
-from engine.words import confirmation_text, duration, share_text
+from engine.words import SATURATION_RISKS, confirmation_text, duration, share_text
 
 if TYPE_CHECKING:
     from engine.certainty import Certainty
@@ -280,20 +280,12 @@ def print_why(found: dict[str, Any]) -> None:
         print(f"- {line}")
 
 
-_RISKS = {
-    "none": "none: no pair of its products can saturate",
-    "unseen": "unseen: some could saturate, but none did on these images",
-    "harmless": "harmless: some saturate, and the accuracy is not told apart",
-    "harmful": "harmful: the accuracy is another one",
-}
-
-
 def print_portability(found: dict[str, Any]) -> None:
     """What an int8 file would do on CPUs without VNNI."""
     columns = {"layer": "left", "pairs saturated": "right", "outputs changed": "right"}
     rows = [(x["name"], f"{x['saturated']:.3%}", f"{x['outputs_changed']:.2%}") for x in found["layers"]]
     print_table(columns, rows)
-    print(f"\n{found['label']}: risk on CPUs without VNNI {_RISKS[found['risk']]}")
+    print(f"\n{found['label']}: risk on CPUs without VNNI {SATURATION_RISKS[found['risk']]}")
     print(
         f"{found['images']} test images: {found['accuracy']:.2%} right here, {found['saturated_accuracy']:.2%} predicted there; "
         f"{found['flips']} change class, {found['harmed']} to wrong and {found['helped']} to right (mid-p {found['p_value']:.3g}, McNemar)"

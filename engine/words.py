@@ -13,6 +13,13 @@ from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime, St
 
 SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
 """From base units (share, bytes, operations) to the unit that `METRICS` shows."""
+SATURATION_RISKS = {
+    "none": "none: no pair of its products can saturate",
+    "unseen": "unseen: some could saturate, but none did on these images",
+    "harmless": "harmless: some saturate, and the accuracy is not told apart",
+    "harmful": "harmful: the accuracy is another one",
+}
+"""What an int8 file risks on CPUs without VNNI, by `risk` of its portability."""
 
 
 def shown(key: str, value: float) -> float:

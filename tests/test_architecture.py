@@ -22,6 +22,7 @@ LAYERS = (
         "demand",
         "errors",
         "evidence",
+        "extremes",
         "frozen",
         "runtime",
         "npz",
@@ -90,13 +91,14 @@ SIDE = {
     "report": {"choice", "errors", "figures", "record", "selection", "spec", "steps", "store", "words", "zips"},
     "table_export": {"choice", "record", "words"},
     "thumbnail": {"frontier", "record", "selection", "words"},
+    "trial_figures": {"figures", "record", "statistics", "steps", "words"},
 }
 TOP = {"cli", "cli_datasets", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
     "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
-    "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets",
+    "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets", "insight", "trial_figures",
     "named_datasets", "notes", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
     "table_export", "thumbnail",
 }  # fmt: skip

@@ -86,6 +86,11 @@ def test_layers_left_in_floats_are_named():
     )
 
 
+def test_kernels_that_name_no_layer_are_not_told_of_as_a_slow_one():
+    trial = profile(("x", "QLinearConv", "", 5.0), ("y", "QLinearConv", "", 3.0))
+    assert not any("take longer in integers" in line for line in explain(trial, FLOATS, FLAGS).advice)
+
+
 def test_layers_that_integers_made_slower_are_named():
     trial = profile(("a", "QLinearConv", "a", 1.0), ("b", "QLinearConv", "b", 2.0))
     why = explain(trial, FLOATS)

@@ -1,15 +1,18 @@
 """Answers about a stored trial, on the shipped example: worked out once, then read from the store."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine import cli, insight
 from engine.artifacts import Artifacts
+from engine.diagnose import Kernel, Profile
 from engine.errors import InputError
+from engine.plan import make_plan
 from engine.steps import Prune, Quantize, Recipe
-from engine.store import Store
+from engine.store import NodeRow, Store
 
 INT8 = Quantize(weight_bits=8, activation_bits=8)
 
@@ -79,3 +82,52 @@ def test_the_safe_recipe_changes_the_bits_and_nothing_else():
     assert Recipe.from_json(safe.to_json()) == safe
     assert insight.safe_recipe(safe) is None
     assert insight.safe_recipe(Recipe(steps=(Quantize(weight_bits=8, activation_bits=32),))) is None
+
+
+def test_an_answer_is_there_for_whoever_asks_next_and_not_before(example, monkeypatch):
+    store, artifacts, sweep, ids = example
+    spec, trials = store.spec(sweep), {t.id: t for t in store.trials(sweep)}
+    trial, baseline = trials[ids["int8"]], trials[ids["baseline"]]
+    assert insight.kept_why(store, spec, trial, baseline) is None
+    assert insight.kept_portability(store, spec, trial) is None
+    kernels = (Kernel("a", "QLinearConv", "a", 1.0),)
+    made = Profile(kernels, 1.1, 1, 1000, {"a": 1000}, {"a": 16})
+    monkeypatch.setattr("engine.measure.operators.profile_pair", lambda *_: [made, made])
+    found = insight.why(store, artifacts, sweep, trial.id)
+    assert insight.kept_why(store, spec, trial, baseline) == found
+    monkeypatch.setattr("engine.measure.saturation.measure_portability", lambda *_: made_portability())
+    found = insight.portability(store, artifacts, sweep, trial.id)
+    assert insight.kept_portability(store, spec, trial) == found
+    assert found["safe_recipe"][0]["weight_bits"] == 7
+
+
+def made_portability():
+    from engine.measure.saturation import LayerSaturation, Portability
+
+    return Portability("harmful", 500, 0.93, 0.9, 20, 16, 1, 0.001, (LayerSaturation("a", True, 0.01, 0.2),))
+
+
+def test_raw_samples_of_a_latency_are_found_through_the_plan_on_the_machine_that_took_them(example):
+    store, _, sweep, ids = example
+    spec, trials = store.spec(sweep), {t.id: t for t in store.trials(sweep)}
+    for label in ("int8", "baseline"):
+        trial = trials[ids[label]]
+        # What ships of the example are its records, not its nodes.
+        assert insight.latency_samples(store, spec, trial) is None
+        plan = make_plan(spec, trial.machine)
+        key = next(c.latency for c in plan.chains if c.recipe == trial.recipe)
+        blocks = [[[0.1, 0.2], [0.3]], [[0.4]]]
+        processes = [{"candidate_ms": b, "baseline_ms": [[1.0]] if label == "int8" else []} for b in blocks]
+        store.save_node(NodeRow(key, "latency", 1.0, 1.0, {"processes": processes}))
+        found = insight.latency_samples(store, spec, trial)
+        assert found.trial_ms == (0.1, 0.2, 0.3, 0.4)
+        assert found.baseline_ms == ((1.0, 1.0) if label == "int8" else ())
+        elsewhere = replace(trial, machine=replace(trial.machine, fingerprint="0" * 64))
+        assert insight.latency_samples(store, spec, elsewhere) is None
+        assert insight.latency_samples(store, spec, replace(trial, timing=None)) is None
+
+
+def test_only_files_that_multiply_integers_can_saturate():
+    assert insight.computes_in_integers(Recipe(steps=(INT8,)))
+    assert not insight.computes_in_integers(Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),)))
+    assert not insight.computes_in_integers(Recipe())

@@ -11,6 +11,8 @@ from engine.predictions import Predictions, from_scores
 from engine.quality import accuracy, divergence_of, fidelity, quality
 from engine.record import METRICS, Trial, metric_value
 from engine.statistics import wilson
+from engine.steps import Quantize, Recipe
+from engine.words import metric_range
 from tests.trial_factory import trial
 
 NAMES = tuple("abcdefg")
@@ -151,8 +153,6 @@ def full(recipe=None) -> Trial:
 
 
 def test_every_figure_survives_the_record_and_is_a_metric():
-    from engine.steps import Quantize, Recipe
-
     made = full(Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),)))
     assert Trial.from_json(made.to_json()) == made
     for key in (
@@ -169,6 +169,29 @@ def test_every_figure_survives_the_record_and_is_a_metric():
         assert METRICS[key].help
         assert metric_value(made, key) is not None, key
     assert metric_value(made, "flip_rate") == 3 / 40
+
+
+def test_the_worst_of_several_has_an_interval_of_its_own_around_it():
+    from engine.record import metric_interval
+
+    made = full(Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),)))
+    for key in ("lowest_recall", "worst_class_drop", "ece"):
+        found = metric_interval(made, key)
+        assert found.value == metric_value(made, key)
+        assert found.low <= found.value <= found.high
+        assert found.low < found.high
+    own = quality(answers([0, 1]), np.array([0, 1]), None, NAMES)
+    assert set(own.intervals) == {"lowest_recall", "ece"}
+
+
+def test_a_record_of_before_these_intervals_has_the_values_alone():
+    record = full(Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))).to_json()
+    values = {key: record["quality"]["intervals"].pop(key)["value"] for key in list(record["quality"]["intervals"])}
+    del record["quality"]["intervals"]
+    old = Trial.from_json(record)
+    assert old.quality.intervals == {}
+    assert {key: metric_value(old, key) for key in values} == values
+    assert all(metric_range(old, key) is None for key in values)
 
 
 def test_a_record_of_an_earlier_version_has_the_new_figures_unmeasured():

@@ -9,7 +9,7 @@ from threading import Lock
 
 import streamlit as st
 
-from engine import compare, demands, playground
+from engine import compare, demands, insight, playground
 from engine.artifacts import Artifacts
 from engine.certainty import Certainty, certainty
 from engine.choice import View
@@ -21,6 +21,7 @@ from engine.figures import FrontierInfo, frontier_info
 from engine.heat_map import under_scenario
 from engine.predictions import Predictions
 from engine.record import Projection, Trial
+from engine.spec import Sweep
 from engine.statistics import Bools
 from engine.store import Store, SweepRow
 from engine.thumbnail import Summary, summarise_sweep
@@ -100,6 +101,29 @@ def info(row: SweepRow, view: View) -> FrontierInfo:
     known = trials(row)
     sure = _certainty(_address(), row.id, row.revision, (view.x, view.y, view.device), limits, known)
     return frontier_info(known, view, sure)
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
+def _spec(address: tuple[str, str], sweep_id: str, created: str) -> Sweep:
+    return store().spec(sweep_id)
+
+
+def spec(row: SweepRow) -> Sweep:
+    """The spec that a sweep was made from; reading one expands all its recipes."""
+    return _spec(_address(), row.id, row.created)
+
+
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
+def _latency_samples(
+    address: tuple[str, str], row: tuple[str, str, int], trial_id: str, _sweep: Sweep, _trial: Trial
+) -> insight.Samples | None:
+    # Spec and trial follow from the other arguments.
+    return insight.latency_samples(store(), _sweep, _trial)
+
+
+def latency_samples(row: SweepRow, trial: Trial) -> insight.Samples | None:
+    """Every timed call behind a trial's latency; None where they are not kept. Raises InputError as `insight.latency_samples`."""
+    return _latency_samples(_address(), (row.id, row.created, row.revision), trial.id, spec(row), trial)
 
 
 # A card needs a dozen numbers of a sweep, its trials may be many: only the former are kept.

@@ -45,6 +45,7 @@ def pages() -> dict[str, StreamlitPage]:
         "overview": st.Page(overview, title="Overview", icon=":material/home:", url_path="home", default=True),
         "overview by name": st.Page(overview, title="Overview", url_path="overview", visibility="hidden"),
         "explore": _page("explore", "Explore", ":material/scatter_plot:"),
+        "trial": _page("trial", "Trial", ":material/science:"),
         "broke": _page("broke", "What broke", ":material/broken_image:"),
         "devices": _page("devices", "Devices", ":material/memory:"),
         "compare": _page("compare", "Compare", ":material/compare_arrows:"),

@@ -1,33 +1,47 @@
-"""One trial in full: its recipe in words, every number with its range and how it is known, and the export."""
+"""One trial: the summary that stands beside a chart, and its parts, which the Trial page shows as well."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from engine.record import METRICS, ON_IMAGES, Trial, metric_value
 from engine.store import SweepRow
 from engine.words import (
+    axis_title,
     baseline_text,
     confirmation_text,
     is_estimated,
     metric_range,
     recipe_texts,
     seeds_text,
-    stage_rows,
     text_of,
 )
-from pages.ui import access, comparison, notes, queries
+from pages.ui import access, comparison, notes, queries, shell
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
+# What says by itself how far from the baseline it is.
+_RELATIVE = frozenset({"latency_ratio", "agreement"})
 _TRUTH = {
     "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
     "simulated": ("Simulated: this runtime has no kernel for it", ":material/science:", "orange"),
     "imported": ("Imported: made outside Paretoscope", ":material/upload:", "blue"),
 }
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a trial as text: what it is, its value, range and difference to the baseline (empty without), how it is known."""
+
+    key: str
+    name: str
+    value: str
+    range: str
+    against: str
+    how: str
 
 
 def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str | None:
@@ -41,24 +55,25 @@ def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str |
     return f"{(value / before - 1) * 100:+.0f} %"
 
 
-def numbers(trial: Trial, baseline: Trial | None, device: str) -> pd.DataFrame:
-    """Every number of a trial as text: value, range, difference to the baseline, how it is known."""
-    rows = []
-    for key, metric in METRICS.items():
+def numbers(trial: Trial, baseline: Trial | None, device: str) -> list[Number]:
+    """Every number that a trial has on a device."""
+    found = []
+    for key in METRICS:
         value = metric_value(trial, key, device)
         if value is None:
             continue
         ends = metric_range(trial, key, device)
-        rows.append(
-            {
-                "Measure": metric.name,
-                "Value": text_of(key, value),
-                "Range": f"{text_of(key, ends[0], unit=False)} to {text_of(key, ends[1])}" if ends else "",
-                "Against baseline": change(trial, baseline, key, device) or "",
-                "How it is known": _how(trial, key, device),
-            }
+        found.append(
+            Number(
+                key=key,
+                name=axis_title(key, device).removesuffix(f" ({METRICS[key].unit})"),
+                value=text_of(key, value),
+                range=f"{text_of(key, ends[0], unit=False)} to {text_of(key, ends[1])}" if ends else "",
+                against="" if key in _RELATIVE else change(trial, baseline, key, device) or "",
+                how=_how(trial, key, device),
+            )
         )
-    return pd.DataFrame(rows).set_index("Measure")
+    return found
 
 
 def _how(trial: Trial, key: str, device: str) -> str:
@@ -70,63 +85,71 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return f"estimated for {device}"
     if key == "accuracy" and trial.accuracy:
         against = baseline_text(trial)
-        return (
-            f"measured on {trial.accuracy.n:,} test images; the range is its 95 % interval{against and '; '}{against}"
-        )
+        return f"measured on {trial.accuracy.n:,} test images, 95 % interval{against and '; '}{against}"
     if key == "latency_ms" and trial.latency_ms:
-        tail = f"95 % of runs under {trial.latency_ms.p95:.3g} ms, 99 % under {trial.latency_ms.p99:.3g} ms"
-        return f"measured: the ratio to the baseline, taken in turns with it, times the baseline’s median; {tail}"
+        return "measured: the ratio to the baseline, taken in turns with it, times the baseline’s median"
     if key == "latency_ratio":
-        return "measured in turns with the baseline; the range is its 95 % interval"
+        return "measured in turns with the baseline, 95 % interval"
     if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
-        return f"measured on the same test images: class {trial.quality.worst_class.name}"
+        return f"measured on the same test images: class {trial.quality.worst_class.name}{_interval(trial, key)}"
     if key in ON_IMAGES:
-        return "measured on the same test images; a range is a 95 % interval"
+        return f"measured on the same test images{_interval(trial, key)}"
     return "read off the file"
 
 
+def _interval(trial: Trial, key: str) -> str:
+    if metric_range(trial, key) is None:
+        return ""
+    of_extreme = trial.quality is not None and key in trial.quality.intervals
+    return ", 95 % interval" + (", widened for being the worst of several" if of_extreme and key != "ece" else "")
+
+
 def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> None:
-    """Draw the panel of a finished trial."""
-    truth, icon, colour = _TRUTH[trial.provenance]
+    """Draw the summary of a finished trial."""
     with st.container(border=True):
-        # A hyphen that does not break keeps `4-bit` whole.
-        st.subheader(trial.label.replace("-", "\u2011"), anchor=False)
-        st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
-        st.markdown("\n".join(f"{i}. {text}" for i, text in enumerate(recipe_texts(trial.recipe), 1)))
-        with st.container(horizontal=True):
-            for key in TILES:
-                _tile(trial, baseline, key, device)
-        if trial.confirmation:
-            st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")
-        if trial.seeds:
-            st.caption(
-                f":material/casino: {seeds_text(trial)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
+        head(trial, baseline, device)
+        asked = {"sweep": row.id, "trial": trial.id}
+        with st.container(horizontal=True, gap="small"):
+            st.page_link(
+                shell.pages()["trial"],
+                label="**Everything about this recipe**",
+                icon=":material/science:",
+                query_params=asked,
             )
-        for note in trial.notes:
-            st.caption(f":material/info: {note}")
-        if baseline and trial.id != baseline.id:
-            st.caption("Differences are to the baseline.")
-        _export(row, trial)
+            if trial.recipe.steps:
+                st.page_link(
+                    shell.pages()["broke"], label="What broke", icon=":material/broken_image:", query_params=asked
+                )
+        export(row, trial)
         comparison.buttons(row, trial, baseline)
         notes.panel(row, trial)
-        if len(trial.stages) > 2:
-            with st.expander("What each step bought or cost", icon=":material/stairs:"):
-                st.table(pd.DataFrame(stage_rows(trial)).set_index("After"), border="horizontal")
-        if trial.layer_bits:
-            with st.expander("Bits chosen for each layer", icon=":material/layers:"):
-                st.table(pd.DataFrame({"Bits": trial.layer_bits}), border="horizontal")
-        with st.expander("All numbers, and how each is known", icon=":material/table_rows:"):
-            _all_numbers(trial, baseline, device)
         if trial.machine:
             st.caption(f"Measured on {trial.machine.label}")
 
 
-def _all_numbers(trial: Trial, baseline: Trial | None, device: str) -> None:
-    st.table(numbers(trial, baseline, device), border="horizontal")
-    extras = [f"{trial.throughput_per_s:,.0f} images per second" if trial.throughput_per_s else None]
-    extras.append(f"{trial.peak_memory_bytes / 1e6:,.1f} MB of memory at most" if trial.peak_memory_bytes else None)
-    extras.append(f"{trial.load_ms:,.0f} ms to load" if trial.load_ms is not None else None)
-    st.caption(" · ".join([e for e in extras if e] + [f"trial {trial.id}"]))
+def head(trial: Trial, baseline: Trial | None, device: str) -> None:
+    """Name, how true its numbers are, its steps in words, the four numbers that matter most, and what else there is to say."""
+    truth, icon, colour = _TRUTH[trial.provenance]
+    # A hyphen that does not break keeps `4-bit` whole.
+    st.subheader(trial.label.replace("-", "\u2011"), anchor=False)
+    with st.container(horizontal=True, gap="small"):
+        st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
+        if trial.accuracy and trial.accuracy.tied_with_baseline:
+            st.badge("Accuracy tied with the baseline", icon=":material/balance:", color="gray")
+    st.markdown("\n".join(f"{i}. {text}" for i, text in enumerate(recipe_texts(trial.recipe), 1)))
+    with st.container(horizontal=True):
+        for key in TILES:
+            _tile(trial, baseline, key, device)
+    if trial.confirmation:
+        st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")
+    if trial.seeds:
+        st.caption(
+            f":material/casino: {seeds_text(trial)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
+        )
+    for note in trial.notes:
+        st.caption(f":material/info: {shell.plain(note)}")
+    if baseline and trial.id != baseline.id:
+        st.caption("Differences are to the baseline.")
 
 
 def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
@@ -137,13 +160,14 @@ def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
         text_of(key, metric_value(trial, key, device)),
         change(trial, baseline, key, device),
         delta_color="normal" if metric.maximise else "inverse",
-        help=f"{metric.help} Estimated: see “All numbers” for how." if estimated else metric.help,
+        help=f"{metric.help} Estimated: the Trial page says how." if estimated else metric.help,
         border=True,
         width=158,
     )
 
 
-def _export(row: SweepRow, trial: Trial) -> None:
+def export(row: SweepRow, trial: Trial) -> None:
+    """The button that takes a trial home, or why there is none."""
     if queries.file_of(trial) is None:
         st.caption("The file of this recipe is gone; run the sweep again to export it.")
         return

@@ -111,16 +111,24 @@ def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange]
                 "was wrong, is right",
                 "These make up for harmful ones in the accuracy.",
             ),
-            (
-                "Worst class",
-                worst.name,
-                f"{worst.change * 100:+.1f} points{'' if worst.is_certain else ', may be chance'}",
-                "The class whose recall fell most. The worst of many falls a little by chance alone.",
-            ),
         ):
             st.metric(
-                label, value, change, delta_color="off", delta_arrow="off", help=help_text, border=True, width=190
+                label,
+                value,
+                change,
+                delta_color="off",
+                delta_arrow="off",
+                help=help_text,
+                border=True,
+                width=180,
+                height="stretch",
             )
+        # A name may be of any length, and a tile would cut it.
+        with st.container(border=True, width=180, height="stretch", gap="xxsmall"):
+            about = "The class whose recall fell most. The worst of many falls a little by chance alone."
+            st.markdown(":small[Worst class]", help=about)
+            st.markdown(f"##### {shell.plain(worst.name)}")
+            st.caption(f"{worst.change * 100:+.1f} points{'' if worst.is_certain else ', may be chance'}")
     accuracy = trial.accuracy
     if accuracy and counts["harmful"]:
         st.caption(

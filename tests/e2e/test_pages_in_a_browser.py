@@ -69,6 +69,39 @@ def test_recipes_put_aside_on_explore_are_compared_and_a_link_restores_it(page: 
     assert asked(page, "trials") == parse_qs(urlsplit(shared).query)["trials"][0]
 
 
+def test_a_link_to_a_trial_says_where_its_bytes_are_and_why_it_is_not_faster(page: Page, address: str) -> None:
+    page.goto(f"{address}/explore")
+    page.locator(f".st-key-explore-chart {DRAWN}").nth(3).click(force=True)
+    page.get_by_role("link", name="Everything about this recipe").click()
+    page.wait_for_url(re.compile(r"/trial\?.*trial="))
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    expect(page.get_by_text("bytes: the whole file").first).to_be_visible()
+    page.locator(".st-key-trial-types .barlayer .point").first.wait_for(state="attached")
+    assert page.url == link
+    page.get_by_role("button", name="Profile it beside the baseline").click()
+    expect(page.get_by_text(re.compile("so far")).first).to_be_visible()
+    page.locator(".st-key-trial-Time-by-operator-type .barlayer .point").first.wait_for(state="attached")
+    expect(page.get_by_text(re.compile("ms in kernels per image against")).first).to_be_visible()
+    # The next visitor finds the answer.
+    page.goto("about:blank")
+    page.goto(link)
+    page.locator(".st-key-trial-Time-by-operator-type .barlayer .point").first.wait_for(state="attached")
+    assert page.get_by_role("button", name="Profile it beside the baseline").count() == 0
+
+
+def test_nothing_on_the_trial_page_is_wider_than_a_phone(chromium: str, address: str) -> None:
+    with browsing(chromium, width=420) as phone:
+        phone.goto(f"{address}/trial")
+        phone.locator(".st-key-trial-recall .point").first.wait_for(state="attached")
+        wide = phone.evaluate(
+            "[...document.querySelectorAll('[data-testid=stMain] *')].filter(e => e.scrollWidth > e.clientWidth + 1 &&"
+            " getComputedStyle(e).overflowX === 'auto').map(e => e.outerHTML.slice(0, 120))"
+        )
+        assert wide == []
+
+
 def test_a_picture_of_mine_is_answered_and_a_wrong_file_refused(page: Page, address: str, tmp_path: Path) -> None:
     from PIL import Image
 
