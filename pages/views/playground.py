@@ -14,9 +14,9 @@ from engine.pictures import MOST_BYTES, decode, enlarged, to_input, to_pixels
 from engine.playground import Answer, answer
 from engine.record import Trial
 from engine.words import text_of
-from pages.ui import comparison, queries, shell
+from pages.ui import comparison, drawing, queries, shell
 
-TEST, OWN = "A test image", "A picture of mine"
+TEST, OWN, DRAWN = "A test image", "A picture of mine", "A drawing"
 GALLERY = 8
 SMALL_PX, LARGE_PX = 84, 224
 MOST_DRAWS = 1_000_000
@@ -41,8 +41,8 @@ def render() -> None:
     images = queries.test_images(row)
     baseline = next((t for t in done if not t.recipe.steps), None)
     trials = list({t.id: t for t in (baseline, *chosen) if t is not None}.values())
-    where = st.radio("Image", (TEST, OWN), horizontal=True, key="playground where")
-    subject = _test_image(images) if where == TEST else _own_picture(images)
+    where = st.radio("Image", (TEST, OWN, DRAWN), horizontal=True, key="playground where")
+    subject = {TEST: _test_image, OWN: _own_picture, DRAWN: _drawing}[where](images)
     if subject is None:
         return
     left, right = st.columns([1, 3], gap="medium")
@@ -128,12 +128,24 @@ def _own_picture(images: queries.TestImages) -> Subject | None:
             icon=":material/upload:",
         )
         return None
+    return _subject(uploaded.getvalue(), images, swap, "Your picture")
+
+
+def _drawing(images: queries.TestImages) -> Subject | None:
+    """What is drawn on the page; None before the first stroke."""
+    drawn = drawing.square("playground drawing")
+    if drawn is None:
+        st.caption("Draw with the mouse or a finger: light on dark, as large as the square.")
+        return None
+    return _subject(drawn, images, False, "Your drawing")
+
+
+def _subject(content: bytes, images: queries.TestImages, swap: bool, name: str) -> Subject | None:
     try:
-        image = to_input(decode(uploaded.getvalue()), images.input_shape, images.split.inputs[:100], swap)
+        return Subject(to_input(decode(content), images.input_shape, images.split.inputs[:100], swap), None, name)
     except InputError as error:
         st.error(str(error), icon=":material/broken_image:")
         return None
-    return Subject(image, None, "Your picture")
 
 
 def _answers(trials: Sequence[Trial], baseline: Trial | None, subject: Subject, images: queries.TestImages) -> None:

@@ -31,7 +31,7 @@ from engine.trial_figures import (
     stages_info,
 )
 from engine.words import text_of, timing_texts
-from pages.ui import asked, comparison, pickers, queries, shell, trial_panel
+from pages.ui import asked, comparison, notes, pickers, queries, shell, trial_panel
 from pages.ui.trial_panel import Number
 
 _CHART = {"displaylogo": False, "displayModeBar": False}
@@ -80,6 +80,7 @@ def _take_it(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
     with st.container(border=True):
         trial_panel.export(row, trial)
         comparison.buttons(row, trial, baseline)
+        notes.panel(row, trial)
         with st.container(horizontal=True, gap="small"):
             links = [("explore", "On the frontier", ":material/scatter_plot:", params)]
             if trial.recipe.steps:

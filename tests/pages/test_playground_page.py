@@ -1,6 +1,7 @@
 """Playground: images of the dataset and one's own through real files of the shipped example."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from engine.datasets import load_fashion_mnist
 from engine.store import Store
+from pages.ui import drawing
 from tests.pages.test_pages import address, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -92,3 +94,11 @@ def test_a_file_that_is_gone_is_told_where_its_answer_would_be(monkeypatch):
     monkeypatch.setattr("pages.ui.queries.model", lambda trial: None)
     app = open_playground()
     assert "The file of this recipe is gone" in words(app)
+
+
+@pytest.mark.parametrize(
+    "sent", [None, 7, "data:image/svg+xml;base64,AA==", "data:image/png;base64,***", "x" * 5_000_000]
+)
+def test_what_a_browser_sends_as_a_drawing_is_checked(monkeypatch, sent):
+    monkeypatch.setattr(drawing, "_canvas", lambda **_: SimpleNamespace(picture=sent))
+    assert drawing.square("k") is None
