@@ -23,7 +23,7 @@ from engine.datasets import dataset_checksum
 from engine.devices import profile_names
 from engine.errors import ModelError, SpecError, StepError
 from engine.measure.machine import machine as this_machine
-from engine.measure.session import check_provider
+from engine.measure.session import available_providers, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.record import Machine
 from engine.spec import Model, Sweep
@@ -146,6 +146,10 @@ class Plan:
             found[key] = frozenset(node.inputs).union(*(found[k] for k in node.inputs))
         return found
 
+    def asked_of(self, chain: Chain) -> frozenset[str]:
+        """What must be finished before the recipe's trial is, the figures of the stages on the way to it included."""
+        return frozenset((*chain.models, *(key for stage in chain.stages for key in stage.measures)))
+
     def needed(self, chain: Chain) -> frozenset[str]:
         """All nodes of one recipe."""
         return frozenset(chain.measures).union(*(self.ancestors[k] for k in chain.measures))
@@ -161,6 +165,7 @@ class _Builder:
         self.data_digest = dataset_checksum(sweep.data)
         self.nodes: dict[str, Node] = {}
         self.chains: dict[Recipe, Chain] = {}
+        self.sources: dict[Model, dict[str, Any]] = {}
 
     def add(
         self,
@@ -188,8 +193,10 @@ class _Builder:
 
     def source(self, model: Model) -> str:
         """The node that loads a network: the sweep's, or a teacher."""
-        options = {"digest": model_fingerprint(model), **model.model_dump()}
-        return self.add("source", (), options, suffix=".onnx" if model.is_onnx else None)
+        if model not in self.sources:
+            # Reads whole files, and every recipe asks for it.
+            self.sources[model] = {"digest": model_fingerprint(model), **model.model_dump()}
+        return self.add("source", (), self.sources[model], suffix=".onnx" if model.is_onnx else None)
 
     def exported(self, key: str) -> str:
         """The node of the ONNX file of a network in whatever form."""
@@ -280,6 +287,11 @@ class _Builder:
             found.append(Chain(chain.recipe, model, facts, accuracy, None, seed=seed))
         self.seed = self.sweep.seed
         return tuple(found)
+
+
+def providers_here() -> tuple[str, ...]:
+    """The execution providers that a runtime step can name on this machine."""
+    return available_providers()
 
 
 def make_plan(sweep: Sweep, machine: Machine) -> Plan:

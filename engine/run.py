@@ -6,6 +6,7 @@ The runner is the only writer of its sweep. Computing goes to the workers; here 
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import signal
 import threading
@@ -20,7 +21,7 @@ from engine.artifacts import Artifacts
 from engine.cluster import Cluster, connect
 from engine.confirm import with_confirmation
 from engine.errors import CancelledError, ParetoscopeError
-from engine.forecast import forecast_s, missing_nodes
+from engine.forecast import forecast_s, missing_nodes, next_nodes
 from engine.measure.machine import machine
 from engine.plan import EXCLUSIVE, Plan, make_plan
 from engine.record import Trial
@@ -46,12 +47,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `nodes_run` is 0 when everything was there already."""
+    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run."""
 
     state: Literal["done", "cancelled", "failed"]
     nodes_run: int
     trials_done: int
     trials_failed: int
+    recipes_left: int
     seconds: float
 
 
@@ -82,8 +84,10 @@ class _Run:
 
     def __init__(self, plan: Plan, store: Store, artifacts: Artifacts, on_progress: Callable[[Progress], None]) -> None:
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
-        self.missing = set(missing_nodes(plan, store, artifacts))
-        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in self.missing}
+        missing = missing_nodes(plan, store, artifacts)
+        self.missing = set(next_nodes(plan, missing, store.failed(plan.sweep.id))[0])
+        self.nodes_left = len(missing) - len(self.missing)
+        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
         self.started = time.monotonic()
@@ -108,7 +112,7 @@ class _Run:
         except BaseException as error:
             self.store.end(self.plan.sweep.id, "failed", f"{type(error).__name__}: {error}")
             raise
-        failed = all(t.state == "failed" for t in self.trials.values())
+        failed = bool(self.trials) and all(t.state == "failed" for t in self.trials.values())
         return self._end("failed" if failed else "done", to_run)
 
     def _end(self, state: Literal["done", "cancelled", "failed"], to_run: int) -> Outcome:
@@ -116,14 +120,15 @@ class _Run:
         self._beat(cancellable=False)
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
         done = sum(t.state == "done" for t in self.trials.values())
-        return Outcome(state, to_run - len(self.missing), done, len(self.trials) - done, self._elapsed())
+        left = len(self.plan.chains) - len(self.trials)
+        return Outcome(state, to_run - len(self.missing), done, len(self.trials) - done, left, self._elapsed())
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
         futures = self._submit(cluster, finished)
         next_beat = 0.0
         try:
-            while self.missing:
+            while self.missing and self._time_left() > 0:
                 with contextlib.suppress(queue.Empty):
                     key, future = finished.get(timeout=_POLL_S)
                     self._record(key, future)
@@ -167,7 +172,7 @@ class _Run:
         for chain in self.plan.chains:
             if chain.recipe.id in self.trials:
                 continue
-            needs = {*chain.models, *(key for stage in chain.stages for key in stage.measures)}
+            needs = self.plan.asked_of(chain)
             failed = next((k for k in self.plan.nodes if k in self.errors and k in self._all(needs)), None)
             if failed:
                 trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[failed])
@@ -180,16 +185,22 @@ class _Run:
             self.latest = trial.label
             self.store.save_trial(self.plan.sweep.id, trial)
 
-    def _all(self, keys: set[str]) -> set[str]:
+    def _all(self, keys: frozenset[str]) -> frozenset[str]:
         return keys.union(*(self.plan.ancestors[k] for k in keys))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
 
+    def _time_left(self) -> float:
+        """Seconds of the budget that remain."""
+        minutes = self.plan.sweep.search.minutes
+        return math.inf if minutes is None else minutes * 60 - self._elapsed()
+
     def _beat(self, cancellable: bool = True) -> None:
         total, elapsed = self.plan.unique, self._elapsed()
-        done = total - len(self.missing)
+        done = total - self.nodes_left - len(self.missing)
         remaining = forecast_s(self.plan, frozenset(self.missing), self.rates, self.cores) if self.missing else 0.0
+        remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))

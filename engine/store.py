@@ -19,7 +19,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from engine.errors import NotFoundError, SetupError
+from engine.errors import NotFoundError, SetupError, SpecError
 from engine.migrations.upgrade import migrate
 from engine.paths import EXAMPLE, home
 from engine.record import Trial
@@ -179,6 +179,12 @@ class Store:
             )
         return found[0]
 
+    def failed(self, sweep_id: str) -> frozenset[str]:
+        """The ids of the recipes that could not be made."""
+        query = sa.select(_trials.c.id).where(_trials.c.sweep_id == sweep_id, _trials.c.state == "failed")
+        with self._engine.connect() as connection:
+            return frozenset(connection.scalars(query))
+
     def revision(self, sweep_id: str) -> int:
         """A number that grows whenever a trial or the state changes: the key for caches; 0 for an unknown sweep."""
         with self._engine.connect() as connection:
@@ -187,6 +193,23 @@ class Store:
     def request_cancel(self, sweep_id: str) -> None:
         """Ask the runner to stop; finished nodes stay."""
         self._update(sweep_id, cancel_requested=True)
+
+    def delete_sweep(self, sweep_id: str) -> None:
+        """Forget a sweep and its trials. Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
+
+        Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped example, which would be back
+        with the next start.
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep_id)).mappings().first()
+            if row is None:
+                raise NotFoundError(_unknown(sweep_id))
+            if row["example"]:
+                raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
+            if _state(row) == "running":
+                raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
+            connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep_id))
+            connection.execute(_sweeps.delete().where(_sweeps.c.id == sweep_id))
 
     # What only the runner calls.
 

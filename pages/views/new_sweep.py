@@ -7,12 +7,19 @@ from pathlib import Path
 import streamlit as st
 
 from engine.choice import View
+from engine.errors import InputError
 from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
-from engine.spec import Sweep, parse_sweep, to_yaml
+from engine.plan import providers_here
+from engine.spec import Sweep, Target, parse_sweep
+from engine.store import SweepRow
 from engine.words import duration
-from pages.ui import access, progress, queries, runner, shell, sweep_form
-from pages.ui.draft import to_spec
+from pages.ui import access, deletion, presets, progress, queries, runner, shell, spec_editor, spec_text, sweep_form
+from pages.ui.draft import Draft, to_spec
+from pages.ui.fields import KEEP
+from pages.ui.state import limit_name
+
+FORM, TEXT = "Form", "As YAML"
 
 
 def render() -> None:
@@ -24,15 +31,74 @@ def render() -> None:
     # The form reads files of the server that it is told of, and starts work on it.
     shell.guard("editor")
     _running_elsewhere()
+    sweep_form.begin(presets.FIRST_LOOK.fill(Draft()))
     left, right = st.columns([3, 2], gap="large")
     with left:
-        draft = sweep_form.fill_in()
+        _ready_ways()
+        said: list[Sweep] = []
+        with shell.one_line_errors():
+            said.append(_spec())
     with right:
         st.subheader("What this will run", anchor=False)
         with shell.one_line_errors():
-            # Relative paths are taken from where the server was started, as on the command line.
-            _plan(parse_sweep(to_spec(draft), Path.cwd()))
+            for sweep in said:
+                _plan(sweep)
+        if not said:
+            st.info("Nothing, until the mistake is put right.", icon=":material/edit:")
         _what_was_found()
+
+
+def _spec() -> Sweep:
+    """The sweep as the form or the text says it; raises InputError for a mistake."""
+    shown = st.segmented_control(
+        "Show the sweep as",
+        [FORM, TEXT],
+        default=FORM,
+        required=True,
+        key="form shown as",
+        help="The same sweep as boxes, or as the text that `paretoscope run` reads. What is on screen is what is run.",
+        **KEEP,
+    )
+    if shown == TEXT:
+        return spec_editor.edit()
+    if spec_editor.held():
+        st.caption(
+            f":material/code: Your text under **{TEXT}** is kept; the form does not show it: {spec_editor.held()}."
+        )
+    # Relative paths are taken from where the server was started, as on the command line.
+    return parse_sweep(to_spec(sweep_form.fill_in()), Path.cwd())
+
+
+def _ready_ways() -> None:
+    """Presets and scenarios: one click fills the form in."""
+    now = sweep_form.current()
+    steps, uses = st.tabs(["Presets", "Ready uses"])
+    with steps, st.container(horizontal=True, gap="small"):
+        for preset in presets.presets(providers_here()):
+            filled = preset.fill(now)
+            with st.container(border=True, width=168, gap="small"):
+                _fill_button(preset.title, filled, preset.icon)
+                st.caption(f"{preset.says} About {presets.count(filled)} recipes.")
+    with uses:
+        st.caption("Each sets device, limits and data for a use; the steps stay. Every figure in it is an assumption.")
+        with st.container(horizontal=True, gap="small"):
+            for scenario in queries.scenarios().values():
+                title = scenario.title.partition(" ")[2].capitalize()
+                _fill_button(title, presets.under(scenario, now), ":material/flag:")
+        for scenario in queries.scenarios().values():
+            if (now.target_device, dict(now.limits)) == (scenario.device, scenario.limits):
+                st.caption(
+                    f"**{scenario.title}**. Assumed: {'; '.join(scenario.assumptions)}. {presets.about_data(scenario)}"
+                )
+
+
+def _fill_button(title: str, filled: Draft, icon: str) -> None:
+    st.button(title, icon=icon, key=f"fill {title}", on_click=_fill, args=(filled,), width="stretch")
+
+
+def _fill(filled: Draft) -> None:
+    sweep_form.show(filled)
+    st.session_state["form shown as"] = FORM
 
 
 def _running_elsewhere() -> None:
@@ -46,6 +112,7 @@ def _running_elsewhere() -> None:
 def _plan(sweep: Sweep) -> None:
     """The plan in numbers, the spec as YAML, and the start button."""
     found = preview(sweep, queries.store(), queries.artifacts())
+    limited = found.run_nodes < found.missing_nodes or sweep.search.minutes is not None
     with st.container(horizontal=True):
         st.metric(
             "Recipes",
@@ -69,6 +136,8 @@ def _plan(sweep: Sweep) -> None:
             border=True,
         )
     st.markdown(_in_words(found))
+    if limited:
+        st.markdown(_budget_in_words(sweep, found))
     running = _is_running(sweep)
     if st.button(
         "It is running" if running else "Start sweep",
@@ -81,7 +150,16 @@ def _plan(sweep: Sweep) -> None:
         st.query_params["run"] = sweep.id
         st.rerun()
     with st.expander("The spec, for `paretoscope run`", icon=":material/code:"):
-        st.code(to_yaml(sweep), language="yaml")
+        text = spec_text.write(sweep)
+        st.code(text, language="yaml")
+        st.download_button(
+            "Download",
+            text,
+            file_name=f"{sweep.id}.yaml",
+            mime="application/yaml",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def _what_was_found() -> None:
@@ -100,9 +178,20 @@ def _in_words(found: Preview) -> str:
     shared = found.naive_nodes - found.unique_nodes
     if found.missing_nodes == 0:
         return "All of it has been measured before: starting it finds everything done."
-    words = f"One by one the recipes would take {found.naive_nodes} nodes; {shared} are shared."
+    words = (
+        f"One by one the recipes would take {found.naive_nodes:,} nodes, about {duration(found.naive_forecast_s)}; "
+        f"{shared:,} are shared, which saves {shared / found.naive_nodes:.0%} of them."
+    )
     known = found.unique_nodes - found.missing_nodes
-    return f"{words} {known} are done already." if known else words
+    return f"{words} {known:,} are done already." if known else words
+
+
+def _budget_in_words(sweep: Sweep, found: Preview) -> str:
+    """What one run does of it, where it is told to stop before the end."""
+    words = f"This run takes on {found.run_recipes:,} recipes that are not measured yet, {found.run_nodes:,} nodes"
+    if sweep.search.minutes is not None:
+        words += f", and stops after {duration(sweep.search.minutes * 60)}"
+    return f"{words}. The rest stays for the next run."
 
 
 def _is_running(sweep: Sweep) -> bool:
@@ -121,33 +210,51 @@ def _follow(ref: str) -> None:
     if progress.under_way(sweep_id, row):
         st.caption("You may leave this page, or close it: the sweep goes on.")
     elif row is not None:
-        _ended(row.id, row.state, row.error)
+        _ended(row)
     progress.follow(sweep_id)
 
 
-def _ended(sweep_id: str, state: str, error: str | None) -> None:
+def _ended(row: SweepRow) -> None:
+    left = row.recipes - row.trials - len(queries.store().failed(row.id)) if row.state == "done" else 0
     told = {
         "done": (st.success, "The sweep is done."),
         "cancelled": (st.info, "The sweep was cancelled. What was finished is kept."),
-        "failed": (st.error, f"The sweep failed: {error}"),
+        "failed": (st.error, f"The sweep failed: {row.error}"),
         "interrupted": (
             st.warning,
             "The sweep was interrupted: its process has gone silent. What was finished is kept.",
         ),
     }
-    show, text = told[state]
+    show, text = told[row.state]
+    if left:
+        show, text = st.info, f"The budget of this run is used. {left} of {row.recipes} recipes are not measured yet."
     show(text)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             shell.pages()["explore"],
             label="Explore its frontier",
             icon=":material/scatter_plot:",
-            query_params={"sweep": sweep_id},
+            query_params={"sweep": row.id} | _opened_with(row.id),
         )
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
-        if state != "done" and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
-            progress.remember(sweep_id, runner.start(queries.store().spec(sweep_id)))
+        more = row.state != "done" or left
+        if more and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
+            progress.remember(row.id, runner.start(queries.store().spec(row.id)))
             st.rerun()
+        deletion.button(row, "ended")
+
+
+def _opened_with(sweep_id: str) -> dict[str, str]:
+    """The part of Explore's address for what the sweep is for: device and limits."""
+    try:
+        target = queries.store().spec(sweep_id).target
+    except InputError:
+        return {}
+    return _address_of(target) if target else {}
+
+
+def _address_of(target: Target) -> dict[str, str]:
+    return {"device": target.device} | {limit_name(key): f"{limit:.6g}" for key, limit in target.limits.items()}
 
 
 with shell.one_line_errors():
