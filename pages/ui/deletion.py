@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from engine.errors import InputError
 from engine.store import SweepRow
 from engine.words import duration
 from pages.ui import access, runner, shell
+
+_REFUSED = "delete refused"
 
 
 def button(row: SweepRow, where: str, label: str = "Delete") -> None:
@@ -24,9 +27,19 @@ def button(row: SweepRow, where: str, label: str = "Delete") -> None:
         _ask(row)
 
 
+def _delete(sweep_id: str) -> None:
+    try:
+        runner.delete(sweep_id)
+    except InputError as error:
+        st.session_state[_REFUSED] = str(error)
+        return
+    if st.query_params.get("run") == sweep_id:
+        del st.query_params["run"]
+
+
 @st.dialog("Delete this sweep?")
 def _ask(row: SweepRow) -> None:
-    # A dialog runs without its page, so it looks at access and mistakes by itself.
+    # A dialog runs without its page, so it looks at access by itself.
     if not access.may("editor"):
         st.rerun()
     st.markdown(
@@ -36,11 +49,17 @@ def _ask(row: SweepRow) -> None:
     st.caption(
         "Finished files stay on the disk, since other sweeps may share them: running the same spec again finds them and takes seconds."
     )
-    with st.container(horizontal=True), shell.one_line_errors():
-        if st.button("Delete it", type="primary", icon=":material/delete:", key="delete for good"):
-            runner.delete(row.id)
-            if st.query_params.get("run") == row.id:
-                del st.query_params["run"]
+    with st.container(horizontal=True):
+        if st.session_state.get(_REFUSED):
+            st.error(st.session_state.pop(_REFUSED), icon=":material/error:")
+        elif st.button(
+            "Delete it",
+            type="primary",
+            icon=":material/delete:",
+            key="delete for good",
+            on_click=_delete,
+            args=(row.id,),
+        ):
             st.rerun()
         if st.button("Keep it", key="delete not"):
             st.rerun()

@@ -83,7 +83,7 @@ def to_draft(sweep: Sweep) -> Draft:
         data=sweep.data.source,
         **_distilling(_of(Distill, recipes), recipes),
         **_pruning(_of(Prune, recipes), recipes),
-        **_finetuning(_of(Finetune, recipes)),
+        **_finetuning(_of(Finetune, recipes), pruned=bool(_of(Prune, recipes))),
         **_quantizing(_of(Quantize, recipes), recipes),
         **_running(_of(Runtime, recipes), recipes),
         **_measuring(sweep),
@@ -170,9 +170,9 @@ def _pruning(steps: list[Prune], recipes: Sequence[Recipe]) -> dict[str, Any]:
     }
 
 
-def _finetuning(steps: list[Finetune]) -> dict[str, Any]:
+def _finetuning(steps: list[Finetune], pruned: bool) -> dict[str, Any]:
     if not steps:
-        return {"finetune_epochs": 0}
+        return {"finetune_epochs": 0} if pruned else {}
     return {
         "finetune_epochs": _only(steps, "epochs", 0),
         "finetune_images": _only(steps, "samples", ALL),

@@ -8,7 +8,6 @@ import streamlit as st
 
 from engine.models.catalog import zoo_index, zoo_names
 from engine.plan import providers_here
-from engine.words import duration
 from pages.ui.draft import (
     ALL,
     BATCHES,
@@ -360,24 +359,3 @@ def running() -> dict[str, Any]:
                 "and as the sweep measures", "run_usual", "With the threads and images per call under **Measure**."
             )
         return fields
-
-
-def limits_of_work() -> dict[str, Any]:
-    """The fields of `Draft` that say how much one run may do."""
-    left, right = st.columns(2)
-    recipes = number(
-        "Recipes in one run, at most",
-        "budget_recipes",
-        "0: all of them. Recipes are taken in order; the rest stay “not measured yet”, and the next run goes on with them.",
-        place=left,
-    )
-    minutes = number(
-        "Minutes of one run, at most",
-        "budget_minutes",
-        "0: as long as it takes. What is finished when the time is over is kept, and the next run goes on there.",
-        1.0,
-        place=right,
-    )
-    if minutes:
-        st.caption(f"A run stops after about {duration(minutes * 60)}.")
-    return {"budget_recipes": recipes, "budget_minutes": minutes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -9,11 +10,11 @@ import streamlit as st
 from engine.devices import Profile, all_profiles
 from engine.models.catalog import DESCRIPTIONS, zoo_index
 from engine.record import METRICS
-from engine.words import based, shown
+from engine.words import based, duration, shown
 from pages.ui import fields
 from pages.ui.draft import LIMITED, TEST_IMAGES, Draft
 from pages.ui.fields import KEEP, choice, key, number, text, tick
-from pages.ui.step_form import image_count, limits_of_work, pruning, quantizing, running, students
+from pages.ui.step_form import image_count, pruning, quantizing, running, students
 
 OTHER = "my own file …"
 BUILT_IN = "fashion_mnist"
@@ -26,7 +27,7 @@ _BASIS = {
 _CLASSES = ("host", "microcontroller", "accelerator", "phone", "application", "gpu", "server", "design")
 
 
-def begin(draft: Draft) -> None:
+def open_with(draft: Draft) -> None:
     """Fill the form in when it is opened for the first time in a visit."""
     if "form draft" not in st.session_state:
         show(draft)
@@ -52,6 +53,16 @@ def current() -> Draft:
     """What the form said when it was last on screen."""
     draft: Draft = st.session_state["form draft"]
     return draft
+
+
+def stated() -> Draft:
+    """The same with model, data and name as their boxes are now: a click may come together with what was typed before it."""
+    state, draft = st.session_state, current()
+    typed = {name: state.get(key(name), getattr(draft, name)) for name in ("name", "model", "weights", "data")}
+    for name in ("model", "data"):
+        if typed[name] == OTHER:
+            typed[name] = state.get(key(f"{name}_path"), "")
+    return replace(draft, **typed)
 
 
 def fill_in() -> Draft:
@@ -161,7 +172,28 @@ def _more(latency: bool) -> dict[str, Any]:
     found["seed"] = number(
         "First seed", "seed", "What chance is drawn from; the same seed, the same result.", place=columns[2]
     )
-    return found | limits_of_work()
+    return found | _budget()
+
+
+def _budget() -> dict[str, Any]:
+    """The fields of `Draft` that say how much one run may do."""
+    left, right = st.columns(2)
+    recipes = number(
+        "Recipes in one run, at most",
+        "budget_recipes",
+        "0: all of them. Recipes are taken in order; the rest stay “not measured yet”, and the next run goes on with them.",
+        place=left,
+    )
+    minutes = number(
+        "Minutes of one run, at most",
+        "budget_minutes",
+        "0: as long as it takes. What is finished when the time is over is kept, and the next run goes on there.",
+        1.0,
+        place=right,
+    )
+    if minutes:
+        st.caption(f"A run stops after about {duration(minutes * 60)}.")
+    return {"budget_recipes": recipes, "budget_minutes": minutes}
 
 
 def profile_label(profile: Profile) -> str:

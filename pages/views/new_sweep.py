@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from engine.choice import View
-from engine.errors import InputError
 from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
 from engine.plan import providers_here
@@ -31,13 +32,16 @@ def render() -> None:
     # The form reads files of the server that it is told of, and starts work on it.
     shell.guard("editor")
     _running_elsewhere()
-    sweep_form.begin(presets.FIRST_LOOK.fill(Draft()))
+    sweep_form.open_with(presets.FIRST_LOOK.fill(Draft()))
+    above = st.container()
     left, right = st.columns([3, 2], gap="large")
     with left:
-        _ready_ways()
         said: list[Sweep] = []
         with shell.one_line_errors():
             said.append(_spec())
+    # After the form, whose model and limits it speaks of.
+    with above:
+        _ready_ways()
     with right:
         st.subheader("What this will run", anchor=False)
         with shell.one_line_errors():
@@ -73,18 +77,18 @@ def _ready_ways() -> None:
     """Presets and scenarios: one click fills the form in."""
     now = sweep_form.current()
     steps, uses = st.tabs(["Presets", "Ready uses"])
-    with steps, st.container(horizontal=True, gap="small"):
-        for preset in presets.presets(providers_here()):
-            filled = preset.fill(now)
-            with st.container(border=True, width=168, gap="small"):
-                _fill_button(preset.title, filled, preset.icon)
-                st.caption(f"{preset.says} About {presets.count(filled)} recipes.")
+    with steps:
+        offered = presets.presets(providers_here())
+        for preset, column in zip(offered, st.columns(len(offered), gap="small"), strict=True):
+            with column, st.container(border=True, height="stretch", gap="small"):
+                _fill_button(preset.title, preset.fill, preset.icon)
+                st.caption(f"{preset.says} About {presets.count(preset.fill(now))} recipes.")
     with uses:
         st.caption("Each sets device, limits and data for a use; the steps stay. Every figure in it is an assumption.")
         with st.container(horizontal=True, gap="small"):
             for scenario in queries.scenarios().values():
                 title = scenario.title.partition(" ")[2].capitalize()
-                _fill_button(title, presets.under(scenario, now), ":material/flag:")
+                _fill_button(title, partial(presets.under, scenario), ":material/flag:")
         for scenario in queries.scenarios().values():
             if (now.target_device, dict(now.limits)) == (scenario.device, scenario.limits):
                 st.caption(
@@ -92,12 +96,12 @@ def _ready_ways() -> None:
                 )
 
 
-def _fill_button(title: str, filled: Draft, icon: str) -> None:
-    st.button(title, icon=icon, key=f"fill {title}", on_click=_fill, args=(filled,), width="stretch")
+def _fill_button(title: str, fill: Callable[[Draft], Draft], icon: str) -> None:
+    st.button(title, icon=icon, key=f"fill {title}", on_click=_fill, args=(fill,), width="stretch")
 
 
-def _fill(filled: Draft) -> None:
-    sweep_form.show(filled)
+def _fill(fill: Callable[[Draft], Draft]) -> None:
+    sweep_form.show(fill(sweep_form.stated()))
     st.session_state["form shown as"] = FORM
 
 
@@ -215,7 +219,10 @@ def _follow(ref: str) -> None:
 
 
 def _ended(row: SweepRow) -> None:
-    left = row.recipes - row.trials - len(queries.store().failed(row.id)) if row.state == "done" else 0
+    spec = queries.store().spec(row.id)
+    left = 0
+    if row.state == "done" and spec.search.is_limited:
+        left = row.recipes - row.trials - len(queries.store().failed(row.id))
     told = {
         "done": (st.success, "The sweep is done."),
         "cancelled": (st.info, "The sweep was cancelled. What was finished is kept."),
@@ -234,26 +241,18 @@ def _ended(row: SweepRow) -> None:
             shell.pages()["explore"],
             label="Explore its frontier",
             icon=":material/scatter_plot:",
-            query_params={"sweep": row.id} | _opened_with(row.id),
+            query_params={"sweep": row.id} | (_address_of(spec.target) if spec.target else {}),
         )
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
         more = row.state != "done" or left
         if more and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
-            progress.remember(row.id, runner.start(queries.store().spec(row.id)))
+            progress.remember(row.id, runner.start(spec))
             st.rerun()
         deletion.button(row, "ended")
 
 
-def _opened_with(sweep_id: str) -> dict[str, str]:
-    """The part of Explore's address for what the sweep is for: device and limits."""
-    try:
-        target = queries.store().spec(sweep_id).target
-    except InputError:
-        return {}
-    return _address_of(target) if target else {}
-
-
 def _address_of(target: Target) -> dict[str, str]:
+    """The part of Explore's address for what the sweep is for: device and limits."""
     return {"device": target.device} | {limit_name(key): f"{limit:.6g}" for key, limit in target.limits.items()}
 
 

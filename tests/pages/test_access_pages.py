@@ -277,7 +277,7 @@ def test_settings_that_go_around_the_login_are_refused(
 
 VIEWS = sorted((ROOT / "pages" / "views").glob("*.py"))
 UI = sorted((ROOT / "pages").rglob("*.py"))
-WRITERS = {"request_cancel", "begin", "beat", "save_trial", "end", "save_node", "Popen"}
+WRITERS = {"request_cancel", "begin", "beat", "save_trial", "end", "save_node", "delete_sweep", "Popen"}
 
 
 def calls(node: ast.AST) -> list[str]:
