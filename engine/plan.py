@@ -166,6 +166,8 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
         self.chains: dict[Recipe, Chain] = {}
         self.sources: dict[Model, dict[str, Any]] = {}
+        self.own_macs = _source_macs(sweep.model.source)
+        self.baseline, _ = self.model(Recipe())
 
     def add(
         self,
@@ -219,14 +221,14 @@ class _Builder:
 
     def model(self, recipe: Recipe) -> tuple[str, float]:
         """The nodes that make the recipe's ONNX file, and about how many MACs it will have."""
-        key, macs = self.source(self.sweep.model), _source_macs(self.sweep.model.source)
+        key, macs = self.source(self.sweep.model), self.own_macs
         for step in recipe.steps:
             if isinstance(step, Quantize):
                 key = self.quantize(step, self.exported(key), macs)
                 continue
             if isinstance(step, Runtime):
                 continue  # changes no file
-            macs = _macs_after(step, macs, _source_macs(self.sweep.model.source))
+            macs = _macs_after(step, macs, self.own_macs)
             inputs: tuple[str, ...] = (key,)
             if isinstance(step, Distill):
                 # A fresh student reads the sweep's own network at most, for its shape.
@@ -260,9 +262,8 @@ class _Builder:
         accuracy, facts = self.reported(recipe, model, images * macs / 1e6)
         latency = None
         if measure.latency:
-            baseline, _ = self.model(Recipe())
             runtime, own = measure.latency.filled(recipe.runtime), measure.latency.filled(None)
-            inputs = (model,) if model == baseline and runtime == own else (model, baseline)
+            inputs = (model,) if model == self.baseline and runtime == own else (model, self.baseline)
             options = {"measure": measure.latency.model_dump(), "runtime": runtime.options}
             latency = self.add("latency", inputs, options)
         self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)

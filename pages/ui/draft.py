@@ -10,6 +10,8 @@ from engine.spec import LatencyOptions
 from engine.steps import SELF, Distill, Finetune, Quantize
 
 AS_IT_IS = "as it is"
+BUILT_IN = "fashion_mnist"
+"""The dataset that ships."""
 
 QUANTIZATIONS = (AS_IT_IS, "int8", "w4a8", "fp16 weights", *(f"{n}-bit weights" for n in (8, 6, 5, 4, 3, 2)))
 """What the form offers without training; `bits_of` reads these names, and any other of their kind."""
@@ -42,7 +44,7 @@ class Draft:
     name: str = "my sweep"
     model: str = "resnet8"
     weights: str = ""
-    data: str = "fashion_mnist"
+    data: str = BUILT_IN
     students: tuple[str, ...] = ()
     own_widths: tuple[float, ...] = ()
     repeats: tuple[int, ...] = ()

@@ -9,9 +9,7 @@ from typing import Any
 from engine.cost import Scenario
 from engine.datasets import is_available
 from engine.spec import expand_space
-from pages.ui.draft import AS_IT_IS, Draft, to_spec
-
-BUILT_IN = "fashion_mnist"
+from pages.ui.draft import AS_IT_IS, BUILT_IN, Draft, to_spec
 
 
 @dataclass(frozen=True)

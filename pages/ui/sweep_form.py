@@ -12,18 +12,11 @@ from engine.models.catalog import DESCRIPTIONS, zoo_index
 from engine.record import METRICS
 from engine.words import based, duration, shown
 from pages.ui import fields
-from pages.ui.draft import LIMITED, TEST_IMAGES, Draft
+from pages.ui.draft import BUILT_IN, LIMITED, TEST_IMAGES, Draft
 from pages.ui.fields import KEEP, choice, key, number, text, tick
 from pages.ui.step_form import image_count, pruning, quantizing, running, students
 
 OTHER = "my own file …"
-BUILT_IN = "fashion_mnist"
-_BASIS = {
-    "measured": "measured here",
-    "fitted": "fitted",
-    "datasheet": "datasheet",
-    "design": "design",
-}
 _CLASSES = ("host", "microcontroller", "accelerator", "phone", "application", "gpu", "server", "design")
 
 
@@ -202,7 +195,7 @@ def profile_label(profile: Profile) -> str:
         return "This machine"
     name = profile.device.partition(" (")[0]
     kind = "GPU" if profile.device_class == "gpu" else profile.device_class.capitalize()
-    return " · ".join((kind, name, profile.runtime, _BASIS[profile.basis]))
+    return " · ".join((kind, name, profile.runtime, profile.basis))
 
 
 def _by_class() -> dict[str, Profile]:
@@ -251,11 +244,12 @@ def _purpose(found: dict[str, Any]) -> dict[str, Any]:
         )
         limits: dict[str, float] = {}
         names = list(dict.fromkeys([*LIMITED, *st.session_state["form limits offered"]]))
-        columns = st.columns(3)
-        for position, metric in enumerate(names):
+        # A row of columns for each three: stacked on a narrow screen, they keep their order.
+        columns = [column for _ in range(0, len(names), 3) for column in st.columns(3)]
+        for metric, column in zip(names, columns, strict=False):
             of = METRICS[metric]
-            value = columns[position % 3].number_input(
-                f"{of.name} {'≥' if of.maximise else '≤'}{f' ({of.unit})' if of.unit else ''}",
+            value = column.number_input(
+                f"{of.name}{f' ({of.unit})' if of.unit else ''} {'≥' if of.maximise else '≤'}",
                 value=None,
                 placeholder="none",
                 format="%g",

@@ -21,6 +21,8 @@ from pages.ui.fields import KEEP
 from pages.ui.state import limit_name
 
 FORM, TEXT = "Form", "As YAML"
+LIVE = 2_000
+"""More recipes than these are planned on request: with every click it would take seconds."""
 
 
 def render() -> None:
@@ -92,7 +94,7 @@ def _ready_ways() -> None:
         for scenario in queries.scenarios().values():
             if (now.target_device, dict(now.limits)) == (scenario.device, scenario.limits):
                 st.caption(
-                    f"**{scenario.title}**. Assumed: {'; '.join(scenario.assumptions)}. {presets.about_data(scenario)}"
+                    f"**{scenario.title.capitalize()}**. Assumed: {'; '.join(scenario.assumptions)}. {presets.about_data(scenario)}"
                 )
 
 
@@ -115,19 +117,29 @@ def _running_elsewhere() -> None:
 
 def _plan(sweep: Sweep) -> None:
     """The plan in numbers, the spec as YAML, and the start button."""
+    recipes = len(sweep.all_recipes)
+    if recipes > LIVE and st.session_state.get("form planned") != sweep.id:
+        st.metric(
+            "Recipes", f"{recipes:,}", help="Every combination of the chosen steps, and the baseline.", border=True
+        )
+        st.caption("So many take a while to plan, so it is not done with every click.")
+        if st.button("Work out nodes and forecast", icon=":material/account_tree:", width="stretch"):
+            st.session_state["form planned"] = sweep.id
+            st.rerun()
+        return
     found = preview(sweep, queries.store(), queries.artifacts())
     limited = found.run_nodes < found.missing_nodes or sweep.search.minutes is not None
     with st.container(horizontal=True):
         st.metric(
             "Recipes",
-            found.recipes,
+            f"{found.recipes:,}",
             help="Every combination of the chosen steps, and the baseline.",
             width=108,
             border=True,
         )
         st.metric(
             "Nodes",
-            found.unique_nodes,
+            f"{found.unique_nodes:,}",
             help="Units of work. Recipes that begin alike share them.",
             width=108,
             border=True,
@@ -184,7 +196,7 @@ def _in_words(found: Preview) -> str:
         return "All of it has been measured before: starting it finds everything done."
     words = (
         f"One by one the recipes would take {found.naive_nodes:,} nodes, about {duration(found.naive_forecast_s)}; "
-        f"{shared:,} are shared, which saves {shared / found.naive_nodes:.0%} of them."
+        f"{shared:,} are shared, which saves {100 * shared / found.naive_nodes:.0f} % of them."
     )
     known = found.unique_nodes - found.missing_nodes
     return f"{words} {known:,} are done already." if known else words

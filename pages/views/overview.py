@@ -82,7 +82,7 @@ def _card(row: SweepRow) -> None:
 
 
 def _links(row: SweepRow, summary: Summary) -> None:
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if summary.measured:
             _link("explore", "Explore", {"sweep": row.id}, ":material/scatter_plot:")
         if row.state != "done":

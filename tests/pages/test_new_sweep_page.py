@@ -211,6 +211,14 @@ def test_every_box_keeps_its_value_over_a_visit_to_another_page():
     assert tiles(app) == counted
 
 
+def test_the_text_stays_over_a_visit_to_another_page():
+    app = typed(INEXPRESSIBLE)
+    app.switch_page("pages/views/overview.py").run()
+    app.switch_page("pages/views/new_sweep.py").run().run()
+    assert app.text_area(key="form text").value == INEXPRESSIBLE
+    assert "It is planned and run from the text" in words(app)
+
+
 def test_every_box_says_what_it_is_for():
     app = open_app("new_sweep")
     for kind in ("selectbox", "pills", "number_input", "multiselect", "text_input", "checkbox", "segmented_control"):
@@ -290,3 +298,13 @@ def test_deleting_takes_the_role(monkeypatch):
     with pytest.raises(AccessError):
         runner.delete(sweep.id)
     assert Store.open().sweep(sweep.id)
+
+
+def test_thousands_of_recipes_are_planned_when_asked_for():
+    ratios = [round(0.0001 * n, 4) for n in range(1, 2101)]
+    app = typed(f"name: many\nmodel: {{source: resnet8}}\nspace: {{prune: {{method: magnitude, ratio: {ratios}}}}}\n")
+    assert tiles(app) == {"Recipes": "2,101"}
+    assert not any(b.label == "Start sweep" for b in app.button)
+    press(app, "Work out nodes and forecast")
+    assert tiles(app)["Recipes"] == "2,101"
+    assert any(b.label == "Start sweep" for b in app.button)
