@@ -79,7 +79,7 @@ def presets(providers: Collection[str]) -> tuple[Preset, ...]:
 FIRST_LOOK = Preset(
     "First look",
     ":material/visibility:",
-    "One student, three prunings, int8 and 4-bit weights, and their combinations: what each kind of step is worth.",
+    "A smaller student if there is one, three prunings, int8 and 4-bit weights, and their combinations: what each kind of step is worth.",
     {
         "students": ("ds_cnn",),
         "channels": (0.25, 0.5, 0.7),

@@ -9,7 +9,7 @@ import yaml
 
 from engine.errors import InputError
 from engine.spec import Sweep, parse_sweep
-from pages.ui import access, spec_text, sweep_form
+from pages.ui import access, shell, spec_text, sweep_form
 from pages.ui.draft import to_spec
 from pages.ui.fields import KEEP
 
@@ -72,8 +72,12 @@ def edit() -> Sweep:
     if st.session_state.get("form upload error"):
         st.error(st.session_state.pop("form upload error"), icon=":material/error:")
     sweep = spec_text.parse(st.session_state[_TEXT], Path.cwd())
-    if held():
-        st.info(f"The form cannot show this: {held()}. It is planned and run from the text.", icon=":material/code:")
+    why = held()
+    if why:
+        st.info(
+            f"The form cannot show this: {shell.plain(why)}. It is planned and run from the text.",
+            icon=":material/code:",
+        )
     else:
         st.caption(":material/sync: The form shows the same.")
     return sweep

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from engine.choice import View
+from engine.errors import InputError, SpecError
 from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
 from engine.plan import providers_here
@@ -39,14 +41,14 @@ def render() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         said: list[Sweep] = []
-        with shell.one_line_errors():
+        with _mistakes():
             said.append(_spec())
     # After the form, whose model and limits it speaks of.
     with above:
         _ready_ways()
     with right:
         st.subheader("What this will run", anchor=False)
-        with shell.one_line_errors():
+        with _mistakes():
             for sweep in said:
                 _plan(sweep)
         if not said:
@@ -54,12 +56,22 @@ def render() -> None:
         _what_was_found()
 
 
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """Mistakes in a spec as one line. It quotes a text that may be anybody's, so nothing in it is taken for Markdown."""
+    with shell.one_line_errors():
+        try:
+            yield
+        except InputError as error:
+            raise SpecError(shell.plain(str(error))) from None
+
+
 def _spec() -> Sweep:
     """The sweep as the form or the text says it; raises InputError for a mistake."""
+    st.session_state.setdefault("form shown as", FORM)
     shown = st.segmented_control(
         "Show the sweep as",
         [FORM, TEXT],
-        default=FORM,
         required=True,
         key="form shown as",
         help="The same sweep as boxes, or as the text that `paretoscope run` reads. What is on screen is what is run.",
@@ -67,9 +79,10 @@ def _spec() -> Sweep:
     )
     if shown == TEXT:
         return spec_editor.edit()
-    if spec_editor.held():
+    held = spec_editor.held()
+    if held:
         st.caption(
-            f":material/code: Your text under **{TEXT}** is kept; the form does not show it: {spec_editor.held()}."
+            f":material/code: Your text under **{TEXT}** is kept; the form does not show it: {shell.plain(spec_editor.held() or '')}."
         )
     # Relative paths are taken from where the server was started, as on the command line.
     return parse_sweep(to_spec(sweep_form.fill_in()), Path.cwd())
