@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine import cli_datasets, cli_devices, tables
+from engine import cli_datasets, cli_devices, cli_sweeps, tables
 from engine.cli_devices import known_device, looked_at
 from engine.cli_options import JsonFlag, Overrides, ScenarioName, SpecFile, SweepRef, TrialRef, print_json
 from engine.errors import InputError, SetupError, SpecError
@@ -184,6 +184,9 @@ def cancel(sweep: SweepRef, as_json: JsonFlag = False) -> None:
         raise SpecError(f"{row.id} is not running, it is {row.state}; there is nothing to cancel")
     store.request_cancel(row.id)
     print_json({"sweep": row.id, "state": "cancelling"}) if as_json else print(f"{row.id} will stop in a moment")
+
+
+app.command()(cli_sweeps.delete)
 
 
 @app.command()

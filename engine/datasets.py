@@ -223,6 +223,15 @@ def dataset_checksum(data: Data) -> str:
     return digest([files, stated]) if any(v is not None for v in stated.values()) else files
 
 
+def is_available(source: str) -> bool:
+    """Whether a dataset of this name can be loaded here: its files are there, and there is something that reads them."""
+    try:
+        dataset_checksum(Data(source=source))
+    except DatasetError:
+        return False
+    return True
+
+
 def _file_of(source: str) -> Path | None:
     """The .npz file of a source, None for the embedded dataset; raises DatasetError for any other."""
     if source.endswith(".npz"):

@@ -30,13 +30,19 @@ _DEFAULT_RATES = {
 
 @dataclass(frozen=True)
 class Preview:
-    """A plan in numbers. `naive_nodes` is what running every recipe from scratch would take; seconds are a forecast."""
+    """A plan in numbers. `naive_nodes` is what running every recipe from scratch would take; seconds are a forecast.
+
+    `run_recipes` of the recipes are not measured yet and would be by one run; with a budget (`search`) that may be fewer than there are,
+    and `run_nodes` and `forecast_s` are those of that run.
+    """
 
     sweep: str
     recipes: int
+    run_recipes: int
     unique_nodes: int
     naive_nodes: int
     missing_nodes: int
+    run_nodes: int
     forecast_s: float
     naive_forecast_s: float
 
@@ -46,13 +52,19 @@ def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
     plan = make_plan(sweep, machine())
     missing = missing_nodes(plan, store, artifacts)
     rates, cores = store.rates(), machine().cores
+    now, recipes = next_nodes(plan, missing, store.failed(sweep.id))
+    seconds = forecast_s(plan, now, rates, cores)
+    if sweep.search.minutes is not None:
+        seconds = min(seconds, sweep.search.minutes * 60)
     return Preview(
         sweep=sweep.id,
         recipes=len(plan.chains),
+        run_recipes=recipes,
         unique_nodes=plan.unique,
         naive_nodes=plan.naive,
         missing_nodes=len(missing),
-        forecast_s=round(forecast_s(plan, missing, rates, cores), 1),
+        run_nodes=len(now),
+        forecast_s=round(seconds, 1),
         naive_forecast_s=round(sum(forecast_s(plan, plan.needed(c), rates, cores) for c in plan.chains), 1),
     )
 
@@ -68,6 +80,23 @@ def missing_nodes(plan: Plan, store: Store, artifacts: Artifacts) -> frozenset[s
         if key in missing:
             missing |= lost & set(plan.nodes[key].inputs)
     return frozenset(missing)
+
+
+def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tuple[frozenset[str], int]:
+    """Those of the missing nodes that one run takes on, and of how many recipes they are: in plan order, as many as the budget allows.
+
+    Recipes of the ids in `failed` come last: what cannot be made would otherwise use up every run's budget.
+    """
+    limit = plan.sweep.search.recipes
+    chosen: set[str] = set()
+    recipes = 0
+    for chain in sorted(plan.chains, key=lambda c: c.recipe.id in failed):
+        asked = plan.asked_of(chain)
+        needed = missing & asked.union(*(plan.ancestors[k] for k in asked))
+        if needed and recipes != limit:
+            chosen |= needed
+            recipes += 1
+    return (missing if limit is None else frozenset(chosen)), recipes
 
 
 def forecast_s(plan: Plan, missing: frozenset[str], rates: dict[str, float], cores: int) -> float:

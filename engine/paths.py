@@ -23,6 +23,22 @@ def home_path() -> Path:
     return Path(named) if named else platformdirs.user_data_path("paretoscope")
 
 
+def spec_path(sweep_id: str) -> Path:
+    """Where a page keeps the spec that it had run. An id of a sweep that exists: ids from an address are never made into paths."""
+    return home_path() / "specs" / f"{sweep_id}.yaml"
+
+
+def log_path(sweep_id: str) -> Path:
+    """Where the runner that a page started writes what it prints."""
+    return home_path() / "logs" / f"{sweep_id}.log"
+
+
+def forget_run(sweep_id: str) -> None:
+    """Remove both files of a sweep that has been deleted, where they are."""
+    for path in (spec_path(sweep_id), log_path(sweep_id)):
+        path.unlink(missing_ok=True)
+
+
 def home() -> Path:
     """The folder of the user's own state, made when missing; SetupError when it cannot be written."""
     folder = home_path()

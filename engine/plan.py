@@ -23,7 +23,7 @@ from engine.datasets import dataset_checksum
 from engine.devices import profile_names
 from engine.errors import ModelError, SpecError, StepError
 from engine.measure.machine import machine as this_machine
-from engine.measure.session import check_provider
+from engine.measure.session import available_providers, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.record import Machine
 from engine.spec import Model, Sweep
@@ -146,6 +146,10 @@ class Plan:
             found[key] = frozenset(node.inputs).union(*(found[k] for k in node.inputs))
         return found
 
+    def asked_of(self, chain: Chain) -> frozenset[str]:
+        """What must be finished before the recipe's trial is, the figures of the stages on the way to it included."""
+        return frozenset((*chain.models, *(key for stage in chain.stages for key in stage.measures)))
+
     def needed(self, chain: Chain) -> frozenset[str]:
         """All nodes of one recipe."""
         return frozenset(chain.measures).union(*(self.ancestors[k] for k in chain.measures))
@@ -161,6 +165,9 @@ class _Builder:
         self.data_digest = dataset_checksum(sweep.data)
         self.nodes: dict[str, Node] = {}
         self.chains: dict[Recipe, Chain] = {}
+        self.sources: dict[Model, dict[str, Any]] = {}
+        self.own_macs = _source_macs(sweep.model.source)
+        self.baseline, _ = self.model(Recipe())
 
     def add(
         self,
@@ -188,8 +195,10 @@ class _Builder:
 
     def source(self, model: Model) -> str:
         """The node that loads a network: the sweep's, or a teacher."""
-        options = {"digest": model_fingerprint(model), **model.model_dump()}
-        return self.add("source", (), options, suffix=".onnx" if model.is_onnx else None)
+        if model not in self.sources:
+            # Reads whole files, and every recipe asks for it.
+            self.sources[model] = {"digest": model_fingerprint(model), **model.model_dump()}
+        return self.add("source", (), self.sources[model], suffix=".onnx" if model.is_onnx else None)
 
     def exported(self, key: str) -> str:
         """The node of the ONNX file of a network in whatever form."""
@@ -212,14 +221,14 @@ class _Builder:
 
     def model(self, recipe: Recipe) -> tuple[str, float]:
         """The nodes that make the recipe's ONNX file, and about how many MACs it will have."""
-        key, macs = self.source(self.sweep.model), _source_macs(self.sweep.model.source)
+        key, macs = self.source(self.sweep.model), self.own_macs
         for step in recipe.steps:
             if isinstance(step, Quantize):
                 key = self.quantize(step, self.exported(key), macs)
                 continue
             if isinstance(step, Runtime):
                 continue  # changes no file
-            macs = _macs_after(step, macs, _source_macs(self.sweep.model.source))
+            macs = _macs_after(step, macs, self.own_macs)
             inputs: tuple[str, ...] = (key,)
             if isinstance(step, Distill):
                 # A fresh student reads the sweep's own network at most, for its shape.
@@ -253,9 +262,8 @@ class _Builder:
         accuracy, facts = self.reported(recipe, model, images * macs / 1e6)
         latency = None
         if measure.latency:
-            baseline, _ = self.model(Recipe())
             runtime, own = measure.latency.filled(recipe.runtime), measure.latency.filled(None)
-            inputs = (model,) if model == baseline and runtime == own else (model, baseline)
+            inputs = (model,) if model == self.baseline and runtime == own else (model, self.baseline)
             options = {"measure": measure.latency.model_dump(), "runtime": runtime.options}
             latency = self.add("latency", inputs, options)
         self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)
@@ -280,6 +288,11 @@ class _Builder:
             found.append(Chain(chain.recipe, model, facts, accuracy, None, seed=seed))
         self.seed = self.sweep.seed
         return tuple(found)
+
+
+def providers_here() -> tuple[str, ...]:
+    """The execution providers that a runtime step can name on this machine."""
+    return available_providers()
 
 
 def make_plan(sweep: Sweep, machine: Machine) -> Plan:

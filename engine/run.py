@@ -6,6 +6,7 @@ The runner is the only writer of its sweep. Computing goes to the workers; here 
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import signal
 import threading
@@ -20,7 +21,7 @@ from engine.artifacts import Artifacts
 from engine.cluster import Cluster, connect
 from engine.confirm import with_confirmation
 from engine.errors import CancelledError, ParetoscopeError
-from engine.forecast import forecast_s, missing_nodes
+from engine.forecast import forecast_s, missing_nodes, next_nodes
 from engine.measure.machine import machine
 from engine.plan import EXCLUSIVE, Chain, Plan, make_plan
 from engine.record import Trial
@@ -46,12 +47,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `nodes_run` is 0 when everything was there already."""
+    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run."""
 
     state: Literal["done", "cancelled", "failed"]
     nodes_run: int
     trials_done: int
     trials_failed: int
+    recipes_left: int
     seconds: float
 
 
@@ -82,8 +84,10 @@ class _Run:
 
     def __init__(self, plan: Plan, store: Store, artifacts: Artifacts, on_progress: Callable[[Progress], None]) -> None:
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
-        self.missing = set(missing_nodes(plan, store, artifacts))
-        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in self.missing}
+        missing = missing_nodes(plan, store, artifacts)
+        self.missing = set(next_nodes(plan, missing, store.failed(plan.sweep.id))[0])
+        self.nodes_left = len(missing) - len(self.missing)
+        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
         self.started = time.monotonic()
@@ -92,7 +96,7 @@ class _Run:
         self.latest = ""
         self.cores = 1
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
-        self.needs = {c.recipe.id: self._all(_measures(c)) for c in plan.chains}
+        self.needs = {c.recipe.id: self._all(plan.asked_of(c)) for c in plan.chains}
         self.waiting: dict[str, list[Chain]] = {}
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
@@ -114,7 +118,7 @@ class _Run:
         except BaseException as error:
             self.store.end(self.plan.sweep.id, "failed", f"{type(error).__name__}: {error}")
             raise
-        failed = all(t.state == "failed" for t in self.trials.values())
+        failed = bool(self.trials) and all(t.state == "failed" for t in self.trials.values())
         return self._end("failed" if failed else "done", to_run)
 
     def _end(self, state: Literal["done", "cancelled", "failed"], to_run: int) -> Outcome:
@@ -122,7 +126,8 @@ class _Run:
         self._beat(cancellable=False)
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
         done = sum(t.state == "done" for t in self.trials.values())
-        return Outcome(state, to_run - len(self.missing), done, len(self.trials) - done, self._elapsed())
+        left = len(self.plan.chains) - len(self.trials)
+        return Outcome(state, to_run - len(self.missing), done, len(self.trials) - done, left, self._elapsed())
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
@@ -131,7 +136,7 @@ class _Run:
         waves = [self.needs[self.plan.chains[0].recipe.id], set(self.plan.nodes)]
         next_beat = 0.0
         try:
-            while self.missing:
+            while self.missing and self._time_left() > 0:
                 if waves and not self.missing & futures.keys():
                     self._submit(cluster, waves.pop(0), futures, finished)
                     continue
@@ -189,7 +194,7 @@ class _Run:
             if failed:
                 first = next(k for k in self.plan.nodes if k in failed)
                 trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[first])
-            elif _measures(chain) <= self.results.keys():
+            elif self.plan.asked_of(chain) <= self.results.keys():
                 trial = assemble(self.plan, chain, self.results, self.artifacts)
                 trial = with_confirmation(self.plan.sweep, trial, self.store)
             else:
@@ -198,26 +203,27 @@ class _Run:
             self.latest = trial.label
             self.store.save_trial(self.plan.sweep.id, trial)
 
-    def _all(self, keys: set[str]) -> set[str]:
+    def _all(self, keys: frozenset[str]) -> frozenset[str]:
         return keys.union(*(self.plan.ancestors[k] for k in keys))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
 
+    def _time_left(self) -> float:
+        """Seconds of the budget that remain."""
+        minutes = self.plan.sweep.search.minutes
+        return math.inf if minutes is None else minutes * 60 - self._elapsed()
+
     def _beat(self, cancellable: bool = True) -> None:
         total, elapsed = self.plan.unique, self._elapsed()
-        done = total - len(self.missing)
+        done = total - self.nodes_left - len(self.missing)
         remaining = forecast_s(self.plan, frozenset(self.missing), self.rates, self.cores) if self.missing else 0.0
+        remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")
-
-
-def _measures(chain: Chain) -> set[str]:
-    """The nodes whose results a recipe's trial is made of."""
-    return {*chain.models, *(key for stage in chain.stages for key in stage.measures)}
 
 
 def _reason(future: Future[Any], kind: str) -> str:

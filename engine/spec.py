@@ -6,6 +6,7 @@ Nothing here imports torch: the command line and the browser check a spec before
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from engine.errors import SpecError
+from engine.record import METRICS
 from engine.steps import (
     FAMILIES,
     SELF,
@@ -88,9 +90,42 @@ class Measure(Frozen):
 
 
 class Search(Frozen):
-    """How the space is walked; the grid is every combination."""
+    """How the space is walked; the grid is every combination.
+
+    One run measures at most `recipes` recipes that are not measured yet, in the order of the plan, and stops after about `minutes`. What
+    is left stays "not measured yet"; the next run goes on with it.
+    """
 
     method: Literal["grid"] = "grid"
+    recipes: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0, le=100_000)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a run may leave recipes for the next one."""
+        return self.recipes is not None or self.minutes is not None
+
+
+class Target(Frozen):
+    """What the network is for: the device, and what must be kept there. The results open with it; what is measured does not change.
+
+    `limits`: metric -> most (accuracy and its like: least), in base units: shares, bytes, milliseconds, millijoules.
+    """
+
+    device: str = Field("host", min_length=1)
+    limits: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("limits")
+    @classmethod
+    def _limits_are_on_metrics(cls, limits: dict[str, float]) -> dict[str, float]:
+        unknown = next((key for key in limits if key not in METRICS), None)
+        if unknown is not None:
+            raise ValueError(f"{unknown!r} is not a metric; known: {', '.join(METRICS)}")
+        return limits
+
+
+MOST_RECIPES = 100_000
+"""A space of more is a mistake, or worse: it would fill the memory before anything could be said of it."""
 
 
 def _choices(family: str, entry: Any) -> Iterator[tuple[Frozen, ...]]:
@@ -151,8 +186,20 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _refuse_too_many(space: Mapping[str, Any]) -> None:
+    """Raise SpecError where a space has more combinations than anybody runs; counted before any is made."""
+
+    def combinations(entry: Any) -> int:
+        return math.prod(len(_as_list(v)) for v in entry.values()) if isinstance(entry, Mapping) else 1
+
+    count = math.prod(sum(map(combinations, _as_list(entries))) for entries in space.values())
+    if count > MOST_RECIPES:
+        raise SpecError(f"space: {count:,} combinations are more than {MOST_RECIPES:,}; leave values out")
+
+
 def expand_space(space: Mapping[str, Any]) -> tuple[Recipe, ...]:
     """Every recipe of a space, without repeats, the baseline first; raises SpecError."""
+    _refuse_too_many(space)
     columns = []
     for family, entries in space.items():
         if family not in FAMILIES:
@@ -184,6 +231,13 @@ class Sweep(Frozen):
     measure: Measure = Measure()
     seed: int = Field(0, ge=0, lt=2**31)
     replicates: int = Field(1, ge=1, le=100)
+    target: Target | None = None
+
+    @model_validator(mode="after")
+    def _target_is_projected_onto(self) -> Sweep:
+        if self.target and self.target.device not in ("host", *self.measure.profiles):
+            raise ValueError(f"target.device {self.target.device} is not one of measure.profiles; add it there")
+        return self
 
     @cached_property
     def all_recipes(self) -> tuple[Recipe, ...]:
@@ -195,8 +249,13 @@ class Sweep(Frozen):
     def id(self) -> str:
         """The name as a slug and six hex digits of the whole spec: the same spec is the same sweep."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40] or "sweep"
+        stated = self.model_dump()
+        # Keys that came later count only where they say something: sweeps from before them keep their ids.
+        stated["search"] = {k: v for k, v in stated["search"].items() if v is not None}
+        if self.target is None:
+            del stated["target"]
         # The order of `space` is the order of the steps, so it is part of what is hashed.
-        return f"{slug}-{digest([self.model_dump(), list(self.space)])[:6]}"
+        return f"{slug}-{digest([stated, list(self.space)])[:6]}"
 
 
 def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
@@ -256,16 +315,25 @@ def _absolute(source: str, base: Path) -> str:
     return source
 
 
+def load_yaml(text: str, where: str) -> Any:
+    """YAML as plain data, which holds no code; `where` names the text in the SpecError of a mistake."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        if mark is None or not problem:
+            raise SpecError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+        raise SpecError(f"{where} is not YAML: line {mark.line + 1}, column {mark.column + 1}: {problem}") from None
+
+
 def read_sweep(path: Path, overrides: tuple[str, ...] = ()) -> Sweep:
     """A YAML (or JSON) file -> Sweep; `overrides` are KEY=VALUE with dotted keys. Raises SpecError."""
     try:
-        value = yaml.safe_load(path.read_text())
+        value = load_yaml(path.read_text(), str(path))
     except FileNotFoundError:
         raise SpecError(f"{path} does not exist; give the path of a spec file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     for override in overrides:
         _override(value, override)
     return parse_sweep(value, path.resolve().parent)

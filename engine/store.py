@@ -20,9 +20,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from engine.errors import NotFoundError, SetupError
+from engine import notes
+from engine.errors import NotFoundError, SetupError, SpecError
 from engine.migrations.upgrade import migrate
-from engine.notes import Notes
 from engine.paths import EXAMPLE, home
 from engine.record import Trial
 from engine.spec import Sweep, parse_sweep
@@ -105,7 +105,7 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
-            self.notes = Notes(self._engine)
+            self.notes = notes.Notes(self._engine)
         except (OperationalError, SQLAlchemyError, ImportError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise SetupError(f"the store {url} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
@@ -182,6 +182,12 @@ class Store:
             )
         return found[0]
 
+    def failed(self, sweep_id: str) -> frozenset[str]:
+        """The ids of the recipes that could not be made."""
+        query = sa.select(_trials.c.id).where(_trials.c.sweep_id == sweep_id, _trials.c.state == "failed")
+        with self._engine.connect() as connection:
+            return frozenset(connection.scalars(query))
+
     def revision(self, sweep_id: str) -> int:
         """A number that grows whenever a trial or the state changes: the key for caches; 0 for an unknown sweep."""
         with self._engine.connect() as connection:
@@ -190,6 +196,25 @@ class Store:
     def request_cancel(self, sweep_id: str) -> None:
         """Ask the runner to stop; finished nodes stay."""
         self._update(sweep_id, cancel_requested=True)
+
+    def delete_sweep(self, sweep_id: str) -> None:
+        """Forget a sweep, its trials and their notes.
+
+        Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
+        Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped example, which would be back
+        with the next start.
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep_id)).mappings().first()
+            if row is None:
+                raise NotFoundError(_unknown(sweep_id))
+            if row["example"]:
+                raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
+            if _state(row) == "running":
+                raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
+            for table in (_trials, notes.table):
+                connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
+            connection.execute(_sweeps.delete().where(_sweeps.c.id == sweep_id))
 
     # What only the runner calls.
 

@@ -90,6 +90,7 @@ def print_plan(plan: Preview) -> None:
     _console().print(
         f"{plan.sweep}: {plan.recipes} recipes, {plan.unique_nodes} unique nodes "
         f"({plan.naive_nodes} if every recipe ran from scratch); {plan.missing_nodes} still to run, "
+        f"{f'{plan.run_nodes} of them, for {plan.run_recipes} recipes, by this run, ' if plan.run_nodes < plan.missing_nodes else ''}"
         f"about {duration(plan.forecast_s)} (from scratch {duration(plan.naive_forecast_s)})"
     )
 
@@ -296,7 +297,7 @@ def print_portability(found: dict[str, Any]) -> None:
 
 def print_outcome(sweep_id: str, outcome: Outcome) -> None:
     """How a run ended."""
-    if outcome.nodes_run == 0 and outcome.state == "done":
+    if outcome.nodes_run == 0 and outcome.state == "done" and not outcome.recipes_left:
         print(
             f"{sweep_id}: nothing to do, all {outcome.trials_done + outcome.trials_failed} recipes are measured already"
         )
@@ -307,6 +308,8 @@ def print_outcome(sweep_id: str, outcome: Outcome) -> None:
     print(
         f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}, {outcome.nodes_run} nodes run in {duration(outcome.seconds)}"
     )
+    if outcome.state == "done" and outcome.recipes_left:
+        print(f"the budget is used: {outcome.recipes_left} recipes are left; `paretoscope resume {sweep_id}` goes on")
     print(f"see it: paretoscope front {sweep_id}   or: paretoscope app")
 
 

@@ -93,7 +93,7 @@ SIDE = {
     "thumbnail": {"frontier", "record", "selection", "words"},
     "trial_figures": {"figures", "record", "statistics", "steps", "words"},
 }
-TOP = {"cli", "cli_datasets", "cli_devices", "cli_options", "doctor", "tables", "tables_devices"}
+TOP = {"cli", "cli_datasets", "cli_devices", "cli_options", "cli_sweeps", "doctor", "tables", "tables_devices"}
 # Beside the bare facts (errors, paths), what the browser's process may use.
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",

@@ -15,6 +15,10 @@ import typer
 from tiny import write_problem
 
 from engine import cli
+from engine.paths import log_path, spec_path
+from engine.record import Trial
+from engine.spec import parse_sweep
+from engine.store import Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -215,6 +219,25 @@ def test_cancel_stops_a_running_sweep_and_resume_goes_on(tmp_path: Path):
     assert runner.returncode == 1
     assert json.loads(paretoscope("sweeps", "--json", home=home).stdout)[0]["state"] == "cancelled"
     refused(paretoscope("cancel", "tiny", home=home), "not running")
+
+
+def test_a_sweep_is_deleted_by_its_name_and_the_example_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = tmp_path / "home"
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(home))
+    store = Store.open()
+    sweep = parse_sweep({"name": "to go", "model": {"source": "resnet8"}})
+    store.begin(sweep, [Trial(r.id, r) for r in sweep.all_recipes], 3, 0)
+    refused(paretoscope("delete", "to go", home=home), "is running; cancel it first")
+    store.end(sweep.id, "cancelled")
+    for path in (spec_path(sweep.id), log_path(sweep.id)):
+        path.parent.mkdir()
+        path.write_text("a trace")
+    done = paretoscope("delete", "to go", "--json", home=home)
+    assert json.loads(done.stdout) == {"sweep": sweep.id, "state": "deleted"}
+    assert not spec_path(sweep.id).exists()
+    assert not log_path(sweep.id).exists()
+    refused(paretoscope("delete", "to go", home=home), "there is no sweep")
+    refused(paretoscope("delete", "latest", home=home), "ships with Paretoscope")
 
 
 def test_listing_a_front_never_imports_torch(swept):

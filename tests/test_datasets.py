@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine import datasets
-from engine.datasets import Preprocessing, dataset_checksum, load_dataset, load_fashion_mnist
+from engine.datasets import Preprocessing, dataset_checksum, is_available, load_dataset, load_fashion_mnist
 from engine.errors import DatasetError
 from engine.spec import Data
 
@@ -257,3 +257,11 @@ def test_unknown_sources_are_one_line(home, source, message):
     refused(message, Data(source=source))
     with pytest.raises(DatasetError, match=message):
         dataset_checksum(Data(source=source))
+
+
+def test_what_can_be_loaded_is_known_without_loading_it(tmp_path: Path):
+    assert is_available("fashion_mnist")
+    assert not is_available("medmnist:no_such_set")
+    assert not is_available(str(tmp_path / "none.npz"))
+    (tmp_path / "some.npz").write_bytes(b"bytes")
+    assert is_available(str(tmp_path / "some.npz"))

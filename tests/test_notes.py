@@ -50,6 +50,16 @@ def test_notes_outlive_another_run_of_the_sweep(store: Store):
     assert store.notes.of(SWEEP.id)[trials[1].id].text == "keep"
 
 
+def test_notes_go_with_their_sweep(store: Store):
+    store.begin(SWEEP, sweep_trials(), 1, 0)
+    store.end(SWEEP.id, "done")
+    store.notes.write(SWEEP.id, "a", True, "keep")
+    store.notes.write("other", "a", True, "")
+    store.delete_sweep(SWEEP.id)
+    assert not store.notes.of(SWEEP.id)
+    assert store.notes.of("other")
+
+
 def test_the_table_is_the_one_that_the_migrations_make(tmp_path: Path, store: Store):
     columns = sa.inspect(sa.create_engine(f"sqlite:///{tmp_path / 'store.db'}")).get_columns("notes")
     assert {c["name"] for c in columns} == {c.name for c in notes.table.columns}

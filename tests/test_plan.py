@@ -6,7 +6,7 @@ import pytest
 from tiny import write_problem
 
 from engine.errors import ModelError, SpecError
-from engine.forecast import forecast_s
+from engine.forecast import forecast_s, next_nodes
 from engine.measure.machine import machine
 from engine.plan import make_plan
 from engine.spec import parse_sweep, read_sweep
@@ -149,3 +149,33 @@ def test_a_provider_that_is_not_there_is_refused_in_one_line():
     assert "\n" not in str(caught.value)
     with pytest.raises(SpecError, match="provider Azure is not in"):  # it computes elsewhere
         plan_of(space={"runtime": [{"provider": "AzureExecutionProvider"}]})
+
+
+QUANTIZED = {"quantize": [None, *({"weight_bits": bits, "activation_bits": 32} for bits in (8, 6, 4))]}
+
+
+def test_a_budget_takes_recipes_in_order_and_those_that_failed_last():
+    plain = plan_of(space=QUANTIZED)
+    every = frozenset(plain.nodes)
+    assert next_nodes(plain, every, frozenset()) == (every, 4)
+    two = plan_of(space=QUANTIZED, search={"recipes": 2})
+    now, recipes = next_nodes(two, every, frozenset())
+    assert recipes == 2
+    assert now == plain.needed(plain.chains[0]) | plain.needed(plain.chains[1])
+    rest, recipes = next_nodes(two, every - now, frozenset())
+    assert (rest | now, recipes) == (every, 2)
+    assert next_nodes(two, frozenset(), frozenset()) == (frozenset(), 0)
+    failed = frozenset({plain.chains[0].recipe.id, plain.chains[1].recipe.id})
+    other, _ = next_nodes(two, every, failed)
+    # A trial tells what its stages bought, so the baseline is measured with them all the same.
+    assert other == plain.needed(plain.chains[2]) | plain.needed(plain.chains[3]) | plain.needed(plain.chains[0])
+
+
+def test_a_network_is_read_once_for_all_recipes(monkeypatch: pytest.MonkeyPatch):
+    from engine import plan as module
+
+    read = []
+    fingerprint = module.model_fingerprint
+    monkeypatch.setattr(module, "model_fingerprint", lambda model: read.append(model) or fingerprint(model))
+    plan_of(space=QUANTIZED)
+    assert len(read) == 1

@@ -18,6 +18,7 @@ from tiny import images, write_problem
 from engine.artifacts import Artifacts
 from engine.bundle import export_bundle, verify_bundle
 from engine.errors import SetupError
+from engine.forecast import preview
 from engine.measure.machine import machine
 from engine.plan import make_plan
 from engine.run import execute
@@ -200,3 +201,26 @@ def test_one_file_run_in_another_way_is_a_trial_of_its_own(place: Path):
         assert "16 images per call" in archive.read("card.md").decode()
     assert manifest["runtime"] == {"threads": 1, "batch": 16, "graph_optimisation": "all", "provider": "CPU"}
     assert verify_bundle(bundle, max_p95_ms=10_000).ok
+
+
+def test_a_budget_leaves_the_rest_for_the_next_run(place: Path):
+    spec = write_problem(place)
+    quick = ("measure.latency=null", "measure.test_samples=60")
+    store, artifacts = Store.open(), Artifacts.open()
+    no_time = read_sweep(spec, (*quick, "search.minutes=0.000001"))
+    outcome = execute(no_time, store, artifacts)
+    assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 0, 6)
+    assert store.sweep(no_time.id).state == "done"
+
+    sweep = read_sweep(spec, (*quick, "search.recipes=4"))
+    assert preview(sweep, store, artifacts).run_recipes == 4
+    seen = []
+    outcome = execute(sweep, store, artifacts, on_progress=seen.append)
+    assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 4, 2)
+    assert seen[-1].nodes_done < seen[-1].nodes_total
+    states = [t.state for t in store.trials(sweep.id)]
+    assert states == ["done"] * 4 + ["pending"] * 2
+    assert preview(sweep, store, artifacts).run_recipes == 2
+    outcome = execute(sweep, store, artifacts, on_progress=seen.append)
+    assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 6, 0)
+    assert seen[-1].nodes_done == seen[-1].nodes_total

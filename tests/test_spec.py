@@ -282,3 +282,42 @@ def test_a_file_that_is_no_spec_says_so(tmp_path: Path, text: str, words: str):
 )
 def test_labels_are_what_people_say(steps, label):
     assert Recipe(steps=steps).label == label
+
+
+def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
+    from engine.paths import EXAMPLE
+
+    assert read_sweep(EXAMPLE / "spec.yaml").id == "resnet8-first-look-e564c7"
+    base = {"name": "a", "model": {"source": "resnet8"}}
+    ids = {
+        parse_sweep(base | more).id
+        for more in (
+            {},
+            {"search": {"recipes": 3}},
+            {"search": {"minutes": 3}},
+            {"target": {"limits": {"accuracy": 0.9}}},
+        )
+    }
+    assert len(ids) == 4
+    assert parse_sweep(base | {"search": {"method": "grid"}, "target": None}).id == parse_sweep(base).id
+
+
+def test_a_space_beyond_all_reason_is_refused_before_it_is_made():
+    huge = {"prune": {"method": "magnitude", "ratio": [0.5] * 1000}, "quantize": {"weight_bits": [8] * 1000}}
+    with pytest.raises(SpecError, match=r"space: 1,000,000 combinations are more than 100,000"):
+        expand_space(huge)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"target": {"limits": {"speed": 1}}}, "target.limits: 'speed' is not a metric"),
+        ({"target": {"device": "nvidia-t4"}}, "target.device nvidia-t4 is not one of measure.profiles"),
+        ({"target": {"limits": {"accuracy": float("nan")}}}, "target.limits"),
+        ({"search": {"minutes": 0}}, "search.minutes"),
+    ],
+)
+def test_targets_and_budgets_that_mean_nothing_are_refused(more, words):
+    with pytest.raises(SpecError) as found:
+        parse_sweep({"name": "a", "model": {"source": "resnet8"}} | more)
+    assert words in str(found.value)

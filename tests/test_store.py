@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from engine import store as store_module
-from engine.errors import NotFoundError, SetupError
+from engine.errors import NotFoundError, SetupError, SpecError
 from engine.migrations.upgrade import SCHEMA_REVISION
 from engine.record import Accuracy, Energy, Interval, Latency, Projection, Trial
 from engine.spec import parse_sweep
@@ -218,3 +218,48 @@ def test_processes_that_open_a_new_store_at_once_all_get_it(tmp_path):
     for process in running:
         output, said = process.communicate(timeout=120)
         assert output == "open\n", said
+
+
+def test_a_deleted_sweep_is_gone_and_its_nodes_stay_for_others(store: Store):
+    store.begin(SWEEP, pending(), 9, 0)
+    other = parse_sweep(SWEEP.model_dump() | {"name": "Another"})
+    store.begin(other, pending(), 9, 0)
+    store.save_node(NodeRow("k" * 64, "facts", 1.0, 0.5, {"macs": 7}))
+    store.end(SWEEP.id, "done")
+    store.delete_sweep(SWEEP.id)
+    assert [r.id for r in store.sweeps()] == [other.id]
+    assert store.trials(SWEEP.id) == []
+    assert len(store.trials(other.id)) == 2
+    assert store.nodes(["k" * 64])["k" * 64].result == {"macs": 7}
+    with pytest.raises(NotFoundError, match="there is no sweep"):
+        store.delete_sweep(SWEEP.id)
+    # The same spec begins as if it had never been.
+    assert store.begin(SWEEP, pending(), 9, 0) == 0.0
+
+
+def test_what_runs_is_not_deleted_until_it_is_cancelled_or_has_gone_silent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    store.begin(SWEEP, pending(), 9, 0)
+    with pytest.raises(SpecError, match=f"is running; cancel it first .`paretoscope cancel {SWEEP.id}`"):
+        store.delete_sweep(SWEEP.id)
+    monkeypatch.setattr(store_module, "HEARTBEAT_LIMIT_S", -1.0)
+    store.delete_sweep(SWEEP.id)
+    assert store.sweeps() == []
+
+
+def test_the_shipped_example_cannot_be_deleted(home: Path):
+    store = Store.open()
+    example = store.sweep("latest")
+    assert example.example
+    with pytest.raises(SpecError, match="ships with Paretoscope"):
+        store.delete_sweep(example.id)
+    assert len(store.trials(example.id)) == example.trials
+
+
+def test_failed_recipes_are_told_apart(store: Store):
+    store.begin(SWEEP, pending(), 9, 0)
+    assert store.failed(SWEEP.id) == frozenset()
+    bad = pending()[1]
+    store.save_trial(SWEEP.id, Trial(bad.id, bad.recipe, state="failed", error="no"))
+    assert store.failed(SWEEP.id) == {bad.id}

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from engine.errors import SetupError
-from engine.paths import DATA, home
+from engine.paths import DATA, forget_run, home, log_path, spec_path
 from engine.spec import Sweep, to_yaml
 from pages.ui import access, queries
-
-
-def _folder(name: str) -> Path:
-    folder = home() / name
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def log_path(sweep_id: str) -> Path:
-    """Where the runner of a sweep writes what it prints."""
-    return _folder("logs") / f"{sweep_id}.log"
 
 
 def start(sweep: Sweep) -> subprocess.Popen[bytes]:
@@ -29,17 +17,20 @@ def start(sweep: Sweep) -> subprocess.Popen[bytes]:
     AccessError for who may not run anything.
     """
     access.require("editor")
-    spec = _folder("specs") / f"{sweep.id}.yaml"
+    home()
+    spec, log = spec_path(sweep.id), log_path(sweep.id)
     partial = spec.with_suffix(".part")
     try:
+        for path in (spec, log):
+            path.parent.mkdir(exist_ok=True)
         partial.write_text(to_yaml(sweep), encoding="utf-8")
         partial.replace(spec)
-        with log_path(sweep.id).open("wb") as log:
+        with log.open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "engine.cli", "run", str(spec)],
                 cwd=DATA.parent,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -53,6 +44,13 @@ def cancel(sweep_id: str) -> None:
     queries.store().request_cancel(sweep_id)
 
 
+def delete(sweep_id: str) -> None:
+    """Delete a sweep; AccessError for who may not, SpecError for one that runs or ships with the program."""
+    access.require("editor")
+    queries.store().delete_sweep(sweep_id)
+    forget_run(sweep_id)
+
+
 def last_words(sweep_id: str) -> str:
     """The last line that a runner printed, without its own name in front; empty when it printed nothing."""
     try:
@@ -64,4 +62,4 @@ def last_words(sweep_id: str) -> str:
 
 def known(sweep_id: str) -> bool:
     """Whether a sweep of this id was started from a page of this home. Ids from an address are never made into paths."""
-    return any(path.stem == sweep_id for path in _folder("specs").glob("*.yaml"))
+    return any(path.stem == sweep_id for path in spec_path("any").parent.glob("*.yaml"))

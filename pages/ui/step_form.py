@@ -6,23 +6,27 @@ from typing import Any
 
 import streamlit as st
 
-from engine.models.catalog import zoo_names
+from engine.models.catalog import zoo_index, zoo_names
+from engine.plan import providers_here
 from pages.ui.draft import (
     ALL,
-    AS_IT_IS,
+    BATCHES,
     CHANNEL_RATIOS,
     IMAGES,
     MEAN_BITS,
     OWN_WIDTHS,
     PATTERNS,
     QUANTIZATIONS,
+    THREADS,
+    TIME_SHARES,
     TRAINED,
     WEIGHT_RATIOS,
-    Draft,
 )
+from pages.ui.fields import chips, choice, number, tick
 
-KEEP: dict[str, Any] = {"persist_state": "session"}
-"""For every field: the draft survives a visit to another page."""
+_RATE = "How large the first steps of training are. Larger learns faster, until it learns nothing."
+_AUGMENT = "Training images changed a little each time they are seen. Mirror only what has no left and right."
+_AUGMENTS = {"none": "as they are", "mirror": "mirrored at random", "shift": "mirrored and shifted"}
 
 
 def _percent(share: float) -> str:
@@ -34,11 +38,19 @@ def image_count(count: int) -> str:
     return "all" if count == ALL else f"{count:,}"
 
 
-def _images_box(place: Any, key: str, default: int) -> int:
-    chosen: int = place.selectbox(
-        "Training images per epoch", IMAGES, index=IMAGES.index(default), format_func=image_count, key=key, **KEEP
-    )
-    return chosen
+def _images(field: str, place: Any) -> dict[str, Any]:
+    told = "Drawn anew for each epoch. Fewer are quicker, and teach less."
+    return {field: choice("Training images per epoch", field, IMAGES, told, image_count, is_open=True, place=place)}
+
+
+def _training(stem: str) -> dict[str, Any]:
+    """Learning rate and augmentation of a kind of training."""
+    left, right = st.columns(2)
+    rate, augment = f"{stem}_rate", f"{stem}_augment"
+    return {
+        rate: number("Learning rate", rate, _RATE, 0.01, place=left),
+        augment: choice("Training images", augment, list(_AUGMENTS), _AUGMENT, _AUGMENTS.__getitem__, place=right),
+    }
 
 
 def students(model: str) -> dict[str, Any]:
@@ -46,88 +58,70 @@ def students(model: str) -> dict[str, Any]:
     with st.container(border=True):
         st.markdown("**Distil**: train a smaller network to do as the model does")
         # A student may be of the model's own kind, only then there is nothing gained.
-        chosen = st.pills(
-            "Students",
-            [n for n in zoo_names() if n != model],
-            selection_mode="multi",
-            default=[n for n in ("ds_cnn",) if n != model],
-            help="Each is trained from scratch with the model as its teacher.",
-            key="form students",
-            **KEEP,
-        )
-        own_widths = st.pills(
-            "The model itself, narrower",
-            OWN_WIDTHS,
-            selection_mode="multi",
-            format_func=lambda w: f"×{w:g}",
-            help="The same kind of network with this share of its channels in each layer.",
-            key="form own widths",
-            **KEEP,
-        )
-        fields: dict[str, Any] = {"students": tuple(chosen), "own_widths": tuple(own_widths)}
-        if not chosen and not own_widths:
+        others = [n for n in zoo_names() if n != model]
+        fields: dict[str, Any] = {
+            "students": chips(
+                "Students", "students", others, "Each is trained from scratch with the model as its teacher."
+            ),
+            "own_widths": chips(
+                "The model itself, narrower",
+                "own_widths",
+                OWN_WIDTHS,
+                "The same kind of network with this share of its channels in each layer.",
+                lambda w: f"×{w:g}",
+                is_open=True,
+            ),
+        }
+        if not fields["students"] and not fields["own_widths"]:
             return fields
         left, right = st.columns(2)
-        fields["student_epochs"] = left.number_input(
-            "Epochs", 1, 1000, Draft.student_epochs, key="form student epochs", **KEEP
-        )
-        fields["student_images"] = _images_box(right, "form student images", Draft.student_images)
+        told = "How often the student sees the training images."
+        fields["student_epochs"] = number("Epochs", "student_epochs", told, place=left)
+        fields |= _images("student_images", right)
         with st.expander("How the teacher teaches"):
-            fields |= _teaching("recursive_resnet" in chosen)
-        fields["untaught"] = st.checkbox(
+            fields |= _teaching(model, "recursive_resnet" in fields["students"]) | _training("student")
+        fields["untaught"] = tick(
             "and the same students without a teacher",
-            help="Trained for as long from the labels alone, so that you see what the teacher bought.",
-            key="form untaught",
-            **KEEP,
+            "untaught",
+            "Trained for as long from the labels alone, so that you see what the teacher bought.",
         )
-        fields["plain"] = st.checkbox("and recipes without a student", True, key="form plain", **KEEP)
+        fields["plain"] = tick("and recipes without a student", "plain", "The other steps on the model itself as well.")
         return fields
 
 
-def _teaching(recursive: bool) -> dict[str, Any]:
+def _teaching(model: str, recursive: bool) -> dict[str, Any]:
     columns = st.columns(3)
-    temperature = columns[0].number_input(
-        "Temperature",
-        0.5,
-        20.0,
-        Draft.temperature,
-        0.5,
-        help="How soft the teacher's answers are made.",
-        key="form temperature",
-        **KEEP,
-    )
-    alpha = columns[1].number_input(
-        "Weight of its answers",
-        0.0,
-        1.0,
-        Draft.alpha,
-        0.1,
-        help="Against the labels, which get the rest.",
-        key="form alpha",
-        **KEEP,
-    )
-    feature_weight = columns[2].number_input(
-        "Weight of its features",
-        0.0,
-        100.0,
-        Draft.feature_weight,
-        0.5,
-        help="Also imitate what the teacher sees just before it decides.",
-        key="form features",
-        **KEEP,
-    )
-    fields: dict[str, Any] = {"temperature": temperature, "alpha": alpha, "feature_weight": feature_weight}
+    fields: dict[str, Any] = {
+        "temperature": number(
+            "Temperature", "temperature", "How soft the teacher's answers are made.", 0.5, place=columns[0]
+        ),
+        "alpha": number(
+            "Weight of its answers", "alpha", "Against the labels, which get the rest.", 0.1, place=columns[1]
+        ),
+        "feature_weight": number(
+            "Weight of its features",
+            "feature_weight",
+            "Also imitate what the teacher sees just before it decides.",
+            0.5,
+            place=columns[2],
+        ),
+        "teacher": choice(
+            "Teacher",
+            "teacher",
+            ["baseline", *(n for n in zoo_index() if n != model)],
+            "Whose answers the students imitate: the model's, or those of another trained network, which may know more.",
+            lambda t: "the model" if t == "baseline" else t,
+            is_open=True,
+        ),
+    }
     if recursive:
-        repeats = st.pills(
+        fields["repeats"] = chips(
             "Times that recursive_resnet applies each block",
+            "repeats",
             range(1, 7),
-            selection_mode="multi",
-            default=[3],
-            help="More depth and time from the same weights.",
-            key="form repeats",
-            **KEEP,
+            "More depth and time from the same weights. None chosen: three times.",
+            is_open=True,
         )
-        fields["repeats"] = tuple(sorted(repeats)) if repeats != [3] else ()
     return fields
 
 
@@ -136,100 +130,85 @@ def pruning() -> dict[str, Any]:
     with st.container(border=True):
         st.markdown("**Prune**: remove what matters least")
         left, right = st.columns([2, 1])
-        channels = left.pills(
-            "Whole channels, share removed",
-            CHANNEL_RATIOS,
-            selection_mode="multi",
-            default=[0.25, 0.5, 0.7],
-            format_func=_percent,
-            help="Makes the network smaller and faster everywhere.",
-            key="form channels",
-            wrap=True,
-            **KEEP,
-        )
-        quantity = right.segmented_control(
-            "of the",
-            ["ratio", "macs_ratio"],
-            default="ratio",
-            required=True,
-            format_func=lambda q: {"ratio": "parameters", "macs_ratio": "MACs"}[q],
-            help="MACs: multiply-accumulate operations per image, which is what time mostly follows.",
-            key="form channel quantity",
-            **KEEP,
-        )
-        zeros = st.pills(
-            "Single weights, share set to zero",
-            WEIGHT_RATIOS,
-            selection_mode="multi",
-            format_func=_percent,
-            help="The smallest weights of the whole network. The file gets smaller; a runtime without sparse kernels is no faster.",
-            key="form zeros",
-            **KEEP,
-        )
-        patterns = st.pills(
-            "Sparse patterns",
-            PATTERNS,
-            selection_mode="multi",
-            help="2:4 keeps the 2 largest of every 4 neighbouring weights, a form that some accelerators run faster.",
-            key="form patterns",
-            **KEEP,
-        )
         fields: dict[str, Any] = {
-            "channels": tuple(sorted(channels)),
-            "channel_quantity": quantity,
-            "zeros": tuple(sorted(zeros)),
-            "patterns": tuple(patterns),
+            "channels": chips(
+                "Whole channels, share removed",
+                "channels",
+                CHANNEL_RATIOS,
+                "Makes the network smaller and faster everywhere.",
+                _percent,
+                is_open=True,
+                place=left,
+            ),
+            "channel_quantity": choice(
+                "of the",
+                "channel_quantity",
+                ["ratio", "macs_ratio"],
+                "MACs: multiply-accumulate operations per image, which is what time mostly follows.",
+                lambda q: {"ratio": "parameters", "macs_ratio": "MACs"}[q],
+                place=right,
+                kind="buttons",
+            ),
+            "zeros": chips(
+                "Single weights, share set to zero",
+                "zeros",
+                WEIGHT_RATIOS,
+                "The smallest weights of the whole network. The file gets smaller; a runtime without sparse kernels is no faster.",
+                _percent,
+                is_open=True,
+            ),
+            "patterns": chips(
+                "Sparse patterns",
+                "patterns",
+                PATTERNS,
+                "2:4 keeps the 2 largest of every 4 neighbouring weights, a form that some accelerators run faster.",
+            ),
         }
-        if not channels and not zeros and not patterns:
+        if not fields["channels"] and not fields["zeros"] and not fields["patterns"]:
             return fields
         left, right = st.columns(2)
-        epochs = left.number_input(
-            "Epochs of training after it", 0, 1000, Draft.finetune_epochs, key="form finetune epochs", **KEEP
-        )
+        told = "Training that repairs what pruning broke; 0 leaves it broken, to see how much that is."
+        epochs = number("Epochs of training after it", "finetune_epochs", told, place=left)
         fields["finetune_epochs"] = epochs
         if epochs:
-            fields["finetune_images"] = _images_box(right, "form finetune images", Draft.finetune_images)
-        with st.expander("What goes first"):
+            fields |= _images("finetune_images", right)
+        with st.expander("What goes first, and how it is repaired"):
             fields |= _what_goes_first(bool(epochs))
-        fields["unpruned"] = st.checkbox("and recipes without pruning", True, key="form unpruned", **KEEP)
+        fields["unpruned"] = tick(
+            "and recipes without pruning", "unpruned", "The other steps on the whole network as well."
+        )
         return fields
 
 
 def _what_goes_first(trains: bool) -> dict[str, Any]:
-    importances = st.pills(
-        "Channels with the smallest",
-        ["l2", "bn_scale", "taylor"],
-        selection_mode="multi",
-        default=["l2"],
-        help="How a channel's worth is told.",
-        format_func=lambda i: {"l2": "weights", "bn_scale": "batch-norm scale", "taylor": "effect on the loss"}[i],
-        key="form importance",
-        **KEEP,
-    )
-    allocation = st.segmented_control(
-        "Spread over layers",
-        ["uniform", "global", "sensitivity"],
-        default="uniform",
-        required=True,
-        format_func=lambda a: {
-            "uniform": "evenly",
-            "global": "where least matters",
-            "sensitivity": "where it hurts least",
-        }[a],
-        key="form allocation",
-        **KEEP,
-    )
-    fields: dict[str, Any] = {"importances": tuple(importances) or Draft.importances, "allocation": allocation}
-    if trains:
-        fields["rounds"] = st.number_input(
-            "Rounds",
-            1,
-            10,
-            1,
-            help="Prune a little, train, and again, until the share is reached.",
-            key="form rounds",
-            **KEEP,
+    importances = {"l2": "weights", "bn_scale": "batch-norm scale", "taylor": "effect on the loss"}
+    spread = {"uniform": "evenly", "global": "where least matters", "sensitivity": "where it hurts least"}
+    fields: dict[str, Any] = {
+        "importances": chips(
+            "Channels with the smallest",
+            "importances",
+            list(importances),
+            "How a channel's worth is told. None chosen: by its weights.",
+            importances.__getitem__,
         )
+        or ("l2",),
+        "allocation": choice(
+            "Spread over layers",
+            "allocation",
+            list(spread),
+            "How the removal of channels is shared out: the same share of each layer, or more where less is lost.",
+            spread.__getitem__,
+            kind="buttons",
+        ),
+        "round_to": number(
+            "Channels left in multiples of",
+            "round_to",
+            "Processors compute several channels at once; a layer of 13 takes as long as one of 16.",
+        ),
+    }
+    if trains:
+        fields["rounds"] = number("Rounds", "rounds", "Prune a little, train, and again, until the share is reached.")
+        fields |= _training("finetune")
     return fields
 
 
@@ -237,87 +216,146 @@ def quantizing() -> dict[str, Any]:
     """The fields of `Draft` that say how to quantize."""
     with st.container(border=True):
         st.markdown("**Quantize**: store and compute in fewer bits")
-        quantizations = st.pills(
-            "Each recipe so far, as",
-            list(QUANTIZATIONS),
-            selection_mode="multi",
-            default=[AS_IT_IS, "int8", "4-bit weights"],
-            help="int8 computes in integers; w4a8 too, with weights stored in 4 bits. N-bit weights are stored in exactly N bits and "
-            "computed with in floats.",
-            key="form quantize",
-            **KEEP,
-        )
-        trained = st.pills(
-            "and trained on in low precision, as",
-            list(TRAINED),
-            selection_mode="multi",
-            help="Quantization-aware training: w3a8 is 3 bits per weight, 8 per activation. Takes epochs, and loses less.",
-            key="form trained",
-            **KEEP,
-        )
         fields: dict[str, Any] = {
-            "quantizations": tuple(q for q in QUANTIZATIONS if q in quantizations),
-            "trained": tuple(t for t in TRAINED if t in trained),
+            "quantizations": chips(
+                "Each recipe so far, as",
+                "quantizations",
+                QUANTIZATIONS,
+                "int8 computes in integers; w4a8 too, with weights stored in 4 bits. N-bit weights are stored in exactly N bits and "
+                "computed with in floats.",
+                is_open=True,
+            ),
+            "trained": chips(
+                "and trained on in low precision, as",
+                "trained",
+                TRAINED,
+                "Quantization-aware training: w3a8 is 3 bits per weight, 8 per activation. Takes epochs, and loses less.",
+                is_open=True,
+            ),
         }
-        if trained:
+        if fields["trained"]:
             left, right = st.columns(2)
-            fields["trained_epochs"] = left.number_input(
-                "Epochs in low precision", 1, 1000, Draft.trained_epochs, key="form trained epochs", **KEEP
-            )
-            fields["trained_images"] = _images_box(right, "form trained images", Draft.trained_images)
+            told = "How often the network sees the training images while its numbers are rounded."
+            fields["trained_epochs"] = number("Epochs in low precision", "trained_epochs", told, place=left)
+            fields |= _images("trained_images", right)
+        with st.expander("Mixed precision"):
+            fields |= _mixed()
         with st.expander("How numbers are rounded"):
             fields |= _rounding()
+            if fields["trained"]:
+                fields["trained_rate"] = number("Learning rate in low precision", "trained_rate", _RATE, 0.01)
         return fields
 
 
-def _rounding() -> dict[str, Any]:
-    mean_bits = st.pills(
-        "Bits chosen by layer, on average per weight",
-        MEAN_BITS,
-        selection_mode="multi",
-        help="Mixed precision: layers that lose more get more bits, up to 8.",
-        key="form mean bits",
-        **KEEP,
-    )
-    learned = st.checkbox(
-        "Learn whether to round up or down, at 4 bits and fewer",
-        help="On calibration images, layer by layer; takes a minute or so for each network.",
-        key="form learned",
-        **KEEP,
-    )
-    corrected = st.checkbox("Correct biases", help="For what rounding shifts on average.", key="form bias", **KEEP)
-    per_channel = st.pills(
-        "One scale per",
-        [True, False],
-        selection_mode="multi",
-        default=[True],
-        format_func=lambda c: "channel" if c else "layer",
-        key="form per channel",
-        **KEEP,
-    )
-    formats = st.pills(
-        "Types of activations and weights in integer kernels",
-        ["u8s8", "u8u8", "s8s8"],
-        selection_mode="multi",
-        default=["u8s8"],
-        help="u8s8: unsigned activations, signed weights. Which is fastest depends on the processor, so measure.",
-        key="form formats",
-        **KEEP,
-    )
-    calibrations = st.pills(
-        "Ranges of activations by",
-        ["minmax", "percentile", "entropy", "mse"],
-        selection_mode="multi",
-        default=["percentile"],
-        help="How much of the largest values is cut off so that the others get finer steps; minmax cuts nothing.",
-        key="form calibration",
-        **KEEP,
-    )
+def _mixed() -> dict[str, Any]:
+    ends = {"auto": "below 4 bits", "yes": "always", "no": "never"}
     return {
-        "mean_bits": tuple(mean_bits),
-        "learned_rounding": learned,
-        "bias_correction": corrected,
-        "per_channel": tuple(per_channel) or Draft.per_channel,
-        "formats": tuple(formats) or Draft.formats,
-        "calibrations": tuple(calibrations) or Draft.calibrations,
+        "mean_bits": chips(
+            "Bits chosen by layer, on average per weight",
+            "mean_bits",
+            MEAN_BITS,
+            "Layers that lose more get more bits, up to 8.",
+            lambda b: f"{b:g}",
+            is_open=True,
+        ),
+        "time_shares": chips(
+            "int8, but layers that lose most stay in float within this share of the float network's time",
+            "time_shares",
+            TIME_SHARES,
+            "Each layer is timed on this machine first. 80 %: as many layers in float as leave the network a fifth faster.",
+            _percent,
+            is_open=True,
+        ),
+        "ends_8bit": choice(
+            "First and last layer kept at 8 bits",
+            "ends_8bit",
+            list(ends),
+            "They are small and lose most.",
+            ends.__getitem__,
+            kind="buttons",
+        ),
     }
+
+
+def _rounding() -> dict[str, Any]:
+    return {
+        "learned_rounding": tick(
+            "Learn whether to round up or down, at 4 bits and fewer",
+            "learned_rounding",
+            "On calibration images, layer by layer; takes a minute or so for each network.",
+        ),
+        "bias_correction": tick("Correct biases", "bias_correction", "For what rounding shifts on average."),
+        "equalize": tick(
+            "Equalize channels first",
+            "equalize",
+            "Scales of neighbouring layers are evened out, which changes no answer of the float network and helps where one scale "
+            "serves a whole layer.",
+        ),
+        "per_channel": chips(
+            "One scale per",
+            "per_channel",
+            [True, False],
+            "A scale says what number a step of the rounded weights stands for. None chosen: one per channel.",
+            lambda c: "channel" if c else "layer",
+        )
+        or (True,),
+        "formats": chips(
+            "Types of activations and weights in integer kernels",
+            "formats",
+            ["u8s8", "u8u8", "s8s8"],
+            "u8s8: unsigned activations, signed weights. Which is fastest depends on the processor, so measure.",
+        )
+        or ("u8s8",),
+        "calibrations": chips(
+            "Ranges of activations by",
+            "calibrations",
+            ["minmax", "percentile", "entropy", "mse"],
+            "How much of the largest values is cut off so that the others get finer steps; minmax cuts nothing.",
+        )
+        or ("percentile",),
+        "calibration_images": number(
+            "Images that the ranges are read from",
+            "calibration_images",
+            "Of the calibration images, never of the test images.",
+        ),
+    }
+
+
+def running() -> dict[str, Any]:
+    """The fields of `Draft` that say how finished files are run."""
+    levels = {"disable": "as stored", "basic": "basic", "extended": "extended", "all": "all"}
+    with st.container(border=True):
+        st.markdown("**Run**: the same file in other ways")
+        fields: dict[str, Any] = {
+            "run_threads": chips(
+                "Threads", "run_threads", THREADS, "Processor cores that one inference may use.", is_open=True
+            ),
+            "run_batches": chips(
+                "Images per call",
+                "run_batches",
+                BATCHES,
+                "More at once give more images a second, and each waits longer.",
+                is_open=True,
+            ),
+        }
+        here = providers_here()
+        with st.expander("More options"):
+            fields["run_levels"] = chips(
+                "The graph, rewritten by ONNX Runtime when it is loaded",
+                "run_levels",
+                list(levels),
+                "How far it fuses and simplifies layers; usually all.",
+                levels.__getitem__,
+            )
+            fields["run_providers"] = chips(
+                "On",
+                "run_providers",
+                here,
+                "The part of ONNX Runtime that computes; those that are installed here.",
+                is_open=True,
+            )
+        if any(fields.values()):
+            fields["run_usual"] = tick(
+                "and as the sweep measures", "run_usual", "With the threads and images per call under **Measure**."
+            )
+        return fields

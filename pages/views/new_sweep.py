@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from engine.choice import View
+from engine.errors import InputError, SpecError
 from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
-from engine.spec import Sweep, parse_sweep, to_yaml
+from engine.plan import providers_here
+from engine.spec import Sweep, Target, parse_sweep
+from engine.store import SweepRow
 from engine.words import duration
-from pages.ui import access, progress, queries, runner, shell, sweep_form
-from pages.ui.draft import to_spec
+from pages.ui import access, deletion, presets, progress, queries, runner, shell, spec_editor, spec_text, sweep_form
+from pages.ui.draft import Draft, to_spec
+from pages.ui.fields import KEEP
+from pages.ui.state import limit_name
+
+FORM, TEXT = "Form", "As YAML"
+LIVE = 2_000
+"""More recipes than these are planned on request: with every click it would take seconds."""
 
 
 def render() -> None:
@@ -24,15 +36,88 @@ def render() -> None:
     # The form reads files of the server that it is told of, and starts work on it.
     shell.guard("editor")
     _running_elsewhere()
+    sweep_form.open_with(presets.FIRST_LOOK.fill(Draft()))
+    above = st.container()
     left, right = st.columns([3, 2], gap="large")
     with left:
-        draft = sweep_form.fill_in()
+        said: list[Sweep] = []
+        with _mistakes():
+            said.append(_spec())
+    # After the form, whose model and limits it speaks of.
+    with above:
+        _ready_ways()
     with right:
         st.subheader("What this will run", anchor=False)
-        with shell.one_line_errors():
-            # Relative paths are taken from where the server was started, as on the command line.
-            _plan(parse_sweep(to_spec(draft), Path.cwd()))
+        with _mistakes():
+            for sweep in said:
+                _plan(sweep)
+        if not said:
+            st.info("Nothing, until the mistake is put right.", icon=":material/edit:")
         _what_was_found()
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """Mistakes in a spec as one line. It quotes a text that may be anybody's, so nothing in it is taken for Markdown."""
+    with shell.one_line_errors():
+        try:
+            yield
+        except InputError as error:
+            raise SpecError(shell.plain(str(error))) from None
+
+
+def _spec() -> Sweep:
+    """The sweep as the form or the text says it; raises InputError for a mistake."""
+    st.session_state.setdefault("form shown as", FORM)
+    shown = st.segmented_control(
+        "Show the sweep as",
+        [FORM, TEXT],
+        required=True,
+        key="form shown as",
+        help="The same sweep as boxes, or as the text that `paretoscope run` reads. What is on screen is what is run.",
+        **KEEP,
+    )
+    if shown == TEXT:
+        return spec_editor.edit()
+    held = spec_editor.held()
+    if held:
+        st.caption(
+            f":material/code: Your text under **{TEXT}** is kept; the form does not show it: {shell.plain(spec_editor.held() or '')}."
+        )
+    # Relative paths are taken from where the server was started, as on the command line.
+    return parse_sweep(to_spec(sweep_form.fill_in()), Path.cwd())
+
+
+def _ready_ways() -> None:
+    """Presets and scenarios: one click fills the form in."""
+    now = sweep_form.current()
+    steps, uses = st.tabs(["Presets", "Ready uses"])
+    with steps:
+        offered = presets.presets(providers_here())
+        for preset, column in zip(offered, st.columns(len(offered), gap="small"), strict=True):
+            with column, st.container(border=True, height="stretch", gap="small"):
+                _fill_button(preset.title, preset.fill, preset.icon)
+                st.caption(f"{preset.says} About {presets.count(preset.fill(now))} recipes.")
+    with uses:
+        st.caption("Each sets device, limits and data for a use; the steps stay. Every figure in it is an assumption.")
+        with st.container(horizontal=True, gap="small"):
+            for scenario in queries.scenarios().values():
+                title = scenario.title.partition(" ")[2].capitalize()
+                _fill_button(title, partial(presets.under, scenario), ":material/flag:")
+        for scenario in queries.scenarios().values():
+            if (now.target_device, dict(now.limits)) == (scenario.device, scenario.limits):
+                st.caption(
+                    f"**{scenario.title.capitalize()}**. Assumed: {'; '.join(scenario.assumptions)}. {presets.about_data(scenario)}"
+                )
+
+
+def _fill_button(title: str, fill: Callable[[Draft], Draft], icon: str) -> None:
+    st.button(title, icon=icon, key=f"fill {title}", on_click=_fill, args=(fill,), width="stretch")
+
+
+def _fill(fill: Callable[[Draft], Draft]) -> None:
+    sweep_form.show(fill(sweep_form.stated()))
+    st.session_state["form shown as"] = FORM
 
 
 def _running_elsewhere() -> None:
@@ -45,18 +130,29 @@ def _running_elsewhere() -> None:
 
 def _plan(sweep: Sweep) -> None:
     """The plan in numbers, the spec as YAML, and the start button."""
+    recipes = len(sweep.all_recipes)
+    if recipes > LIVE and st.session_state.get("form planned") != sweep.id:
+        st.metric(
+            "Recipes", f"{recipes:,}", help="Every combination of the chosen steps, and the baseline.", border=True
+        )
+        st.caption("So many take a while to plan, so it is not done with every click.")
+        if st.button("Work out nodes and forecast", icon=":material/account_tree:", width="stretch"):
+            st.session_state["form planned"] = sweep.id
+            st.rerun()
+        return
     found = preview(sweep, queries.store(), queries.artifacts())
+    limited = found.run_nodes < found.missing_nodes or sweep.search.minutes is not None
     with st.container(horizontal=True):
         st.metric(
             "Recipes",
-            found.recipes,
+            f"{found.recipes:,}",
             help="Every combination of the chosen steps, and the baseline.",
             width=108,
             border=True,
         )
         st.metric(
             "Nodes",
-            found.unique_nodes,
+            f"{found.unique_nodes:,}",
             help="Units of work. Recipes that begin alike share them.",
             width=108,
             border=True,
@@ -69,6 +165,8 @@ def _plan(sweep: Sweep) -> None:
             border=True,
         )
     st.markdown(_in_words(found))
+    if limited:
+        st.markdown(_budget_in_words(sweep, found))
     running = _is_running(sweep)
     if st.button(
         "It is running" if running else "Start sweep",
@@ -81,7 +179,16 @@ def _plan(sweep: Sweep) -> None:
         st.query_params["run"] = sweep.id
         st.rerun()
     with st.expander("The spec, for `paretoscope run`", icon=":material/code:"):
-        st.code(to_yaml(sweep), language="yaml")
+        text = spec_text.write(sweep)
+        st.code(text, language="yaml")
+        st.download_button(
+            "Download",
+            text,
+            file_name=f"{sweep.id}.yaml",
+            mime="application/yaml",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def _what_was_found() -> None:
@@ -100,9 +207,20 @@ def _in_words(found: Preview) -> str:
     shared = found.naive_nodes - found.unique_nodes
     if found.missing_nodes == 0:
         return "All of it has been measured before: starting it finds everything done."
-    words = f"One by one the recipes would take {found.naive_nodes} nodes; {shared} are shared."
+    words = (
+        f"One by one the recipes would take {found.naive_nodes:,} nodes, about {duration(found.naive_forecast_s)}; "
+        f"{shared:,} are shared, which saves {100 * shared / found.naive_nodes:.0f} % of them."
+    )
     known = found.unique_nodes - found.missing_nodes
-    return f"{words} {known} are done already." if known else words
+    return f"{words} {known:,} are done already." if known else words
+
+
+def _budget_in_words(sweep: Sweep, found: Preview) -> str:
+    """What one run does of it, where it is told to stop before the end."""
+    words = f"This run takes on {found.run_recipes:,} recipes that are not measured yet, {found.run_nodes:,} nodes"
+    if sweep.search.minutes is not None:
+        words += f", and stops after {duration(sweep.search.minutes * 60)}"
+    return f"{words}. The rest stays for the next run."
 
 
 def _is_running(sweep: Sweep) -> bool:
@@ -121,33 +239,46 @@ def _follow(ref: str) -> None:
     if progress.under_way(sweep_id, row):
         st.caption("You may leave this page, or close it: the sweep goes on.")
     elif row is not None:
-        _ended(row.id, row.state, row.error)
+        _ended(row)
     progress.follow(sweep_id)
 
 
-def _ended(sweep_id: str, state: str, error: str | None) -> None:
+def _ended(row: SweepRow) -> None:
+    spec = queries.store().spec(row.id)
+    left = 0
+    if row.state == "done" and spec.search.is_limited:
+        left = row.recipes - row.trials - len(queries.store().failed(row.id))
     told = {
         "done": (st.success, "The sweep is done."),
         "cancelled": (st.info, "The sweep was cancelled. What was finished is kept."),
-        "failed": (st.error, f"The sweep failed: {error}"),
+        "failed": (st.error, f"The sweep failed: {row.error}"),
         "interrupted": (
             st.warning,
             "The sweep was interrupted: its process has gone silent. What was finished is kept.",
         ),
     }
-    show, text = told[state]
+    show, text = told[row.state]
+    if left:
+        show, text = st.info, f"The budget of this run is used. {left} of {row.recipes} recipes are not measured yet."
     show(text)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             shell.pages()["explore"],
             label="Explore its frontier",
             icon=":material/scatter_plot:",
-            query_params={"sweep": sweep_id},
+            query_params={"sweep": row.id} | (_address_of(spec.target) if spec.target else {}),
         )
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
-        if state != "done" and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
-            progress.remember(sweep_id, runner.start(queries.store().spec(sweep_id)))
+        more = row.state != "done" or left
+        if more and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
+            progress.remember(row.id, runner.start(spec))
             st.rerun()
+        deletion.button(row, "ended")
+
+
+def _address_of(target: Target) -> dict[str, str]:
+    """The part of Explore's address for what the sweep is for: device and limits."""
+    return {"device": target.device} | {limit_name(key): f"{limit:.6g}" for key, limit in target.limits.items()}
 
 
 with shell.one_line_errors():

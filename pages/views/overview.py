@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.store import SweepRow
 from engine.thumbnail import Summary, summary_text, thumbnail_alt, thumbnail_svg
-from pages.ui import access, queries, shell
+from pages.ui import access, deletion, queries, shell
 
 CARDS, PER_ROW = 12, 3
 MATCHES = 30
@@ -82,12 +82,13 @@ def _card(row: SweepRow) -> None:
 
 
 def _links(row: SweepRow, summary: Summary) -> None:
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if summary.measured:
             _link("explore", "Explore", {"sweep": row.id}, ":material/scatter_plot:")
         if row.state != "done":
             label = "Follow it" if row.state == "running" else "Open it"
             _link("new-sweep", label, {"run": row.id}, ":material/monitoring:")
+        deletion.button(row, "card")
 
 
 def _link(page: str, label: str, params: dict[str, str], icon: str) -> None:
@@ -118,6 +119,7 @@ def _search(rows: Sequence[SweepRow]) -> None:
             target = ("explore", {"sweep": row.id}) if row.trials else ("new-sweep", {"run": row.id})
             _link(target[0], shell.plain(row.name), target[1], _STATES[row.state][0])
             st.caption(f"{row.state} · {row.trials} of {row.recipes} recipes · {row.created[:10]}")
+            deletion.button(row, "list")
     if len(found) > MATCHES:
         st.caption(f"and {len(found) - MATCHES:,} more; type a part of the name to find them.")
 

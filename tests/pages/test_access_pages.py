@@ -132,6 +132,24 @@ def test_a_viewer_reads_notes_and_an_editors_name_stands_under_theirs(home: Path
     assert not {"Pin", "Unpin", "Save"} & set(labels(viewer))
 
 
+def test_only_an_editor_has_the_button_that_deletes(home: Path):
+    sweep = enter("then", state="cancelled", pending=20)
+    write(home)
+    for user, offered in ((VIEWER, False), (EDITOR, True)):
+        assert ("Delete" in labels(visit(user, "overview"))) == offered
+        assert ("Delete" in labels(visit(user, "new_sweep", run=sweep.id))) == offered
+
+
+def test_who_loses_the_role_deletes_nothing_with_the_dialog_that_is_open(home: Path):
+    sweep = enter("then", state="cancelled", pending=20)
+    write(home)
+    app = visit(EDITOR, "new_sweep", run=sweep.id)
+    next(b for b in app.button if b.label == "Delete").click().run()
+    write(home, TEAM.replace("ana@", "someone.else@"))
+    next(b for b in app.button if b.label == "Delete it").click().run()
+    assert Store.open().sweep(sweep.id).name == "then"
+
+
 def test_an_editor_has_the_form_and_may_cancel(home: Path):
     sweep = enter(state="running", pending=20)
     write(home)
@@ -175,6 +193,7 @@ def changes_as_viewer() -> None:
     for act in (
         lambda: runner.start(parse_sweep({"name": "x", "model": {"source": "resnet8"}})),
         lambda: runner.cancel("x"),
+        lambda: runner.delete("x"),
     ):
         try:
             act()
@@ -192,7 +211,7 @@ def test_the_helpers_that_change_things_refuse_by_themselves(
     app = AppTest.from_function(changes_as_viewer, default_timeout=PATIENCE_S)
     app.user = user
     app.run()
-    assert len(app.error) == 2
+    assert len(app.error) == 3
     assert all("nothing was done" in e.value for e in app.error)
     assert started == []
     assert not (home / "specs").exists()
@@ -290,7 +309,7 @@ def test_settings_that_go_around_the_login_are_refused(
 
 VIEWS = sorted((ROOT / "pages" / "views").glob("*.py"))
 UI = sorted((ROOT / "pages").rglob("*.py"))
-WRITERS = {"request_cancel", "begin", "beat", "save_trial", "end", "save_node", "Popen"}
+WRITERS = {"request_cancel", "begin", "beat", "save_trial", "end", "save_node", "delete_sweep", "Popen"}
 
 
 def calls(node: ast.AST) -> list[str]:
