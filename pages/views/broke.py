@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,13 +17,16 @@ from engine.broken_figures import (
     reliability_alt,
     reliability_figure,
 )
+from engine.choice import View
 from engine.predictions import Predictions
-from engine.record import Trial
+from engine.record import METRICS, Trial, metric_value
+from engine.selection import within_limits
 from engine.store import SweepRow
-from engine.words import text_of
-from pages.ui import pickers, queries, shell
+from engine.words import based, shown, text_of
+from pages.ui import pickers, queries, shell, state
 
 PER_PAGE = 12
+LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")
 _NAMES = {
     "harmful": "Harmful: was right, is wrong",
     "neutral": "Wrong both times, differently",
@@ -72,6 +76,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
     found = flips(before, after, labels)
     changes = class_changes(before, after, labels, classes)
     _summary(trial, found, changes, len(images))
+    _limits(row, trial)
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("By class", anchor=False)
@@ -134,6 +139,34 @@ def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange]
         st.caption(
             f"The accuracy of {text_of('accuracy', accuracy.value)} hides {counts['harmful']:,} images that were right before."
         )
+
+
+def _limits(row: SweepRow, trial: Trial) -> None:
+    """How much may break, to begin with as much as this recipe breaks; how many recipes keep to it, and the way to see them on Explore."""
+    limits: dict[str, float] = {}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for key in LIMITED:
+            value = metric_value(trial, key)
+            if value is None:
+                continue
+            metric = METRICS[key]
+            # Rounded up: the recipe itself keeps the limits that it suggests.
+            start = math.ceil(max(0.0, shown(key, value)) * 100) / 100
+            name = f"broke limit {key} {row.id} {trial.id}"
+            most = st.number_input(
+                f"{metric.name} ≤ ({metric.unit})", 0.0, 100.0, start, 0.1, key=name, help=metric.help, width=190
+            )
+            limits[key] = based(key, most)
+        if limits:
+            st.page_link(
+                shell.pages()["explore"],
+                label="Explore under these limits",
+                icon=":material/tune:",
+                query_params=state.to_params(state.Explore(row.id, trial.id, View(limits=limits))),
+            )
+    if limits:
+        done = [t for t in queries.trials(row) if t.state == "done"]
+        st.caption(f"{int(within_limits(done, limits).sum())} of {len(done)} recipes break no more than that.")
 
 
 def _gallery(found: Sequence[Flip], images: np.ndarray, classes: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,15 @@ def test_a_chip_on_paper_is_checked_before_it_is_kept_and_can_be_removed():
     app.run()
     next(b for b in app.button if b.label == "Remove").click().run()
     assert not own_profiles()
+
+
+def test_what_may_break_is_limited_here_and_carried_to_explore():
+    app = open_app("broke")
+    boxes = {n.label: n for n in app.number_input}
+    assert {"Flips ≤ (%)", "Harmful flips ≤ (%)", "Worst class drop ≤ (points)"} <= set(boxes)
+    kept, total = map(int, re.search(r"(\d+) of (\d+) recipes break no more", words(app)).groups())
+    assert 2 <= kept < total
+    boxes["Flips ≤ (%)"].set_value(100.0)
+    boxes["Harmful flips ≤ (%)"].set_value(100.0)
+    boxes["Worst class drop ≤ (points)"].set_value(100.0).run()
+    assert f"{total} of {total} recipes break no more" in words(app)
