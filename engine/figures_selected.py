@@ -40,7 +40,7 @@ def with_selected(figure: go.Figure, trial_id: str | None) -> bool:
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
         if in_space:
-            ring = {"symbol": "circle-open", "size": 24, "color": SELECTED}
+            ring = {"symbol": "circle-open", "size": 18, "color": SELECTED}
             figure.add_trace(go.Scatter3d(z=[p[2] for p in points], marker=ring, **common))
         else:
             ring = {"symbol": "circle-open", "size": 24, "color": SELECTED, "line": {"width": 3, "color": SELECTED}}

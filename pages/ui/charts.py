@@ -22,18 +22,18 @@ from engine.figures_many import (
 )
 from engine.figures_many_drawn import (
     drawn_text,
-    matrix_alt,
-    matrix_figure,
     parallel_alt,
     parallel_figure,
     space_alt,
     space_figure,
 )
+from engine.figures_matrix import matrix_alt, matrix_figure
 from engine.figures_progress import HELP, progress_alt, progress_figure, progress_info, progress_text
 from engine.figures_selected import with_selected
 from engine.lineage import lineage_alt, lineage_figure, lineage_info
-from engine.record import METRICS, Trial
+from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
+from engine.words import text_of
 from pages.ui import chart_events, progress, share, shell
 from pages.ui.pickers import usual_metrics
 from pages.ui.state import SHAPES, Chart, third_axis
@@ -153,16 +153,17 @@ def _make(info: FrontierInfo, trials: Sequence[Trial], chart: Chart, selected: s
     view = info.choice.view
     also = [selected] if selected else []
     sizes = marker_sizes(trials, chart.size, view.device) if chart.size else None
-    sized = f"Larger marks: more {METRICS[chart.size].name.lower()}." if chart.size else ""
+    sized = _size_text(trials, chart.size, view) if chart.size else ""
     if chart.shape == "map":
         tree = lineage_info(trials, info.choice, view.colour or view.y, chart.size or "size_bytes")
         left_out = f"; {tree.left_out} recipes are left out here, the table has them" if tree.left_out else ""
-        size = METRICS[chart.size or "size_bytes"].name.lower()
-        text = f"Each branch is a step. Larger marks: more {size}; diamonds are on the frontier{left_out}."
+        size = _size_text(trials, chart.size or "size_bytes", view)
+        text = f"Each branch is a step; diamonds are on the frontier{left_out}. {size}."
         return _Made(lineage_figure(tree), lineage_alt(tree), text)
     if chart.shape == "3d":
         space = space_info(trials, view, chart.z or third_axis(view), also)
-        text = _sentences("Drag to turn, scroll to come closer", sized, drawn_text(space))
+        star = "★ is the best within your limits" if view.limits and info.choice.best else ""
+        text = _sentences("Drag to turn, scroll to come closer", star, sized, drawn_text(space))
         return _Made(space_figure(space, sizes=sizes), space_alt(space), text) if space.marks else _nothing(view)
     if chart.shape in {"parallel", "matrix"}:
         return _many(trials, view, chart, also)
@@ -200,6 +201,13 @@ def _many(trials: Sequence[Trial], view: View, chart: Chart, also: Sequence[str]
         words = f"In each pane, the line is the frontier of its own two metrics; arrows point to better.{beyond}"
         made = _Made(matrix_figure(found), matrix_alt(found), words)
     return replace(made, caption=_sentences(words, drawn_text(found))) if found.marks else _nothing(view)
+
+
+def _size_text(trials: Sequence[Trial], key: str, view: View) -> str:
+    """What the marks' size says, with its ends."""
+    values = [v for t in trials if (v := metric_value(t, key, view.device)) is not None]
+    ends = f", {text_of(key, min(values))} to {text_of(key, max(values))}" if values else ", not measured"
+    return f"Size of the marks: {METRICS[key].name.lower()}{ends}"
 
 
 def _sentences(*texts: str) -> str:
