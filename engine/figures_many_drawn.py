@@ -139,7 +139,7 @@ def space_figure(info: ManyInfo, height: int = 560, sizes: Mapping[str, float] |
                 name=name,
                 showlegend=not written,
                 text=["★"] if written else None,
-                textposition="middle center",
+                textposition="top center",
                 textfont={"size": 22, "color": colour},
                 marker={"symbol": "circle" if written else symbol, "color": colour} | _smaller(size),
                 **of_marks([mark]),

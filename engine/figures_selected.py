@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -49,3 +51,24 @@ def with_selected(figure: go.Figure, trial_id: str | None) -> bool:
                 go.Scatter(marker=ring, xaxis=pane[0], yaxis=pane[1], unselected=faded, selected=faded, **common)
             )
     return bool(places)
+
+
+def in_sight(figure: go.Figure, ranges: Mapping[str, Sequence[float]]) -> bool:
+    """Whether a ring that `with_selected` drew can be seen when the axes are zoomed to `ranges`, by their name in the layout.
+
+    Ranges are as Plotly has them, logarithms on a logarithmic axis. In space, and without a ring, the answer is yes.
+    """
+    rings = [t for t in figure.data if t.name == "selected" and t.type == "scatter"]
+    return not rings or any(
+        _inside(figure, f"xaxis{(r.xaxis or 'x')[1:]}", x, ranges)
+        and _inside(figure, f"yaxis{(r.yaxis or 'y')[1:]}", y, ranges)
+        for r in rings
+        for x, y in zip(r.x, r.y, strict=True)
+    )
+
+
+def _inside(figure: go.Figure, axis: str, value: float, ranges: Mapping[str, Sequence[float]]) -> bool:
+    if axis not in ranges:
+        return True
+    at = math.log10(value) if figure.layout[axis].type == "log" else value
+    return min(ranges[axis]) <= at <= max(ranges[axis])

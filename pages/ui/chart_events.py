@@ -50,8 +50,9 @@ export default function (component) {
   };
   const leave = () => {
     if (!chart) return;
-    chart.removeListener('plotly_relayout', onRelayout);
-    chart.removeListener('plotly_click', onClick);
+    // Plotly takes its methods off a chart that is gone.
+    chart.removeListener?.('plotly_relayout', onRelayout);
+    chart.removeListener?.('plotly_click', onClick);
     chart.removeEventListener('pointerdown', onPointerDown, true);
     chart.removeEventListener('pointerup', onPointerUp, true);
     chart = null;

@@ -29,7 +29,7 @@ from engine.figures_many_drawn import (
 )
 from engine.figures_matrix import matrix_alt, matrix_figure
 from engine.figures_progress import HELP, progress_alt, progress_figure, progress_info, progress_text
-from engine.figures_selected import with_selected
+from engine.figures_selected import in_sight, with_selected
 from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
@@ -108,9 +108,16 @@ def show(
     drawn: _Drawn | None = st.session_state.get(_DRAWN)
     left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
     if drawn is None or drawn.signature != signature or drawn.visible != selected or left_the_page:
+        elsewhere = drawn is not None and drawn.visible != selected
         drawn = _Drawn(signature, selected, selected, chart_events.last_zoom(made.figure))
         st.session_state[_DRAWN] = drawn
+    else:
+        elsewhere = False
     ringed = with_selected(made.figure, drawn.ring)
+    if elsewhere and not in_sight(made.figure, drawn.zoom):
+        # Chosen in the table or on the page: better seen than zoomed.
+        drawn = replace(drawn, zoom={})
+        st.session_state[_DRAWN] = drawn
     chart_events.zoom(made.figure, drawn.zoom)
     options: dict[str, Any] = {
         "key": key,
