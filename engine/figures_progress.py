@@ -75,7 +75,9 @@ def progress_info(trials: Sequence[Trial], view: View) -> ProgressInfo:
         titles=tuple(axis_title(k, view.device, any(is_estimated(t, k, view.device) for t in done)) for k in keys),  # type: ignore[arg-type]
         reference=(text_of(keys[0], float(worst[0])), text_of(keys[1], float(worst[1]))),
         ideal=(text_of(keys[0], float(best[0])), text_of(keys[1], float(best[1]))),
-        unit=" × ".join(METRICS[k].unit or METRICS[k].name.lower() for k in keys),
+        unit=" × ".join(
+            {"%": "points", "": METRICS[k].name.lower()}.get(METRICS[k].unit, METRICS[k].unit) for k in keys
+        ),
         untimed=len(complete) - len(timed),
     )
 
@@ -145,7 +147,7 @@ def progress_figure(info: ProgressInfo, height: int = 300) -> go.Figure:
             "zeroline": False,
             "rangemode": "tozero",
         },
-        yaxis={"title": {"text": "Hypervolume (% of the box), better →"}, "automargin": True, "rangemode": "tozero"},
+        yaxis={"title": {"text": "Hypervolume (%), better →"}, "automargin": True, "rangemode": "tozero"},
         hovermode="closest",
         showlegend=False,
         uirevision=f"progress {info.view.x} {info.view.y} {info.view.device}",

@@ -19,7 +19,7 @@ from pages.ui import shell
 _JS = """
 export default function (component) {
   const { data, setTriggerValue } = component;
-  let chart = null, told = null, pressed = null, clicked = null;
+  let chart = null, told = null, pressed = null, clicked = null, stayed = false;
   const zoom = () => {
     const axes = {};
     for (const [name, axis] of Object.entries(chart._fullLayout)) {
@@ -34,19 +34,22 @@ export default function (component) {
     const now = JSON.stringify(zoom());
     if (now !== told) setTriggerValue('zoomed', JSON.parse(told = now));
   };
-  const onPointerDown = event => { pressed = [event.clientX, event.clientY]; clicked = null; };
+  // In space Plotly tells of a click when it next draws while the button is down, which may be after it went up, and also when one begins to
+  // turn the view: a click is told on when the pointer stayed where it was.
+  const tell = () => {
+    if (clicked && stayed) setTriggerValue('clicked', clicked);
+    if (stayed) clicked = null;
+  };
+  const onPointerDown = event => { pressed = [event.clientX, event.clientY]; clicked = null; stayed = false; };
+  const onPointerUp = event => {
+    stayed = pressed !== null && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 4;
+    tell();
+  };
   const onClick = event => {
     const owner = event.points && event.points[0] && event.points[0].customdata;
     clicked = owner && owner[0] ? owner[0] : null;
-    // In space the event comes when the button goes down, and turning begins so, too.
-    if (clicked && !chart._fullLayout.scene) setTriggerValue('clicked', clicked);
-  };
-  const onPointerUp = event => {
-    const moved = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]);
-    // What is under the pointer is known a frame later.
-    if (chart && chart._fullLayout.scene && moved < 4) {
-      setTimeout(() => { if (clicked) setTriggerValue('clicked', clicked); clicked = null; }, 60);
-    }
+    if (!chart._fullLayout.scene) stayed = true;
+    tell();
   };
   const leave = () => {
     if (!chart) return;
