@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.choice import Choice, View, choose
+from engine.choice import Choice, View
 from engine.figures import LOG_SPAN, Role
-from engine.frontier import Floats
+from engine.frontier import Floats, non_dominated
 from engine.record import METRICS, Trial, metric_value
 from engine.selection import find_front, objective_points
 from engine.words import axis_title, is_estimated, metric_range, shown, text_of
 
-MOST_IN_SPACE, MOST_LINES, MOST_IN_PAIRS = 5000, 300, 1200
+MOST_IN_SPACE, MOST_LINES, MOST_IN_PAIRS = 5000, 300, 600
 """More trials than this are not told apart in the chart, or not drawn in a moment; see `sample`."""
 LEAST_METRICS, MOST_AXES, MOST_PAIRED = 2, 8, 4
 """How many metrics parallel axes and the matrix take: at least the first, at most one of the others."""
@@ -113,38 +113,41 @@ def _evenly(ids: Sequence[str], count: int) -> list[str]:
     return [ids[int(i * len(ids) / count)] for i in range(count)]
 
 
-def space_info(trials: Sequence[Trial], view: View, z: str, also: Collection[str] = ()) -> ManyInfo:
+def space_info(trials: Sequence[Trial], choice: Choice, z: str, also: Collection[str] = ()) -> ManyInfo:
     """Three axes: those of the view and `z`, with the frontier of the three. `also` are ids to draw in any case.
 
     Raises SpecError where times of two machines would come onto one axis.
     """
-    choice = choose(trials, view)
+    view = choice.view
     front = find_front([t for t in trials if t.id in choice.kept], (view.x, view.y, z), view.device)
     return _info(
         trials, choice, (view.x, view.y, z), frozenset(t.id for t in front.trials), front.knee, MOST_IN_SPACE, also
     )
 
 
-def parallel_info(trials: Sequence[Trial], view: View, metrics: Sequence[str], also: Collection[str] = ()) -> ManyInfo:
+def parallel_info(
+    trials: Sequence[Trial], choice: Choice, metrics: Sequence[str], also: Collection[str] = ()
+) -> ManyInfo:
     """One axis per metric, with the frontier of the view's two axes; `also` are ids to draw in any case."""
-    choice = choose(trials, view)
     return _info(
         trials, choice, metrics[:MOST_AXES], frozenset(choice.front), choice.knee, MOST_LINES, also, whole=False
     )
 
 
-def matrix_info(trials: Sequence[Trial], view: View, metrics: Sequence[str], also: Collection[str] = ()) -> ManyInfo:
+def matrix_info(
+    trials: Sequence[Trial], choice: Choice, metrics: Sequence[str], also: Collection[str] = ()
+) -> ManyInfo:
     """Every pair of the first four metrics; a trial is `front` where it is on the frontier of some pair."""
-    choice = choose(trials, view)
     keys = tuple(metrics[:MOST_PAIRED])
     kept = [t for t in trials if t.id in choice.kept]
+    values, maximise = objective_points(kept, keys, choice.view.device), [METRICS[k].maximise for k in keys]
     pairs: dict[tuple[int, int], tuple[str, ...]] = {}
     for up in range(1, len(keys)):
         for across in range(up):
-            front = find_front(kept, (keys[across], keys[up]), view.device).trials
+            rows = np.flatnonzero(non_dominated(values[:, [across, up]], [maximise[across], maximise[up]]))
             # Ordered by what is drawn across, ties by what is drawn up.
-            values = objective_points(front, (keys[up], keys[across]), view.device)
-            pairs[across, up] = tuple(front[i].id for i in np.lexsort(values.T))
+            order = np.lexsort((values[rows, up], values[rows, across]))
+            pairs[across, up] = tuple(kept[i].id for i in rows[order])
     on_some = frozenset(i for ids in pairs.values() for i in ids)
     return replace(_info(trials, choice, keys, on_some, None, MOST_IN_PAIRS, also, whole=False), pairs=pairs)
 

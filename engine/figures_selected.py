@@ -46,9 +46,9 @@ def with_selected(figure: go.Figure, trial_id: str | None) -> bool:
             figure.add_trace(go.Scatter3d(z=[p[2] for p in points], marker=ring, **common))
         else:
             ring = {"symbol": "circle-open", "size": 24, "color": SELECTED, "line": {"width": 3, "color": SELECTED}}
-            faded = {"marker": {"opacity": 0}}
+            seen, gone = {"marker": {"opacity": 1}}, {"marker": {"opacity": 0}}
             figure.add_trace(
-                go.Scatter(marker=ring, xaxis=pane[0], yaxis=pane[1], unselected=faded, selected=faded, **common)
+                go.Scatter(marker=ring, xaxis=pane[0], yaxis=pane[1], unselected=gone, selected=seen, **common)
             )
     return bool(places)
 

@@ -58,7 +58,7 @@ def beats(a: Trial, b: Trial, keys) -> bool:
 
 
 def test_the_frontier_in_space_is_that_of_the_three(four):
-    info = space_info(four, View(), "size_bytes")
+    info = space_info(four, choose(four, View()), "size_bytes")
     assert info.front == {Recipe().id, INT8.id, FOUR.id}
     assert [a.key for a in info.axes] == ["latency_ms", "accuracy", "size_bytes"]
     figure = space_figure(info)
@@ -74,15 +74,15 @@ def test_the_frontier_in_space_agrees_with_a_count_of_who_beats_whom():
     trials = sweep_trials()
     keys = ("latency_ms", "accuracy", "energy_mj")
     expected = {t.id for t in trials if not any(beats(other, t, keys) for other in trials)}
-    assert space_info(trials, View(), "energy_mj").front == expected
+    assert space_info(trials, choose(trials, View()), "energy_mj").front == expected
 
 
 def test_what_is_outside_the_limits_is_greyed_everywhere(four):
     view = View(limits={"accuracy": 0.8})
     for figure in (
-        space_figure(space_info(four, view, "size_bytes")),
-        parallel_figure(parallel_info(four, view, KEYS)),
-        matrix_figure(matrix_info(four, view, KEYS)),
+        space_figure(space_info(four, choose(four, view), "size_bytes")),
+        parallel_figure(parallel_info(four, choose(four, view), KEYS)),
+        matrix_figure(matrix_info(four, choose(four, view), KEYS)),
     ):
         assert set(owners(figure, "outside your limits")) == {CUT.id}
         grey = next(t for t in figure.data if t.name == "outside your limits")
@@ -95,22 +95,22 @@ def test_axes_of_two_machines_are_refused_in_every_chart(four):
     mixed = [*four, trial(Recipe(steps=(*CUT.steps, *INT8.steps)), machine=other)]
     view = View(x="size_bytes")
     with pytest.raises(SpecError, match="2 machines"):
-        space_info(mixed, view, "latency_ms")
+        space_info(mixed, choose(mixed, view), "latency_ms")
     with pytest.raises(SpecError, match="2 machines"):
-        parallel_info(mixed, view, ("accuracy", "latency_ms"))
+        parallel_info(mixed, choose(mixed, view), ("accuracy", "latency_ms"))
     with pytest.raises(SpecError, match="2 machines"):
-        matrix_info(mixed, view, ("accuracy", "latency_ms"))
+        matrix_info(mixed, choose(mixed, view), ("accuracy", "latency_ms"))
 
 
 def test_other_devices_give_their_own_numbers_and_say_so(four):
-    info = space_info(four, View(device="stm32h7a3-xcubeai"), "energy_mj")
+    info = space_info(four, choose(four, View(device="stm32h7a3-xcubeai")), "energy_mj")
     assert info.axes[0].title == "Latency on stm32h7a3-xcubeai, estimated (ms)"
     assert {m.trial_id: m.values[0] for m in info.marks}[INT8.id] == pytest.approx(40.0)
     assert "estimated" in info.marks[0].hover
 
 
 def test_better_is_to_the_right_on_every_parallel_axis(four):
-    info = parallel_info(four, View(), KEYS)
+    info = parallel_info(four, choose(four, View()), KEYS)
     by_id = {m.trial_id: m for m in info.marks}
     places = {i: [a.place(v) for a, v in zip(info.axes, m.values, strict=True)] for i, m in by_id.items()}
     assert places[Recipe().id][0] == 1  # the highest accuracy
@@ -123,7 +123,7 @@ def test_better_is_to_the_right_on_every_parallel_axis(four):
 
 
 def test_the_coloured_lines_are_the_frontier_of_the_view(four):
-    info = parallel_info(four, View(), KEYS)
+    info = parallel_info(four, choose(four, View()), KEYS)
     assert info.front == set(choose(four, View()).front)
     figure = parallel_figure(info)
     assert set(owners(figure, "frontier")) == info.front
@@ -134,7 +134,7 @@ def test_the_coloured_lines_are_the_frontier_of_the_view(four):
 def test_a_line_has_a_gap_where_a_number_is_missing(four):
     half = trial(Recipe(steps=(*CUT.steps, *INT8.steps)), latency_ms=None, energy_mj=None)
     alone = trial(Recipe(steps=(*CUT.steps, *FOUR.steps)), accuracy=None, latency_ms=None, energy_mj=None)
-    info = parallel_info([*four, half, alone], View(), KEYS)
+    info = parallel_info([*four, half, alone], choose([*four, half, alone], View()), KEYS)
     assert [math.isfinite(v) for v in next(m for m in info.marks if m.trial_id == half.id).values] == [
         True,
         True,
@@ -155,7 +155,7 @@ def test_a_line_has_a_gap_where_a_number_is_missing(four):
 
 def test_every_pane_of_the_matrix_marks_its_own_frontier():
     trials = sweep_trials()
-    info = matrix_info(trials, View(limits={"accuracy": 0.89}), KEYS)
+    info = matrix_info(trials, choose(trials, View(limits={"accuracy": 0.89})), KEYS)
     kept = [t for t in trials if t.accuracy and t.accuracy.value >= 0.89]
     assert list(info.pairs) == [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
     for (across, up), ids in info.pairs.items():
@@ -172,8 +172,8 @@ def test_every_pane_of_the_matrix_marks_its_own_frontier():
 
 
 def test_the_matrix_takes_four_metrics_and_needs_two(four):
-    assert len(matrix_info(four, View(), [*KEYS, "macs", "params"]).axes) == 4
-    two = matrix_figure(matrix_info(four, View(colour="energy_mj"), KEYS[:2]))
+    assert len(matrix_info(four, choose(four, View()), [*KEYS, "macs", "params"]).axes) == 4
+    two = matrix_figure(matrix_info(four, choose(four, View(colour="energy_mj")), KEYS[:2]))
     assert {(t.xaxis, t.yaxis) for t in two.data} == {("x2", "y2")}
 
 
@@ -199,20 +199,20 @@ def test_too_many_lines_are_thinned_and_that_is_said():
     ]
     view = View(x="size_bytes")
     wanted = next(t.id for t in many if t.id not in choose(many, view).front)
-    info = parallel_info(many, view, KEYS, also=[wanted])
+    info = parallel_info(many, choose(many, view), KEYS, also=[wanted])
     assert len(info.marks) == MOST_LINES
     assert info.left_out == 200
     assert set(choose(many, view).front) | {wanted} <= {m.trial_id for m in info.marks}
     assert "300 of 500 recipes are drawn" in drawn_text(info)
-    assert drawn_text(parallel_info(many[:5], view, KEYS)) == ""
+    assert drawn_text(parallel_info(many[:5], choose(many[:5], view), KEYS)) == ""
 
 
 def test_colour_is_another_metric_and_shapes_stay(four):
     view = View(colour="energy_mj", limits={"accuracy": 0.8})
     for figure in (
-        space_figure(space_info(four, view, "size_bytes")),
-        parallel_figure(parallel_info(four, view, KEYS)),
-        matrix_figure(matrix_info(four, view, KEYS)),
+        space_figure(space_info(four, choose(four, view), "size_bytes")),
+        parallel_figure(parallel_info(four, choose(four, view), KEYS)),
+        matrix_figure(matrix_info(four, choose(four, view), KEYS)),
     ):
         drawn = next(t for t in figure.data if t.name == "frontier" and t.customdata is not None)
         assert drawn.marker.coloraxis == "coloraxis"
@@ -238,7 +238,7 @@ def test_labels_reach_the_browser_escaped():
     hostile = trial(
         Recipe(steps=(Distill(student="<img src=x onerror=alert(1)>"),)), provenance="imported", finished_s=1.0
     )
-    hover = space_info([hostile], View(), "size_bytes").marks[0].hover
+    hover = space_info([hostile], choose([hostile], View()), "size_bytes").marks[0].hover
     assert "&lt;img" in hover
     assert "<img" not in hover
     assert "imported" in hover
@@ -247,19 +247,19 @@ def test_labels_reach_the_browser_escaped():
 
 def test_nothing_measured_draws_nothing():
     pending = [Trial(id="a", recipe=Recipe())]
-    assert space_info(pending, View(), "size_bytes").marks == ()
-    assert parallel_info(pending, View(), KEYS).marks == ()
-    assert matrix_figure(matrix_info(pending, View(), KEYS)).data is not None
+    assert space_info(pending, choose(pending, View()), "size_bytes").marks == ()
+    assert parallel_info(pending, choose(pending, View()), KEYS).marks == ()
+    assert matrix_figure(matrix_info(pending, choose(pending, View()), KEYS)).data is not None
 
 
 def test_the_charts_are_told_in_words(four):
     view = View(limits={"accuracy": 0.8})
-    assert "3 on the frontier of the three" in space_alt(space_info(four, view, "size_bytes"))
-    told = parallel_alt(parallel_info(four, view, KEYS))
+    assert "3 on the frontier of the three" in space_alt(space_info(four, choose(four, view), "size_bytes"))
+    told = parallel_alt(parallel_info(four, choose(four, view), KEYS))
     assert "Accuracy (%) (more is better)" in told
     assert "Latency (ms) (less is better)" in told
     assert "4 of 4 measured recipes are drawn, 3 of them within the limits" in told
-    assert "File size against Accuracy 3" in matrix_alt(matrix_info(four, view, KEYS))
+    assert "File size against Accuracy 3" in matrix_alt(matrix_info(four, choose(four, view), KEYS))
 
 
 @pytest.mark.parametrize("shape", ["frontier", "map", "3d", "parallel", "matrix"])
@@ -269,9 +269,9 @@ def test_the_selected_trial_has_a_ring_in_every_chart(four, shape):
     figure, rings = {
         "frontier": lambda: (frontier_figure(info), 1),
         "map": lambda: (lineage_figure(lineage_info(four, info.choice, "accuracy", "size_bytes")), 1),
-        "3d": lambda: (space_figure(space_info(four, view, "size_bytes")), 1),
-        "parallel": lambda: (parallel_figure(parallel_info(four, view, KEYS)), 1),
-        "matrix": lambda: (matrix_figure(matrix_info(four, view, KEYS)), 6),
+        "3d": lambda: (space_figure(space_info(four, choose(four, view), "size_bytes")), 1),
+        "parallel": lambda: (parallel_figure(parallel_info(four, choose(four, view), KEYS)), 1),
+        "matrix": lambda: (matrix_figure(matrix_info(four, choose(four, view), KEYS)), 6),
     }[shape]()
     before = len(figure.data)
     assert not with_selected(figure, None)

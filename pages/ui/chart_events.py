@@ -34,7 +34,7 @@ export default function (component) {
     const now = JSON.stringify(zoom());
     if (now !== told) setTriggerValue('zoomed', JSON.parse(told = now));
   };
-  // In space Plotly tells of a click when it next draws while the button is down, which may be after it went up, and also when one begins to
+  // In space Plotly tells of a click when it next draws with the button down, maybe after it went up, and also when one begins to
   // turn the view: a click is told on when the pointer stayed where it was.
   const tell = () => {
     if (clicked && stayed) setTriggerValue('clicked', clicked);

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from engine.choice import View
+from engine.choice import Choice, View
 from engine.figures import FrontierInfo, frontier_alt, frontier_figure
 from engine.figures_many import (
     LEAST_METRICS,
@@ -168,12 +168,12 @@ def _make(info: FrontierInfo, trials: Sequence[Trial], chart: Chart, selected: s
         text = f"Each branch is a step; diamonds are on the frontier{left_out}. {size}."
         return _Made(lineage_figure(tree), lineage_alt(tree), text)
     if chart.shape == "3d":
-        space = space_info(trials, view, chart.z or third_axis(view), also)
+        space = space_info(trials, info.choice, chart.z or third_axis(view), also)
         star = "★ is the best within your limits" if view.limits and info.choice.best else ""
         text = _sentences("Drag to turn, scroll to come closer", star, sized, drawn_text(space))
         return _Made(space_figure(space, sizes=sizes), space_alt(space), text) if space.marks else _nothing(view)
     if chart.shape in {"parallel", "matrix"}:
-        return _many(trials, view, chart, also)
+        return _many(trials, info.choice, chart, also)
     if chart.shape == "progress":
         over_time = progress_info(trials, view)
         if not over_time.steps:
@@ -190,20 +190,21 @@ def _make(info: FrontierInfo, trials: Sequence[Trial], chart: Chart, selected: s
     return _Made(figure, frontier_alt(info), _sentences(sized, lacking))
 
 
-def _many(trials: Sequence[Trial], view: View, chart: Chart, also: Sequence[str]) -> _Made | None:
+def _many(trials: Sequence[Trial], choice: Choice, chart: Chart, also: Sequence[str]) -> _Made | None:
+    view = choice.view
     metrics = chart.metrics or usual_metrics(trials, view.device)
     if len(metrics) < LEAST_METRICS:
         st.info(f"Choose at least {LEAST_METRICS} metrics above.", icon=":material/tune:")
         return None
     if chart.shape == "parallel":
-        found = parallel_info(trials, view, metrics, also)
+        found = parallel_info(trials, choice, metrics, also)
         axes = f"{METRICS[view.x].name} and {METRICS[view.y].name}"
         words = (
             f"Each line is a recipe; those in colour are on the frontier of {axes}. Click a mark to select its line."
         )
         made = _Made(parallel_figure(found), parallel_alt(found), words)
     else:
-        found = matrix_info(trials, view, metrics, also)
+        found = matrix_info(trials, choice, metrics, also)
         beyond = f" The first {MOST_PAIRED} metrics are drawn." if len(metrics) > MOST_PAIRED else ""
         words = f"In each pane, the line is the frontier of its own two metrics; arrows point to better.{beyond}"
         made = _Made(matrix_figure(found), matrix_alt(found), words)

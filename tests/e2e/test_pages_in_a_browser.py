@@ -219,12 +219,14 @@ def test_a_mark_in_space_is_selected_by_a_click_and_the_view_stays_as_turned(pag
         for up in range(-150, 151, 12):
             page.mouse.move(x + across, y + up)
             page.wait_for_timeout(30)
-            if page.locator(".st-key-explore-3d .hovertext").count():
+            # Drawing without a graphics card lags behind the pointer, so that not every hit is one.
+            if not asked(page, "trial") and page.locator(".st-key-explore-3d .hovertext").count():
                 page.wait_for_timeout(300)
                 page.mouse.down()
-                page.wait_for_timeout(200)
+                page.wait_for_timeout(300)
                 page.mouse.up()
-                page.wait_for_url(re.compile("trial="))
+                page.wait_for_timeout(1500)
+            if asked(page, "trial"):
                 found = chart(page, "3d", rings=[asked(page, "trial")])
                 assert found["eye"] == pytest.approx(turned)
                 return
