@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -78,7 +79,8 @@ def ticks(axis: Axis) -> dict[str, Any]:
     """The kind of a Plotly axis, with round numbers on a logarithmic one."""
     if not axis.logarithmic:
         return {"type": "linear", "nticks": 5}
-    digits = (1, 2, 5) if axis.high / axis.low < 100 else (1,)
+    # Few, because panes are small.
+    digits = (1, 3) if axis.high / axis.low < 1000 else (1,)
     powers = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
     values = [d * 10.0**p for p in powers for d in digits]
     return {"type": "log", "tickvals": values, "ticktext": [f"{v:,.10g}" for v in values]}
@@ -147,7 +149,8 @@ def space_figure(info: ManyInfo, height: int = 560, sizes: Mapping[str, float] |
         )
     lay_out(figure, info, height, "3d")
     x_axis, y_axis, z_axis = (
-        ticks(a) | {"title": {"text": f"{a.title}<br>{a.wish}", "font": {"size": 11}}} for a in info.axes
+        ticks(a) | {"title": {"text": "<br>".join([*wrap(a.title, 22), a.wish]), "font": {"size": 11}}}
+        for a in info.axes
     )
     camera = {"eye": {"x": 1.3, "y": 1.3, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.12}}
     figure.update_layout(scene={"xaxis": x_axis, "yaxis": y_axis, "zaxis": z_axis, "camera": camera})
