@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -106,10 +107,8 @@ def _pane(info: ManyInfo, across: int, up: int, number: int, size: int) -> dict[
     gap, row = 0.04, size - up
     width = (1 - gap * (size - 1)) / size
     x, y = info.axes[across], info.axes[up]
-    name_x, name_y = METRICS[x.key].name, METRICS[y.key].name
-    unit_x, unit_y = (f" ({METRICS[a.key].unit})" if METRICS[a.key].unit else "" for a in (x, y))
-    arrows_x = f"{name_x}{unit_x} →" if x.maximise else f"← {name_x}{unit_x}"
-    arrows_y = f"{name_y}{unit_y} →" if y.maximise else f"← {name_y}{unit_y}"
+    # Whole titles: they say of which device a number is, and that it is estimated.
+    arrows_x, arrows_y = ("<br>".join(wrap(f"{a.title} →" if a.maximise else f"← {a.title}", 24)) for a in (x, y))
     foot, left = up == size, across == 0
     shared = {"automargin": True, "zeroline": False}
     return {

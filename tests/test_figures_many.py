@@ -107,6 +107,9 @@ def test_other_devices_give_their_own_numbers_and_say_so(four):
     assert info.axes[0].title == "Latency on stm32h7a3-xcubeai, estimated (ms)"
     assert {m.trial_id: m.values[0] for m in info.marks}[INT8.id] == pytest.approx(40.0)
     assert "estimated" in info.marks[0].hover
+    view = View(device="stm32h7a3-xcubeai")
+    layout = matrix_figure(matrix_info(four, choose(four, view), ("accuracy", "latency_ms"))).layout
+    assert layout.yaxis2.title.text.replace("<br>", " ") == "← Latency on stm32h7a3-xcubeai, estimated (ms)"
 
 
 def test_better_is_to_the_right_on_every_parallel_axis(four):

@@ -107,12 +107,10 @@ def show(
     signature = (row.id, row.revision, len(info.choice.measured), *axes, chart)
     drawn: _Drawn | None = st.session_state.get(_DRAWN)
     left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
-    if drawn is None or drawn.signature != signature or drawn.visible != selected or left_the_page:
-        elsewhere = drawn is not None and drawn.visible != selected
+    elsewhere = drawn is not None and drawn.visible != selected
+    if drawn is None or drawn.signature != signature or elsewhere or left_the_page:
         drawn = _Drawn(signature, selected, selected, chart_events.last_zoom(made.figure))
         st.session_state[_DRAWN] = drawn
-    else:
-        elsewhere = False
     ringed = with_selected(made.figure, drawn.ring)
     if elsewhere and not in_sight(made.figure, drawn.zoom):
         # Chosen in the table or on the page: better seen than zoomed.
@@ -146,12 +144,12 @@ def show(
 def _clicked(key: str, select: Callable[[str], None]) -> None:
     """A click on a mark; the mark says which trial it is. A double click takes the mark off: the ring is drawn instead."""
     points = st.session_state[key]["selection"]["points"]
-    drawn: _Drawn = st.session_state[_DRAWN]
+    drawn: _Drawn | None = st.session_state.get(_DRAWN)
     if points and points[0].get("customdata"):
         trial = str(points[0]["customdata"][0])
-        st.session_state[_DRAWN] = replace(drawn, visible=trial)
+        st.session_state[_DRAWN] = drawn and replace(drawn, visible=trial)
         select(trial)
-    elif drawn.ring != drawn.visible:
+    elif drawn and drawn.ring != drawn.visible:
         st.session_state[_DRAWN] = None
 
 

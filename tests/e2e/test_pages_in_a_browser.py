@@ -27,12 +27,8 @@ expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def address(home: Path) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("home")
     with dashboard(home) as url:
         yield url
 
@@ -233,8 +229,13 @@ def test_a_mark_in_space_is_selected_by_a_click_and_the_view_stays_as_turned(pag
     raise AssertionError("there is no mark under the pointer anywhere")
 
 
-def test_recipes_that_are_new_are_shown_when_asked_and_the_zoom_stays(page: Page, address: str, home: Path) -> None:
-    store = Store(f"sqlite:///{home / 'paretoscope.db'}")
+def test_recipes_that_are_new_are_shown_when_asked_and_the_zoom_stays(page: Page, tmp_path: Path) -> None:
+    # A home of its own: on other pages the newest sweep is the one that is shown.
+    with dashboard(tmp_path) as address:
+        watch_a_sweep(page, address, Store(f"sqlite:///{tmp_path / 'paretoscope.db'}"))
+
+
+def watch_a_sweep(page: Page, address: str, store: Store) -> None:
     sweep = parse_sweep({"name": "running", "model": {"source": "resnet8"}, "space": SPACE})
     trials = [replace(t, finished_s=10.0 * i) for i, t in enumerate(sweep_trials())]
     store.begin(sweep, [Trial(id=t.id, recipe=t.recipe) for t in trials], nodes_total=110, nodes_done=0)
