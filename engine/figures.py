@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -143,8 +143,11 @@ def _hover(trial: Trial, view: View, role: Role, certainty: Certainty | None) ->
     return "<br>".join(lines)
 
 
-def frontier_figure(info: FrontierInfo, height: int = 520) -> go.Figure:
-    """Scatter with the frontier, knee, baseline and best choice marked; every mark carries its trial's id as `customdata`."""
+def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, float] | None = None) -> go.Figure:
+    """Scatter with the frontier, knee, baseline and best choice marked; every mark carries its trial's id as `customdata`.
+
+    `sizes` are diameters in pixels by trial id; without them a mark's role gives its size.
+    """
     choice, by_id = info.choice, {p.trial_id: p for p in info.points}
     figure = go.Figure(_staircase([by_id[i] for i in choice.front], choice.view))
     if repeated := [p for p in info.points if p.seeds and p.role != "over"]:
@@ -153,7 +156,7 @@ def frontier_figure(info: FrontierInfo, height: int = 520) -> go.Figure:
         points = [p for p in info.points if p.role == role]
         if points:
             coloured = info.colour_title is not None and role != "over"
-            figure.add_trace(_cloud(points, role, coloured))
+            figure.add_trace(_cloud(points, role, coloured, sizes))
             if coloured:
                 figure.add_trace(_legend_entry(role))
     for name, trial_id, (symbol, colour, size) in (
@@ -175,9 +178,20 @@ _STYLE: dict[Role, tuple[str, str, str, int]] = {
 }
 
 
-def _cloud(points: Sequence[Point], role: Role, coloured: bool) -> go.Scatter:
+def role_style(role: Role) -> tuple[str, str, str, int]:
+    """How a role looks in every chart: its name in the legend, symbol, colour, and diameter in pixels."""
+    return _STYLE[role]
+
+
+def _cloud(points: Sequence[Point], role: Role, coloured: bool, sizes: Mapping[str, float] | None = None) -> go.Scatter:
     name, symbol, colour, size = _STYLE[role]
-    marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}}
+    diameters = size if sizes is None else [sizes.get(p.trial_id, size) for p in points]
+    marker: dict[str, Any] = {
+        "symbol": symbol,
+        "size": diameters,
+        "color": colour,
+        "line": {"width": 1.5, "color": colour},
+    }
     whiskers: dict[str, Any] = {}
     if role != "over":
         whiskers = {"error_x": _whiskers(points, "x"), "error_y": _whiskers(points, "y")}

@@ -161,7 +161,9 @@ class Trial:
     `layer_bits` are the weight bits that mixed precision chose, by layer. `latency_ms` is of one call, a whole batch; `latency_ratio` and
     `throughput_per_s` are per image. `timing` says how they were measured, and `load_ms` is what creating a session took (the file was in
     the system's cache). `size_parts` are the file's bytes by type (weights, scales, biases, constants, graph), which add up to
-    `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `error` says why a recipe could not be made.
+    `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `finished_s` is how long the sweep had been running, all
+    its runs together, when the recipe's last number was there; None for sweeps of before that was kept. `error` says why a recipe could
+    not be made.
     """
 
     id: str
@@ -194,6 +196,7 @@ class Trial:
     machine: Machine | None = None
     artifact: str | None = None
     notes: tuple[str, ...] = ()
+    finished_s: float | None = None
     error: str | None = None
 
     @property

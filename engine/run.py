@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from distributed import Future, KilledWorker
@@ -92,6 +92,7 @@ class _Run:
         self.trials: dict[str, Trial] = {}
         self.started = time.monotonic()
         self.earlier_s = 0.0
+        self.finished_s: dict[str, float | None] = {}
         self.rates = store.rates()
         self.latest = ""
         self.cores = 1
@@ -106,6 +107,8 @@ class _Run:
         """Submit what is missing and record what comes back until nothing is left."""
         to_run = len(self.missing)
         pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
+        # What an earlier run has measured was finished then, although it is put together again now.
+        self.finished_s = {t.id: t.finished_s for t in self.store.trials(self.plan.sweep.id) if t.state == "done"}
         self.earlier_s = self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
         try:
             with _interruptible():
@@ -197,6 +200,8 @@ class _Run:
             elif self.plan.asked_of(chain) <= self.results.keys():
                 trial = assemble(self.plan, chain, self.results, self.artifacts)
                 trial = with_confirmation(self.plan.sweep, trial, self.store)
+                now = self.earlier_s + self._elapsed()
+                trial = replace(trial, finished_s=self.finished_s.get(trial.id, now))
             else:
                 continue
             self.trials[chain.recipe.id] = trial

@@ -88,6 +88,11 @@ SIDE = {
     "compare_figures": {"record", "words"},
     "pictures": {"errors"},
     "playground": {"datasets", "errors", "measure"},
+    "figures_many": {"choice", "figures", "frontier", "record", "selection", "words"},
+    "figures_many_drawn": {"figures", "figures_many", "record", "words"},
+    "figures_matrix": {"figures", "figures_many", "figures_many_drawn", "record"},
+    "figures_progress": {"choice", "figures", "frontier", "record", "selection", "words"},
+    "figures_selected": set(),
     "report": {"choice", "errors", "figures", "record", "selection", "spec", "steps", "store", "words", "zips"},
     "table_export": {"choice", "record", "words"},
     "thumbnail": {"frontier", "record", "selection", "words"},
@@ -100,7 +105,7 @@ FOR_PAGES = {
     "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets", "insight", "trial_figures",
     "named_datasets", "notes", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
-    "table_export", "thumbnail",
+    "table_export", "thumbnail", "figures_many", "figures_many_drawn", "figures_matrix", "figures_progress", "figures_selected",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")
 

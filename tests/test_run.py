@@ -69,7 +69,9 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
     smaller = [t.macs for t in trials if t.recipe.steps and t.recipe.steps[0].step == "prune"]
     assert max(smaller) < trials[0].macs
 
+    assert all(0 < t.finished_s <= outcome.seconds for t in trials)
     again = execute(sweep, store, artifacts)
+    # Finish times with the rest: they are those of the run that measured.
     assert (again.state, again.nodes_run, again.trials_done) == ("done", 0, 6)
     assert store.trials(sweep.id) == trials
 

@@ -1,19 +1,23 @@
-"""The controls above the chart: sweep, axes, colour, device. What they show comes from the address, and goes back into it."""
+"""The controls above the chart: sweep, axes, colour, size, device, metrics. They show what the address says, and it what they show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import streamlit as st
 
 from engine.choice import View
 from engine.errors import NotFoundError
+from engine.figures_many import MOST_AXES, MOST_PAIRED
 from engine.record import METRICS, Trial, measured_metrics
 from engine.store import SweepRow
 from pages.ui import address, queries
+from pages.ui.state import LIMITED, Chart, third_axis
 
 _NONE = "none"
+_SIZED, _COLOURED = {"frontier", "3d", "map"}, {"frontier", "3d", "map", "parallel", "matrix"}
 
 
 def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
@@ -53,34 +57,79 @@ def _swap(changed: str, other: str) -> None:
         st.session_state[other] = st.session_state[f"last {changed}"]
 
 
-def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
-    """Draw the pickers for axes, colour and device; the chosen view, limits as they were."""
+def pick_view(view: View, chart: Chart, trials: Sequence[Trial], news: bool) -> tuple[View, Chart]:
+    """Draw the pickers for axes, colour, size and device, as far as the chart has them; what is chosen, the rest as it was."""
     # What no trial has is offered only where the address asks for it.
     offered = {view.x, view.y, View.x, View.y, *measured_metrics(trials, view.device)}
     names = [k for k in METRICS if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
-    _seed("pick colour", view.colour or _NONE, [_NONE, *names], news)
     _seed("pick device", view.device, devices(trials), news)
 
     def name(key: str) -> str:
-        return METRICS[key].name if key in METRICS else "standing"
+        return METRICS[key].name
 
     x = st.selectbox(
-        "Across", names, format_func=name, key="pick x", width=170, on_change=_swap, args=("pick x", "pick y")
+        "Across", names, format_func=name, key="pick x", width=150, on_change=_swap, args=("pick x", "pick y")
     )
-    y = st.selectbox("Up", names, format_func=name, key="pick y", width=170, on_change=_swap, args=("pick y", "pick x"))
-    colour = st.selectbox("Colour", [_NONE, *names], format_func=name, key="pick colour", width=170)
+    y = st.selectbox("Up", names, format_func=name, key="pick y", width=150, on_change=_swap, args=("pick y", "pick x"))
+    st.session_state["last pick x"], st.session_state["last pick y"] = x, y
+    chosen = View(x, y, view.colour, view.device, view.limits)
+    if chart.shape == "3d":
+        usual = third_axis(chosen)
+        deep = [usual, *(k for k in names if k not in (x, y, usual))]
+        _seed("pick z", chart.z or usual, deep, news)
+        z = st.selectbox("Third axis", deep, format_func=name, key="pick z", width=150)
+        chart = replace(chart, z=None if z == usual else z)
+    if chart.shape in _COLOURED:
+        chosen = replace(chosen, colour=_pick_or_none("Colour", "pick colour", view.colour, names, "standing", news))
+    if chart.shape in _SIZED:
+        usual_size = "file size" if chart.shape == "map" else "all the same"
+        chart = replace(chart, size=_pick_or_none("Size", "pick size", chart.size, names, usual_size, news))
     device = st.selectbox(
         "Device",
         devices(trials),
         format_func=lambda d: "this sweep’s host" if d == "host" else d,
         key="pick device",
-        width=190,
+        width=170,
         help="Latency and energy are those of this device. On the host latency is measured; on others both are estimated.",
     )
-    st.session_state["last pick x"], st.session_state["last pick y"] = x, y
-    return View(x, y, None if colour == _NONE else colour, device, view.limits)
+    return replace(chosen, device=device), chart
+
+
+def _pick_or_none(label: str, key: str, wanted: str | None, names: Sequence[str], none: str, news: bool) -> str | None:
+    """A picker of a metric or of none, which is then called `none`."""
+    _seed(key, wanted or _NONE, [_NONE, *names], news)
+    found = st.selectbox(
+        label, [_NONE, *names], format_func=lambda k: METRICS[k].name if k in METRICS else none, key=key, width=150
+    )
+    return None if found == _NONE else found
+
+
+def usual_metrics(trials: Sequence[Trial], device: str) -> list[str]:
+    """The metrics that share one picture where none are chosen: those with a limit slider, as far as they are measured."""
+    measured = measured_metrics(trials, device)
+    return [*(k for k in measured if k in LIMITED), *(k for k in measured if k not in LIMITED)][: len(LIMITED)]
+
+
+def pick_metrics(device: str, chart: Chart, trials: Sequence[Trial], news: bool) -> Chart:
+    """Draw the picker of the metrics that share one picture, in the charts that have it; the chart with what is chosen."""
+    if chart.shape not in {"parallel", "matrix"}:
+        return chart
+    measured, usual = measured_metrics(trials, device), usual_metrics(trials, device)
+    if news or "pick metrics" not in st.session_state:
+        st.session_state["pick metrics"] = list(chart.metrics or usual)
+    st.session_state["pick metrics"] = [k for k in st.session_state["pick metrics"] if k in measured]
+    chosen = st.multiselect(
+        "Metrics",
+        measured,
+        format_func=lambda k: METRICS[k].name,
+        key="pick metrics",
+        max_selections=MOST_AXES,
+        placeholder="None chosen: the usual ones",
+        help=f"Each is an axis, up to {MOST_AXES}. The matrix takes the first {MOST_PAIRED}.",
+    )
+    return replace(chart, metrics=() if chosen == usual else tuple(chosen))
 
 
 def pick_one(page: str, rows: Sequence[SweepRow]) -> tuple[SweepRow, str | None, bool]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 
 import streamlit as st
 
 from engine.choice import View
 from engine.errors import NotFoundError
 from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.figures_progress import HELP, progress_alt, progress_figure, progress_info, progress_text
+from engine.record import Trial
 from engine.store import SweepRow
 from engine.words import duration
 from pages.ui import access, queries, runner, shell, trial_table
 
 POLL_S = 1.0
+LEAST_STEPS = 2
 _PROCESS = "runner of "
 
 
@@ -77,7 +81,8 @@ def _progress(row: SweepRow, waiting: bool) -> None:
     if row.state == "running":
         _cancel(row)
     trials = queries.trials(row)
-    info = frontier_info(trials, View(x="latency_ms" if any(t.latency_ms for t in trials) else "size_bytes"))
+    view = View(x="latency_ms" if any(t.latency_ms for t in trials) else "size_bytes")
+    info = frontier_info(trials, view)
     if info.points:
         # Nothing can be selected here, so it may be drawn anew as points appear.
         st.plotly_chart(
@@ -86,10 +91,26 @@ def _progress(row: SweepRow, waiting: bool) -> None:
             config={"displayModeBar": False},
             alt=frontier_alt(info),
         )
+        _hypervolume(row, trials, view)
     elif waiting:
         st.info("The first point appears when the baseline has been measured.", icon=":material/hourglass_top:")
     if not waiting:
         trial_table.unfinished(trials)
+
+
+def _hypervolume(row: SweepRow, trials: Sequence[Trial], view: View) -> None:
+    """How the frontier grew, from the second recipe on; nothing for sweeps of before finish times were kept."""
+    found = progress_info(trials, view)
+    if len(found.steps) < LEAST_STEPS:
+        return
+    st.markdown("**How far the frontier has come**", help=HELP)
+    st.plotly_chart(
+        progress_figure(found, 220),
+        key=f"hypervolume {row.id}",
+        config={"displayModeBar": False},
+        alt=progress_alt(found),
+    )
+    st.caption(progress_text(found))
 
 
 def _cancel(row: SweepRow) -> None:

@@ -1,6 +1,7 @@
 """The address <-> a typed view. Whatever an address says, the result is a view that can be shown.
 
 ?sweep=ID&x=METRIC&y=METRIC&colour=METRIC&device=PROFILE&trial=ID&min_accuracy=0.9&max_size_bytes=100000
+&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.choice import View
+from engine.figures_many import LEAST_METRICS, MOST_AXES
 from engine.record import METRICS
 
 LIMITED = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
@@ -17,6 +19,29 @@ LIMITED = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 
 LONGEST = 200
 """Longer values in an address are not ours."""
+
+SHAPES = {
+    "frontier": "Frontier",
+    "3d": "3-D",
+    "parallel": "Parallel",
+    "matrix": "Matrix",
+    "map": "Map of steps",
+    "progress": "Progress",
+}
+"""The charts of Explore, by their name in an address."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Which chart, and what only some of them show: a third axis, a metric for the size of marks, the metrics that share one picture.
+
+    None and () are the defaults: `third_axis`, one size, and the metrics that every sweep has.
+    """
+
+    shape: str = "frontier"
+    z: str | None = None
+    size: str | None = None
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,7 @@ class Explore:
     sweep: str | None = None
     trial: str | None = None
     view: View = field(default_factory=View)
+    chart: Chart = Chart()
 
 
 def limit_name(key: str) -> str:
@@ -42,6 +68,29 @@ def _limit(key: str, text: str | None) -> float | None:
     return value if math.isfinite(value) and (value >= 0 or METRICS[key].unit == "points") else None
 
 
+def third_axis(view: View) -> str:
+    """The metric of the third axis where none is chosen."""
+    return next(k for k in ("size_bytes", "latency_ms", "accuracy") if k not in (view.x, view.y))
+
+
+def _chart(params: Mapping[str, str], view: View) -> Chart:
+    def metric(key: str) -> str | None:
+        value = params.get(key)
+        return value if value in METRICS else None
+
+    shape, z = params.get("chart", ""), metric("z")
+    asked = params.get("metrics", "")
+    # Split only as far as it can be ours.
+    names = asked.split(",", MOST_AXES)[:MOST_AXES] if len(asked) <= 2 * LONGEST else []
+    metrics = tuple(k for k in dict.fromkeys(names) if k in METRICS)
+    return Chart(
+        shape=shape if shape in SHAPES else Chart.shape,
+        z=None if z in (view.x, view.y, third_axis(view)) else z,
+        size=metric("size"),
+        metrics=metrics if len(metrics) >= LEAST_METRICS else (),
+    )
+
+
 def parse(params: Mapping[str, str]) -> Explore:
     """An address's parameters -> view state; what is unknown or impossible in them is left out."""
 
@@ -55,29 +104,30 @@ def parse(params: Mapping[str, str]) -> Explore:
     limits = {key: _limit(key, params.get(limit_name(key))) for key in METRICS}
     x, y = metric("x", View.x), metric("y", View.y)
     colour = name("colour")
-    return Explore(
-        sweep=name("sweep"),
-        trial=name("trial"),
-        view=View(
-            x=x,
-            # A metric against itself is a line; the other default says more.
-            y=y if y != x else (View.y if x != View.y else View.x),
-            colour=colour if colour in METRICS else None,
-            device=name("device") or View.device,
-            limits={key: value for key, value in limits.items() if value is not None},
-        ),
+    view = View(
+        x=x,
+        # A metric against itself is a line; the other default says more.
+        y=y if y != x else (View.y if x != View.y else View.x),
+        colour=colour if colour in METRICS else None,
+        device=name("device") or View.device,
+        limits={key: value for key, value in limits.items() if value is not None},
     )
+    return Explore(sweep=name("sweep"), trial=name("trial"), view=view, chart=_chart(params, view))
 
 
 def to_params(state: Explore) -> dict[str, str]:
     """The inverse of `parse`; defaults are left out so that links stay short."""
-    view, default = state.view, View()
+    view, default, chart = state.view, View(), state.chart
     pairs: dict[str, str | None] = {
         "sweep": state.sweep,
         "x": view.x if view.x != default.x else None,
         "y": view.y if view.y != default.y else None,
         "colour": view.colour,
         "device": view.device if view.device != default.device else None,
+        "chart": chart.shape if chart.shape != Chart.shape else None,
+        "z": chart.z,
+        "size": chart.size,
+        "metrics": ",".join(chart.metrics) or None,
         "trial": state.trial,
         **{limit_name(key): f"{view.limits[key]:.9g}" for key in METRICS if key in view.limits},
     }

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from engine.choice import View
 from engine.errors import NotFoundError
-from engine.figures import FrontierInfo, frontier_alt, frontier_figure
-from engine.lineage import lineage_alt, lineage_figure, lineage_info
+from engine.figures import FrontierInfo
 from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
 from pages.ui import (
     address,
+    charts,
     comparison,
     limits,
     notes,
@@ -32,9 +30,7 @@ from pages.ui import (
 )
 
 MISSING = "explore sweep that is not here"
-MAP, SHAPE = "explore map", "explore shape"
-SHAPES = {"frontier": "Frontier", "map": "Map of steps"}
-CHART, TABLE, SELECTED, MOVED = "explore chart", "explore table", "explore trial", "explore selection moved"
+TABLE, SELECTED, MOVED = "explore table", "explore trial", "explore selection moved"
 
 
 def render() -> None:
@@ -55,19 +51,21 @@ def render() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news)
         trials = queries.trials(row)
-        view = pickers.pick_view(asked.view, trials, news)
+        view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
     done = [t for t in trials if t.state == "done"]
     if missing := st.session_state.get(MISSING):
         st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)
     if done:
-        view = _frontier(row, trials, done, view, news)
+        view, chart = _frontier(row, trials, done, view, chart, news)
     trial_table.unfinished(trials)
-    address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view)))
+    address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view, chart)))
 
 
-def _frontier(row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], view: View, news: bool) -> View:
-    """Chart and limits beside the selected recipe, and the table below; the view with the limits that are set."""
+def _frontier(
+    row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], view: View, chart: state.Chart, news: bool
+) -> tuple[View, state.Chart]:
+    """Chart and limits beside the selected recipe, and the table below; the view with the limits and metrics that are set."""
     left, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
     with left:
@@ -78,17 +76,17 @@ def _frontier(row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], vie
             view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))
         info = queries.info(row, view)
         with above:
-            if not chart_only and _shape() == "map":
-                _map(info, done)
-            else:
-                _chart(info)
+            if not chart_only:
+                charts.pick_shape(done)
+                chart = pickers.pick_metrics(view.device, chart, done, news)
+            charts.show(row, info, done, chart, _selected(done), _select)
             _remaining(info, {t.id: t for t in done})
             notes.pinned(row, {t.id: t for t in done}, _select)
     if not chart_only:
         with right:
             _selection(row, info, done)
         _table(row, info, trials, done)
-    return view
+    return view, chart
 
 
 def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
@@ -111,64 +109,13 @@ def _say_what_this_is(row: SweepRow, done: Sequence[Trial]) -> None:
     example = "Example that ships with Paretoscope, really run: " if row.example else ""
     st.caption(f"{example}{len(done)} of {row.recipes} recipes {where}")
     if row.state == "running":
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.info("This sweep is still running; points that are new since the last reload are not drawn.")
-            st.button("Reload", icon=":material/refresh:")
-            st.page_link(shell.pages()["new-sweep"], label="Follow its progress", query_params={"run": row.id})
+        charts.live(row, len(done))
     elif not done:
         st.info(
             f"This sweep is {row.state} and has no measured recipe. {row.error or 'Start it again to go on.'}",
             icon=":material/info:",
         )
         st.page_link(shell.pages()["new-sweep"], label="Open it", query_params={"run": row.id})
-
-
-def _shape() -> str:
-    """Which chart: the frontier, or how the recipes branch."""
-    if st.session_state.get(SHAPE) not in SHAPES:
-        st.session_state[SHAPE] = "frontier"
-    st.segmented_control(
-        "Chart", list(SHAPES), format_func=SHAPES.__getitem__, key=SHAPE, label_visibility="collapsed", required=True
-    )
-    return str(st.session_state[SHAPE])
-
-
-def _selectable_chart(figure: go.Figure, key: str, alt: str) -> None:
-    st.plotly_chart(
-        figure,
-        key=key,
-        on_select=partial(_chart_selected, key),
-        selection_mode="points",
-        config={
-            "displaylogo": False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-            **share.SVG_BUTTON,
-        },
-        alt=alt,
-    )
-
-
-def _map(info: FrontierInfo, done: Sequence[Trial]) -> None:
-    """Recipes as a tree of steps, coloured by the chosen colour, or what is drawn upwards, and sized by the file."""
-    view = info.choice.view
-    found = lineage_info(done, info.choice, view.colour or view.y, "size_bytes")
-    _selectable_chart(lineage_figure(found), MAP, lineage_alt(found))
-    left_out = f"; {found.left_out} recipes are left out here, the table has them" if found.left_out else ""
-    st.caption(f"Each branch is a step. Larger marks are larger files; diamonds are on the frontier{left_out}.")
-
-
-def _chart(info: FrontierInfo) -> None:
-    _selectable_chart(frontier_figure(info, height=450), CHART, frontier_alt(info))
-    missing = len(info.choice.measured) - len(info.points)
-    if missing:
-        st.caption(f"{missing} measured recipes lack one of these two numbers and are in the table only.")
-
-
-def _chart_selected(key: str) -> None:
-    """A click on a mark; the mark says which trial it is."""
-    points = st.session_state[key]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        _select(str(points[0]["customdata"][0]))
 
 
 def _select(trial_id: str) -> None:
