@@ -18,6 +18,7 @@ Bools = npt.NDArray[np.bool_]
 
 # Below this distance, in coordinates where the frontier spans 1, a bulge is rounding and not a knee.
 KNEE_MIN_DISTANCE = 1e-9
+_AT_ONCE = 1_000_000
 
 
 def _checked(points: npt.ArrayLike, maximise: Sequence[bool]) -> tuple[Floats, Bools]:
@@ -73,7 +74,10 @@ def knee(points: npt.ArrayLike, maximise: Sequence[bool]) -> int | None:
     points, does not vary in some objective, or nowhere bulges towards the ideal. Of equal rows the first is named.
     """
     array, directions = _checked(points, maximise)
-    rows = np.flatnonzero(non_dominated(array, maximise))
+    return _knee_of_front(array, np.flatnonzero(non_dominated(array, maximise)), directions)
+
+
+def _knee_of_front(array: Floats, rows: npt.NDArray[np.intp], directions: Bools) -> int | None:
     costs, first = np.unique(np.where(directions, -array[rows], array[rows]), axis=0, return_index=True)
     if len(costs) < 3:
         return None
@@ -133,17 +137,29 @@ def hypervolume(points: npt.ArrayLike, maximise: Sequence[bool], reference: npt.
     return float(moocore.hypervolume(inside, corner, maximise=directions.tolist())) if len(inside) else 0.0
 
 
-def front_shares(draws: Floats, maximise: Sequence[bool]) -> Floats:
-    """In which share of `draws` (k, n, d), k versions of the same rows, each row is on the front: shape (n,), in [0, 1]; 0 for k = 0."""
-    hits = np.zeros(draws.shape[1])
+def front_and_knee_shares(draws: Floats, maximise: Sequence[bool], row: int | None = None) -> tuple[Floats, float]:
+    """In which share of `draws` (k, n, d), k versions of the same rows, each row is on the front (n,), and the given row is the knee.
+
+    Shares are in [0, 1], and 0 for k = 0; draws without a knee count as against it, and no row is no knee.
+    """
+    hits, same = np.zeros(draws.shape[1]), 0
+    front = np.zeros(0, np.intp)
     for points in draws:
-        hits += non_dominated(points, maximise)
-    return hits / max(1, len(draws))
+        front = _front_near(points, maximise, front)
+        hits[front] += 1
+        same += row is not None and _knee_of_front(points, front, np.asarray(maximise)) == row
+    return hits / max(1, len(draws)), same / max(1, len(draws))
 
 
-def knee_share(draws: Floats, maximise: Sequence[bool], row: int) -> float:
-    """In which share of `draws` (k, n, d) this row is the knee, in [0, 1]; draws without a knee count as against it."""
-    return sum(knee(points, maximise) == row for points in draws) / max(1, len(draws))
+def _front_near(points: Floats, maximise: Sequence[bool], guess: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The rows of the front, in order. Where many rows are beaten by those of the `guess`, these are not compared any further."""
+    rows = _finite(points)
+    if len(guess) and points.shape[1] == 2:
+        signed = np.where(maximise, -points, points)
+        rivals = signed[guess]
+        rivals = rivals[moocore.is_nondominated(rivals, keep_weakly=False)]
+        rows = rows[~_beaten_in_a_plane(rivals, signed[rows])]
+    return rows[non_dominated(points[rows], maximise)]
 
 
 def beaten_shares(draws: Floats, winner: Floats, maximise: Sequence[bool]) -> Floats:
@@ -163,8 +179,43 @@ def never_beaten_for_sure(points: npt.ArrayLike, slack: Floats, maximise: Sequen
     rows = _finite(array)
     worst = signed[rows] + slack[rows]
     worst = worst[moocore.is_nondominated(worst, keep_weakly=False)] if len(rows) else worst
+    best = signed[rows] - slack[rows]
     kept = np.zeros(len(array), np.bool_)
-    for row in rows:
-        best = signed[row] - slack[row]
-        kept[row] = not ((worst <= best).all(axis=1) & (worst < best).any(axis=1)).any()
+    kept[rows] = ~(_beaten_in_a_plane(worst, best) if array.shape[1] == 2 else _beaten(worst, best))
     return kept
+
+
+def reached(draws: Floats, points: Floats, maximise: Sequence[bool]) -> Bools:
+    """Which of the points (m, 2) the front of some draw of `draws` (k, n, 2) does not beat: bool (m,). All are finite."""
+    signed = np.where(maximise, -points, points)
+    found = np.zeros(len(points), np.bool_)
+    front = np.zeros(0, np.intp)
+    for drawn in draws:
+        front = _front_near(drawn, maximise, front)
+        rivals = np.unique(np.where(maximise, -drawn[front], drawn[front]), axis=0)
+        found[~found] = ~_beaten_in_a_plane(rivals, signed[~found])
+    return found
+
+
+def _beaten_in_a_plane(front: Floats, points: Floats) -> Bools:
+    """Which of the points (n, 2) some row of `front` (m, 2) beats, less being better and no row of the front beating another."""
+    if not len(front):
+        return np.zeros(len(points), np.bool_)
+    front = front[np.argsort(front[:, 0])]
+    # Of the rows that are no worse in the first, the last is the best in the second.
+    last = np.searchsorted(front[:, 0], points[:, 0], side="right") - 1
+    rival = front[last]
+    beats: Bools = (
+        (last >= 0) & (rival[:, 1] <= points[:, 1]) & ((rival[:, 0] < points[:, 0]) | (rival[:, 1] < points[:, 1]))
+    )
+    return beats
+
+
+def _beaten(front: Floats, points: Floats) -> Bools:
+    """As `_beaten_in_a_plane`, for any number of objectives."""
+    found = np.zeros(len(points), np.bool_)
+    for start in range(0, len(points), step := max(1, _AT_ONCE // max(1, len(front)))):
+        some = points[start : start + step, None]
+        beats: Bools = (front <= some).all(axis=2) & (front < some).any(axis=2)
+        found[start : start + step] = beats.any(axis=1)
+    return found

@@ -8,8 +8,9 @@ from typing import Literal
 import streamlit as st
 
 from engine.choice import View
+from engine.columns import Trials
 from engine.errors import NotFoundError
-from engine.record import METRICS, Trial, measured_metrics
+from engine.record import METRICS, Trial
 from engine.store import SweepRow
 from pages.ui import address, queries
 
@@ -42,26 +43,26 @@ def pick_sweep(rows: Sequence[SweepRow], wanted: SweepRow, news: bool) -> SweepR
     return sweep_box(rows, "pick sweep")
 
 
-def devices(trials: Sequence[Trial]) -> list[str]:
-    """The host, and every profile that some trial was projected onto."""
-    return list(dict.fromkeys(["host", *(name for t in trials for name in t.projections)]))
-
-
 def _swap(changed: str, other: str) -> None:
     """An axis that was given the other's metric hands over its own."""
     if st.session_state[changed] == st.session_state[other]:
         st.session_state[other] = st.session_state[f"last {changed}"]
 
 
-def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
+def devices(trials: Sequence[Trial]) -> list[str]:
+    """The host, and every profile that some trial was projected onto."""
+    return list(Trials.of(trials).devices)
+
+
+def pick_view(view: View, trials: Trials, news: bool) -> View:
     """Draw the pickers for axes, colour and device; the chosen view, limits as they were."""
     # What no trial has is offered only where the address asks for it.
-    offered = {view.x, view.y, View.x, View.y, *measured_metrics(trials, view.device)}
+    offered = {view.x, view.y, View.x, View.y, *trials.measured(view.device)}
     names = [k for k in METRICS if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
     _seed("pick colour", view.colour or _NONE, [_NONE, *names], news)
-    _seed("pick device", view.device, devices(trials), news)
+    _seed("pick device", view.device, trials.devices, news)
 
     def name(key: str) -> str:
         return METRICS[key].name if key in METRICS else "standing"
@@ -73,7 +74,7 @@ def pick_view(view: View, trials: Sequence[Trial], news: bool) -> View:
     colour = st.selectbox("Colour", [_NONE, *names], format_func=name, key="pick colour", width=170)
     device = st.selectbox(
         "Device",
-        devices(trials),
+        trials.devices,
         format_func=lambda d: "this sweep’s host" if d == "host" else d,
         key="pick device",
         width=190,
