@@ -11,7 +11,7 @@ Every trial's numbers are drawn again and again as they might have come out, wit
 
 The cost: `DRAWS` fronts of those trials that have any chance. Where more than 1,000 have one in principle, 20 draws tell how far out the
 front comes, and what would not come there in any of them, were it three standard deviations better on both axes, is left out: it is on
-the front in fewer than 1 of 300 draws. Of more than 2,000 that are left there are fewer draws. Above 400 trials accuracy is drawn from
+the front in fewer than 1 of 300 draws. Of more than 1,000 that are left there are fewer draws. Above 400 trials accuracy is drawn from
 the intervals. So 100,000 trials take some tenths of a second.
 """
 
@@ -36,7 +36,7 @@ from engine.statistics import Z_95
 DRAWS = 500
 """Shares are known to 0.02 (standard error at one half)."""
 FEWEST_DRAWS = 100
-MOST_ROWS_DRAWN = 1_000_000
+MOST_ROWS_DRAWN = 500_000
 MOST_COMPARED = 1_000
 MOST_VECTORS = 400
 TIED_SHARE = 0.05

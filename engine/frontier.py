@@ -7,7 +7,7 @@ nothing. Every function raises ValueError for shapes that do not fit each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import moocore
 import numpy as np
@@ -19,6 +19,7 @@ Bools = npt.NDArray[np.bool_]
 # Below this distance, in coordinates where the frontier spans 1, a bulge is rounding and not a knee.
 KNEE_MIN_DISTANCE = 1e-9
 _AT_ONCE = 1_000_000
+_FEW_ROWS = 1_000
 
 
 def _checked(points: npt.ArrayLike, maximise: Sequence[bool]) -> tuple[Floats, Bools]:
@@ -78,7 +79,7 @@ def knee(points: npt.ArrayLike, maximise: Sequence[bool]) -> int | None:
 
 
 def _knee_of_front(array: Floats, rows: npt.NDArray[np.intp], directions: Bools) -> int | None:
-    costs, first = np.unique(np.where(directions, -array[rows], array[rows]), axis=0, return_index=True)
+    costs, first = _distinct(np.where(directions, -array[rows], array[rows]))
     if len(costs) < 3:
         return None
     low = costs.min(axis=0)
@@ -93,6 +94,15 @@ def _knee_of_front(array: Floats, rows: npt.NDArray[np.intp], directions: Bools)
     return int(rows[first[best]]) if distances[best] > KNEE_MIN_DISTANCE else None
 
 
+def _distinct(rows: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """The different rows in their order, first column first, and where each is found first: `np.unique` in a tenth of its time."""
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = np.logical_or.reduce(ordered[1:] != ordered[:-1], axis=1)
+    return ordered[new], order[new]
+
+
 def _plane_normal(scaled: Floats) -> Floats:
     """The normal n of the plane n·x = 1 through the best row of each objective; `scaled` (n, d) in [0, 1], less is better.
 
@@ -101,6 +111,8 @@ def _plane_normal(scaled: Floats) -> Floats:
     two are the same line.
     """
     d = scaled.shape[1]
+    if d == 2:
+        return np.ones(d)
     extremes = scaled[[np.lexsort((scaled.sum(axis=1), scaled[:, k]))[0] for k in range(d)]]
     if np.linalg.matrix_rank(extremes) == d:
         normal = np.asarray(np.linalg.solve(extremes, np.ones(d)), np.float64)
@@ -143,12 +155,39 @@ def front_and_knee_shares(draws: Floats, maximise: Sequence[bool], row: int | No
     Shares are in [0, 1], and 0 for k = 0; draws without a knee count as against it, and no row is no knee.
     """
     hits, same = np.zeros(draws.shape[1]), 0
-    front = np.zeros(0, np.intp)
-    for points in draws:
-        front = _front_near(points, maximise, front)
+    for points, front in zip(draws, _fronts(draws, maximise), strict=True):
         hits[front] += 1
         same += row is not None and _knee_of_front(points, front, np.asarray(maximise)) == row
     return hits / max(1, len(draws)), same / max(1, len(draws))
+
+
+def _fronts(draws: Floats, maximise: Sequence[bool]) -> Iterator[npt.NDArray[np.intp]]:
+    """The rows of the front in each of `draws` (k, n, d)."""
+    if draws.shape[2] == 2 and draws.shape[1] <= _FEW_ROWS:
+        yield from map(np.flatnonzero, _on_front_in_a_plane(np.where(maximise, -draws, draws)))
+        return
+    front = np.zeros(0, np.intp)
+    for points in draws:
+        front = _front_near(points, maximise, front)
+        yield front
+
+
+def _on_front_in_a_plane(draws: Floats) -> Bools:
+    """Which rows of each draw (k, n, 2) are on its front, less being better: (k, n). One sort for all draws, where each has few rows."""
+    finite = np.isfinite(draws).all(axis=2)
+    x, y = np.where(finite[:, :, None], draws, np.inf).transpose(2, 0, 1)
+    order = np.lexsort((y, x), axis=1)
+    x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
+    # Of the rows before one, in the order of x and then y, any that is no worse in y beats it, except where it is the very same.
+    least = np.full_like(y, np.inf)
+    np.minimum.accumulate(y[:, :-1], axis=1, out=least[:, 1:])
+    again = np.zeros(y.shape, np.bool_)
+    again[:, 1:] = (x[:, 1:] == x[:, :-1]) & (y[:, 1:] == y[:, :-1])
+    first = np.maximum.accumulate(np.where(again, 0, np.arange(y.shape[1])), axis=1)
+    on_front = np.empty(y.shape, np.bool_)
+    np.put_along_axis(on_front, order, np.take_along_axis(least > y, first, 1), 1)
+    kept: Bools = on_front & finite
+    return kept
 
 
 def _front_near(points: Floats, maximise: Sequence[bool], guess: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
@@ -216,6 +255,6 @@ def _beaten(front: Floats, points: Floats) -> Bools:
     found = np.zeros(len(points), np.bool_)
     for start in range(0, len(points), step := max(1, _AT_ONCE // max(1, len(front)))):
         some = points[start : start + step, None]
-        beats: Bools = (front <= some).all(axis=2) & (front < some).any(axis=2)
-        found[start : start + step] = beats.any(axis=1)
+        beats = np.logical_and.reduce(front <= some, axis=2) & np.logical_or.reduce(front < some, axis=2)
+        found[start : start + step] = np.logical_or.reduce(beats, axis=1)
     return found

@@ -123,13 +123,11 @@ def change_limit(page: Page) -> float:
     """Press an arrow key on the size slider; seconds until the chart is drawn, and counted, with what remains."""
     slider = page.get_by_role("slider").nth(1)
     slider.focus()
-    remain = page.get_by_text("recipes remain.")
-    before = remain.inner_text()
+    before = page.url
     start = page.evaluate(WATCH)
     slider.press("ArrowLeft")
-    page.wait_for_function(
-        "text => ![...document.querySelectorAll('[data-testid=stMarkdown]')].some(e => e.innerText === text)", arg=before
-    )
+    # The address says the new limit at the end of the server's work.
+    page.wait_for_function("url => location.href !== url", arg=before)
     return after(page, start)
 
 
