@@ -9,7 +9,7 @@ Every trial's numbers are drawn again and again as they might have come out, wit
 - Sizes and counts are exact. What a profile estimates for another device is off by much the same for all trials, which changes no order:
   it is not drawn.
 
-The cost: `DRAWS` fronts of those trials that have any chance. Where more than 1,000 have one in principle, 20 draws tell how far out the
+The cost: `DRAWS` fronts of those trials that have any chance. Where more than 1,000 have one in principle, 10 draws tell how far out the
 front comes, and what would not come there in any of them, were it three standard deviations better on both axes, is left out: it is on
 the front in fewer than 1 of 300 draws. Of more than 1,000 that are left there are fewer draws. Above 400 trials accuracy is drawn from
 the intervals. So 100,000 trials take some tenths of a second.
@@ -46,7 +46,7 @@ _FROM_IMAGES = frozenset({"accuracy", "vs_baseline"})
 # Two and a half half-widths of a 95 % interval each way: a trial left out would have to come out better, against one that surely beats
 # it, by seven standard deviations of their difference, or five where only one of the two is uncertain. No draw comes near.
 _REACH = 2.5
-_PILOT_DRAWS = 20
+_PILOT_DRAWS = 10
 _FAR = 3.0
 
 Find = Callable[[str], Path]

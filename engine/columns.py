@@ -176,6 +176,8 @@ class Trials(Sequence[Trial]):
     def timing_machines(self) -> Mapping[str, str]:
         """Fingerprint -> label of those that measured a latency."""
         timed = ~np.isnan(self.numbers("latency_ms").value)
+        if isinstance(self._source, _Part) and len(whole := self._source.whole.timing_machines) < 2:
+            return whole if timed.any() else {}
         return dict(m for m in dict.fromkeys(self.fact("machine")[timed]) if m)
 
 
@@ -209,22 +211,22 @@ class _Part:
     """Some rows of other trials."""
 
     def __init__(self, whole: Trials, rows: Rows) -> None:
-        self._whole, self._rows = whole, rows
+        self.whole, self._rows = whole, rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def devices(self) -> tuple[str, ...]:
-        return self._whole.devices
+        return self.whole.devices
 
     def fact(self, name: Fact) -> Objects:
-        return self._whole.fact(name)[self._rows]
+        return self.whole.fact(name)[self._rows]
 
     def numbers(self, key: str, device: str) -> Numbers:
-        return self._whole.numbers(key, device).take(self._rows)
+        return self.whole.numbers(key, device).take(self._rows)
 
     def load(self, rows: Sequence[int]) -> list[Trial]:
-        return self._whole._source.load([int(self._rows[i]) for i in rows])
+        return self.whole._source.load([int(self._rows[i]) for i in rows])
 
 
 def as_objects(values: Sequence[object]) -> Objects:

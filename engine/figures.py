@@ -42,7 +42,7 @@ def frontier_figure(info: FrontierInfo, height: int = 520) -> go.Figure:
         ("best within your limits", choice.best if choice.view.limits else None, ("star-open", GREEN, 26)),
     ):
         if trial_id in by_id:
-            figure.add_trace(_ring(by_id[trial_id], name, symbol, colour, size))
+            figure.add_trace(_ring(by_id[trial_id], name, symbol, colour, size, _named(info)))
     _lay_out(figure, info, height)
     return figure
 
@@ -58,7 +58,12 @@ _STYLE: dict[Role, tuple[str, str, str, int]] = {
 def _named(info: FrontierInfo) -> str:
     """The hover text of marks that carry their name alone: the browser adds where they are, four digits of it."""
     where = [f"{title}: %{{{axis}:,.4~r}}" for axis, title in (("x", info.x_title), ("y", info.y_title))]
-    return "<br>".join(["<b>%{hovertext}</b>", *where, "<extra></extra>"])
+    return "<br>".join(["<b>%{hovertext}</b>", *where])
+
+
+def _words(point: Point, names_alone: str) -> str:
+    """The template for a mark, and for those of its role."""
+    return "%{hovertext}" if point.wordy else names_alone
 
 
 def _cloud(points: Sequence[Point], role: Role, coloured: bool, names_alone: str) -> go.Scatter:
@@ -81,7 +86,7 @@ def _cloud(points: Sequence[Point], role: Role, coloured: bool, names_alone: str
         opacity=0.55 if role == "over" else 1,
         customdata=[[p.trial_id] for p in points],
         hovertext=[p.hover for p in points],
-        hovertemplate="%{hovertext}<extra></extra>" if points[0].wordy else names_alone,
+        hovertemplate=f"{_words(points[0], names_alone)}<extra></extra>",
         # What is selected is described beside the chart, so the others may stay readable.
         unselected={"marker": {"opacity": 0.45}},
         **whiskers,
@@ -136,7 +141,7 @@ def _whiskers(points: Sequence[Point], axis: Literal["x", "y"]) -> dict[str, Any
     }
 
 
-def _ring(point: Point, name: str, symbol: str, colour: str, size: int) -> go.Scatter:
+def _ring(point: Point, name: str, symbol: str, colour: str, size: int, names_alone: str) -> go.Scatter:
     """An outline around a point, larger than the point, so that one trial can carry several."""
     return go.Scatter(
         x=[point.x],
@@ -145,8 +150,8 @@ def _ring(point: Point, name: str, symbol: str, colour: str, size: int) -> go.Sc
         name=name,
         marker={"symbol": symbol, "size": size, "line": {"width": 2.5}, "color": colour},
         customdata=[[point.trial_id]],
-        hovertext=[f"{point.hover}<br><i>{name}</i>"],
-        hovertemplate="%{hovertext}<extra></extra>",
+        hovertext=[point.hover],
+        hovertemplate=f"{_words(point, names_alone)}<br><i>{name}</i><extra></extra>",
         unselected={"marker": {"opacity": 1}},
     )
 

@@ -174,7 +174,7 @@ def _fronts(draws: Floats, maximise: Sequence[bool]) -> Iterator[npt.NDArray[np.
 
 def _on_front_in_a_plane(draws: Floats) -> Bools:
     """Which rows of each draw (k, n, 2) are on its front, less being better: (k, n). One sort for all draws, where each has few rows."""
-    finite = np.isfinite(draws).all(axis=2)
+    finite = np.logical_and.reduce(np.isfinite(draws), axis=2)
     x, y = np.where(finite[:, :, None], draws, np.inf).transpose(2, 0, 1)
     order = np.lexsort((y, x), axis=1)
     x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
@@ -255,6 +255,6 @@ def _beaten(front: Floats, points: Floats) -> Bools:
     found = np.zeros(len(points), np.bool_)
     for start in range(0, len(points), step := max(1, _AT_ONCE // max(1, len(front)))):
         some = points[start : start + step, None]
-        beats = np.logical_and.reduce(front <= some, axis=2) & np.logical_or.reduce(front < some, axis=2)
-        found[start : start + step] = np.logical_or.reduce(beats, axis=1)
+        beats = np.asarray((front <= some).all(axis=2) & (front < some).any(axis=2), np.bool_)
+        found[start : start + step] = beats.any(axis=1)
     return found

@@ -50,7 +50,7 @@ class _Stored:
 
     def numbers(self, key: str, device: str) -> Numbers:
         found = self._block.numbers.get((key, device if key in DEVICE_METRICS else ""))
-        return Numbers.none(len(self)) if found is None else found
+        return _unmeasured(len(self), key, device) if found is None else found
 
     def load(self, rows: Sequence[int]) -> list[Trial]:
         ids = self.fact("id")
@@ -103,7 +103,7 @@ class Block:
         return cls(
             {name: np.concatenate([p.facts[name] for p in parts]) for name in parts[0].facts},
             {
-                p: Numbers.joined([b.numbers[p] if p in b.numbers else Numbers.none(len(b)) for b in parts])
+                p: Numbers.joined([b.numbers[p] if p in b.numbers else _unmeasured(len(b), *p) for b in parts])
                 for p in places
             },
             tuple(dict.fromkeys(name for p in parts for name in p.devices)),
@@ -130,6 +130,11 @@ _RECORDED: dict[Fact, Callable[[dict[str, Any]], object]] = {
     "seeds": lambda r: Seeds.from_json(r["seeds"]) if r.get("seeds") else None,
     "error": lambda r: r.get("error"),
 }
+
+
+def _unmeasured(count: int, key: str, device: str) -> Numbers:
+    # `is_estimated` asks where a latency would come from, measured or not.
+    return replace(Numbers.none(count), estimated=np.full(count, key == "latency_ms" and device != "host"))
 
 
 def _machines(records: Sequence[dict[str, Any]]) -> Objects:

@@ -66,7 +66,9 @@ def front_rows(trials: Sequence[Trial], objectives: Sequence[str], device: str =
     maximise = [METRICS[key].maximise for key in objectives]
     rows = np.flatnonzero(frontier.non_dominated(points, maximise))
     first = points[rows, 0]
-    return rows[np.argsort(-first if maximise[0] else first, kind="stable")], frontier.knee(points, maximise)
+    knee = frontier.knee(points[rows], maximise)
+    order = np.argsort(-first if maximise[0] else first, kind="stable")
+    return rows[order], None if knee is None else int(rows[knee])
 
 
 def find_front(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> Front:

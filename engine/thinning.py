@@ -45,7 +45,9 @@ def _spread(
     while finest >= 1:
         across, up = np.minimum((places * finest).astype(np.intp), finest - 1).T
         cells = (layer[rows] * finest + up) * finest + across
-        if len(np.unique(cells)) <= most:
+        taken = np.zeros((layer.max() + 1) * finest * finest, np.bool_)
+        taken[cells] = True
+        if taken.sum() <= most:
             break
         finest = finest * 3 // 4
     # The how-manieth of its cell each row is: first ones first.
