@@ -68,7 +68,16 @@ def _words(point: Point, names_alone: str) -> str:
 
 def _cloud(points: Sequence[Point], role: Role, coloured: bool, names_alone: str) -> go.Scatter:
     name, symbol, colour, size = _STYLE[role]
-    marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}}
+    width = 1.5
+    if not points[0].wordy:
+        # So many that they would hide each other.
+        size, width = 5, 1
+    marker: dict[str, Any] = {
+        "symbol": symbol,
+        "size": size,
+        "color": colour,
+        "line": {"width": width, "color": colour},
+    }
     whiskers: dict[str, Any] = {}
     if role != "over":
         whiskers = {"error_x": _whiskers(points, "x"), "error_y": _whiskers(points, "y")}

@@ -24,7 +24,7 @@ Role = Literal["front", "tied", "beaten", "over"]
 """front: no other drawn trial beats it; tied: one does, but the measurements cannot tell; beaten: one does; over: outside the limits."""
 ROLES: tuple[Role, ...] = ("front", "tied", "beaten", "over")
 
-MOST_DRAWN = 4_000
+MOST_DRAWN = 3_000
 """More marks than this hide each other on any screen, and a browser takes a second and more to draw them."""
 MOST_WORDY = 2_000
 """Up to so many marks have all their numbers in their hover text; above, those that are beaten or outside have a name and their place."""
