@@ -4,8 +4,8 @@
 
 For each number of trials a home is filled with made-up ones (tests/trial_factory.py; real recipes, invented numbers), a server is started
 and warmed by one visit. Every load is in a fresh browser context. The bare page draws one Plotly chart of as many points, at most 10,000.
-Changes of a limit or an axis are taken until the page says what the new view says. `--sessions` opens so many tabs at once and lets each
-change its view.
+A change of a limit or an axis takes until the last thing on the page, the table aside, has changed. `--sessions` opens so many tabs at once
+and lets each change its view.
 """
 
 from __future__ import annotations
@@ -91,12 +91,14 @@ def visit(browser: Browser, url: str) -> tuple[float, BrowserContext, Page]:
 
 
 QUIET_MS = 400
-# Remembers when the page last changed: the paint after the mutation, so that a long drawing counts whole.
+# Remembers when the page last changed, the table aside, which draws itself a while later: the paint after the mutation, so that a long
+# drawing counts whole.
 WATCH = """() => {
   if (window.lastChange === undefined) {
     const main = document.querySelector('[data-testid="stMain"]');
     const note = () => { window.lastChange = performance.now(); };
-    new MutationObserver(() => { note(); requestAnimationFrame(note); }).observe(main,
+    const counts = m => !(m.target.closest || (() => null)).call(m.target, '[data-testid="stDataFrame"]');
+    new MutationObserver(found => { if (found.some(counts)) { note(); requestAnimationFrame(note); } }).observe(main,
       {subtree: true, childList: true, attributes: true, characterData: true});
   }
   window.lastChange = 0;
