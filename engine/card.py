@@ -69,7 +69,7 @@ def _bought(trial: Trial) -> list[str]:
 def _numbers(trial: Trial, baseline: Trial | None) -> str:
     rows = [("Accuracy", _accuracy(trial, baseline))]
     rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
-    rows += [("Accuracy over seeds", seeds_text(trial))] if trial.seeds else []
+    rows += [("Accuracy over seeds", seeds_text(trial.seeds))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
         value = getattr(trial, key)
         if value is not None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.columns import Trials
 from engine.record import Trial
-from engine.selection import best_under, find_front, objective_points, within_limits
+from engine.selection import best_row, front_rows, within_limits
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class Choice:
 
 def choose(trials: Sequence[Trial], view: View) -> Choice:
     """Frontier, knee and best choice among the finished trials within the limits."""
-    done = [t for t in trials if t.state == "done"]
-    kept = [t for t, ok in zip(done, within_limits(done, view.limits, view.device), strict=True) if ok]
-    front = find_front(kept, (view.x, view.y), view.device)
-    order = np.lexsort(objective_points(front.trials, (view.y, view.x), view.device).T)
-    best = best_under(kept, {}, view.device)
+    done = Trials.of(trials).done
+    kept = done.take(within_limits(done, view.limits, view.device))
+    rows, knee = front_rows(kept, (view.x, view.y), view.device)
+    order = np.lexsort(kept.points((view.y, view.x), view.device)[rows].T)
+    best = best_row(kept, np.ones(len(kept), np.bool_), view.device)
     return Choice(
         view=view,
-        measured=tuple(t.id for t in done),
-        kept=frozenset(t.id for t in kept),
-        front=tuple(front.trials[i].id for i in order),
-        knee=front.knee,
-        baseline=next((t.id for t in done if not t.recipe.steps), None),
-        best=best.id if best else None,
+        measured=done.ids,
+        kept=frozenset(kept.ids),
+        front=tuple(kept.ids[i] for i in rows[order]),
+        knee=None if knee is None else kept.ids[knee],
+        baseline=None if done.baseline is None else done.ids[done.baseline],
+        best=None if best is None else kept.ids[best],
     )

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engine.choice import Choice, View
-from engine.figures import LOG_SPAN, Role
+from engine.columns import Rows, Trials
 from engine.frontier import Floats, non_dominated
-from engine.record import METRICS, Trial, metric_value
-from engine.selection import find_front, objective_points
-from engine.words import axis_title, is_estimated, metric_range, shown, text_of
+from engine.frontier_info import Role, is_log, number_line
+from engine.record import METRICS, Trial
+from engine.selection import front_rows, objective_points
+from engine.words import axis_title, shown
 
 MOST_IN_SPACE, MOST_LINES, MOST_IN_PAIRS = 5000, 300, 600
 """More trials than this are not told apart in the chart, or not drawn in a moment; see `sample`."""
@@ -36,7 +37,7 @@ class Axis:
     @property
     def logarithmic(self) -> bool:
         """Whether the values span so much that logarithms are easier to read."""
-        return self.key != "accuracy" and self.low > 0 and self.high / self.low > LOG_SPAN
+        return is_log(self.key, (self.low, self.high))
 
     @property
     def wish(self) -> str:
@@ -118,11 +119,17 @@ def space_info(trials: Sequence[Trial], choice: Choice, z: str, also: Collection
 
     Raises SpecError where times of two machines would come onto one axis.
     """
-    view = choice.view
-    front = find_front([t for t in trials if t.id in choice.kept], (view.x, view.y, z), view.device)
-    return _info(
-        trials, choice, (view.x, view.y, z), frozenset(t.id for t in front.trials), front.knee, MOST_IN_SPACE, also
-    )
+    view, kept = choice.view, _kept(trials, choice)
+    rows, knee = front_rows(kept, (view.x, view.y, z), view.device)
+    front = frozenset(kept.ids[i] for i in rows)
+    name = None if knee is None else kept.ids[knee]
+    return _info(trials, choice, (view.x, view.y, z), front, name, MOST_IN_SPACE, also)
+
+
+def _kept(trials: Sequence[Trial], choice: Choice) -> Trials:
+    """The trials within the limits."""
+    table = Trials.of(trials)
+    return table.take(np.array([i in choice.kept for i in table.ids], np.bool_))
 
 
 def parallel_info(
@@ -139,7 +146,7 @@ def matrix_info(
 ) -> ManyInfo:
     """Every pair of the first four metrics; a trial is `front` where it is on the frontier of some pair."""
     keys = tuple(metrics[:MOST_PAIRED])
-    kept = [t for t in trials if t.id in choice.kept]
+    kept = _kept(trials, choice)
     values, maximise = objective_points(kept, keys, choice.view.device), [METRICS[k].maximise for k in keys]
     pairs: dict[tuple[int, int], tuple[str, ...]] = {}
     for up in range(1, len(keys)):
@@ -147,7 +154,7 @@ def matrix_info(
             rows = np.flatnonzero(non_dominated(values[:, [across, up]], [maximise[across], maximise[up]]))
             # Ordered by what is drawn across, ties by what is drawn up.
             order = np.lexsort((values[rows, up], values[rows, across]))
-            pairs[across, up] = tuple(kept[i].id for i in rows[order])
+            pairs[across, up] = tuple(kept.ids[i] for i in rows[order])
     on_some = frozenset(i for ids in pairs.values() for i in ids)
     return replace(_info(trials, choice, keys, on_some, None, MOST_IN_PAIRS, also, whole=False), pairs=pairs)
 
@@ -163,68 +170,73 @@ def _info(
     whole: bool = True,
 ) -> ManyInfo:
     """`whole`: only trials with every number are drawn; otherwise those with at least two."""
-    view, by_id = choice.view, {t.id: t for t in trials}
-    done = [by_id[i] for i in choice.measured]
+    view, done = choice.view, Trials.of(trials).done
     values = objective_points(done, keys, view.device)
     measured = np.isfinite(values).sum(axis=1)
     enough = measured >= (len(keys) if whole else min(2, len(keys)))
     # In the order of the first metric, so that a sample spans it.
-    order = [i for i in np.argsort(values[:, 0], kind="stable").tolist() if enough[i]] if len(done) else []
+    order = np.argsort(values[:, 0], kind="stable")
+    there = [done.ids[i] for i in order[enough[order]]]
     marked = {i for i in (choice.baseline, choice.best if view.limits else None, knee, *also) if i}
-    drawn = sample([done[i].id for i in order], front | marked, most)
-    rows = {done[i].id: values[i] for i in order}
-    axes = tuple(_axis(done, key, np.array([rows[i][k] for i in drawn]), view) for k, key in enumerate(keys))
+    drawn = sample(there, front | marked, most)
+    rows = np.array([done.place[i] for i in drawn], np.intp)
     return ManyInfo(
         choice=choice,
-        axes=axes,
-        marks=tuple(_mark(by_id[i], rows[i], keys, choice, front) for i in drawn),
+        axes=tuple(_axis(done, key, values[rows, k], view) for k, key in enumerate(keys)),
+        marks=_marks(done, rows, values[rows], keys, choice, front),
         front=front & set(drawn),
         knee=knee,
         colour_title=_title(done, view.colour, view.device) if view.colour else None,
-        left_out=len(order) - len(drawn),
-        lacking=len(done) - len(order),
+        left_out=len(there) - len(drawn),
+        lacking=len(done) - len(there),
     )
 
 
-def _title(trials: Sequence[Trial], key: str, device: str) -> str:
-    return axis_title(key, device, any(is_estimated(t, key, device) for t in trials))
+def _title(trials: Trials, key: str, device: str) -> str:
+    return axis_title(key, device, bool(trials.numbers(key, device).estimated.any()))
 
 
-def _axis(trials: Sequence[Trial], key: str, values: Floats, view: View) -> Axis:
+def _axis(trials: Trials, key: str, values: Floats, view: View) -> Axis:
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     return Axis(key, _title(trials, key, view.device), METRICS[key].maximise, shown(key, low), shown(key, high))
 
 
-def _mark(trial: Trial, values: Floats, keys: Sequence[str], choice: Choice, front: Collection[str]) -> Mark:
+def _marks(
+    done: Trials, rows: Rows, values: Floats, keys: Sequence[str], choice: Choice, front: Collection[str]
+) -> tuple[Mark, ...]:
+    """The marks of the rows, of which `values` (rows, keys) are in base units."""
     view = choice.view
-    role: Role = "over" if trial.id not in choice.kept else "front" if trial.id in front else "beaten"
-    colour = metric_value(trial, view.colour, view.device) if view.colour else None
-    return Mark(
-        trial_id=trial.id,
-        role=role,
-        values=tuple(shown(k, float(v)) for k, v in zip(keys, values, strict=True)),
-        colour=None if colour is None or view.colour is None else shown(view.colour, colour),
-        hover=hover_text(trial, (*keys, *([view.colour] if view.colour else [])), view.device, role),
-    )
-
-
-def hover_text(trial: Trial, keys: Sequence[str], device: str, role: Role) -> str:
-    """The recipe and its numbers, with ranges and truth labels: escaped HTML."""
-    lines = [f"<b>{html.escape(trial.label)}</b>"]
-    for key in dict.fromkeys(keys):
-        ends = metric_range(trial, key, device)
-        span = f" ({text_of(key, ends[0], unit=False)} to {text_of(key, ends[1], unit=False)})" if ends else ""
-        note = " estimated" if is_estimated(trial, key, device) else ""
-        lines.append(f"{METRICS[key].name}: {text_of(key, metric_value(trial, key, device))}{span}{note}")
-    lines += [trial.provenance] if trial.provenance != "deployed" else []
-    return "<br>".join([*lines, "outside your limits"] if role == "over" else lines)
+    told = dict.fromkeys((*keys, *([view.colour] if view.colour else [])))
+    columns = {key: done.numbers(key, view.device).take(rows) for key in told}
+    scale = [shown(key, 1.0) for key in keys]
+    marks = []
+    for i, row in enumerate(rows.tolist()):
+        name = done.ids[row]
+        role: Role = "over" if name not in choice.kept else "front" if name in front else "beaten"
+        lines = [f"<b>{html.escape(done.fact('label')[row])}</b>"]
+        lines += [number_line(key, numbers, i) for key, numbers in columns.items()]
+        lines += [p] if (p := done.fact("provenance")[row]) != "deployed" else []
+        lines += ["outside your limits"] if role == "over" else []
+        colour = shown(view.colour, float(columns[view.colour].value[i])) if view.colour else math.nan
+        marks.append(
+            Mark(
+                trial_id=name,
+                role=role,
+                values=tuple((values[i] * scale).tolist()),
+                colour=None if math.isnan(colour) else colour,
+                hover="<br>".join(lines),
+            )
+        )
+    return tuple(marks)
 
 
 def marker_sizes(trials: Sequence[Trial], key: str, device: str) -> dict[str, float]:
     """Diameters in pixels by trial id: the mark's area grows from the least measured value to the greatest; without a value, the least."""
-    found = {t.id: metric_value(t, key, device) for t in trials}
-    known = [v for v in found.values() if v is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    shares = {i: 0.0 if v is None or high <= low else (v - low) / (high - low) for i, v in found.items()}
-    return {i: math.sqrt(_SMALLEST**2 + (_LARGEST**2 - _SMALLEST**2) * s) for i, s in shares.items()}
+    table = Trials.of(trials)
+    found = table.numbers(key, device).value
+    known = found[np.isfinite(found)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+    shares = np.nan_to_num((found - low) / (high - low)) if high > low else np.zeros(len(found))
+    diameters = np.sqrt(_SMALLEST**2 + (_LARGEST**2 - _SMALLEST**2) * shares)
+    return dict(zip(table.ids, diameters.tolist(), strict=True))

@@ -12,8 +12,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, Role, role_style
+from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_style
 from engine.figures_many import Axis, ManyInfo, Mark
+from engine.frontier_info import Role
 from engine.words import based, text_of
 
 _HOVER = "%{hovertext}<extra></extra>"

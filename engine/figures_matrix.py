@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures import BLUE, Role, role_style
+from engine.figures import BLUE, role_style
 from engine.figures_many import ManyInfo, Mark
 from engine.figures_many_drawn import (
     ROLES,
@@ -22,6 +22,7 @@ from engine.figures_many_drawn import (
     specials,
     ticks,
 )
+from engine.frontier_info import Role
 from engine.record import METRICS
 
 

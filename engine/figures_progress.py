@@ -7,6 +7,7 @@ grows when a recipe moves the frontier, and never shrinks (Zitzler and Thiele 19
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,11 @@ import plotly.graph_objects as go
 
 from engine import frontier
 from engine.choice import View
+from engine.columns import Trials
 from engine.figures import BLUE
 from engine.record import METRICS, Trial
 from engine.selection import objective_points
-from engine.words import axis_title, duration, is_estimated, shown, text_of
+from engine.words import axis_title, duration, shown, text_of
 
 MOST_STEPS = 200
 """A sweep of more recipes is drawn in this many steps, of about as many recipes each."""
@@ -61,29 +63,34 @@ def progress_info(trials: Sequence[Trial], view: View) -> ProgressInfo:
     `selection.Front`. Limits are no part of it. Raises SpecError where times of two machines would come onto one axis.
     """
     keys = (view.x, view.y)
-    done = [t for t in trials if t.state == "done"]
+    done = Trials.of(trials).done
     points = objective_points(done, keys, view.device)
-    complete = np.flatnonzero(np.isfinite(points).all(axis=1)).tolist()
-    timed = sorted((i for i in complete if done[i].finished_s is not None), key=lambda i: done[i].finished_s or 0.0)
+    seconds = np.array([math.nan if s is None else s for s in done.fact("finished_s")], np.float64)
+    complete = np.isfinite(points).all(axis=1)
+    timed = np.flatnonzero(complete & np.isfinite(seconds))
+    timed = timed[np.argsort(seconds[timed], kind="stable")]
     maximise = [METRICS[k].maximise for k in keys]
     worst = frontier.worst_corner(points[timed], maximise)
     best = frontier.worst_corner(points[timed], [not up for up in maximise])
     scale = [shown(k, 1.0) for k in keys]
     return ProgressInfo(
         view=view,
-        steps=tuple(_steps([done[i] for i in timed], points[timed], worst, best, maximise, scale[0] * scale[1])),
-        titles=tuple(axis_title(k, view.device, any(is_estimated(t, k, view.device) for t in done)) for k in keys),  # type: ignore[arg-type]
+        steps=tuple(
+            _steps(done.take(timed), seconds[timed], points[timed], worst, best, maximise, scale[0] * scale[1])
+        ),
+        titles=tuple(axis_title(k, view.device, bool(done.numbers(k, view.device).estimated.any())) for k in keys),  # type: ignore[arg-type]
         reference=(text_of(keys[0], float(worst[0])), text_of(keys[1], float(worst[1]))),
         ideal=(text_of(keys[0], float(best[0])), text_of(keys[1], float(best[1]))),
         unit=" × ".join(
             {"%": "points", "": METRICS[k].name.lower()}.get(METRICS[k].unit, METRICS[k].unit) for k in keys
         ),
-        untimed=len(complete) - len(timed),
+        untimed=int(complete.sum()) - len(timed),
     )
 
 
 def _steps(
-    trials: Sequence[Trial],
+    trials: Trials,
+    seconds: frontier.Floats,
     points: frontier.Floats,
     worst: frontier.Floats,
     best: frontier.Floats,
@@ -103,15 +110,14 @@ def _steps(
         front = np.vstack([front, scaled[start:end]])
         front = front[frontier.non_dominated(front, [True, True])]
         share = frontier.hypervolume(front, [True, True], [0.0, 0.0])
-        last = trials[end - 1]
         steps.append(
             ProgressStep(
-                seconds=last.finished_s or 0.0,
+                seconds=float(seconds[end - 1]),
                 recipes=end,
                 share=share,
                 area=share * float(box[0] * box[1]) * unit,
-                trial_id=last.id if group == 1 else None,
-                label=last.label if group == 1 else f"{end - start} recipes",
+                trial_id=trials.ids[end - 1] if group == 1 else None,
+                label=str(trials.fact("label")[end - 1]) if group == 1 else f"{end - start} recipes",
             )
         )
     return steps

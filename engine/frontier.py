@@ -7,7 +7,7 @@ nothing. Every function raises ValueError for shapes that do not fit each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import moocore
 import numpy as np
@@ -18,6 +18,8 @@ Bools = npt.NDArray[np.bool_]
 
 # Below this distance, in coordinates where the frontier spans 1, a bulge is rounding and not a knee.
 KNEE_MIN_DISTANCE = 1e-9
+_AT_ONCE = 1_000_000
+_FEW_ROWS = 1_000
 
 
 def _checked(points: npt.ArrayLike, maximise: Sequence[bool]) -> tuple[Floats, Bools]:
@@ -73,8 +75,11 @@ def knee(points: npt.ArrayLike, maximise: Sequence[bool]) -> int | None:
     points, does not vary in some objective, or nowhere bulges towards the ideal. Of equal rows the first is named.
     """
     array, directions = _checked(points, maximise)
-    rows = np.flatnonzero(non_dominated(array, maximise))
-    costs, first = np.unique(np.where(directions, -array[rows], array[rows]), axis=0, return_index=True)
+    return _knee_of_front(array, np.flatnonzero(non_dominated(array, maximise)), directions)
+
+
+def _knee_of_front(array: Floats, rows: npt.NDArray[np.intp], directions: Bools) -> int | None:
+    costs, first = _distinct(np.where(directions, -array[rows], array[rows]))
     if len(costs) < 3:
         return None
     low = costs.min(axis=0)
@@ -89,6 +94,15 @@ def knee(points: npt.ArrayLike, maximise: Sequence[bool]) -> int | None:
     return int(rows[first[best]]) if distances[best] > KNEE_MIN_DISTANCE else None
 
 
+def _distinct(rows: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """The different rows in their order, first column first, and where each is found first: `np.unique` in a tenth of its time."""
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = np.logical_or.reduce(ordered[1:] != ordered[:-1], axis=1)
+    return ordered[new], order[new]
+
+
 def _plane_normal(scaled: Floats) -> Floats:
     """The normal n of the plane n·x = 1 through the best row of each objective; `scaled` (n, d) in [0, 1], less is better.
 
@@ -97,6 +111,8 @@ def _plane_normal(scaled: Floats) -> Floats:
     two are the same line.
     """
     d = scaled.shape[1]
+    if d == 2:
+        return np.ones(d)
     extremes = scaled[[np.lexsort((scaled.sum(axis=1), scaled[:, k]))[0] for k in range(d)]]
     if np.linalg.matrix_rank(extremes) == d:
         normal = np.asarray(np.linalg.solve(extremes, np.ones(d)), np.float64)
@@ -133,17 +149,56 @@ def hypervolume(points: npt.ArrayLike, maximise: Sequence[bool], reference: npt.
     return float(moocore.hypervolume(inside, corner, maximise=directions.tolist())) if len(inside) else 0.0
 
 
-def front_shares(draws: Floats, maximise: Sequence[bool]) -> Floats:
-    """In which share of `draws` (k, n, d), k versions of the same rows, each row is on the front: shape (n,), in [0, 1]; 0 for k = 0."""
-    hits = np.zeros(draws.shape[1])
+def front_and_knee_shares(draws: Floats, maximise: Sequence[bool], row: int | None = None) -> tuple[Floats, float]:
+    """In which share of `draws` (k, n, d), k versions of the same rows, each row is on the front (n,), and the given row is the knee.
+
+    Shares are in [0, 1], and 0 for k = 0; draws without a knee count as against it, and no row is no knee.
+    """
+    hits, same = np.zeros(draws.shape[1]), 0
+    for points, front in zip(draws, _fronts(draws, maximise), strict=True):
+        hits[front] += 1
+        same += row is not None and _knee_of_front(points, front, np.asarray(maximise)) == row
+    return hits / max(1, len(draws)), same / max(1, len(draws))
+
+
+def _fronts(draws: Floats, maximise: Sequence[bool]) -> Iterator[npt.NDArray[np.intp]]:
+    """The rows of the front in each of `draws` (k, n, d)."""
+    if draws.shape[2] == 2 and draws.shape[1] <= _FEW_ROWS:
+        yield from map(np.flatnonzero, _on_front_in_a_plane(np.where(maximise, -draws, draws)))
+        return
+    front = np.zeros(0, np.intp)
     for points in draws:
-        hits += non_dominated(points, maximise)
-    return hits / max(1, len(draws))
+        front = _front_near(points, maximise, front)
+        yield front
 
 
-def knee_share(draws: Floats, maximise: Sequence[bool], row: int) -> float:
-    """In which share of `draws` (k, n, d) this row is the knee, in [0, 1]; draws without a knee count as against it."""
-    return sum(knee(points, maximise) == row for points in draws) / max(1, len(draws))
+def _on_front_in_a_plane(draws: Floats) -> Bools:
+    """Which rows of each draw (k, n, 2) are on its front, less being better: (k, n). One sort for all draws, where each has few rows."""
+    finite = np.logical_and.reduce(np.isfinite(draws), axis=2)
+    x, y = np.where(finite[:, :, None], draws, np.inf).transpose(2, 0, 1)
+    order = np.lexsort((y, x), axis=1)
+    x, y = np.take_along_axis(x, order, 1), np.take_along_axis(y, order, 1)
+    # Of the rows before one, in the order of x and then y, any that is no worse in y beats it, except where it is the very same.
+    least = np.full_like(y, np.inf)
+    np.minimum.accumulate(y[:, :-1], axis=1, out=least[:, 1:])
+    again = np.zeros(y.shape, np.bool_)
+    again[:, 1:] = (x[:, 1:] == x[:, :-1]) & (y[:, 1:] == y[:, :-1])
+    first = np.maximum.accumulate(np.where(again, 0, np.arange(y.shape[1])), axis=1)
+    on_front = np.empty(y.shape, np.bool_)
+    np.put_along_axis(on_front, order, np.take_along_axis(least > y, first, 1), 1)
+    kept: Bools = on_front & finite
+    return kept
+
+
+def _front_near(points: Floats, maximise: Sequence[bool], guess: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The rows of the front, in order. Where many rows are beaten by those of the `guess`, these are not compared any further."""
+    rows = _finite(points)
+    if len(guess) and points.shape[1] == 2:
+        signed = np.where(maximise, -points, points)
+        rivals = signed[guess]
+        rivals = rivals[moocore.is_nondominated(rivals, keep_weakly=False)]
+        rows = rows[~_beaten_in_a_plane(rivals, signed[rows])]
+    return rows[non_dominated(points[rows], maximise)]
 
 
 def beaten_shares(draws: Floats, winner: Floats, maximise: Sequence[bool]) -> Floats:
@@ -163,8 +218,43 @@ def never_beaten_for_sure(points: npt.ArrayLike, slack: Floats, maximise: Sequen
     rows = _finite(array)
     worst = signed[rows] + slack[rows]
     worst = worst[moocore.is_nondominated(worst, keep_weakly=False)] if len(rows) else worst
+    best = signed[rows] - slack[rows]
     kept = np.zeros(len(array), np.bool_)
-    for row in rows:
-        best = signed[row] - slack[row]
-        kept[row] = not ((worst <= best).all(axis=1) & (worst < best).any(axis=1)).any()
+    kept[rows] = ~(_beaten_in_a_plane(worst, best) if array.shape[1] == 2 else _beaten(worst, best))
     return kept
+
+
+def reached(draws: Floats, points: Floats, maximise: Sequence[bool]) -> Bools:
+    """Which of the points (m, 2) the front of some draw of `draws` (k, n, 2) does not beat: bool (m,). All are finite."""
+    signed = np.where(maximise, -points, points)
+    found = np.zeros(len(points), np.bool_)
+    front = np.zeros(0, np.intp)
+    for drawn in draws:
+        front = _front_near(drawn, maximise, front)
+        rivals = np.unique(np.where(maximise, -drawn[front], drawn[front]), axis=0)
+        found[~found] = ~_beaten_in_a_plane(rivals, signed[~found])
+    return found
+
+
+def _beaten_in_a_plane(front: Floats, points: Floats) -> Bools:
+    """Which of the points (n, 2) some row of `front` (m, 2) beats, less being better and no row of the front beating another."""
+    if not len(front):
+        return np.zeros(len(points), np.bool_)
+    front = front[np.argsort(front[:, 0])]
+    # Of the rows that are no worse in the first, the last is the best in the second.
+    last = np.searchsorted(front[:, 0], points[:, 0], side="right") - 1
+    rival = front[last]
+    beats: Bools = (
+        (last >= 0) & (rival[:, 1] <= points[:, 1]) & ((rival[:, 0] < points[:, 0]) | (rival[:, 1] < points[:, 1]))
+    )
+    return beats
+
+
+def _beaten(front: Floats, points: Floats) -> Bools:
+    """As `_beaten_in_a_plane`, for any number of objectives."""
+    found = np.zeros(len(points), np.bool_)
+    for start in range(0, len(points), step := max(1, _AT_ONCE // max(1, len(front)))):
+        some = points[start : start + step, None]
+        beats = np.asarray((front <= some).all(axis=2) & (front < some).any(axis=2), np.bool_)
+        found[start : start + step] = beats.any(axis=1)
+    return found

@@ -10,9 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import plotly.graph_objects as go
 
 from engine.choice import Choice
+from engine.columns import Trials
 from engine.figures import COLOUR_SCALE, GREY, PINK
 from engine.record import METRICS, Trial, metric_value
 from engine.steps import Step, step_label
@@ -58,14 +60,16 @@ class LineageInfo:
 def lineage_info(trials: Sequence[Trial], choice: Choice, colour: str, size: str) -> LineageInfo:
     """The tree of the finished trials' steps, coloured and sized by two metrics (keys of METRICS) on the view's device."""
     device = choice.view.device
-    done = [t for t in trials if t.state == "done"]
+    done = Trials.of(trials).done
     front = set(choice.front)
     # Marks that matter most get a place first.
-    order = sorted(range(len(done)), key=lambda i: (done[i].id not in front, done[i].id not in choice.kept, i))
+    ids = done.ids
+    order = sorted(range(len(done)), key=lambda i: (ids[i] not in front, ids[i] not in choice.kept, i))
     wanted: set[tuple[Step, ...]] = set()
     drawn: list[int] = []
-    for i in order:
-        prefixes = {done[i].recipe.steps[:k] for k in range(len(done[i].recipe.steps) + 1)}
+    # Whole trials are read a few hundred at a time, as far as there is room.
+    for i, trial in zip(order, done.take(np.array(order, np.intp)), strict=True):
+        prefixes = {trial.recipe.steps[:k] for k in range(len(trial.recipe.steps) + 1)}
         if len(wanted | prefixes) > MOST_NODES:
             break
         wanted |= prefixes
@@ -81,7 +85,7 @@ def lineage_info(trials: Sequence[Trial], choice: Choice, colour: str, size: str
                 position[steps[:k]] = len(nodes)
                 parent = position[steps[: k - 1]] if k else None
                 nodes.append(_node(steps[:k], parent, by_steps.get(steps[:k]), choice, colour, size))
-    estimated = [any(is_estimated(t, key, device) for t in done) for key in (colour, size)]
+    estimated = [bool(done.numbers(key, device).estimated.any()) for key in (colour, size)]
     return LineageInfo(
         nodes=tuple(_with_rows(nodes)),
         colour_title=axis_title(colour, device, estimated[0]),

@@ -12,7 +12,8 @@ from pathlib import Path
 from engine import __version__
 from engine.choice import View
 from engine.errors import SpecError
-from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.figures import frontier_alt, frontier_figure
+from engine.frontier_info import FrontierInfo, drawn_text, frontier_info
 from engine.record import METRICS, Trial, measured_metrics, metric_value
 from engine.selection import Front, find_front
 from engine.spec import Sweep
@@ -92,9 +93,15 @@ def _figure(done: Sequence[Trial], y: str, x: str, device: str) -> str:
     return (
         f'<section><h2>{_text(name)}</h2><div class="chart" role="img" aria-label="{_text(frontier_alt(info))}"></div>'
         f'<script type="application/json">{_json(figure.to_json())}</script>'
+        f"{_sampled(info)}"
         '<p class="buttons"><button type="button" data-format="svg">Save as SVG</button> '
         '<button type="button" data-format="png">Save as PNG</button></p></section>'
     )
+
+
+def _sampled(info: FrontierInfo) -> str:
+    text = drawn_text(info)
+    return f'<p class="lead">{_text(text)}</p>' if text else ""
 
 
 def _in_a_sentence(key: str) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine import frontier
+from engine.columns import Rows, Trials
 from engine.errors import SpecError
-from engine.record import HOST_TIMES, METRICS, Trial, metric_value
+from engine.record import HOST_TIMES, METRICS, Trial
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,16 @@ def objective_points(trials: Sequence[Trial], objectives: Sequence[str], device:
 
     Raises SpecError where the host's times of two machines would come onto one axis.
     """
-    check_one_machine(trials, objectives, device)
-    rows = [[metric_value(t, key, device) for key in objectives] for t in trials]
-    return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64).reshape(
-        -1, len(objectives)
-    )
+    table = Trials.of(trials)
+    check_one_machine(table, objectives, device)
+    return table.points(objectives, device)
 
 
 def check_one_machine(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> None:
     """Raises SpecError when an objective is a time of the host and more than one machine measured it."""
     if device != "host" or not HOST_TIMES & set(objectives):
         return
-    machines = {t.machine.fingerprint: t.machine.label for t in trials if t.machine and t.latency_ms}
+    machines = Trials.of(trials).timing_machines
     if len(machines) > 1:
         raise SpecError(
             f"latency was measured on {len(machines)} machines ({'; '.join(sorted(machines.values()))}), which cannot share an axis; run "
@@ -61,18 +60,28 @@ def check_one_machine(trials: Sequence[Trial], objectives: Sequence[str], device
         )
 
 
-def find_front(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> Front:
-    """The frontier of the trials that have every objective measured."""
+def front_rows(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> tuple[Rows, int | None]:
+    """The rows of the frontier of the trials that have every objective measured, best first objective first, and the row of its knee."""
     points = objective_points(trials, objectives, device)
     maximise = [METRICS[key].maximise for key in objectives]
-    on_front = np.flatnonzero(frontier.non_dominated(points, maximise)).tolist()
-    knee = frontier.knee(points, maximise)
-    order = sorted(on_front, key=lambda i: -points[i, 0] if maximise[0] else points[i, 0])
+    rows = np.flatnonzero(frontier.non_dominated(points, maximise))
+    first = points[rows, 0]
+    knee = frontier.knee(points[rows], maximise)
+    order = np.argsort(-first if maximise[0] else first, kind="stable")
+    return rows[order], None if knee is None else int(rows[knee])
+
+
+def find_front(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> Front:
+    """The frontier of the trials that have every objective measured."""
+    table = Trials.of(trials)
+    rows, knee = front_rows(table, objectives, device)
     return Front(
         objectives=tuple(objectives),
-        trials=tuple(trials[i] for i in order),
-        knee=None if knee is None else trials[knee].id,
-        hypervolume=_relative_hypervolume(points, maximise),
+        trials=tuple(table.take(rows)),
+        knee=None if knee is None else table.ids[knee],
+        hypervolume=_relative_hypervolume(
+            table.points(objectives, device), [METRICS[key].maximise for key in objectives]
+        ),
     )
 
 
@@ -95,13 +104,26 @@ def within_limits(trials: Sequence[Trial], limits: Mapping[str, float], device: 
     return frontier.within(points, [METRICS[k].maximise for k in keys], [limits[k] for k in keys])
 
 
+def best_row(trials: Sequence[Trial], kept: frontier.Bools, device: str = "host") -> int | None:
+    """The row of the most accurate of the `kept` trials, the smaller file on a tie; None where none has an accuracy.
+
+    Where no trial at all has one, as without labels, it is the one that agrees most with the baseline.
+    """
+    table = Trials.of(trials)
+    merit = table.numbers("accuracy", device).value
+    if np.isnan(merit).all():
+        merit = table.numbers("agreement", device).value
+    rows = np.flatnonzero(kept & ~np.isnan(merit))
+    if not len(rows):
+        return None
+    rows = rows[merit[rows] == merit[rows].max()]
+    return int(rows[np.nan_to_num(table.numbers("size_bytes", device).value[rows]).argmin()])
+
+
 def best_under(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> Trial | None:
     """The most accurate trial that keeps every limit (metric key -> least or greatest value), the smaller file on a tie.
 
     Without labels it is the one that agrees most with the baseline.
     """
-    kept = within_limits(trials, limits, device)
-    merit = "accuracy" if any(t.accuracy for t in trials) else "agreement"
-    found = [(metric_value(t, merit, device), t) for t, ok in zip(trials, kept, strict=True) if ok]
-    candidates = [(value, -(t.size_bytes or 0), t) for value, t in found if value is not None]
-    return max(candidates, key=lambda c: c[:2])[2] if candidates else None
+    row = best_row(trials, within_limits(trials, limits, device), device)
+    return None if row is None else trials[row]

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -25,43 +25,18 @@ from engine.errors import NotFoundError, SetupError, SpecError
 from engine.migrations.upgrade import migrate
 from engine.paths import EXAMPLE, home
 from engine.record import Trial
+from engine.schema import nodes as _nodes
+from engine.schema import sweeps as _sweeps
+from engine.schema import trials as _trials
 from engine.spec import Sweep, parse_sweep
 from engine.steps import canonical_json
 
 HEARTBEAT_LIMIT_S = 30.0
 """A running sweep whose runner has been silent for longer is shown as interrupted."""
 
-State = Literal["running", "done", "cancelled", "failed", "interrupted"]
+_AT_ONCE = 500
 
-_meta = sa.MetaData()
-_sweeps = sa.Table(
-    "sweeps",
-    _meta,
-    sa.Column("id", sa.String, primary_key=True),
-    *(sa.Column(name, sa.String) for name in ("name", "spec", "state", "created", "runner", "error")),
-    *(sa.Column(name, sa.Integer) for name in ("recipes", "nodes_total", "nodes_done", "revision")),
-    *(sa.Column(name, sa.Float) for name in ("elapsed_s", "remaining_s", "heartbeat")),
-    *(sa.Column(name, sa.Boolean) for name in ("cancel_requested", "example")),
-)
-_nodes = sa.Table(
-    "nodes",
-    _meta,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("kind", sa.String),
-    sa.Column("work", sa.Float),
-    sa.Column("seconds", sa.Float),
-    sa.Column("result", sa.String),
-)
-_trials = sa.Table(
-    "trials",
-    _meta,
-    sa.Column("sweep_id", sa.String, primary_key=True),
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("position", sa.Integer),
-    sa.Column("state", sa.String),
-    sa.Column("record", sa.String),
-    sa.Column("revision", sa.Integer),
-)
+State = Literal["running", "done", "cancelled", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -163,24 +138,49 @@ class Store:
 
     def changed_trials(self, sweep_id: str, since: int = -1) -> dict[int, Trial]:
         """The trials that changed after a revision of the sweep, by their position in it, in that order."""
+        return {position: _trial(text) for position, text in self.changed_records(sweep_id, since)}
+
+    def changed_records(self, sweep_id: str, since: int = -1) -> Iterator[tuple[int, str]]:
+        """As `changed_trials`, but the records as they are stored: position and the JSON of `Trial.to_json`."""
         query = (
             sa.select(_trials.c.position, _trials.c.record)
             .where(_trials.c.sweep_id == sweep_id, _trials.c.revision > since)
             .order_by(_trials.c.position)
         )
         with self._engine.connect() as connection:
-            return {position: Trial.from_json(json.loads(text)) for position, text in connection.execute(query)}
+            for row in connection.execution_options(yield_per=_AT_ONCE).execute(query):
+                yield row.position, row.record
+
+    def trials_by_id(self, sweep_id: str, ids: Sequence[str]) -> dict[str, Trial]:
+        """Some trials of a sweep by their ids; raises NotFoundError for one that is not there (any more)."""
+        found: dict[str, Trial] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(ids), _AT_ONCE):
+                mine = _trials.c.sweep_id == sweep_id
+                query = sa.select(_trials.c.id, _trials.c.record).where(
+                    mine, _trials.c.id.in_(ids[start : start + _AT_ONCE])
+                )
+                found |= {name: _trial(text) for name, text in connection.execute(query)}
+        if missing := [i for i in ids if i not in found]:
+            raise NotFoundError(f"{sweep_id} has no trial {missing[0]} any more; reload the page")
+        return found
 
     def trial(self, sweep_id: str, trial_id: str) -> Trial:
         """One trial by its id or a unique start of it, or NotFoundError."""
-        trials = self.trials(sweep_id)
-        found = [t for t in trials if t.id == trial_id] or [t for t in trials if trial_id and t.id.startswith(trial_id)]
+        with self._engine.connect() as connection:
+            ids = connection.scalars(
+                sa.select(_trials.c.id).where(
+                    _trials.c.sweep_id == sweep_id, _trials.c.id.startswith(trial_id, autoescape=True)
+                )
+            ).all()
+        # To SQLite `LIKE` an A is an a.
+        found = [i for i in ids if i == trial_id] or [i for i in ids if trial_id and i.startswith(trial_id)]
         if len(found) != 1:
             raise NotFoundError(
                 f"{'several trials begin' if found else 'no trial of ' + sweep_id + ' begins'} with {trial_id!r}; "
                 f"`paretoscope trials {sweep_id}` lists them"
             )
-        return found[0]
+        return self.trials_by_id(sweep_id, found)[found[0]]
 
     def failed(self, sweep_id: str) -> frozenset[str]:
         """The ids of the recipes that could not be made."""
@@ -290,8 +290,8 @@ class Store:
         wanted = list(keys)
         found: dict[str, NodeRow] = {}
         with self._engine.connect() as connection:
-            for start in range(0, len(wanted), 500):
-                query = sa.select(_nodes).where(_nodes.c.key.in_(wanted[start : start + 500]))
+            for start in range(0, len(wanted), _AT_ONCE):
+                query = sa.select(_nodes).where(_nodes.c.key.in_(wanted[start : start + _AT_ONCE]))
                 for row in connection.execute(query).mappings():
                     found[row["key"]] = NodeRow(**{**row, "result": json.loads(row["result"])})
         return found
@@ -338,6 +338,10 @@ class Store:
             connection.execute(_sweeps.insert().values(**row))
             rows = [_trial_row(sweep.id, i, Trial.from_json(t), 1) for i, t in enumerate(shipped["trials"])]
             connection.execute(_trials.insert(), rows)
+
+
+def _trial(text: str) -> Trial:
+    return Trial.from_json(json.loads(text))
 
 
 def _unknown(sweep_id: str) -> str:

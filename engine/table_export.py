@@ -9,7 +9,10 @@ from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from engine.choice import Choice
+from engine.columns import Trials
 from engine.record import METRICS, Trial, metric_value
 from engine.words import is_estimated, metric_range
 
@@ -24,7 +27,8 @@ def flat_rows(trials: Sequence[Trial], choice: Choice) -> list[dict[str, Any]]:
     `within_limits` are of the choice's view, whose device latency and energy are for.
     """
     device, front = choice.view.device, set(choice.front)
-    ranged = {key for key in METRICS if any(metric_range(t, key, device) for t in trials)}
+    columns = Trials.of(trials)
+    ranged = {key for key in METRICS if not np.isnan(columns.numbers(key, device).low).all()}
     return [
         {
             "id": t.id,

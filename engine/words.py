@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from engine.evidence import Seeds
 from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Interval, Timing, Trial, metric_interval
 from engine.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime, Step
 
@@ -266,13 +267,10 @@ def baseline_text(trial: Trial) -> str:
     return text
 
 
-def seeds_text(trial: Trial) -> str:
-    """`91.20 ± 0.14 % over 3 seeds (91.04 to 91.30)`; empty for a recipe of one."""
-    s = trial.seeds
-    if s is None:
-        return ""
-    mean, low, high = (text_of("accuracy", v, unit=False) for v in (s.mean, s.low, s.high))
-    return f"{mean} ± {100 * s.deviation:.2f} % over {len(s.runs)} seeds ({low} to {high})"
+def seeds_text(seeds: Seeds) -> str:
+    """`91.20 ± 0.14 % over 3 seeds (91.04 to 91.30)`."""
+    mean, low, high = (text_of("accuracy", v, unit=False) for v in (seeds.mean, seeds.low, seeds.high))
+    return f"{mean} ± {100 * seeds.deviation:.2f} % over {len(seeds.runs)} seeds ({low} to {high})"
 
 
 def confirmation_text(trial: Trial) -> str:

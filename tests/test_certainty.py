@@ -10,7 +10,7 @@ import pytest
 from engine.certainty import DRAWS, bootstrap, certainty, optimism
 from engine.errors import NotFoundError
 from engine.evidence import Accuracy, Interval
-from engine.frontier import beaten_shares, front_shares, knee_share, never_beaten_for_sure, non_dominated
+from engine.frontier import beaten_shares, front_and_knee_shares, never_beaten_for_sure, non_dominated
 from engine.predictions import Predictions
 from engine.record import Trial
 from engine.statistics import wilson
@@ -24,16 +24,16 @@ def recipe(number: int) -> Recipe:
 
 def test_shares_are_counted_over_the_draws():
     draws = np.array([[[1.0, 5.0], [2.0, 4.0]], [[3.0, 5.0], [2.0, 4.0]], [[3.0, 5.0], [2.0, 4.0]]])
-    assert front_shares(draws, [True, False]).tolist() == [2 / 3, 1.0]
+    assert front_and_knee_shares(draws, [True, False])[0].tolist() == [2 / 3, 1.0]
     # The second beats the first where it is more and costs less.
     assert beaten_shares(draws, draws[:, 1], [True, False]).tolist() == [1 / 3, 0]
-    assert front_shares(np.zeros((0, 3, 2)), [True, False]).tolist() == [0, 0, 0]
+    assert front_and_knee_shares(np.zeros((0, 3, 2)), [True, False])[0].tolist() == [0, 0, 0]
 
 
 def test_the_knee_share_counts_the_draws_that_agree():
     sharp = [[0.0, 1.0], [0.1, 0.2], [1.0, 0.0]]
     straight = [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
-    assert knee_share(np.array([sharp, sharp, straight, sharp]), [False, False], 1) == 0.75
+    assert front_and_knee_shares(np.array([sharp, sharp, straight, sharp]), [False, False], 1)[1] == 0.75
 
 
 def test_rows_without_a_chance_are_those_beaten_at_their_best_by_others_at_their_worst():

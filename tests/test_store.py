@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from engine import schema
 from engine import store as store_module
 from engine.errors import NotFoundError, SetupError, SpecError
 from engine.migrations.upgrade import SCHEMA_REVISION
@@ -156,7 +157,7 @@ def test_the_schema_revision_is_the_newest_migration():
 
 def test_the_tables_that_the_code_names_are_those_that_the_migrations_make(url: str, store: Store):
     inspector = sa.inspect(sa.create_engine(url))
-    for table in store_module._meta.tables.values():
+    for table in schema.meta.tables.values():
         assert {c["name"] for c in inspector.get_columns(table.name)} == {c.name for c in table.columns}
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
 from engine.choice import Choice, View
+from engine.columns import Trials
 from engine.figures import FrontierInfo, frontier_alt, frontier_figure
 from engine.figures_many import (
     LEAST_METRICS,
@@ -30,8 +32,9 @@ from engine.figures_many_drawn import (
 from engine.figures_matrix import matrix_alt, matrix_figure
 from engine.figures_progress import HELP, progress_alt, progress_figure, progress_info, progress_text
 from engine.figures_selected import in_sight, with_selected
+from engine.frontier_info import drawn_text as sampled_text
 from engine.lineage import lineage_alt, lineage_figure, lineage_info
-from engine.record import METRICS, Trial, metric_value
+from engine.record import METRICS
 from engine.store import SweepRow
 from engine.words import text_of
 from pages.ui import chart_events, progress, share, shell
@@ -73,9 +76,9 @@ def seed(chart: Chart, news: bool) -> Chart:
     return replace(chart, shape=str(st.session_state[SHAPE]))
 
 
-def pick_shape(trials: Sequence[Trial]) -> None:
+def pick_shape(trials: Trials) -> None:
     """Draw the choice among the charts. Progress is offered where it is known when recipes were finished."""
-    timed = any(t.finished_s is not None for t in trials) or st.session_state[SHAPE] == "progress"
+    timed = any(s is not None for s in trials.fact("finished_s")) or st.session_state[SHAPE] == "progress"
     st.segmented_control(
         "Chart",
         [s for s in SHAPES if s != "progress" or timed],
@@ -89,7 +92,7 @@ def pick_shape(trials: Sequence[Trial]) -> None:
 def show(
     row: SweepRow,
     info: FrontierInfo,
-    trials: Sequence[Trial],
+    trials: Trials,
     chart: Chart,
     selected: str | None,
     select: Callable[[str], None],
@@ -153,7 +156,7 @@ def _clicked(key: str, select: Callable[[str], None]) -> None:
         st.session_state[_DRAWN] = None
 
 
-def _make(info: FrontierInfo, trials: Sequence[Trial], chart: Chart, selected: str | None) -> _Made | None:
+def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None) -> _Made | None:
     """The chart of a shape; None where there is nothing to draw, which is said then."""
     view = info.choice.view
     also = [selected] if selected else []
@@ -182,13 +185,15 @@ def _make(info: FrontierInfo, trials: Sequence[Trial], chart: Chart, selected: s
             )
             return None
         return _Made(progress_figure(over_time, 450), progress_alt(over_time), progress_text(over_time), HELP)
-    missing = len(info.choice.measured) - len(info.points)
-    lacking = f"{missing} measured recipes lack one of these two numbers and are in the table only." if missing else ""
+    missing = len(info.choice.measured) - info.total
+    lacking = (
+        f"{missing:,} measured recipes lack one of these two numbers and are in the table only." if missing else ""
+    )
     figure = frontier_figure(info, height=450, sizes=sizes)
-    return _Made(figure, frontier_alt(info), _sentences(sized, lacking))
+    return _Made(figure, frontier_alt(info), _sentences(sized, lacking, sampled_text(info)))
 
 
-def _many(trials: Sequence[Trial], choice: Choice, chart: Chart, also: Sequence[str]) -> _Made | None:
+def _many(trials: Trials, choice: Choice, chart: Chart, also: Sequence[str]) -> _Made | None:
     view = choice.view
     metrics = chart.metrics or usual_metrics(trials, view.device)
     if len(metrics) < LEAST_METRICS:
@@ -209,10 +214,15 @@ def _many(trials: Sequence[Trial], choice: Choice, chart: Chart, also: Sequence[
     return replace(made, caption=_sentences(words, drawn_text(found))) if found.marks else _nothing(view)
 
 
-def _size_text(trials: Sequence[Trial], key: str, view: View) -> str:
+def _size_text(trials: Trials, key: str, view: View) -> str:
     """What the marks' size says, with its ends."""
-    values = [v for t in trials if (v := metric_value(t, key, view.device)) is not None]
-    ends = f", {text_of(key, min(values))} to {text_of(key, max(values))}" if values else ", not measured"
+    found = trials.numbers(key, view.device).value
+    known = found[np.isfinite(found)]
+    ends = (
+        f", {text_of(key, float(known.min()))} to {text_of(key, float(known.max()))}"
+        if len(known)
+        else ", not measured"
+    )
     return f"Size of the marks: {METRICS[key].name.lower()}{ends}"
 
 

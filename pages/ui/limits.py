@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
 
-from engine.record import METRICS, Trial, measured_metrics, metric_value
+from engine.columns import Trials
+from engine.record import METRICS
 from engine.words import based, shown
 from pages.ui.state import LIMITED, limit_name
 
@@ -50,23 +52,23 @@ def bounds(values: Sequence[float], limit: float | None = None) -> Bounds | None
     return Bounds(low, high, round(step, decimals))
 
 
-def sliders(
-    trials: Sequence[Trial], device: str, wanted: Mapping[str, float], scope: str, reset: bool
-) -> dict[str, float]:
+def sliders(trials: Trials, device: str, wanted: Mapping[str, float], scope: str, reset: bool) -> dict[str, float]:
     """Draw a slider for each limited metric, four of them at first, and what adds others; the limits that are set, in base units.
 
     `wanted` comes from the address; `scope` names the sweep and device, whose sliders have bounds of their own; `reset` puts the
     sliders where `wanted` says.
     """
     limits: dict[str, float] = {}
-    others = [k for k in measured_metrics(trials, device) if k not in LIMITED]
+    others = [k for k in trials.measured(device) if k not in LIMITED]
     keys = [*LIMITED, *_others(others, wanted, scope, reset)]
     for start in range(0, len(keys), len(LIMITED)):
         for key, column in zip(keys[start : start + len(LIMITED)], st.columns(len(LIMITED)), strict=False):
-            found = [v for t in trials if (v := metric_value(t, key, device)) is not None]
+            found = trials.numbers(key, device).value
+            found = found[np.isfinite(found)]
+            ends = [shown(key, float(end)) for end in (found.min(), found.max())] if len(found) else []
             name = f"{limit_name(key)} {scope}"
             with column:
-                limit = _slider(key, [shown(key, v) for v in found], wanted.get(key), name, reset)
+                limit = _slider(key, ends, wanted.get(key), name, reset)
             if limit is not None:
                 limits[key] = limit
     return limits

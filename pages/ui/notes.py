@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import streamlit as st
 
+from engine.columns import Trials
 from engine.notes import LONGEST, Note
 from engine.record import Trial
 from engine.store import SweepRow
@@ -54,16 +55,16 @@ def _write(sweep_id: str, trial_id: str, pinned: bool, text: str) -> None:
     queries.store().notes.write(sweep_id, trial_id, pinned, text, access.name())
 
 
-def pinned(row: SweepRow, by_id: Mapping[str, Trial], select: Callable[[str], None]) -> None:
-    """The pinned trials of a sweep that are in `by_id`, each a button that selects it; nothing where none is pinned."""
-    found = {i: note for i, note in queries.store().notes.of(row.id).items() if note.pinned and i in by_id}
+def pinned(row: SweepRow, trials: Trials, select: Callable[[str], None]) -> None:
+    """The pinned ones of a sweep's trials, each a button that selects it; nothing where none is pinned."""
+    found = {i: note for i, note in queries.store().notes.of(row.id).items() if note.pinned and i in trials.place}
     if not found:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"{PIN} **Pinned**", width="content")
         for trial_id, note in found.items():
             st.button(
-                by_id[trial_id].label,
+                str(trials.fact("label")[trials.place[trial_id]]),
                 key=f"pinned {trial_id}",
                 on_click=select,
                 args=(trial_id,),

@@ -9,9 +9,10 @@ from typing import Literal
 import streamlit as st
 
 from engine.choice import View
+from engine.columns import Trials
 from engine.errors import NotFoundError
 from engine.figures_many import MOST_AXES, MOST_PAIRED
-from engine.record import METRICS, Trial, measured_metrics
+from engine.record import METRICS, Trial
 from engine.store import SweepRow
 from pages.ui import address, queries
 from pages.ui.state import LIMITED, Chart, third_axis
@@ -46,25 +47,25 @@ def pick_sweep(rows: Sequence[SweepRow], wanted: str, news: bool, key: str = "pi
     return sweep_box(rows, key)
 
 
-def devices(trials: Sequence[Trial]) -> list[str]:
-    """The host, and every profile that some trial was projected onto."""
-    return list(dict.fromkeys(["host", *(name for t in trials for name in t.projections)]))
-
-
 def _swap(changed: str, other: str) -> None:
     """An axis that was given the other's metric hands over its own."""
     if st.session_state[changed] == st.session_state[other]:
         st.session_state[other] = st.session_state[f"last {changed}"]
 
 
-def pick_view(view: View, chart: Chart, trials: Sequence[Trial], news: bool) -> tuple[View, Chart]:
+def devices(trials: Sequence[Trial]) -> list[str]:
+    """The host, and every profile that some trial was projected onto."""
+    return list(Trials.of(trials).devices)
+
+
+def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[View, Chart]:
     """Draw the pickers for axes, colour, size and device, as far as the chart has them; what is chosen, the rest as it was."""
     # What no trial has is offered only where the address asks for it.
-    offered = {view.x, view.y, View.x, View.y, *measured_metrics(trials, view.device)}
+    offered = {view.x, view.y, View.x, View.y, *trials.measured(view.device)}
     names = [k for k in METRICS if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
-    _seed("pick device", view.device, devices(trials), news)
+    _seed("pick device", view.device, trials.devices, news)
 
     def name(key: str) -> str:
         return METRICS[key].name
@@ -88,7 +89,7 @@ def pick_view(view: View, chart: Chart, trials: Sequence[Trial], news: bool) -> 
         chart = replace(chart, size=_pick_or_none("Size", "pick size", chart.size, names, usual_size, news))
     device = st.selectbox(
         "Device",
-        devices(trials),
+        trials.devices,
         format_func=lambda d: "this sweep’s host" if d == "host" else d,
         key="pick device",
         width=170,
@@ -106,17 +107,17 @@ def _pick_or_none(label: str, key: str, wanted: str | None, names: Sequence[str]
     return None if found == _NONE else found
 
 
-def usual_metrics(trials: Sequence[Trial], device: str) -> list[str]:
+def usual_metrics(trials: Trials, device: str) -> list[str]:
     """The metrics that share one picture where none are chosen: those with a limit slider, as far as they are measured."""
-    measured = measured_metrics(trials, device)
+    measured = trials.measured(device)
     return [*(k for k in measured if k in LIMITED), *(k for k in measured if k not in LIMITED)][: len(LIMITED)]
 
 
-def pick_metrics(device: str, chart: Chart, trials: Sequence[Trial], news: bool) -> Chart:
+def pick_metrics(device: str, chart: Chart, trials: Trials, news: bool) -> Chart:
     """Draw the picker of the metrics that share one picture, in the charts that have it; the chart with what is chosen."""
     if chart.shape not in {"parallel", "matrix"}:
         return chart
-    measured, usual = measured_metrics(trials, device), usual_metrics(trials, device)
+    measured, usual = trials.measured(device), usual_metrics(trials, device)
     if news or "pick metrics" not in st.session_state:
         st.session_state["pick metrics"] = list(chart.metrics or usual)
     st.session_state["pick metrics"] = [k for k in st.session_state["pick metrics"] if k in measured]

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 import streamlit as st
 
 from engine.choice import View
+from engine.columns import Trials
 from engine.figures import FrontierInfo, frontier_alt, frontier_figure
 from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
@@ -55,12 +54,11 @@ def show(row: SweepRow, view: View) -> None:
 
 
 def _slide(row: SweepRow, view: View) -> None:
-    trials = queries.trials(row)
+    trials = queries.columns(row)
     info = queries.info(row, view)
-    by_id = {t.id: t for t in trials}
     st.subheader(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""
-    machines = sorted({t.machine.label for t in trials if t.machine})
+    machines = sorted(set(trials.machines.values()))
     st.caption(f"{row.trials} recipes{running}. {' and '.join(machines)}")
     if not info.points:
         st.info("No recipe has both numbers yet.", icon=":material/hourglass_top:")
@@ -68,7 +66,7 @@ def _slide(row: SweepRow, view: View) -> None:
     st.plotly_chart(
         frontier_figure(info, height=HEIGHT), key="presented", config={"displayModeBar": False}, alt=frontier_alt(info)
     )
-    rows = _worth_telling(row, info, by_id)
+    rows = _worth_telling(row, info, trials)
     st.table(
         pd.DataFrame([_told(why, trial, view.device) for trial, why in rows]).set_index("Recipe"), border="horizontal"
     )
@@ -78,7 +76,7 @@ def _slide(row: SweepRow, view: View) -> None:
         )
 
 
-def _worth_telling(row: SweepRow, info: FrontierInfo, by_id: Mapping[str, Trial]) -> list[tuple[Trial, str]]:
+def _worth_telling(row: SweepRow, info: FrontierInfo, trials: Trials) -> list[tuple[Trial, str]]:
     """Baseline, best under the limits or the knee, and what is pinned, each with why it is there."""
     choice, pins = info.choice, queries.store().notes.of(row.id)
     found: dict[str, str] = {}
@@ -88,9 +86,9 @@ def _worth_telling(row: SweepRow, info: FrontierInfo, by_id: Mapping[str, Trial]
         (choice.knee, "knee"),
         *((i, f"pinned{f': {note.text}' if note.text else ''}") for i, note in pins.items() if note.pinned),
     ):
-        if trial_id in by_id and trial_id is not None:
+        if trial_id is not None and trial_id in trials.place:
             found[trial_id] = f"{found[trial_id]}; {why}" if trial_id in found else why
-    return [(by_id[i], why) for i, why in found.items()]
+    return [(trials[trials.place[i]], why) for i, why in found.items()]
 
 
 def _told(why: str, trial: Trial, device: str) -> dict[str, str]:

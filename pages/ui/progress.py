@@ -80,8 +80,8 @@ def _progress(row: SweepRow, waiting: bool) -> None:
     )
     if row.state == "running":
         _cancel(row)
-    trials = queries.trials(row)
-    view = View(x="latency_ms" if any(t.latency_ms for t in trials) else "size_bytes")
+    trials = queries.columns(row)
+    view = View(x="latency_ms" if "latency_ms" in trials.measured() else "size_bytes")
     info = frontier_info(trials, view)
     if info.points:
         # Nothing can be selected here, so it may be drawn anew as points appear.

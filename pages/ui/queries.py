@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 
+import numpy as np
+import numpy.typing as npt
 import streamlit as st
 
 from engine import compare, demands, insight, playground
 from engine.artifacts import Artifacts
 from engine.certainty import Certainty, certainty
 from engine.choice import View
+from engine.columns import Trials
 from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
 from engine.devices import HOST, Check, ErrorLine, Profile, all_checks, all_profiles, error_table, project
@@ -21,6 +25,7 @@ from engine.figures import FrontierInfo, frontier_info
 from engine.heat_map import under_scenario
 from engine.predictions import Predictions
 from engine.record import Projection, Trial
+from engine.records import Block, stored_trials
 from engine.spec import Sweep
 from engine.statistics import Bools
 from engine.store import Store, SweepRow
@@ -81,6 +86,53 @@ def trials(row: SweepRow) -> tuple[Trial, ...]:
     return _trials(_address(), row.id, row.created).at(row)
 
 
+class _Columns:
+    """A sweep's trials as columns, as last read; shared by all sessions, since nothing in them changes."""
+
+    def __init__(self, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
+        self._lock = Lock()
+        self._revision = -1
+        self._positions: npt.NDArray[np.intp] = np.empty(0, np.intp)
+        self._block = Block.of(())
+        self._table = Trials.of(())
+
+    def at(self, row: SweepRow) -> Trials:
+        """The columns at the row's revision or a later one."""
+        with self._lock:
+            if row.revision < self._revision:
+                self.__init__(self._sweep_id)  # type: ignore[misc]  # deleted, and made anew
+            if row.revision > self._revision:
+                self._read(row.revision)
+            return self._table
+
+    def _read(self, revision: int) -> None:
+        positions: list[int] = []
+
+        def texts() -> Iterator[str]:
+            for position, text in store().changed_records(self._sweep_id, self._revision):
+                positions.append(position)
+                yield text
+
+        block = Block.joined([self._block, Block.of(texts())])
+        everywhere = np.concatenate([self._positions, np.array(positions, np.intp)])
+        # The last of each position is the newest; np.unique names the first.
+        places, backwards = np.unique(everywhere[::-1], return_index=True)
+        self._block = block.take(len(everywhere) - 1 - backwards)
+        self._positions, self._revision = places, revision
+        self._table = stored_trials(self._block, partial(store().trials_by_id, self._sweep_id))
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading the recipes …")
+def _columns(address: tuple[str, str], sweep_id: str, created: str) -> _Columns:
+    return _Columns(sweep_id)
+
+
+def columns(row: SweepRow) -> Trials:
+    """Every recipe of a sweep, in the order of the plan, as columns: for pages that show many and look at few."""
+    return _columns(_address(), row.id, row.created).at(row)
+
+
 @st.cache_resource(max_entries=64, ttl=3600, show_spinner=False)
 def _certainty(
     address: tuple[str, str],
@@ -88,19 +140,19 @@ def _certainty(
     revision: int,
     axes: tuple[str, str, str],
     limits: tuple[tuple[str, float], ...],
-    _known: tuple[Trial, ...],
+    _known: Trials,
 ) -> Certainty:
     # Which trials are meant follows from the sweep and its revision, so they need not be part of the key.
     x, y, device = axes
     return certainty(_known, (x, y), dict(limits), device, artifacts().local)
 
 
-def info(row: SweepRow, view: View) -> FrontierInfo:
-    """What the frontier chart of a sweep shows, and how sure that is."""
+def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo:
+    """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
     limits = tuple(sorted(view.limits.items()))
-    known = trials(row)
+    known = columns(row)
     sure = _certainty(_address(), row.id, row.revision, (view.x, view.y, view.device), limits, known)
-    return frontier_info(known, view, sure)
+    return frontier_info(known, view, sure, selected)
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine import table_export
 from engine.choice import Choice
+from engine.columns import Trials
 from engine.errors import SpecError
 from engine.record import Trial
 from engine.selection import objective_points
@@ -77,7 +78,7 @@ def objectives(trials: Sequence[Trial], choice: Choice) -> tuple[str, ...]:
     """What the report draws: accuracy first, then the axes of the view and the usual costs, as far as any recipe has all of them."""
     view = choice.view
     kept: tuple[str, ...] = ("accuracy",)
-    done = [t for t in trials if t.state == "done"]
+    done = Trials.of(trials).done
     for key in dict.fromkeys((view.x, view.y, "size_bytes", "latency_ms")):
         wanted = tuple(dict.fromkeys((*kept, key)))
         points = objective_points(done, wanted, view.device)

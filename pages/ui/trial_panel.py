@@ -144,7 +144,7 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
         st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")
     if trial.seeds:
         st.caption(
-            f":material/casino: {seeds_text(trial)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
+            f":material/casino: {seeds_text(trial.seeds)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
         )
     for note in trial.notes:
         st.caption(f":material/info: {shell.plain(note)}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import streamlit as st
 
-from engine.choice import View
+from engine.choice import Choice, View
+from engine.columns import Trials
 from engine.errors import NotFoundError
 from engine.figures import FrontierInfo
-from engine.record import Trial, metric_value
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
 from pages.ui import (
@@ -50,20 +52,20 @@ def render() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news)
-        trials = queries.trials(row)
+        trials = queries.columns(row)
         view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
-    done = [t for t in trials if t.state == "done"]
+    done = trials.done
     if missing := st.session_state.get(MISSING):
         st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)
-    if done:
+    if len(done):
         view, chart = _frontier(row, trials, done, view, chart, news)
     trial_table.unfinished(trials)
     address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view, chart)))
 
 
 def _frontier(
-    row: SweepRow, trials: Sequence[Trial], done: Sequence[Trial], view: View, chart: state.Chart, news: bool
+    row: SweepRow, trials: Trials, done: Trials, view: View, chart: state.Chart, news: bool
 ) -> tuple[View, state.Chart]:
     """Chart and limits beside the selected recipe, and the table below; the view with the limits and metrics that are set."""
     left, right = st.columns([3, 2], gap="medium")
@@ -74,14 +76,14 @@ def _frontier(
         if not chart_only:
             scope = f"{row.id} {view.device}"
             view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))
-        info = queries.info(row, view)
+        info = queries.info(row, view, _selected(done))
         with above:
             if not chart_only:
                 charts.pick_shape(done)
                 chart = pickers.pick_metrics(view.device, chart, done, news)
             charts.show(row, info, done, chart, _selected(done), _select)
-            _remaining(info, {t.id: t for t in done})
-            notes.pinned(row, {t.id: t for t in done}, _select)
+            _remaining(info, done)
+            notes.pinned(row, done, _select)
     if not chart_only:
         with right:
             _selection(row, info, done)
@@ -102,15 +104,15 @@ def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
         return shown
 
 
-def _say_what_this_is(row: SweepRow, done: Sequence[Trial]) -> None:
+def _say_what_this_is(row: SweepRow, done: Trials) -> None:
     """Where the numbers come from, and what is still to come."""
-    machines = sorted({t.machine.label for t in done if t.machine})
+    machines = sorted(set(done.machines.values()))
     where = f"measured on {' and on '.join(machines)}" if machines else "nothing measured yet"
     example = "Example that ships with Paretoscope, really run: " if row.example else ""
-    st.caption(f"{example}{len(done)} of {row.recipes} recipes {where}")
+    st.caption(f"{example}{len(done):,} of {row.recipes:,} recipes {where}")
     if row.state == "running":
         charts.live(row, len(done))
-    elif not done:
+    elif not len(done):
         st.info(
             f"This sweep is {row.state} and has no measured recipe. {row.error or 'Start it again to go on.'}",
             icon=":material/info:",
@@ -124,27 +126,27 @@ def _select(trial_id: str) -> None:
     st.session_state[MOVED] = True
 
 
-def _selected(done: Sequence[Trial]) -> str | None:
+def _selected(done: Trials) -> str | None:
     wanted = st.session_state.get(SELECTED)
-    return wanted if any(t.id == wanted for t in done) else None
+    return wanted if wanted in done.place else None
 
 
-def _remaining(info: FrontierInfo, by_id: dict[str, Trial]) -> None:
+def _remaining(info: FrontierInfo, done: Trials) -> None:
     """How many recipes remain within the limits, and which of them to take."""
     choice = info.choice
     count, total = len(choice.kept), len(choice.measured)
     if not choice.view.limits:
-        st.markdown(f"**Limits**: none set, all {total} recipes remain. Move a slider to what you can afford.")
+        st.markdown(f"**Limits**: none set, all {total:,} recipes remain. Move a slider to what you can afford.")
     elif choice.best is None:
         st.warning("**0 recipes** keep all these limits. Loosen one.", icon=":material/block:")
     else:
-        best = by_id[choice.best]
+        best = done.place[choice.best]
         with st.container(border=True, horizontal=True, wrap=False, vertical_alignment="center"):
             st.markdown(
-                f"**{count} of {total}** recipes remain. :green[:material/star:] Best under your limits: **{best.label}**  \n"
-                f":small[{_reason(best, [by_id[i] for i in choice.kept])}{_doubt(info)}]"
+                f"**{count:,} of {total:,}** recipes remain. :green[:material/star:] Best under your limits: "
+                f"**{done.fact('label')[best]}**  \n:small[{_reason(done, best, choice)}{_doubt(info)}]"
             )
-            st.button("Show it", on_click=_select, args=(best.id,))
+            st.button("Show it", on_click=_select, args=(choice.best,))
 
 
 def _doubt(info: FrontierInfo) -> str:
@@ -154,22 +156,29 @@ def _doubt(info: FrontierInfo) -> str:
     return f" {text}." if text else ""
 
 
-def _reason(best: Trial, kept: Sequence[Trial]) -> str:
-    if best.accuracy is None:
-        return f"The one that answers most like the baseline ({text_of('agreement', metric_value(best, 'agreement'))})."
-    accuracy = best.accuracy.value
-    equals = sum(t.accuracy is not None and t.accuracy.value == accuracy for t in kept) - 1
-    tie = f", and the smallest of the {equals + 1} that share it" if equals else ""
-    size = text_of("size_bytes", best.size_bytes)
+def _reason(done: Trials, best: int, choice: Choice) -> str:
+    """Why the row `best` is best."""
+    accuracies = done.numbers("accuracy").value
+    accuracy = float(accuracies[best])
+    if math.isnan(accuracy):
+        return f"The one that answers most like the baseline ({_text(done, best, 'agreement')})."
+    equals = sum(done.ids[i] in choice.kept for i in np.flatnonzero(accuracies == accuracy)) - 1
+    tie = f", and the smallest of the {equals + 1:,} that share it" if equals else ""
+    size = _text(done, best, "size_bytes")
     return f"The highest accuracy that remains ({text_of('accuracy', accuracy)}){tie}; {size}."
 
 
-def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None:
+def _text(done: Trials, row: int, key: str, device: str = "host") -> str:
+    return text_of(key, float(done.numbers(key, device).value[row]))
+
+
+def _selection(row: SweepRow, info: FrontierInfo, done: Trials) -> None:
     """The selected recipe, or how to select one."""
-    by_id, choice = {t.id: t for t in done}, info.choice
+    choice = info.choice
     chosen = _selected(done)
     if chosen:
-        trial_panel.show(row, by_id[chosen], by_id.get(choice.baseline or ""), choice.view.device)
+        baseline = None if done.baseline is None else done[done.baseline]
+        trial_panel.show(row, done[done.place[chosen]], baseline, choice.view.device)
         return
     wanted = st.session_state.get(SELECTED)
     if wanted:
@@ -184,41 +193,44 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Sequence[Trial]) -> None
             sure = "" if knee is None else f" (the same point in {share_text(knee)} of redraws of the measurements)"
             st.markdown(f"**On the frontier**{KNEE if choice.knee else ''}{sure}{':' if choice.knee else ''}")
         view = choice.view
-        for trial in [by_id[i] for i in choice.front[:FRONT_SHOWN]]:
-            numbers = [
-                text_of(key, metric_value(trial, key, view.device))
-                for key in dict.fromkeys(("accuracy", view.x, view.y))
-            ]
-            mark = "◆ " if trial.id == choice.knee else ""
+        for name in choice.front[:FRONT_SHOWN]:
+            place = done.place[name]
+            numbers = [_text(done, place, key, view.device) for key in dict.fromkeys(("accuracy", view.x, view.y))]
+            mark = "◆ " if name == choice.knee else ""
             with st.container(gap=None):
                 st.button(
-                    f"{mark}**{trial.label}**",
-                    key=f"front {trial.id}",
+                    f"{mark}**{done.fact('label')[place]}**",
+                    key=f"front {name}",
                     type="tertiary",
                     on_click=_select,
-                    args=(trial.id,),
+                    args=(name,),
                 )
                 st.caption(" · ".join(numbers))
         if len(choice.front) > FRONT_SHOWN:
-            st.caption(f"and {len(choice.front) - FRONT_SHOWN} more, in the table")
+            st.caption(f"and {len(choice.front) - FRONT_SHOWN:,} more, in the table")
 
 
 KNEE = "; past the knee ◆, giving up more on one axis buys little on the other"
 FRONT_SHOWN = 8
 
 
-def _table(row: SweepRow, info: FrontierInfo, trials: Sequence[Trial], done: Sequence[Trial]) -> None:
-    ids = [t.id for t in done]
-    key = f"{TABLE} {row.id}"
-    if st.session_state.pop(MOVED, False) or key not in st.session_state:
-        rows = [ids.index(chosen)] if (chosen := _selected(done)) else []
+def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials) -> None:
+    tied = info.certainty.tied if info.certainty else frozenset[str]()
+    chosen = _selected(done)
+    listed = done.take(trial_table.rows(done, info.choice, tied, chosen))
+    ids, key, before = listed.ids, f"{TABLE} {row.id}", f"{TABLE} {row.id} lists"
+    # The selection is a row's number: where the rows are others than before, it is put where the selected trial is now.
+    others = st.session_state.get(before) != ids
+    if st.session_state.pop(MOVED, False) or others or key not in st.session_state:
+        st.session_state[before] = ids
+        rows = [listed.place[chosen]] if chosen and chosen in listed.place else []
         st.session_state[key] = {"selection": {"rows": rows, "columns": [], "cells": []}}
 
     def selected() -> None:
         rows = st.session_state[key]["selection"]["rows"]
         st.session_state[SELECTED] = ids[rows[0]] if rows and rows[0] < len(ids) else None
 
-    trial_table.selectable(done, info.choice, info.certainty.tied if info.certainty else (), key, selected)
+    trial_table.selectable(listed, info.choice, tied, key, selected, len(done) - len(listed))
     with st.container(horizontal=True, vertical_alignment="center"):
         share.popover(row, trials, info.choice)
         comparison.link(row)

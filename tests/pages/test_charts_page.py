@@ -57,8 +57,7 @@ def test_a_link_restores_every_chart_with_the_selected_recipe_marked(shape):
 def test_progress_is_offered_where_finish_times_are_known():
     enter()
     assert "Progress" not in options(open_app())
-    timed()
-    app = open_app(chart="progress")
+    app = open_app(sweep=timed(), chart="progress")
     assert "Progress" in options(app)
     line = figure(app)["data"][0]
     assert [o[0] for o in line["customdata"]] == [t.id for t in sweep_trials()]

@@ -1,0 +1,35 @@
+"""The tables of the store, as the code names them; `migrations` makes them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+meta = sa.MetaData()
+sweeps = sa.Table(
+    "sweeps",
+    meta,
+    sa.Column("id", sa.String, primary_key=True),
+    *(sa.Column(name, sa.String) for name in ("name", "spec", "state", "created", "runner", "error")),
+    *(sa.Column(name, sa.Integer) for name in ("recipes", "nodes_total", "nodes_done", "revision")),
+    *(sa.Column(name, sa.Float) for name in ("elapsed_s", "remaining_s", "heartbeat")),
+    *(sa.Column(name, sa.Boolean) for name in ("cancel_requested", "example")),
+)
+nodes = sa.Table(
+    "nodes",
+    meta,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("kind", sa.String),
+    sa.Column("work", sa.Float),
+    sa.Column("seconds", sa.Float),
+    sa.Column("result", sa.String),
+)
+trials = sa.Table(
+    "trials",
+    meta,
+    sa.Column("sweep_id", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("position", sa.Integer),
+    sa.Column("state", sa.String),
+    sa.Column("record", sa.String),
+    sa.Column("revision", sa.Integer),
+)
