@@ -89,14 +89,14 @@ def open_app(
     root = DATA.parent
     command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), "--server.port", str(port), *options]
     print(f"Paretoscope: http://{address}:{port} (Ctrl+C ends it)", flush=True)
+    command += ["--server.headless", str(headless).lower()]
     # Streamlit reads .streamlit/config.toml from where it is started, so a relative home has to be said in full.
-    sys.exit(
-        subprocess.call(
-            [*command, "--server.headless", str(headless).lower()],
-            cwd=root,
-            env={**os.environ, "PARETOSCOPE_HOME": str(folder)},
-        )
-    )
+    environment = {**os.environ, "PARETOSCOPE_HOME": str(folder)}
+    if os.name == "posix":
+        # In place of this process, so that whoever ends it ends the server.
+        os.chdir(root)
+        os.execve(sys.executable, command, environment)
+    sys.exit(subprocess.call(command, cwd=root, env=environment))
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.columns import Trials
 from engine.frontier import Bools, Floats, non_dominated
 from engine.record import METRICS, Trial
 from engine.selection import objective_points
@@ -46,8 +47,9 @@ class Summary:
 
 def summarise_sweep(trials: Sequence[Trial]) -> Summary:
     """The numbers and points of a sweep's card; accuracy against latency, or against size where no latency was measured."""
-    done = [t for t in trials if t.state == "done"]
-    x_key = "latency_ms" if any(t.latency_ms for t in done) else "size_bytes"
+    table = Trials.of(trials)
+    done = table.done
+    x_key = "latency_ms" if np.isfinite(done.numbers("latency_ms").value).any() else "size_bytes"
     points = objective_points(done, (x_key, "accuracy"))
     drawn: Bools = np.asarray(np.isfinite(points).all(axis=1))
     on_front = non_dominated(points, (METRICS[x_key].maximise, True))
@@ -55,12 +57,12 @@ def summarise_sweep(trials: Sequence[Trial]) -> Summary:
     beaten = points[drawn & ~on_front]
     # Every so-many-th: the same picture each time.
     sample = beaten[:: max(1, -(-len(beaten) // MOST_BEATEN))]
-    accuracies = [t.accuracy.value for t in done if t.accuracy]
-    baseline = next((i for i, t in enumerate(done) if not t.recipe.steps), None)
-    smallest, times = _smallest_near_baseline(done, baseline)
+    accuracy = done.numbers("accuracy").value
+    baseline = done.baseline
+    smallest, times = _smallest_near_baseline(accuracy, done.numbers("size_bytes").value, baseline)
     return Summary(
         measured=len(done),
-        failed=sum(t.state == "failed" for t in trials),
+        failed=int((table.fact("state") == "failed").sum()),
         x_key=x_key,
         front=front[np.lexsort((front[:, 1], front[:, 0]))],
         beaten=sample,
@@ -68,22 +70,21 @@ def summarise_sweep(trials: Sequence[Trial]) -> Summary:
         baseline=(float(points[baseline, 0]), float(points[baseline, 1]))
         if baseline is not None and drawn[baseline]
         else None,
-        best_accuracy=max(accuracies, default=None),
+        best_accuracy=None if np.isnan(accuracy).all() else float(np.nanmax(accuracy)),
         smallest_bytes=smallest,
         times_smaller=times,
     )
 
 
-def _smallest_near_baseline(done: Sequence[Trial], baseline: int | None) -> tuple[float | None, float | None]:
-    if baseline is None or not done[baseline].accuracy or not done[baseline].size_bytes:
+def _smallest_near_baseline(
+    accuracy: Floats, size_bytes: Floats, baseline: int | None
+) -> tuple[float | None, float | None]:
+    """The least size at the baseline's accuracy, and how many times smaller than the baseline it is. Arrays of shape (trials,)."""
+    if baseline is None or np.isnan(accuracy[baseline]) or np.isnan(size_bytes[baseline]):
         return None, None
-    reference = done[baseline]
-    assert reference.accuracy is not None, "checked above"
     # Shares are whole numbers of images over their count, so a rounding must not cost an image.
-    least = reference.accuracy.value - NEAR - 1e-9
-    sizes = [t.size_bytes for t in done if t.size_bytes and t.accuracy and t.accuracy.value >= least]
-    smallest = min(sizes)
-    return smallest, (reference.size_bytes or 0) / smallest
+    smallest = float(np.nanmin(size_bytes[accuracy >= accuracy[baseline] - NEAR - 1e-9]))
+    return smallest, float(size_bytes[baseline]) / smallest
 
 
 def summary_text(summary: Summary) -> str:

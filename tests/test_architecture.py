@@ -122,7 +122,7 @@ SIDE = {
         "zips",
     },
     "table_export": {"choice", "columns", "record", "words"},
-    "thumbnail": {"frontier", "record", "selection", "words"},
+    "thumbnail": {"columns", "frontier", "record", "selection", "words"},
     "trial_figures": {"figures", "record", "statistics", "steps", "words"},
 }
 TOP = {"cli", "cli_datasets", "cli_devices", "cli_options", "cli_sweeps", "doctor", "tables", "tables_devices"}

@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine.choice import View
 from engine.columns import Trials
+from engine.devices import profile_names
 from engine.errors import NotFoundError
 from engine.figures_many import MOST_AXES, MOST_PAIRED
 from engine.record import METRICS, Trial
@@ -58,6 +59,11 @@ def devices(trials: Sequence[Trial]) -> list[str]:
     return list(Trials.of(trials).devices)
 
 
+def wanted_device(view: View, news: bool) -> str:
+    """The device that the picker will show."""
+    return view.device if news else str(st.session_state.get("pick device", view.device))
+
+
 def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[View, Chart]:
     """Draw the pickers for axes, colour, size and device, as far as the chart has them; what is chosen, the rest as it was."""
     # What no trial has is offered only where the address asks for it.
@@ -65,7 +71,8 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
     names = [k for k in METRICS if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
-    _seed("pick device", view.device, trials.devices, news)
+    devices_offered = list(dict.fromkeys([*trials.devices, *profile_names()]))
+    _seed("pick device", view.device, devices_offered, news)
 
     def name(key: str) -> str:
         return METRICS[key].name
@@ -89,11 +96,12 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
         chart = replace(chart, size=_pick_or_none("Size", "pick size", chart.size, names, usual_size, news))
     device = st.selectbox(
         "Device",
-        trials.devices,
+        devices_offered,
         format_func=lambda d: "this sweep’s host" if d == "host" else d,
         key="pick device",
         width=170,
-        help="Latency and energy are those of this device. On the host latency is measured; on others both are estimated.",
+        help="Latency and energy are those of this device. On the host latency is measured; on others both are estimated. The page "
+        "Devices says how far to trust each.",
     )
     return replace(chosen, device=device), chart
 

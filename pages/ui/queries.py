@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -54,6 +54,11 @@ def artifacts() -> Artifacts:
 def sweeps() -> list[SweepRow]:
     """Every sweep, newest first. Not cached: one short query, and states change with time alone."""
     return store().sweeps()
+
+
+def _at(row: SweepRow) -> tuple[str, str, int]:
+    """What a sweep's trials follow from: one that was deleted and made anew counts its revisions from the beginning."""
+    return row.id, row.created, row.revision
 
 
 class _Trials:
@@ -136,13 +141,12 @@ def columns(row: SweepRow) -> Trials:
 @st.cache_resource(max_entries=64, ttl=3600, show_spinner=False)
 def _certainty(
     address: tuple[str, str],
-    sweep_id: str,
-    revision: int,
+    at: tuple[str, str, int],
     axes: tuple[str, str, str],
     limits: tuple[tuple[str, float], ...],
     _known: Trials,
 ) -> Certainty:
-    # Which trials are meant follows from the sweep and its revision, so they need not be part of the key.
+    # Which trials are meant follows from the sweep, its revision and the device, so they need not be part of the key.
     x, y, device = axes
     return certainty(_known, (x, y), dict(limits), device, artifacts().local)
 
@@ -150,8 +154,8 @@ def _certainty(
 def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo:
     """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
     limits = tuple(sorted(view.limits.items()))
-    known = columns(row)
-    sure = _certainty(_address(), row.id, row.revision, (view.x, view.y, view.device), limits, known)
+    known = columns_on(row, view.device)
+    sure = _certainty(_address(), _at(row), (view.x, view.y, view.device), limits, known)
     return frontier_info(known, view, sure, selected)
 
 
@@ -167,7 +171,7 @@ def spec(row: SweepRow) -> Sweep:
 
 @st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
 def _latency_samples(
-    address: tuple[str, str], row: tuple[str, str, int], trial_id: str, _sweep: Sweep, _trial: Trial
+    address: tuple[str, str], at: tuple[str, str, int], trial_id: str, _sweep: Sweep, _trial: Trial
 ) -> insight.Samples | None:
     # Spec and trial follow from the other arguments.
     return insight.latency_samples(store(), _sweep, _trial)
@@ -175,18 +179,18 @@ def _latency_samples(
 
 def latency_samples(row: SweepRow, trial: Trial) -> insight.Samples | None:
     """Every timed call behind a trial's latency; None where they are not kept. Raises InputError as `insight.latency_samples`."""
-    return _latency_samples(_address(), (row.id, row.created, row.revision), trial.id, spec(row), trial)
+    return _latency_samples(_address(), _at(row), trial.id, spec(row), trial)
 
 
 # A card needs a dozen numbers of a sweep, its trials may be many: only the former are kept.
 @st.cache_resource(max_entries=512, ttl=24 * 3600, show_spinner=False)
-def _summary(address: tuple[str, str], sweep_id: str, revision: int) -> Summary:
-    return summarise_sweep(_store(address).trials(sweep_id))
+def _summary(address: tuple[str, str], at: tuple[str, str, int], _known: Trials) -> Summary:
+    return summarise_sweep(_known)
 
 
 def summary(row: SweepRow) -> Summary:
     """What the card of a sweep says."""
-    return _summary(_address(), row.id, row.revision)
+    return _summary(_address(), _at(row), columns(row))
 
 
 # A few megabytes each: enough of them for a page that compares.
@@ -266,21 +270,19 @@ def scenarios() -> dict[str, Scenario]:
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading what the recipes ask of a device …")
-def _with_demands(
-    address: tuple[str, str], sweep_id: str, revision: int, _known: tuple[Trial, ...]
-) -> tuple[Trial, ...]:
+def _with_demands(address: tuple[str, str], at: tuple[str, str, int], _known: tuple[Trial, ...]) -> tuple[Trial, ...]:
     # Which trials are meant follows from the sweep and its revision.
     return demands.with_demands([t for t in _known if t.state == "done"], artifacts())
 
 
 def with_demands(row: SweepRow) -> tuple[Trial, ...]:
     """The finished trials of a sweep, each with what it asks of a device where that is known."""
-    return _with_demands(_address(), row.id, row.revision, trials(row))
+    return _with_demands(_address(), _at(row), trials(row))
 
 
 @st.cache_resource(max_entries=96, ttl=3600, show_spinner="Projecting onto the device …")
 def _projections(
-    address: tuple[str, str], sweep_id: str, revision: int, device: str, _known: tuple[Trial, ...], _profile: Profile
+    address: tuple[str, str], at: tuple[str, str, int], device: str, _known: tuple[Trial, ...], _profile: Profile
 ) -> tuple[Projection | None, ...]:
     return tuple(project(_profile, t.demand) if t.demand else None for t in _known)
 
@@ -292,15 +294,30 @@ def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None 
     for device in devices:
         if device == HOST.name:
             continue
-        # A profile of one's own may be removed and made anew under the same name.
-        key = f"{device} {hash(repr(profiles[device]))}"
-        for new, projection in zip(
-            found, _projections(_address(), row.id, row.revision, key, known, profiles[device]), strict=True
-        ):
+        found_here = _projections(_address(), _at(row), _named(device, profiles), known, profiles[device])
+        for new, projection in zip(found, found_here, strict=True):
             if projection:
                 new[device] = projection
     seen = [replace(t, projections=t.projections | new) for t, new in zip(known, found, strict=True)]
     return under_scenario(seen, devices, scenario)
+
+
+def _named(device: str, profiles: Mapping[str, Profile]) -> str:
+    """A key for what a profile says: one of the user's own may be removed and made anew under the same name."""
+    return f"{device} {hash(repr(profiles[device]))}"
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
+def _columns_on(address: tuple[str, str], at: tuple[str, str, int], device: str, _seen: tuple[Trial, ...]) -> Trials:
+    return Trials.of(_seen)
+
+
+def columns_on(row: SweepRow, device: str) -> Trials:
+    """The columns of a sweep as it was measured; for a device that the sweep did not ask for, those of its finished trials there."""
+    stored, profiles = columns(row), all_profiles()
+    if device in stored.devices or device not in profiles:
+        return stored
+    return _columns_on(_address(), _at(row), _named(device, profiles), on_devices(row, (device,)))
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")

@@ -52,7 +52,7 @@ def render() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news)
-        trials = queries.columns(row)
+        trials = queries.columns_on(row, pickers.wanted_device(asked.view, news))
         view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
     done = trials.done
     if missing := st.session_state.get(MISSING):
@@ -60,7 +60,7 @@ def render() -> None:
     _say_what_this_is(row, done)
     if len(done):
         view, chart = _frontier(row, trials, done, view, chart, news)
-    trial_table.unfinished(trials)
+    trial_table.unfinished(queries.columns(row))
     address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view, chart)))
 
 

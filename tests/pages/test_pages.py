@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from engine.choice import View, choose
 from engine.spec import Sweep, parse_sweep
 from engine.store import Store
+from pages.ui import queries
 from tests.trial_factory import SPACE, sweep_trials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -294,3 +296,17 @@ def test_the_example_ships_and_explore_shows_it_to_a_new_user():
     app = open_app()
     assert "Example that ships with Paretoscope, really run" in words(app)
     assert len(app.dataframe[0].value) >= 6
+
+
+def test_a_device_that_the_sweep_did_not_ask_for_is_estimated_on_the_spot():
+    store, device = Store.open(), "gap9-ne16"
+    example = store.sweep("latest").id
+    assert not any(device in t.projections for t in store.trials(example))
+    app = open_app(device=device)
+    assert address(app)["device"] == device
+    chart = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert "estimated" in chart["layout"]["xaxis"]["title"]["text"]
+    fitting = {t.id for t in queries.on_devices(store.sweep(example), (device,)) if t.projections[device].fits}
+    drawn = {owner[0] for trace in chart["data"] for owner in trace.get("customdata", ())}
+    assert drawn == fitting
+    assert 0 < len(fitting) < 24
