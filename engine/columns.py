@@ -125,7 +125,10 @@ class Trials(Sequence[Trial]):
         """One metric of every trial, as `metric_interval` has it of one."""
         place = (key, device if key in DEVICE_METRICS else "")
         if place not in self._numbers:
-            self._numbers[place] = self._source.numbers(key, device)
+            found = self._source.numbers(key, device)
+            if place[1] and device not in self.devices:
+                return found  # Anybody can ask for any device: not kept.
+            self._numbers[place] = found
         return self._numbers[place]
 
     def points(self, keys: Sequence[str], device: str = "host") -> Floats:

@@ -49,15 +49,24 @@ class Notes:
                 for row in connection.execute(query).mappings()
             }
 
-    def write(self, sweep_id: str, trial_id: str, pinned: bool, text: str, author: str | None = None) -> None:
-        """Say this of a trial from now on; what neither pins nor says anything is removed. SpecError for a text that is too long."""
+    def pin(self, sweep_id: str, trial_id: str, pinned: bool, author: str | None = None) -> None:
+        """Pin a trial, or no longer; its note stays as it is."""
+        self._change(sweep_id, trial_id, author, pinned=pinned)
+
+    def say(self, sweep_id: str, trial_id: str, text: str, author: str | None = None) -> None:
+        """Say this of a trial from now on; its pin stays as it is. SpecError for a text that is too long."""
         text = text.strip()
         if len(text) > LONGEST:
             raise SpecError(f"the note has {len(text):,} characters; {LONGEST:,} are the most")
+        self._change(sweep_id, trial_id, author, text=text)
+
+    def _change(self, sweep_id: str, trial_id: str, author: str | None, **values: bool | str) -> None:
+        """Change what is named and nothing else; a row that neither pins nor says anything goes."""
         mine = (table.c.sweep_id == sweep_id) & (table.c.trial_id == trial_id)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._engine.begin() as connection:
-            connection.execute(table.delete().where(mine))
-            if pinned or text:
-                row = {"sweep_id": sweep_id, "trial_id": trial_id, "pinned": pinned, "text": text}
+            found = connection.execute(table.update().where(mine).values(**values, author=author, changed=now))
+            if not found.rowcount:
+                row = {"sweep_id": sweep_id, "trial_id": trial_id, "pinned": False, "text": "", **values}
                 connection.execute(table.insert().values(**row, author=author, changed=now))
+            connection.execute(table.delete().where(mine & ~table.c.pinned & (table.c.text == "")))

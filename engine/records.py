@@ -173,6 +173,8 @@ def _read(records: Sequence[dict[str, Any]], key: str, device: str, is_baseline:
     for step in _steps_to(key, device):
         nodes = [n.get(step) if n else None for n in nodes]
     count, estimated = len(nodes), np.zeros(len(nodes), np.bool_)
+    ranges = [((r.get("quality") or _EMPTY).get("intervals") or _EMPTY).get(key) for r in records]
+    nodes = [n if widened is None else widened for n, widened in zip(nodes, ranges, strict=True)]
     if key in DEVICE_METRICS:
         estimated = np.array([_is_estimated(r, key, device) for r in records], np.bool_)
     if key in {"vs_baseline", "worst_class_drop"}:

@@ -5,6 +5,7 @@ Nothing here imports torch: the command line and the browser check a spec before
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -324,6 +325,25 @@ def load_yaml(text: str, where: str) -> Any:
         if mark is None or not problem:
             raise SpecError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
         raise SpecError(f"{where} is not YAML: line {mark.line + 1}, column {mark.column + 1}: {problem}") from None
+
+
+DEEPEST = 30
+"""Levels of nesting in a text that somebody sent."""
+
+
+def load_plain_yaml(text: str, where: str) -> Any:
+    """As `load_yaml`, for texts of anybody's: refuses what makes a short text long or deep, references within it and nesting."""
+    depth = 0
+    # Of broken YAML the reader tells.
+    with contextlib.suppress(yaml.YAMLError, ValueError):
+        for event in yaml.parse(text, yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if isinstance(event, yaml.AliasEvent):
+                raise SpecError(f"line {line}: *{event.anchor} refers to another place; write out what it stands for")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise SpecError(f"line {line}: nested more than {DEEPEST} deep")
+    return load_yaml(text, where)
 
 
 def read_sweep(path: Path, overrides: tuple[str, ...] = ()) -> Sweep:

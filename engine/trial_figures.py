@@ -144,6 +144,12 @@ def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, An
     return figure
 
 
+def _named_places(names: Sequence[str], most: int) -> dict[str, Any]:
+    """An axis of numbered places, downwards, whose ticks are names: two that are alike when shortened stay two."""
+    ticks = [html.escape(_short(name, most)) for name in names]
+    return {"autorange": "reversed", "automargin": True, "tickvals": list(range(len(names))), "ticktext": ticks}
+
+
 def _short(name: str, most: int = 34) -> str:
     """A long name by its end, which tells layers apart."""
     return name if len(name) <= most else f"…{name[1 - most :]}"
@@ -182,7 +188,7 @@ def times_figure(info: TimesInfo) -> go.Figure:
                 orientation="h",
                 name=name,
                 x=[row[side] for row in info.rows],
-                y=[_short(row[0], 26) for row in info.rows],
+                y=list(range(len(info.rows))),
                 marker={"color": colour, "pattern": {"shape": hatch, "solidity": 0.3, "fillmode": "overlay"}},
                 customdata=[[html.escape(row[0])] for row in info.rows],
                 hovertemplate="<b>%{customdata[0]}</b><br>%{x:.4f} ms<extra>" + name + "</extra>",
@@ -193,7 +199,7 @@ def times_figure(info: TimesInfo) -> go.Figure:
         height=90 + 34 * len(info.rows),
         margin={"l": 6, "r": 10, "t": 6, "b": 6},
         xaxis={"title": {"text": "ms per image"}, "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "automargin": True, "type": "category"},
+        yaxis=_named_places([row[0] for row in info.rows], 26),
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
     return figure
@@ -318,22 +324,22 @@ def recall_info(
 def recall_figure(found: Sequence[Recall]) -> go.Figure:
     """A mark and its 95 % interval for each class, the baseline's as a hollow square; the worst on top."""
     kept = list(found[:MOST_CLASSES])
-    names = [html.escape(_short(r.name, 22)) for r in kept]
-    known = [(n, r) for n, r in zip(names, kept, strict=True) if r.before is not None]
+    known = [(place, r) for place, r in enumerate(kept) if r.before is not None]
     figure = go.Figure(
         go.Scatter(
             x=[r.before * 100 for _, r in known if r.before is not None],
-            y=[n for n, _ in known],
+            y=[place for place, _ in known],
+            customdata=[[html.escape(r.name)] for _, r in known],
             mode="markers",
             name="baseline",
             marker={"symbol": "square-open", "size": 10, "color": GREY, "line": {"width": 2}},
-            hovertemplate="%{y}: %{x:.1f} %<extra>baseline</extra>",
+            hovertemplate="%{customdata[0]}: %{x:.1f} %<extra>baseline</extra>",
         )
     )
     figure.add_trace(
         go.Scatter(
             x=[r.value * 100 for r in kept],
-            y=names,
+            y=list(range(len(kept))),
             mode="markers",
             name="this recipe",
             marker={"size": 8, "color": BLUE},
@@ -345,9 +351,10 @@ def recall_figure(found: Sequence[Recall]) -> go.Figure:
                 "thickness": 1.5,
                 "width": 4,
             },
-            customdata=[[r.low * 100, r.high * 100, r.images] for r in kept],
+            customdata=[[r.low * 100, r.high * 100, r.images, html.escape(r.name)] for r in kept],
             hovertemplate=(
-                "%{y}: %{x:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}) of %{customdata[2]:,} images<extra>this recipe</extra>"
+                "%{customdata[3]}: %{x:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}) of %{customdata[2]:,} images"
+                "<extra>this recipe</extra>"
             ),
         )
     )
@@ -355,13 +362,7 @@ def recall_figure(found: Sequence[Recall]) -> go.Figure:
         height=90 + 26 * len(kept),
         margin={"l": 6, "r": 10, "t": 6, "b": 6},
         xaxis={"title": {"text": "Recall (%)"}, "automargin": True},
-        yaxis={
-            "autorange": "reversed",
-            "automargin": True,
-            "type": "category",
-            "categoryarray": names,
-            "categoryorder": "array",
-        },
+        yaxis=_named_places([r.name for r in kept], 22),
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
     return figure

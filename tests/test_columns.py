@@ -76,6 +76,9 @@ def random_trials(seed: int, count: int = 60) -> list[Trial]:
             quality = Quality(
                 maybe(around(0.9)), (0.9, None), 0.7, worst, maybe(around(0.1)), None, maybe(around(0.3)), maybe(0.02)
             )
+            if draw.random() < 0.7:
+                ends = {k: around(draw.uniform(0.01, 0.1)) for k in ("ece", "lowest_recall", "worst_class_drop")}
+                quality = replace(quality, intervals={k: v for k, v in ends.items() if draw.random() < 0.8})
             made = replace(made, quality=quality, fidelity=maybe(Fidelity(around(0.97), maybe(around(0.01)))))
         if draw.random() < 0.2:
             runs = tuple(SeedRun(i, 0.9 + i / 100, 80_000, f"{i:064x}.onnx") for i in range(3))

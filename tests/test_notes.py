@@ -23,21 +23,28 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_note_is_kept_changed_and_removed(store: Store):
-    store.notes.write("s", "a", True, "  ship this  ", "ana@example.org")
-    store.notes.write("s", "b", False, "too slow")
-    store.notes.write("other", "a", True, "")
+    store.notes.say("s", "a", "  ship this  ", "ana@example.org")
+    store.notes.pin("s", "a", True, "ana@example.org")
+    store.notes.say("s", "b", "too slow")
+    store.notes.pin("other", "a", True)
     kept = store.notes.of("s")
     assert (kept["a"].pinned, kept["a"].text, kept["a"].author) == (True, "ship this", "ana@example.org")
     assert kept["a"].changed.endswith("+00:00")
     assert kept["b"] == Note(False, "too slow", None, kept["b"].changed)
-    store.notes.write("s", "a", False, "")
+    # Who unpins does not take the note away, and who wipes the note does not unpin.
+    store.notes.pin("s", "a", False, "bob@example.org")
+    assert store.notes.of("s")["a"].text == "ship this"
+    store.notes.pin("s", "a", True)
+    store.notes.say("s", "a", "")
+    assert store.notes.of("s")["a"].pinned
+    store.notes.pin("s", "a", False)
     assert set(store.notes.of("s")) == {"b"}
     assert set(store.notes.of("other")) == {"a"}
 
 
 def test_a_note_has_a_length(store: Store):
     with pytest.raises(SpecError, match="2,001 characters"):
-        store.notes.write("s", "a", False, "x" * (LONGEST + 1))
+        store.notes.say("s", "a", "x" * (LONGEST + 1))
     assert not store.notes.of("s")
 
 
@@ -45,7 +52,8 @@ def test_notes_outlive_another_run_of_the_sweep(store: Store):
     trials = sweep_trials()
     store.begin(SWEEP, trials, 1, 0)
     store.end(SWEEP.id, "done")
-    store.notes.write(SWEEP.id, trials[1].id, True, "keep")
+    store.notes.say(SWEEP.id, trials[1].id, "keep")
+    store.notes.pin(SWEEP.id, trials[1].id, True)
     store.begin(SWEEP, trials, 1, 0)
     assert store.notes.of(SWEEP.id)[trials[1].id].text == "keep"
 
@@ -53,8 +61,9 @@ def test_notes_outlive_another_run_of_the_sweep(store: Store):
 def test_notes_go_with_their_sweep(store: Store):
     store.begin(SWEEP, sweep_trials(), 1, 0)
     store.end(SWEEP.id, "done")
-    store.notes.write(SWEEP.id, "a", True, "keep")
-    store.notes.write("other", "a", True, "")
+    store.notes.say(SWEEP.id, "a", "keep")
+    store.notes.pin(SWEEP.id, "a", True)
+    store.notes.pin("other", "a", True)
     store.delete_sweep(SWEEP.id)
     assert not store.notes.of(SWEEP.id)
     assert store.notes.of("other")

@@ -120,7 +120,15 @@ def test_recall_is_sorted_with_wilsons_interval_and_the_baselines_mark():
     assert [(r.name, r.before) for r in found] == [("<c>", 0.7), ("a", 0.95)]
     assert (found[0].low, found[0].high) == wilson(40, 50)
     figure = recall_figure(found)
-    assert list(figure.data[1].y) == ["&lt;c&gt;", "a"]
+    assert list(figure.layout.yaxis.ticktext) == ["&lt;c&gt;", "a"]
+    assert list(figure.data[1].y) == [0, 1]
     assert list(figure.data[0].x) == [70, 95]
     assert recall_figure(recall_info([0.9], None, [10], ["a"])).data[0].x == ()
     assert "2 classes" in recall_alt(found)
+
+
+def test_layers_whose_names_end_alike_stay_apart():
+    names = [f"/features/features.{n}/conv/conv.0/conv.0.0/Conv" for n in range(2, 6)]
+    figure = times_figure(times_info([{"name": n, "trial_ms": 1.0, "baseline_ms": 2.0} for n in names]))
+    assert list(figure.data[0].y) == [0, 1, 2, 3]
+    assert len(figure.layout.yaxis.ticktext) == 4

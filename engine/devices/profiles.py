@@ -119,9 +119,15 @@ def parse_profile(record: Mapping[str, Any], where: str) -> Profile:
     return Profile(**entry)
 
 
+def _cut(value: Any) -> str:
+    """A value to quote, however much somebody wrote."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def _number(what: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise SetupError(f"{what} is {value!r}; give a positive number")
+        raise SetupError(f"{what} is {_cut(value)}; give a positive number")
     return float(value)
 
 
@@ -131,7 +137,7 @@ def _bits(where: str, name: str, value: Any) -> int:
     except (TypeError, ValueError):
         bits = 0
     if not 1 <= bits <= 64:
-        raise SetupError(f"{where}, {name}: {value!r} is not a number of bits; give one of 1 to 64")
+        raise SetupError(f"{where}, {name}: {_cut(value)} is not a number of bits; give one of 1 to 64")
     return bits
 
 

@@ -109,7 +109,7 @@ def _ask(job: Job, label: str, about: str) -> None:
 def _button(job: Job, label: str, about: str) -> None:
     last = jobs.last_words(job)
     if last:
-        st.warning(f"The last try did not work: {last}", icon=":material/error:")
+        st.warning(f"The last try did not work: {shell.plain(last)}", icon=":material/error:")
     elif last is not None:
         st.caption("The last try was stopped before it was done.")
     if not access.may("editor"):
@@ -120,7 +120,7 @@ def _button(job: Job, label: str, about: str) -> None:
         # Kept, so that the process is waited for when it has ended.
         st.session_state[f"{_PROCESS}{job} process"] = jobs.start(job)
         st.rerun()
-    st.caption(f"Not now: {reason}." if reason else about)
+    st.caption(f"Not now: {shell.plain(reason)}." if reason else about)
 
 
 def _progress(job: Job, seconds: float) -> None:

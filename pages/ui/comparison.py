@@ -149,7 +149,8 @@ def _pick_sweep(page: str, rows: Sequence[SweepRow], asked: Chosen, news: bool) 
                 wanted = queries.store().sweep(asked.sweep).id
             except NotFoundError:
                 st.warning(
-                    f"There is no sweep {asked.sweep!r} here; this is {rows[0].name!r}.", icon=":material/link_off:"
+                    f"There is no sweep {shell.plain(repr(asked.sweep))} here; this is {shell.plain(repr(rows[0].name))}.",
+                    icon=":material/link_off:",
                 )
         st.session_state[key] = wanted if wanted in by_id else rows[0].id
     return pickers.sweep_box(rows, key, "stretch")

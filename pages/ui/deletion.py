@@ -33,8 +33,8 @@ def _delete(sweep_id: str) -> None:
     except InputError as error:
         st.session_state[_REFUSED] = str(error)
         return
-    if st.query_params.get("run") == sweep_id:
-        del st.query_params["run"]
+    # The page may follow the sweep by its name, or by the start of its id.
+    st.query_params.pop("run", None)
 
 
 @st.dialog("Delete this sweep?")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-import yaml
 
 from engine.devices import keep_profile, own_profiles, paper_chip, remove_profile
 from engine.errors import InputError
-from pages.ui import access
+from engine.spec import load_plain_yaml
+from pages.ui import access, shell
 
 _NUMBERS = {
     "ram_kib": ("RAM (KiB)", "Live activations must fit it, and the weights too if they are kept there."),
@@ -60,12 +60,7 @@ def _upload() -> None:
     )
     if uploaded is not None and st.button("Check and keep the file", icon=":material/save:"):
         text = uploaded.getvalue().decode("utf-8", errors="replace")
-        try:
-            _keep(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            st.error(
-                f"{uploaded.name} is neither JSON nor YAML: {' '.join(str(error).split())}", icon=":material/error:"
-            )
+        _keep(load_plain_yaml(text, "the file"))
 
 
 def _design() -> None:
@@ -121,6 +116,6 @@ def _keep(record: Any) -> None:
     try:
         path = keep_profile(record)
     except InputError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(shell.plain(str(error)), icon=":material/error:")
         return
     st.success(f"{path.stem} is kept; choose it in the first tab.", icon=":material/check:")

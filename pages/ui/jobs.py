@@ -22,7 +22,8 @@ from engine.paths import DATA, home
 from engine.steps import digest
 from pages.ui import access, queries
 
-_STARTING = Lock()
+STARTING = Lock()
+"""Held while it is found out whether something measures, and something is started."""
 # Clocks are set now and then, and a process's start is counted from one; no number is given out again this soon.
 _SAME_S = 2.0
 
@@ -55,7 +56,7 @@ def _folder() -> Path:
 def start(job: Job) -> subprocess.Popen[bytes]:
     """Start a job, detached. AccessError for who may not run anything, SetupError where it cannot run now."""
     access.require("editor")
-    with _STARTING:
+    with STARTING:
         if reason := in_the_way():
             raise SetupError(reason)
         try:
@@ -79,11 +80,18 @@ def start(job: Job) -> subprocess.Popen[bytes]:
 
 def in_the_way() -> str | None:
     """Why nothing can be started now: two that measure at once would measure each other."""
-    if any(_process(note) for note in _folder().glob("*.json")):
-        return "something else is being worked out; wait until that is done, or cancel it there"
+    if reason := measuring():
+        return reason
     running = next((row.name for row in queries.sweeps() if row.state == "running"), None)
     if running:
         return f"the sweep {running!r} is running and its latencies would suffer; wait until it is done"
+    return None
+
+
+def measuring() -> str | None:
+    """Why nothing that measures can be started beside a job that runs; None where none runs."""
+    if any(_process(note) for note in _folder().glob("*.json")):
+        return "something is being worked out about a recipe; wait until that is done, or cancel it on its page"
     return None
 
 

@@ -101,8 +101,11 @@ def _slider(key: str, values: Sequence[float], wanted: float | None, name: str, 
     if span is None:
         return None
     free = span.low if metric.maximise else span.high
+    exact = f"{name} as asked"
     if reset or name not in st.session_state:
         st.session_state[name] = free if asked is None else span.clamp(asked)
+        # The slider has steps, the limit that was asked for need not be on one: it holds as long as the slider is left where it was put.
+        st.session_state[exact] = None if asked is None else (st.session_state[name], wanted)
     else:
         st.session_state[name] = min(span.high, max(span.low, st.session_state[name]))
     value = st.slider(
@@ -114,4 +117,6 @@ def _slider(key: str, values: Sequence[float], wanted: float | None, name: str, 
         help=metric.help,
         key=name,
     )
+    if (kept := st.session_state.get(exact)) and kept[0] == value:
+        return float(kept[1])
     return None if value == free else based(key, value)

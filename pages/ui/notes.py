@@ -28,14 +28,14 @@ def panel(row: SweepRow, trial: Trial) -> None:
             "Unpin" if note.pinned else "Pin",
             icon=PIN,
             key=f"pin {row.id} {trial.id}",
-            on_click=_write,
-            args=(row.id, trial.id, not note.pinned, note.text),
+            on_click=_pin,
+            args=(row.id, trial.id, not note.pinned),
             help="Pinned recipes are listed on Explore and marked in its table, for everybody.",
         )
         with st.popover("Note" if note.text else "Add a note", icon=":material/edit_note:"):
             key = f"note {row.id} {trial.id} {note.changed}"
             st.text_area("What to remember of this recipe", note.text, max_chars=LONGEST, key=key)
-            st.button("Save", key=f"save {key}", on_click=_from_box, args=(row.id, trial.id, note.pinned, key))
+            st.button("Save", key=f"save {key}", on_click=_say, args=(row.id, trial.id, key))
     if note.text:
         st.markdown(f"> {shell.plain(note.text)}")
         st.caption(_signed(note))
@@ -46,13 +46,14 @@ def _signed(note: Note) -> str:
     return f"{shell.plain(note.author)}, {when} UTC" if note.author else f"{when} UTC"
 
 
-def _from_box(sweep_id: str, trial_id: str, pinned: bool, key: str) -> None:
-    _write(sweep_id, trial_id, pinned, str(st.session_state[key]))
-
-
-def _write(sweep_id: str, trial_id: str, pinned: bool, text: str) -> None:
+def _say(sweep_id: str, trial_id: str, key: str) -> None:
     access.require("editor")
-    queries.store().notes.write(sweep_id, trial_id, pinned, text, access.name())
+    queries.store().notes.say(sweep_id, trial_id, str(st.session_state[key]), access.name())
+
+
+def _pin(sweep_id: str, trial_id: str, pinned: bool) -> None:
+    access.require("editor")
+    queries.store().notes.pin(sweep_id, trial_id, pinned, access.name())
 
 
 def pinned(row: SweepRow, trials: Trials, select: Callable[[str], None]) -> None:
@@ -64,7 +65,7 @@ def pinned(row: SweepRow, trials: Trials, select: Callable[[str], None]) -> None
         st.markdown(f"{PIN} **Pinned**", width="content")
         for trial_id, note in found.items():
             st.button(
-                str(trials.fact("label")[trials.place[trial_id]]),
+                shell.plain(str(trials.fact("label")[trials.place[trial_id]])),
                 key=f"pinned {trial_id}",
                 on_click=select,
                 args=(trial_id,),

@@ -15,7 +15,7 @@ from engine.errors import NotFoundError
 from engine.figures_many import MOST_AXES, MOST_PAIRED
 from engine.record import METRICS, Trial
 from engine.store import SweepRow
-from pages.ui import address, queries
+from pages.ui import address, queries, shell
 from pages.ui.state import LIMITED, Chart, third_axis
 
 _NONE = "none"
@@ -158,7 +158,10 @@ def wanted(rows: Sequence[SweepRow], ref: str | None) -> str:
     try:
         return queries.store().sweep(ref).id
     except NotFoundError:
-        st.warning(f"There is no sweep {ref!r} here; this is {rows[0].name!r}.", icon=":material/link_off:")
+        st.warning(
+            f"There is no sweep {shell.plain(repr(ref))} here; this is {shell.plain(repr(rows[0].name))}.",
+            icon=":material/link_off:",
+        )
         return rows[0].id
 
 
@@ -168,7 +171,7 @@ def pick_trial(page: str, trials: Sequence[Trial], asked: str | None, news: bool
         return None
     by_id, key = {t.id: t for t in trials}, f"{page} trial"
     if news and asked is not None and asked not in by_id:
-        st.warning(f"This sweep has no measured trial {asked!r}.", icon=":material/link_off:")
+        st.warning(f"This sweep has no measured trial {shell.plain(repr(asked))}.", icon=":material/link_off:")
     _seed(key, asked or "", list(by_id), news)
     chosen = st.selectbox("Recipe", list(by_id), format_func=lambda i: by_id[i].label, key=key, width=420)
     return by_id[chosen]

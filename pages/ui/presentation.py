@@ -54,7 +54,7 @@ def show(row: SweepRow, view: View) -> None:
 
 
 def _slide(row: SweepRow, view: View) -> None:
-    trials = queries.columns(row)
+    trials = queries.columns_on(row, view.device)
     info = queries.info(row, view)
     st.subheader(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""

@@ -72,8 +72,6 @@ class _Trials:
     def at(self, row: SweepRow) -> tuple[Trial, ...]:
         """The trials at the row's revision or a later one."""
         with self._lock:
-            if row.revision < self._revision:
-                self._revision, self._trials = -1, ()  # deleted, and made anew
             if row.revision > self._revision:
                 changed = store().changed_trials(row.id, self._revision)
                 kept = dict(enumerate(self._trials)) | changed
@@ -105,8 +103,6 @@ class _Columns:
     def at(self, row: SweepRow) -> Trials:
         """The columns at the row's revision or a later one."""
         with self._lock:
-            if row.revision < self._revision:
-                self.__init__(self._sweep_id)  # type: ignore[misc]  # deleted, and made anew
             if row.revision > self._revision:
                 self._read(row.revision)
             return self._table
@@ -143,6 +139,7 @@ def _certainty(
     address: tuple[str, str],
     at: tuple[str, str, int],
     axes: tuple[str, str, str],
+    profile: str,
     limits: tuple[tuple[str, float], ...],
     _known: Trials,
 ) -> Certainty:
@@ -155,7 +152,9 @@ def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo
     """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
     limits = tuple(sorted(view.limits.items()))
     known = columns_on(row, view.device)
-    sure = _certainty(_address(), _at(row), (view.x, view.y, view.device), limits, known)
+    profiles = all_profiles()
+    device = _named(view.device, profiles) if view.device in profiles else ""
+    sure = _certainty(_address(), _at(row), (view.x, view.y, view.device), device, limits, known)
     return frontier_info(known, view, sure, selected)
 
 
@@ -184,13 +183,13 @@ def latency_samples(row: SweepRow, trial: Trial) -> insight.Samples | None:
 
 # A card needs a dozen numbers of a sweep, its trials may be many: only the former are kept.
 @st.cache_resource(max_entries=512, ttl=24 * 3600, show_spinner=False)
-def _summary(address: tuple[str, str], at: tuple[str, str, int], _known: Trials) -> Summary:
-    return summarise_sweep(_known)
+def _summary(address: tuple[str, str], at: tuple[str, str, int], _row: SweepRow) -> Summary:
+    return summarise_sweep(columns(_row))
 
 
 def summary(row: SweepRow) -> Summary:
     """What the card of a sweep says."""
-    return _summary(_address(), _at(row), columns(row))
+    return _summary(_address(), _at(row), row)
 
 
 # A few megabytes each: enough of them for a page that compares.
@@ -308,16 +307,17 @@ def _named(device: str, profiles: Mapping[str, Profile]) -> str:
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
-def _columns_on(address: tuple[str, str], at: tuple[str, str, int], device: str, _seen: tuple[Trial, ...]) -> Trials:
-    return Trials.of(_seen)
+def _columns_on(address: tuple[str, str], at: tuple[str, str, int], device: str, _row: SweepRow, _name: str) -> Trials:
+    seen = {t.id: t for t in on_devices(_row, (_name,))}
+    return Trials.of([seen.get(t.id, t) for t in trials(_row)])
 
 
 def columns_on(row: SweepRow, device: str) -> Trials:
-    """The columns of a sweep as it was measured; for a device that the sweep did not ask for, those of its finished trials there."""
+    """The columns of a sweep as it was measured or, for a device that it did not ask for, with what that device's profile says."""
     stored, profiles = columns(row), all_profiles()
     if device in stored.devices or device not in profiles:
         return stored
-    return _columns_on(_address(), _at(row), _named(device, profiles), on_devices(row, (device,)))
+    return _columns_on(_address(), _at(row), _named(device, profiles), row, device)
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")

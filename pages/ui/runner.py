@@ -8,7 +8,7 @@ import sys
 from engine.errors import SetupError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
 from engine.spec import Sweep, to_yaml
-from pages.ui import access, queries
+from pages.ui import access, jobs, queries
 
 
 def start(sweep: Sweep) -> subprocess.Popen[bytes]:
@@ -25,15 +25,18 @@ def start(sweep: Sweep) -> subprocess.Popen[bytes]:
             path.parent.mkdir(exist_ok=True)
         partial.write_text(to_yaml(sweep), encoding="utf-8")
         partial.replace(spec)
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "engine.cli", "run", str(spec)],
-                cwd=DATA.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        with jobs.STARTING:
+            if reason := jobs.measuring():
+                raise SetupError(reason)
+            with log.open("wb") as output:
+                return subprocess.Popen(
+                    [sys.executable, "-m", "engine.cli", "run", str(spec)],
+                    cwd=DATA.parent,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
     except OSError as error:
         raise SetupError(f"the sweep cannot be started: {error}; check the home folder {spec.parent.parent}") from None
 

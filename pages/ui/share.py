@@ -92,7 +92,7 @@ def report_bytes(row: SweepRow, keys: Sequence[str], device: str) -> bytes:
     from engine.report import report_html
 
     try:
-        return report_html(row, queries.store().spec(row.id), queries.trials(row), keys, device).encode()
+        return report_html(row, queries.store().spec(row.id), queries.columns_on(row, device), keys, device).encode()
     except SpecError as error:
         # A download that fails shows nothing, so the file says it.
         return f"<!doctype html><meta charset=utf-8><title>No report</title><p>{html.escape(str(error))}</p>".encode()

@@ -197,7 +197,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, StepError) as error:
-        st.error(str(error), icon=":material/error:")
+        # A message quotes what somebody wrote.
+        st.error(plain(str(error)), icon=":material/error:")
 
 
 def plain(text: str) -> str:

@@ -10,13 +10,12 @@ import yaml
 
 from engine.errors import SpecError
 from engine.models.catalog import zoo_names
-from engine.spec import Sweep, load_yaml, parse_sweep
+from engine.spec import Sweep, load_plain_yaml, parse_sweep
 from engine.steps import SELF, Distill, Finetune, Prune, Quantize, Recipe, Runtime
 from pages.ui.draft import ALL, AS_IT_IS, BOUNDS, Draft, quantization_name, to_spec
 
 LONGEST = 50_000
 """Characters of a text. The spec of a sweep of a thousand recipes has about one thousand."""
-DEEPEST = 30
 _ALWAYS = ("name", "model", "data", "space", "measure", "seed")
 
 
@@ -30,23 +29,7 @@ def parse(text: str, base: Path) -> Sweep:
         raise SpecError(f"the text has {len(text):,} characters; a spec has {LONGEST:,} at the most")
     if not text.strip():
         raise SpecError("the text is empty; write a spec, or take the form’s")
-    _refuse_tricks(text)
-    return parse_sweep(load_yaml(text, "the text"), base)
-
-
-def _refuse_tricks(text: str) -> None:
-    """Refuse what makes a short text long or deep: references within it, and nesting. Of broken YAML the reader tells."""
-    depth = 0
-    try:
-        for event in yaml.parse(text, yaml.SafeLoader):
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            if isinstance(event, yaml.AliasEvent):
-                raise SpecError(f"line {line}: *{event.anchor} refers to another place; write out what it stands for")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise SpecError(f"line {line}: nested more than {DEEPEST} deep, as no spec is")
-    except (yaml.YAMLError, ValueError):
-        return
+    return parse_sweep(load_plain_yaml(text, "the text"), base)
 
 
 def write(sweep: Sweep) -> str:

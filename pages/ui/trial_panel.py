@@ -131,7 +131,7 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
     """Name, how true its numbers are, its steps in words, the four numbers that matter most, and what else there is to say."""
     truth, icon, colour = _TRUTH[trial.provenance]
     # A hyphen that does not break keeps `4-bit` whole.
-    st.subheader(trial.label.replace("-", "\u2011"), anchor=False)
+    st.subheader(shell.plain(trial.label.replace("-", "\u2011")), anchor=False)
     with st.container(horizontal=True, gap="small"):
         st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
         if trial.accuracy and trial.accuracy.tied_with_baseline:

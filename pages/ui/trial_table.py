@@ -15,6 +15,7 @@ from engine.frontier_info import shown_all
 from engine.record import METRICS
 from engine.selection import within_limits
 from engine.words import text_of
+from pages.ui import shell
 
 MOST_ROWS = 1_000
 """Nobody scrolls through more, and every one of them goes to the browser with every change."""
@@ -155,12 +156,12 @@ def unfinished(trials: Trials) -> None:
     if len(failed):
         with st.expander(f"{len(failed):,} {_recipes(failed)} could not be made", icon=":material/error:"):
             some = failed.take(np.arange(min(MOST_LISTED, len(failed))))
-            reasons = [reason or "unknown" for reason in some.fact("error")]
-            st.table(pd.DataFrame({"Recipe": some.fact("label"), "Reason": reasons}))
+            reasons = [shell.plain(reason or "unknown") for reason in some.fact("error")]
+            st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in some.fact("label")], "Reason": reasons}))
             _not_listed(failed)
     if len(pending):
         with st.expander(f"{len(pending):,} {_recipes(pending)} not measured yet", icon=":material/hourglass_empty:"):
-            st.table(pd.DataFrame({"Recipe": pending.fact("label")[:MOST_LISTED]}))
+            st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in pending.fact("label")[:MOST_LISTED]]}))
             _not_listed(pending)
 
 

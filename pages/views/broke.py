@@ -197,8 +197,8 @@ def _gallery(found: Sequence[Flip], images: np.ndarray, classes: Sequence[str]) 
             _picture(images[flip.index])
             sure = [f" {c:.0%}" if c is not None else "" for c in (flip.before_confidence, flip.after_confidence)]
             st.markdown(
-                f":small[true: **{classes[flip.label]}**  \nwas {classes[flip.before]}{sure[0]}  \n"
-                f"now {classes[flip.after]}{sure[1]}]"
+                f":small[true: **{shell.plain(classes[flip.label])}**  \nwas {shell.plain(classes[flip.before])}{sure[0]}  \n"
+                f"now {shell.plain(classes[flip.after])}{sure[1]}]"
             )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -13,7 +14,7 @@ import streamlit as st
 from engine.choice import View
 from engine.cost import Scenario
 from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
-from engine.devices import HOST, Profile, all_profiles
+from engine.devices import Profile, all_profiles
 from engine.figures import frontier_alt, frontier_figure, frontier_info
 from engine.fleet import fleet_view
 from engine.heat_map import CELL_KEYS, FITS, heat_map_alt, heat_map_figure, heat_map_info
@@ -119,7 +120,7 @@ def _write(row: SweepRow) -> None:
 def _limits(row: SweepRow) -> None:
     """The limits that hold, and where they are changed."""
     limits: dict[str, float] = st.session_state[_LIMITS]
-    device = st.session_state[_ONE] if st.session_state[_ONE] != HOST.name else View.device
+    device = st.session_state.get(_ONE, View.device)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**Limits**: {limits_text(limits) or 'none'}", width="content")
         if limits:
@@ -186,6 +187,12 @@ def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
             icon=":material/info:",
         )
         return
+    if scenario:
+        info = replace(
+            info,
+            x_title=info.x_title.replace("¤", scenario.currency),
+            points=tuple(replace(p, hover=p.hover.replace("¤", scenario.currency)) for p in info.points),
+        )
     st.plotly_chart(frontier_figure(info, height=420), key="devices frontier", config=_CHART, alt=frontier_alt(info))
     if len(fitting) < len(seen):
         st.caption(f"{len(seen) - len(fitting)} of {len(seen)} recipes do not fit {device}; the first tab says why.")

@@ -60,7 +60,7 @@ def render() -> None:
     _say_what_this_is(row, done)
     if len(done):
         view, chart = _frontier(row, trials, done, view, chart, news)
-    trial_table.unfinished(queries.columns(row))
+    trial_table.unfinished(trials)
     address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view, chart)))
 
 
@@ -100,7 +100,9 @@ def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
         return queries.store().sweep(ref)
     except NotFoundError:
         # The address will say what is shown instead, so what it asked for is kept for the runs that follow.
-        st.session_state[MISSING] = f"There is no sweep {ref!r} here; this is {shown.name!r}."
+        st.session_state[MISSING] = (
+            f"There is no sweep {shell.plain(repr(ref))} here; this is {shell.plain(repr(shown.name))}."
+        )
         return shown
 
 
@@ -114,7 +116,7 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
         charts.live(row, len(done))
     elif not len(done):
         st.info(
-            f"This sweep is {row.state} and has no measured recipe. {row.error or 'Start it again to go on.'}",
+            f"This sweep is {row.state} and has no measured recipe. {shell.plain(row.error or '') or 'Start it again to go on.'}",
             icon=":material/info:",
         )
         st.page_link(shell.pages()["new-sweep"], label="Open it", query_params={"run": row.id})
@@ -144,7 +146,7 @@ def _remaining(info: FrontierInfo, done: Trials) -> None:
         with st.container(border=True, horizontal=True, wrap=False, vertical_alignment="center"):
             st.markdown(
                 f"**{count:,} of {total:,}** recipes remain. :green[:material/star:] Best under your limits: "
-                f"**{done.fact('label')[best]}**  \n:small[{_reason(done, best, choice)}{_doubt(info)}]"
+                f"**{shell.plain(done.fact('label')[best])}**  \n:small[{_reason(done, best, choice)}{_doubt(info)}]"
             )
             st.button("Show it", on_click=_select, args=(choice.best,))
 
@@ -182,7 +184,7 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Trials) -> None:
         return
     wanted = st.session_state.get(SELECTED)
     if wanted:
-        st.warning(f"This sweep has no measured trial {wanted!r}.", icon=":material/link_off:")
+        st.warning(f"This sweep has no measured trial {shell.plain(repr(wanted))}.", icon=":material/link_off:")
     with st.container(border=True):
         st.markdown(
             ":material/ads_click: **Click a point**, or select a row of the table, to see its recipe, every number with its "
@@ -199,7 +201,7 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Trials) -> None:
             mark = "◆ " if name == choice.knee else ""
             with st.container(gap=None):
                 st.button(
-                    f"{mark}**{done.fact('label')[place]}**",
+                    f"{mark}**{shell.plain(done.fact('label')[place])}**",
                     key=f"front {name}",
                     type="tertiary",
                     on_click=_select,

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from engine.choice import View
-from engine.errors import InputError, SpecError
 from engine.figures import frontier_alt, frontier_figure
 from engine.forecast import Preview, preview
 from engine.plan import providers_here
 from engine.spec import Sweep, Target, parse_sweep
 from engine.store import SweepRow
 from engine.words import duration
-from pages.ui import access, deletion, presets, progress, queries, runner, shell, spec_editor, spec_text, sweep_form
+from pages.ui import (
+    access,
+    deletion,
+    presets,
+    progress,
+    queries,
+    runner,
+    shell,
+    spec_editor,
+    spec_text,
+    state,
+    sweep_form,
+)
 from pages.ui.draft import Draft, to_spec
 from pages.ui.fields import KEEP
-from pages.ui.state import limit_name
 
 FORM, TEXT = "Form", "As YAML"
 LIVE = 2_000
@@ -41,29 +50,19 @@ def render() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         said: list[Sweep] = []
-        with _mistakes():
+        with shell.one_line_errors():
             said.append(_spec())
     # After the form, whose model and limits it speaks of.
     with above:
         _ready_ways()
     with right:
         st.subheader("What this will run", anchor=False)
-        with _mistakes():
+        with shell.one_line_errors():
             for sweep in said:
                 _plan(sweep)
         if not said:
             st.info("Nothing, until the mistake is put right.", icon=":material/edit:")
         _what_was_found()
-
-
-@contextmanager
-def _mistakes() -> Iterator[None]:
-    """Mistakes in a spec as one line. It quotes a text that may be anybody's, so nothing in it is taken for Markdown."""
-    with shell.one_line_errors():
-        try:
-            yield
-        except InputError as error:
-            raise SpecError(shell.plain(str(error))) from None
 
 
 def _spec() -> Sweep:
@@ -124,7 +123,7 @@ def _running_elsewhere() -> None:
     for row in queries.sweeps():
         if row.state == "running":
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.info(f"{row.name!r} is running: {row.trials} of {row.recipes} recipes measured.")
+                st.info(f"{shell.plain(repr(row.name))} is running: {row.trials} of {row.recipes} recipes measured.")
                 st.page_link(shell.pages()["new-sweep"], label="Follow it", query_params={"run": row.id})
 
 
@@ -198,7 +197,7 @@ def _what_was_found() -> None:
         return
     info = queries.info(row, View())
     if info.points:
-        st.caption(f"What {row.name!r} found:")
+        st.caption(f"What {shell.plain(repr(row.name))} found:")
         figure = frontier_figure(info, height=300)
         st.plotly_chart(figure, key="what was found", config={"staticPlot": True}, alt=frontier_alt(info))
 
@@ -231,11 +230,11 @@ def _follow(ref: str) -> None:
     """A sweep's progress and, when it has ended, what to do with it."""
     row = progress.find(ref)
     if row is None and not runner.known(ref):
-        st.warning(f"There is no sweep {ref!r} here.", icon=":material/link_off:")
+        st.warning(f"There is no sweep {shell.plain(repr(ref))} here.", icon=":material/link_off:")
         st.page_link(shell.pages()["new-sweep"], label="New sweep")
         return
     sweep_id = row.id if row else ref
-    st.subheader(row.name if row else sweep_id, anchor=False)
+    st.subheader(shell.plain(row.name if row else sweep_id), anchor=False)
     if progress.under_way(sweep_id, row):
         st.caption("You may leave this page, or close it: the sweep goes on.")
     elif row is not None:
@@ -251,7 +250,7 @@ def _ended(row: SweepRow) -> None:
     told = {
         "done": (st.success, "The sweep is done."),
         "cancelled": (st.info, "The sweep was cancelled. What was finished is kept."),
-        "failed": (st.error, f"The sweep failed: {row.error}"),
+        "failed": (st.error, f"The sweep failed: {shell.plain(row.error or '')}"),
         "interrupted": (
             st.warning,
             "The sweep was interrupted: its process has gone silent. What was finished is kept.",
@@ -266,7 +265,7 @@ def _ended(row: SweepRow) -> None:
             shell.pages()["explore"],
             label="Explore its frontier",
             icon=":material/scatter_plot:",
-            query_params={"sweep": row.id} | (_address_of(spec.target) if spec.target else {}),
+            query_params=state.to_params(state.Explore(row.id, None, _view(spec.target))),
         )
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
         more = row.state != "done" or left
@@ -276,9 +275,9 @@ def _ended(row: SweepRow) -> None:
         deletion.button(row, "ended")
 
 
-def _address_of(target: Target) -> dict[str, str]:
-    """The part of Explore's address for what the sweep is for: device and limits."""
-    return {"device": target.device} | {limit_name(key): f"{limit:.6g}" for key, limit in target.limits.items()}
+def _view(target: Target | None) -> View:
+    """What the sweep is for, as Explore shows it."""
+    return View(device=target.device, limits=target.limits) if target else View()
 
 
 with shell.one_line_errors():

@@ -69,7 +69,7 @@ def _test_image(images: queries.TestImages) -> Subject:
     with st.container(horizontal=True, gap="small"):
         for number in drawn.tolist():
             with st.container(width=SMALL_PX, gap=None):
-                name = images.classes[int(images.split.labels[number])]
+                name = _truth(images, number) or "no label"
                 pixels = enlarged(to_pixels(images.split.inputs[number], low, high), SMALL_PX)
                 st.image(pixels, width=SMALL_PX, alt=f"Test image {number}: {name}")
                 st.button(
@@ -89,8 +89,13 @@ def _test_image(images: queries.TestImages) -> Subject:
         args=({"draw": draw + 1, "image": None},),
         help="The next draw of test images; the same for everybody.",
     )
-    label = images.classes[int(images.split.labels[index])]
-    return Subject(images.split.inputs[index : index + 1], label, f"Test image {index}")
+    return Subject(images.split.inputs[index : index + 1], _truth(images, index), f"Test image {index}")
+
+
+def _truth(images: queries.TestImages, number: int) -> str | None:
+    """The class of a test image; None where nobody told it."""
+    label = int(images.split.labels[number])
+    return images.classes[label] if label >= 0 else None
 
 
 def _whole(name: str, below: int) -> int | None:

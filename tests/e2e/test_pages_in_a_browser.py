@@ -277,7 +277,9 @@ def watch_a_sweep(page: Page, address: str, store: Store) -> None:
     page.goto(f"{address}/explore?sweep={sweep.id}")
     points = chart(page, "chart")["points"]
     expect(page.get_by_text("what is measured so far is shown")).to_be_visible()
+    store.beat(sweep.id, nodes_done=80, elapsed_s=200.0, remaining_s=40.0)
     zoomed = zoom_in(page, "chart")
+    store.beat(sweep.id, nodes_done=81, elapsed_s=201.0, remaining_s=39.0)
     chosen = click_in_sight(page, "chart")
     remember(page, "chart")
     for made in trials[20:23]:
@@ -287,6 +289,7 @@ def watch_a_sweep(page: Page, address: str, store: Store) -> None:
     expect(button).to_be_visible()
     # Until asked for, the chart is left alone.
     assert chart(page, "chart", same=True)["points"] == points
+    store.beat(sweep.id, nodes_done=91, elapsed_s=231.0, remaining_s=9.0)
     button.click()
     found = chart(page, "chart", same=False, rings=[chosen])
     assert found["across"] == pytest.approx(zoomed)

@@ -10,8 +10,9 @@ import pytest
 from engine.artifacts import Artifacts
 from engine.datasets import load_fashion_mnist
 from engine.devices.profiles import own_folder, own_profiles
+from engine.errors import SpecError
 from engine.predictions import from_scores
-from engine.spec import parse_sweep
+from engine.spec import load_plain_yaml, parse_sweep
 from engine.store import Store
 from tests.pages.test_pages import address, enter, open_app, words
 from tests.trial_factory import SPACE, sweep_trials, trial
@@ -126,3 +127,19 @@ def test_what_may_break_is_limited_here_and_carried_to_explore():
     boxes["Harmful flips ≤ (%)"].set_value(100.0)
     boxes["Worst class drop ≤ (points)"].set_value(100.0).run()
     assert f"{total} of {total} recipes break no more" in words(app)
+
+
+def test_all_devices_can_be_cleared_and_chosen_again():
+    app = open_app("devices")
+    app.multiselect(key="devices shown").set_value([]).run()
+    assert "Choose a device above" in words(app)
+    app.run()
+    assert not app.exception
+    app.multiselect(key="devices shown").set_value(["gap9-ne16"]).run()
+    assert app.dataframe
+
+
+@pytest.mark.parametrize("text", ["a: &a [1]\nb: *a", "[" * 5000])
+def test_a_profile_that_refers_to_itself_or_is_nested_deep_is_refused(text):
+    with pytest.raises(SpecError, match=r"refers to another place|nested more than"):
+        load_plain_yaml(text, "the file")

@@ -19,6 +19,12 @@ from tests.trial_factory import SPACE, sweep_trials
 pytestmark = pytest.mark.usefixtures("home")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody sends a heartbeat for the running sweeps of these tests."""
+    monkeypatch.setattr("engine.store.HEARTBEAT_LIMIT_S", 3600.0)
+
+
 def timed(count: int = 24) -> str:
     """A running sweep with finish times, `count` of its recipes measured."""
     store = Store.open()

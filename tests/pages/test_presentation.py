@@ -25,8 +25,9 @@ def test_it_has_no_controls_and_keeps_the_view_in_the_address():
 def test_baseline_best_and_pinned_recipes_stand_below_with_their_notes():
     sweep = enter()
     store = Store.open()
-    store.notes.write(sweep.id, TRIALS[3].id, True, "for *Tuesday*")
-    store.notes.write(sweep.id, TRIALS[4].id, False, "not pinned")
+    store.notes.say(sweep.id, TRIALS[3].id, "for *Tuesday*")
+    store.notes.pin(sweep.id, TRIALS[3].id, True)
+    store.notes.say(sweep.id, TRIALS[4].id, "not pinned")
     app = open_app(sweep=sweep.id, max_size_bytes="60000", present="1")
     told = app.table[0].value[""].str.replace("\\", "").tolist()
     assert told[0] == "baseline"
