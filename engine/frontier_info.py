@@ -24,9 +24,9 @@ Role = Literal["front", "tied", "beaten", "over"]
 """front: no other drawn trial beats it; tied: one does, but the measurements cannot tell; beaten: one does; over: outside the limits."""
 ROLES: tuple[Role, ...] = ("front", "tied", "beaten", "over")
 
-MOST_DRAWN = 2_000
-"""More marks than this hide each other on any screen, and a browser takes a second and more to draw them."""
-MOST_WORDY = 1_000
+MOST_DRAWN = 1_000
+"""More marks than this hide each other, and take a browser half a second and more to draw, twice for a new axis."""
+MOST_WORDY = 600
 """Up to so many marks have all their numbers in their hover text; above, those that are beaten or outside have a name and their place."""
 MOST_RANGES = 500
 """So many intervals are drawn, those of the frontier first; more of them are a grey cloud. The hover text has them all the same."""

@@ -97,7 +97,10 @@ WATCH = """() => {
   if (window.lastChange === undefined) {
     const main = document.querySelector('[data-testid="stMain"]');
     const note = () => { window.lastChange = performance.now(); };
-    const counts = m => !(m.target.closest || (() => null)).call(m.target, '[data-testid="stDataFrame"]');
+    const counts = m => {
+      const element = m.target.nodeType === Node.TEXT_NODE ? m.target.parentElement : m.target;
+      return element && !element.closest('[data-testid="stDataFrame"]');
+    };
     new MutationObserver(found => { if (found.some(counts)) { note(); requestAnimationFrame(note); } }).observe(main,
       {subtree: true, childList: true, attributes: true, characterData: true});
   }
