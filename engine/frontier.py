@@ -51,18 +51,24 @@ def non_dominated(points: npt.ArrayLike, maximise: Sequence[bool]) -> Bools:
     return front
 
 
+ROUNDING = 1e-9
+"""Relative: limits come from addresses with nine digits, values from sums and differences of shares."""
+
+
 def within(points: npt.ArrayLike, maximise: Sequence[bool], limits: Sequence[float | None]) -> Bools:
     """Which rows keep every limit: bool of shape (n,).
 
     `limits` has one entry per objective: the least allowed value where more is better, otherwise the greatest; None for
-    no limit. A value that was not measured cannot be shown to keep a limit, so it does not.
+    no limit. A value that was not measured cannot be shown to keep a limit, so it does not. What is beyond a limit by rounding alone, as
+    0.9 - 0.7 is beyond 0.2, keeps it.
     """
     array, directions = _checked(points, maximise)
     kept = np.ones(len(array), np.bool_)
     for column, (more_is_better, limit) in enumerate(zip(directions, limits, strict=True)):
         if limit is not None:
             values = array[:, column]
-            kept &= values >= limit if more_is_better else values <= limit
+            room = ROUNDING * abs(limit)
+            kept &= values >= limit - room if more_is_better else values <= limit + room
     return kept
 
 

@@ -178,3 +178,8 @@ def test_a_reference_that_is_not_finite_is_refused():
 def test_worst_corner_is_the_worst_of_each_objective():
     assert worst_corner([[0.9, 100], [0.8, 50], [math.nan, 999]], [True, False]).tolist() == [0.8, 100]
     assert np.isnan(worst_corner([], [True, False])).all()
+
+
+def test_a_limit_is_not_missed_by_rounding():
+    assert within([[0.9 - 0.7], [0.2001]], [False], [0.2]).tolist() == [True, False]
+    assert within([[0.1 + 0.2 - 1e-16], [0.2999]], [True], [0.3]).tolist() == [True, False]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import streamlit as st
 
-ON_ITS_WAY_S = 1.0
+ON_ITS_WAY_S = 3.0
 """How long a rewritten address may take to reach the browser and come back with the next thing that the user does."""
 
 
@@ -24,6 +25,15 @@ class _Written:
             return self
         young = tuple((p, at) for p, at in self.replaced if now - at < ON_ITS_WAY_S)
         return _Written(dict(params), (*young, (self.params, now)))
+
+
+_OURS = "this run is asked for by ourselves"
+
+
+def rerun() -> NoReturn:
+    """Run the page again from a part that runs by itself; `st.rerun` alone would bring back the address of when that was asked for."""
+    st.session_state[_OURS] = True
+    st.rerun()
 
 
 def _slot(page: str) -> str:
@@ -42,8 +52,11 @@ def read(page: str, own: Collection[str] | None = None) -> tuple[dict[str, str],
     taken for news it would undo what was chosen then.
     """
     params, written = _now(own), st.session_state.get(_slot(page))
+    ours = st.session_state.pop(_OURS, False)
     if written is None:
         return params, True
+    if ours:
+        return dict(written.params), False
     if params == written.params:
         return params, False
     now = time.monotonic()

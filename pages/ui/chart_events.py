@@ -14,7 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import shell
+from pages.ui import address, shell
 
 _JS = """
 export default function (component) {
@@ -110,7 +110,7 @@ def listen(chart: str, on_click: Callable[[str], None] | None) -> None:
             on_zoomed_change=moved,
         )
         if st.session_state.pop(f"{key} told", False):
-            st.rerun()
+            address.rerun()
 
     events()
 

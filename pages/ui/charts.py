@@ -37,7 +37,7 @@ from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import METRICS
 from engine.store import SweepRow
 from engine.words import text_of
-from pages.ui import chart_events, progress, share, shell
+from pages.ui import address, chart_events, progress, share, shell
 from pages.ui.pickers import usual_metrics
 from pages.ui.state import SHAPES, Chart, third_axis
 
@@ -247,14 +247,14 @@ def live(row: SweepRow, shown: int) -> None:
     def poll() -> None:
         now = progress.find(row.id)
         if now is None or now.state != "running":
-            st.rerun()
+            address.rerun()
         new = now.trials - shown
         with st.container(horizontal=True, vertical_alignment="center"):
             if new > 0:
                 st.info("This sweep is still running.")
                 name = "1 new recipe: show it" if new == 1 else f"{new} new recipes: show them"
                 if st.button(name, icon=":material/refresh:", type="primary", key="show new recipes"):
-                    st.rerun()
+                    address.rerun()
             else:
                 st.info("This sweep is still running; what is measured so far is shown.")
             st.page_link(shell.pages()["new-sweep"], label="Follow its progress", query_params={"run": row.id})

@@ -17,7 +17,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from engine.access import Role
 from engine.errors import InputError, SetupError, StepError
-from pages.ui import access
+from pages.ui import access, address
 from pages.ui.return_to_page import ReturnToPage
 
 VIEWS = Path(__file__).resolve().parent.parent / "views"
@@ -174,7 +174,7 @@ def chart_first(page: str) -> bool:
     @st.fragment(run_every=1.0)
     def again() -> None:
         if st.session_state.get(seen):
-            st.rerun()
+            address.rerun()
 
     again()
     st.session_state[seen] = True

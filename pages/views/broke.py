@@ -101,7 +101,7 @@ def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange]
             (
                 "Flips",
                 f"{len(found):,}",
-                f"{len(found) / images:.2%} of {images:,} images",
+                f"{len(found) / images * 100:.2f} % of images",
                 "Images that get another answer than from the baseline, right or wrong.",
             ),
             (
@@ -151,7 +151,7 @@ def _limits(row: SweepRow, trial: Trial) -> None:
                 continue
             metric = METRICS[key]
             # Rounded up: the recipe itself keeps the limits that it suggests.
-            start = math.ceil(max(0.0, shown(key, value)) * 100) / 100
+            start = math.ceil(round(max(0.0, shown(key, value)) * 100, 6)) / 100
             name = f"broke limit {key} {row.id} {trial.id}"
             most = st.number_input(
                 f"{metric.name} ≤ ({metric.unit})", 0.0, 100.0, start, 0.1, key=name, help=metric.help, width=190

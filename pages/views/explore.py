@@ -32,7 +32,7 @@ from pages.ui import (
 )
 
 MISSING = "explore sweep that is not here"
-TABLE, SELECTED, MOVED = "explore table", "explore trial", "explore selection moved"
+TABLE, SELECTED, TICKED, MOVED = "explore table", "explore trial", "explore ticked", "explore selection moved"
 
 
 def render() -> None:
@@ -230,7 +230,13 @@ def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials) -> N
 
     def selected() -> None:
         rows = st.session_state[key]["selection"]["rows"]
-        st.session_state[SELECTED] = ids[rows[0]] if rows and rows[0] < len(ids) else None
+        if rows and rows[0] < len(ids):
+            st.session_state[SELECTED] = st.session_state[TICKED] = ids[rows[0]]
+        elif st.session_state.get(TICKED) == st.session_state.get(SELECTED):
+            st.session_state[SELECTED] = None
+        else:
+            # Chosen elsewhere: a table that has only just appeared may say that nothing is ticked in it, which unticks nothing.
+            st.session_state[MOVED] = True
 
     trial_table.selectable(listed, info.choice, tied, key, selected, len(done) - len(listed))
     with st.container(horizontal=True, vertical_alignment="center"):

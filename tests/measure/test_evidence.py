@@ -65,7 +65,7 @@ class Here:
                 run.store.save_node(NodeRow(key, node.kind, node.work, seconds, run.results[key]))
             except ParetoscopeError as error:
                 run.errors[key] = str(error)
-            run._assemble_ready()
+            run._assemble_ready(run.plan.chains)
 
 
 def swept(spec: Path, *overrides: str) -> tuple[Sweep, list[Trial], Plan]:
