@@ -55,10 +55,17 @@ def outside_requests(page: Page) -> list[str]:
 
 
 def click_point(page: Page, number: int) -> None:
-    """Click a drawn point; its trial goes into the address."""
+    """Click a drawn point once all of the page is there; its trial goes into the address."""
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    idle(page)
     before = in_address(page, "trial")
     page.locator(EXPLORE).nth(number).click(force=True)
     page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("trial", [None])[0] not in {before, None})
+
+
+def idle(page: Page) -> None:
+    """Wait until the page's script has done what the last click asked of it."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")
 
 
 def select_row(page: Page, number: int) -> None:
@@ -151,12 +158,16 @@ def test_a_shared_link_restores_axes_limits_and_trial(page: Page, address: str) 
     page.goto(f"{address}/explore?x=size_bytes&colour=energy_mj")
     page.locator(EXPLORE).first.wait_for(state="attached")
     click_point(page, 0)
+    heading = page.get_by_role("heading").first.inner_text()
+    idle(page)
     slider = page.get_by_role("slider", name="File size")
     slider.press("ArrowLeft")
     page.wait_for_url(re.compile("max_size_bytes="))
-    shared = page.url
     expect(page.get_by_text("recipes remain.")).to_be_visible()
-    heading = page.get_by_role("heading").first.inner_text()
+    expect(page.get_by_role("heading").first).to_have_text(heading)
+    idle(page)
+    shared = page.url
+    assert "trial=" in shared
     page.context.clear_cookies()
     page.goto("about:blank")
     page.goto(shared)

@@ -56,7 +56,7 @@ def test_a_card_has_its_picture_and_leads_to_the_frontier(page: Page, address: s
 def test_recipes_put_aside_on_explore_are_compared_and_a_link_restores_it(page: Page, address: str) -> None:
     page.goto(f"{address}/explore")
     chart = page.locator(f".st-key-explore-chart {DRAWN}")
-    chart.first.wait_for(state="attached")
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     picked: list[str] = []
     for number in (0, 4):
         chart.nth(number).click(force=True)
@@ -78,6 +78,7 @@ def test_recipes_put_aside_on_explore_are_compared_and_a_link_restores_it(page: 
 
 def test_a_link_to_a_trial_says_where_its_bytes_are_and_why_it_is_not_faster(page: Page, address: str) -> None:
     page.goto(f"{address}/explore")
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     page.locator(f".st-key-explore-chart {DRAWN}").nth(3).click(force=True)
     page.get_by_role("link", name="Everything about this recipe").click()
     page.wait_for_url(re.compile(r"/trial\?.*trial="))
@@ -149,8 +150,9 @@ def zoom_in(page: Page, shape: str) -> object:
     page.locator(f".st-key-explore-{shape} [data-title='Zoom in']").click()
     changed = f"([shape, before]) => JSON.stringify(({CHART})(shape).across) !== before"
     page.wait_for_function(changed, arg=[shape, json.dumps(before, separators=(",", ":"))])
-    # The zoom is told to the server in a moment of its own.
-    page.wait_for_timeout(1000)
+    # The zoom is told to the server in a moment of its own, which a busy machine makes a long one.
+    page.wait_for_timeout(3000)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")
     return chart(page, shape)["across"]
 
 
