@@ -13,9 +13,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from engine.choice import View
-from engine.frontier_info import FrontierInfo as FrontierInfo
-from engine.frontier_info import Point, Role, is_log
-from engine.frontier_info import frontier_info as frontier_info
+from engine.frontier_info import FrontierInfo, Point, Role, is_log
 from engine.record import METRICS
 
 BLUE, GREEN, ORANGE, PINK, GREY = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3"

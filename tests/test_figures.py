@@ -8,7 +8,8 @@ from engine.certainty import Certainty
 from engine.choice import View, choose, within_limits
 from engine.errors import SpecError
 from engine.evidence import SeedRun, Seeds
-from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.figures import frontier_alt, frontier_figure
+from engine.frontier_info import frontier_info
 from engine.record import METRICS, Trial
 from engine.steps import Distill, Prune, Quantize, Recipe
 from tests.trial_factory import sweep_trials, trial

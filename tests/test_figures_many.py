@@ -9,7 +9,7 @@ import pytest
 
 from engine.choice import View, choose
 from engine.errors import SpecError
-from engine.figures import frontier_figure, frontier_info
+from engine.figures import frontier_figure
 from engine.figures_many import (
     MOST_LINES,
     marker_sizes,
@@ -22,6 +22,7 @@ from engine.figures_many_drawn import drawn_text, parallel_alt, parallel_figure,
 from engine.figures_matrix import matrix_alt, matrix_figure
 from engine.figures_progress import progress_figure, progress_info
 from engine.figures_selected import SELECTED, in_sight, with_selected
+from engine.frontier_info import frontier_info
 from engine.lineage import lineage_figure, lineage_info
 from engine.record import METRICS, Machine, Trial, metric_value
 from engine.steps import Distill, Prune, Quantize, Recipe

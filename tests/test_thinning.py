@@ -10,8 +10,8 @@ import pytest
 from engine import frontier_info as module
 from engine.certainty import Certainty
 from engine.choice import View
-from engine.figures import frontier_alt, frontier_figure, frontier_info
-from engine.frontier_info import drawn_text
+from engine.figures import frontier_alt, frontier_figure
+from engine.frontier_info import drawn_text, frontier_info
 from engine.record import Trial
 from engine.steps import Prune, Recipe
 from engine.thinning import thin

@@ -13,7 +13,7 @@ import streamlit as st
 
 from engine.choice import Choice, View
 from engine.columns import Trials
-from engine.figures import FrontierInfo, frontier_alt, frontier_figure
+from engine.figures import frontier_alt, frontier_figure
 from engine.figures_many import (
     LEAST_METRICS,
     MOST_PAIRED,
@@ -32,6 +32,7 @@ from engine.figures_many_drawn import (
 from engine.figures_matrix import matrix_alt, matrix_figure
 from engine.figures_progress import HELP, progress_alt, progress_figure, progress_info, progress_text
 from engine.figures_selected import in_sight, with_selected
+from engine.frontier_info import FrontierInfo
 from engine.frontier_info import drawn_text as sampled_text
 from engine.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.record import METRICS

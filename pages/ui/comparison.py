@@ -13,7 +13,6 @@ import streamlit as st
 
 from engine.choice import View, choose
 from engine.compare_figures import MOST
-from engine.errors import NotFoundError
 from engine.record import Trial
 from engine.store import SweepRow
 from pages.ui import address, pickers, queries, shell
@@ -111,7 +110,7 @@ def pick(page: str, least: int) -> tuple[SweepRow, list[Trial], list[Trial]] | N
         return None
     params, news = address.read(page, _OWN)
     asked = parse(params)
-    row = _pick_sweep(page, rows, asked, news)
+    row = pickers.pick_sweep(rows, asked.sweep, news, f"{page} sweep", "stretch")
     done = [t for t in queries.trials(row) if t.state == "done"]
     by_id = {t.id: t for t in done}
     name = f"{page} trials {row.id}"
@@ -138,22 +137,6 @@ def pick(page: str, least: int) -> tuple[SweepRow, list[Trial], list[Trial]] | N
 def _other_sweep(row: SweepRow, asked: Chosen) -> bool:
     """Whether the trials asked for are of a sweep that is not here."""
     return asked.sweep is not None and row.id != asked.sweep and row.name != asked.sweep
-
-
-def _pick_sweep(page: str, rows: Sequence[SweepRow], asked: Chosen, news: bool) -> SweepRow:
-    by_id, key = {r.id: r for r in rows}, f"{page} sweep"
-    if news or st.session_state.get(key) not in by_id:
-        wanted = rows[0].id
-        if asked.sweep is not None:
-            try:
-                wanted = queries.store().sweep(asked.sweep).id
-            except NotFoundError:
-                st.warning(
-                    f"There is no sweep {shell.plain(repr(asked.sweep))} here; this is {shell.plain(repr(rows[0].name))}.",
-                    icon=":material/link_off:",
-                )
-        st.session_state[key] = wanted if wanted in by_id else rows[0].id
-    return pickers.sweep_box(rows, key, "stretch")
 
 
 def default_trials(done: Sequence[Trial]) -> list[str]:

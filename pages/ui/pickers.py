@@ -42,10 +42,20 @@ def sweep_box(rows: Sequence[SweepRow], key: str, width: Literal["stretch"] | in
     return by_id[chosen]
 
 
-def pick_sweep(rows: Sequence[SweepRow], wanted: str, news: bool, key: str = "pick sweep") -> SweepRow:
-    """Draw the sweep picker, put at the id that is wanted when that is news; the chosen sweep."""
-    _seed(key, wanted, [r.id for r in rows], news)
-    return sweep_box(rows, key)
+def find_sweep(rows: Sequence[SweepRow], ref: str) -> SweepRow:
+    """The sweep that an address names: by its id among those that are listed, otherwise as the store finds it; raises NotFoundError."""
+    return next((r for r in rows if r.id == ref), None) or queries.store().sweep(ref)
+
+
+def pick_sweep(
+    rows: Sequence[SweepRow], asked: str | None, news: bool, key: str, width: Literal["stretch"] | int = 260
+) -> SweepRow:
+    """Draw the sweep picker; where that is news, or the picker is new, it is put where the address asks, the newest if nowhere."""
+    ids = [r.id for r in rows]
+    if news or st.session_state.get(key) not in ids:
+        wanted = _known(rows, asked)
+        st.session_state[key] = wanted if wanted in ids else ids[0]
+    return sweep_box(rows, key, width)
 
 
 def _swap(changed: str, other: str) -> None:
@@ -147,16 +157,16 @@ def pick_one(page: str, rows: Sequence[SweepRow]) -> tuple[SweepRow, str | None,
     The chosen sweep, what the address asks for as the trial, and whether the address is news. `keep_one` writes it.
     """
     asked, news = address.read(page, ONE)
-    row = pick_sweep(rows, wanted(rows, asked.get("sweep")), news, f"{page} sweep")
+    row = pick_sweep(rows, asked.get("sweep"), news, f"{page} sweep")
     return row, asked.get("trial"), news
 
 
-def wanted(rows: Sequence[SweepRow], ref: str | None) -> str:
+def _known(rows: Sequence[SweepRow], ref: str | None) -> str:
     """The id of the sweep that an address names by id or name; the newest where it names none that is here."""
     if ref is None:
         return rows[0].id
     try:
-        return queries.store().sweep(ref).id
+        return find_sweep(rows, ref).id
     except NotFoundError:
         st.warning(
             f"There is no sweep {shell.plain(repr(ref))} here; this is {shell.plain(repr(rows[0].name))}.",

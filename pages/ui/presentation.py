@@ -10,7 +10,8 @@ import streamlit as st
 
 from engine.choice import View
 from engine.columns import Trials
-from engine.figures import FrontierInfo, frontier_alt, frontier_figure
+from engine.figures import frontier_alt, frontier_figure
+from engine.frontier_info import FrontierInfo
 from engine.record import METRICS, Trial, metric_value
 from engine.store import SweepRow
 from engine.words import is_estimated, limits_text, text_of

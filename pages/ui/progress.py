@@ -9,8 +9,9 @@ import streamlit as st
 
 from engine.choice import View
 from engine.errors import NotFoundError
-from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.figures import frontier_alt, frontier_figure
 from engine.figures_progress import HELP, progress_alt, progress_figure, progress_info, progress_text
+from engine.frontier_info import frontier_info
 from engine.record import Trial
 from engine.store import SweepRow
 from engine.words import duration

@@ -21,7 +21,7 @@ from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
 from engine.devices import HOST, Check, ErrorLine, Profile, all_checks, all_profiles, error_table, project
 from engine.errors import NotFoundError
-from engine.figures import FrontierInfo, frontier_info
+from engine.frontier_info import FrontierInfo, frontier_info
 from engine.heat_map import under_scenario
 from engine.predictions import Predictions
 from engine.record import Projection, Trial

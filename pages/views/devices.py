@@ -15,8 +15,9 @@ from engine.choice import View
 from engine.cost import Scenario
 from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
 from engine.devices import Profile, all_profiles
-from engine.figures import frontier_alt, frontier_figure, frontier_info
+from engine.figures import frontier_alt, frontier_figure
 from engine.fleet import fleet_view
+from engine.frontier_info import frontier_info
 from engine.heat_map import CELL_KEYS, FITS, heat_map_alt, heat_map_figure, heat_map_info
 from engine.record import METRICS, SCENARIO_METRICS
 from engine.store import SweepRow
@@ -54,7 +55,7 @@ def render() -> None:
     if news or _SCENARIO not in st.session_state:
         _take(params, scenarios, profiles)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = pickers.pick_sweep(rows, pickers.wanted(rows, params.get("sweep")), news, "devices sweep")
+        row = pickers.pick_sweep(rows, params.get("sweep"), news, "devices sweep")
         name = st.selectbox(
             "Scenario",
             [NO_SCENARIO, *scenarios],

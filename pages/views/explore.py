@@ -12,7 +12,7 @@ import streamlit as st
 from engine.choice import Choice, View
 from engine.columns import Trials
 from engine.errors import NotFoundError
-from engine.figures import FrontierInfo
+from engine.frontier_info import FrontierInfo
 from engine.store import SweepRow
 from engine.words import best_text, share_text, text_of
 from pages.ui import (
@@ -51,7 +51,7 @@ def render() -> None:
         presentation.show(_wanted_row(rows, asked.sweep), asked.view)
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news)
+        row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news, "pick sweep")
         trials = queries.columns_on(row, pickers.wanted_device(asked.view, news))
         view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
     done = trials.done
@@ -97,7 +97,7 @@ def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
     if ref is None:
         return shown
     try:
-        return queries.store().sweep(ref)
+        return pickers.find_sweep(rows, ref)
     except NotFoundError:
         # The address will say what is shown instead, so what it asked for is kept for the runs that follow.
         st.session_state[MISSING] = (

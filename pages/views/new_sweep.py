@@ -243,7 +243,7 @@ def _follow(ref: str) -> None:
 
 
 def _ended(row: SweepRow) -> None:
-    spec = queries.store().spec(row.id)
+    spec = queries.spec(row)
     left = 0
     if row.state == "done" and spec.search.is_limited:
         left = row.recipes - row.trials - len(queries.store().failed(row.id))

@@ -81,3 +81,8 @@ def browsing(chromium: str, width: int = 1280, height: int = 900) -> Iterator[Pa
         page.set_default_timeout(PATIENCE_S * 1000)
         yield page
         browser.close()
+
+
+def idle(page: Page) -> None:
+    """Wait until the page's script has done what the last click asked of it."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")

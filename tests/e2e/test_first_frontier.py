@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard
+from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard, idle
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
@@ -61,11 +61,6 @@ def click_point(page: Page, number: int) -> None:
     before = in_address(page, "trial")
     page.locator(EXPLORE).nth(number).click(force=True)
     page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("trial", [None])[0] not in {before, None})
-
-
-def idle(page: Page) -> None:
-    """Wait until the page's script has done what the last click asked of it."""
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")
 
 
 def select_row(page: Page, number: int) -> None:

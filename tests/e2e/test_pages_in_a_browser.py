@@ -19,7 +19,7 @@ from playwright.sync_api import Page, expect
 from engine.record import Trial
 from engine.spec import parse_sweep
 from engine.store import Store
-from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard
+from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard, idle
 from tests.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.browser
@@ -152,7 +152,7 @@ def zoom_in(page: Page, shape: str) -> object:
     page.wait_for_function(changed, arg=[shape, json.dumps(before, separators=(",", ":"))])
     # The zoom is told to the server in a moment of its own, which a busy machine makes a long one.
     page.wait_for_timeout(3000)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")
+    idle(page)
     return chart(page, shape)["across"]
 
 
