@@ -37,7 +37,7 @@ from engine.statistics import Z_95
 DRAWS = 500
 """Shares are known to 0.02 (standard error at one half)."""
 FEWEST_DRAWS = 100
-MOST_ROWS_DRAWN = 500_000
+MOST_ROWS_DRAWN = 300_000
 MOST_COMPARED = 1_000
 MOST_VECTORS = 400
 TIED_SHARE = 0.05
@@ -226,8 +226,7 @@ def _draw(trials: Trials, keys: Sequence[str], device: str, images: _Images | No
         count = int(np.clip(MOST_ROWS_DRAWN // max(1, len(trials)), FEWEST_DRAWS, DRAWS))
     rng = np.random.default_rng(_SEED)
     draws = np.repeat(objective_points(trials, keys, device)[None], count, axis=0)
-    # One draw of the host's clock for all that is made of it.
-    clock = rng.standard_normal((count, len(trials)))
+    clock: Floats | None = None
     columns = images.columns(trials) if images else None
     for column, key in enumerate(keys):
         if key in _FROM_IMAGES and images is not None and columns is not None:
@@ -236,8 +235,15 @@ def _draw(trials: Trials, keys: Sequence[str], device: str, images: _Images | No
             less = moved[:, [images.baseline]] if key == "vs_baseline" and images.baseline is not None else 0.0
             draws[:, :, column] += moved[:, columns] - less
             continue
-        own = clock if key in HOST_TIMES else rng.standard_normal((count, len(trials)))
-        draws[:, :, column] += own * _deviations(trials, key, device)
+        deviations = _deviations(trials, key, device)
+        if not deviations.any():
+            continue
+        if key not in HOST_TIMES:
+            draws[:, :, column] += rng.standard_normal((count, len(trials))) * deviations
+            continue
+        # One draw of the host's clock for all that is made of it.
+        clock = rng.standard_normal((count, len(trials))) if clock is None else clock
+        draws[:, :, column] += clock * deviations
     return draws
 
 

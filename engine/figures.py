@@ -27,25 +27,26 @@ def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, f
     `sizes` are diameters in pixels by trial id; without them a mark's role gives its size.
     """
     choice, by_id = info.choice, {p.trial_id: p for p in info.points}
-    figure = go.Figure(_staircase([by_id[i] for i in choice.front], choice.view))
+    # As dictionaries, so that Plotly goes through the numbers once, when it checks the whole.
+    traces = [_staircase([by_id[i] for i in choice.front], choice.view)]
     if repeated := [p for p in info.points if p.seeds and p.role != "over"]:
-        figure.add_trace(_seed_spread(repeated))
+        traces.append(_seed_spread(repeated))
     for role in ("over", "beaten", "tied", "front"):
         points = [p for p in info.points if p.role == role]
         if points:
             coloured = info.colour_title is not None and role != "over"
-            figure.add_trace(_cloud(points, role, coloured, _named(info), sizes))
+            traces.append(_cloud(points, role, coloured, _named(info), sizes))
             if coloured:
-                figure.add_trace(_legend_entry(role))
+                name, symbol, _, size = _STYLE[role]
+                traces.append(legend_entry(name, {"symbol": symbol, "size": size}))
     for name, trial_id, (symbol, colour, size) in (
         ("baseline", choice.baseline, ("square-open", PINK, 19)),
         ("knee", choice.knee, ("diamond-open", ORANGE, 21)),
         ("best within your limits", choice.best if choice.view.limits else None, ("star-open", GREEN, 26)),
     ):
         if trial_id in by_id:
-            figure.add_trace(_ring(by_id[trial_id], name, symbol, colour, size, _named(info)))
-    _lay_out(figure, info, height)
-    return figure
+            traces.append(_ring(by_id[trial_id], name, symbol, colour, size, _named(info)))
+    return go.Figure(traces, _layout(info, height))
 
 
 _STYLE: dict[Role, tuple[str, str, str, int]] = {
@@ -74,7 +75,7 @@ def _words(point: Point, names_alone: str) -> str:
 
 def _cloud(
     points: Sequence[Point], role: Role, coloured: bool, names_alone: str, sizes: Mapping[str, float] | None = None
-) -> go.Scatter:
+) -> dict[str, Any]:
     name, symbol, colour, size = _STYLE[role]
     width = 1.5
     if not points[0].wordy:
@@ -93,33 +94,35 @@ def _cloud(
         # Open symbols show the colour scale on their outline.
         line = {"width": 1, "color": GREY} if role == "front" else {"width": 2}
         marker |= {"color": [p.colour for p in points], "coloraxis": "coloraxis", "line": line}
-    return go.Scatter(
-        x=[p.x for p in points],
-        y=[p.y for p in points],
-        mode="markers",
-        name=name,
-        showlegend=not coloured,
-        marker=marker,
-        opacity=0.55 if role == "over" else 1,
-        customdata=[[p.trial_id] for p in points],
-        hovertext=[p.hover for p in points],
-        hovertemplate=f"{_words(points[0], names_alone)}<extra></extra>",
+    return {
+        "type": "scatter",
+        "x": [p.x for p in points],
+        "y": [p.y for p in points],
+        "mode": "markers",
+        "name": name,
+        "showlegend": not coloured,
+        "marker": marker,
+        "opacity": 0.55 if role == "over" else 1,
+        "customdata": [[p.trial_id] for p in points],
+        "hovertext": [p.hover for p in points],
+        "hovertemplate": f"{_words(points[0], names_alone)}<extra></extra>",
         # What is selected is described beside the chart, so the others may stay readable.
-        unselected={"marker": {"opacity": 0.45}},
+        "unselected": {"marker": {"opacity": 0.45}},
         **whiskers,
-    )
+    }
 
 
-def _seed_spread(points: Sequence[Point]) -> go.Scatter:
+def _seed_spread(points: Sequence[Point]) -> dict[str, Any]:
     """Mean and range over the seeds, beside the points themselves, which are files that exist."""
     spans = [p.seeds for p in points if p.seeds]
-    return go.Scatter(
-        x=[p.x for p in points],
-        y=[mean for mean, _, _ in spans],
-        mode="markers",
-        name="mean and range over seeds",
-        marker={"symbol": "line-ew-open", "size": 16, "color": ORANGE, "line": {"width": 2, "color": ORANGE}},
-        error_y={
+    return {
+        "type": "scatter",
+        "x": [p.x for p in points],
+        "y": [mean for mean, _, _ in spans],
+        "mode": "markers",
+        "name": "mean and range over seeds",
+        "marker": {"symbol": "line-ew-open", "size": 16, "color": ORANGE, "line": {"width": 2, "color": ORANGE}},
+        "error_y": {
             "type": "data",
             "symmetric": False,
             "array": [high - mean for mean, _, high in spans],
@@ -128,19 +131,23 @@ def _seed_spread(points: Sequence[Point]) -> go.Scatter:
             "thickness": 1.5,
             "width": 5,
         },
-        customdata=[[p.trial_id] for p in points],
-        hovertext=[p.hover for p in points],
-        hovertemplate="%{hovertext}<extra></extra>",
-        unselected={"marker": {"opacity": 0.45}},
-    )
+        "customdata": [[p.trial_id] for p in points],
+        "hovertext": [p.hover for p in points],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "unselected": {"marker": {"opacity": 0.45}},
+    }
 
 
-def _legend_entry(role: Role) -> go.Scatter:
-    """A mark for the legend alone, where the drawn ones are of many colours."""
-    name, symbol, _, size = _STYLE[role]
-    return go.Scatter(
-        x=[None], y=[None], mode="markers", name=name, marker={"symbol": symbol, "size": size, "color": GREY}
-    )
+def legend_entry(name: str, marker: Mapping[str, Any]) -> dict[str, Any]:
+    """A mark for the legend alone, where the drawn ones are of many colours: grey, where `marker` says nothing else."""
+    return {
+        "type": "scatter",
+        "x": [None],
+        "y": [None],
+        "mode": "markers",
+        "name": name,
+        "marker": {"color": GREY, **marker},
+    }
 
 
 def _whiskers(points: Sequence[Point], axis: Literal["x", "y"]) -> dict[str, Any] | None:
@@ -158,33 +165,35 @@ def _whiskers(points: Sequence[Point], axis: Literal["x", "y"]) -> dict[str, Any
     }
 
 
-def _ring(point: Point, name: str, symbol: str, colour: str, size: int, names_alone: str) -> go.Scatter:
+def _ring(point: Point, name: str, symbol: str, colour: str, size: int, names_alone: str) -> dict[str, Any]:
     """An outline around a point, larger than the point, so that one trial can carry several."""
-    return go.Scatter(
-        x=[point.x],
-        y=[point.y],
-        mode="markers",
-        name=name,
-        marker={"symbol": symbol, "size": size, "line": {"width": 2.5}, "color": colour},
-        customdata=[[point.trial_id]],
-        hovertext=[point.hover],
-        hovertemplate=f"{_words(point, names_alone)}<br><i>{name}</i><extra></extra>",
-        unselected={"marker": {"opacity": 1}},
-    )
+    return {
+        "type": "scatter",
+        "x": [point.x],
+        "y": [point.y],
+        "mode": "markers",
+        "name": name,
+        "marker": {"symbol": symbol, "size": size, "line": {"width": 2.5}, "color": colour},
+        "customdata": [[point.trial_id]],
+        "hovertext": [point.hover],
+        "hovertemplate": f"{_words(point, names_alone)}<br><i>{name}</i><extra></extra>",
+        "unselected": {"marker": {"opacity": 1}},
+    }
 
 
-def _staircase(front: Sequence[Point], view: View) -> go.Scatter:
+def _staircase(front: Sequence[Point], view: View) -> dict[str, Any]:
     """The edge of what can be had: between two frontier points nothing better than the worse of them is known."""
-    return go.Scatter(
-        x=[p.x for p in front],
-        y=[p.y for p in front],
-        mode="lines",
+    return {
+        "type": "scatter",
+        "x": [p.x for p in front],
+        "y": [p.y for p in front],
+        "mode": "lines",
         # Along x, y changes where x gets worse: at a step's end when less x is better, at its start when more is.
-        line={"shape": "vh" if METRICS[view.x].maximise else "hv", "width": 2, "color": BLUE},
-        hoverinfo="skip",
-        showlegend=False,
-        name="frontier line",
-    )
+        "line": {"shape": "vh" if METRICS[view.x].maximise else "hv", "width": 2, "color": BLUE},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "name": "frontier line",
+    }
 
 
 def _axis(title: str, key: str, span: tuple[float, float]) -> dict[str, Any]:
@@ -202,21 +211,25 @@ def _axis(title: str, key: str, span: tuple[float, float]) -> dict[str, Any]:
     return axis | {"type": "linear"}
 
 
-def _lay_out(figure: go.Figure, info: FrontierInfo, height: int) -> None:
+def _layout(info: FrontierInfo, height: int) -> dict[str, Any]:
     view = info.choice.view
-    figure.update_layout(
-        xaxis=_axis(info.x_title, view.x, info.x_span),
-        yaxis=_axis(info.y_title, view.y, info.y_span),
-        height=height,
-        margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "itemsizing": "constant"},
-        hovermode="closest",
+    coloured = info.colour_title is not None
+    layout: dict[str, Any] = {
+        "xaxis": _axis(info.x_title, view.x, info.x_span),
+        "yaxis": _axis(info.y_title, view.y, info.y_span),
+        "height": height,
+        # Room for usual labels, a legend of one row, and a colour bar, which makes that two rows: where it is not enough, Plotly draws
+        # everything once more with wider margins.
+        "margin": {"l": 60, "r": 96 if coloured else 20, "t": 70 if coloured else 50, "b": 48},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "itemsizing": "constant"},
+        "hovermode": "closest",
         # Zoom stays when limits change, as long as the axes are the same.
-        uirevision=f"{view.x} {view.y} {view.device}",
-    )
-    if info.colour_title is not None:
+        "uirevision": f"{view.x} {view.y} {view.device}",
+    }
+    if coloured:
         bar = {"title": {"text": info.colour_title, "side": "right"}, "thickness": 12}
-        figure.update_layout(coloraxis={"colorscale": COLOUR_SCALE, "colorbar": bar})
+        layout["coloraxis"] = {"colorscale": COLOUR_SCALE, "colorbar": bar}
+    return layout
 
 
 def frontier_alt(info: FrontierInfo) -> str:

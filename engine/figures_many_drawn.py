@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_style
+from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, legend_entry, role_style
 from engine.figures_many import Axis, ManyInfo, Mark
 from engine.frontier_info import Role
 from engine.words import based, text_of
@@ -60,11 +60,10 @@ def is_coloured(info: ManyInfo, role: Role) -> bool:
     return info.colour_title is not None and role != "over"
 
 
-def legend_entry(role: Role) -> go.Scatter:
-    """A mark for the legend alone, where the drawn ones are of many colours."""
+def role_entry(role: Role) -> dict[str, Any]:
+    """A mark for the legend alone, for a role whose marks are of many colours."""
     name, symbol, _, size = role_style(role)
-    marker = {"symbol": symbol, "size": size, "color": GREY}
-    return go.Scatter(x=[None], y=[None], mode="markers", name=name, legendgroup=role, marker=marker)
+    return {**legend_entry(name, {"symbol": symbol, "size": size}), "legendgroup": role}
 
 
 def of_marks(marks: Sequence[Mark]) -> dict[str, Any]:
@@ -226,7 +225,7 @@ def _add_lines(figure: go.Figure, info: ManyInfo, marks: Sequence[Mark], role: R
     coloured = is_coloured(info, role)
     marker = marker_of(owners, role, coloured, None)
     if coloured:
-        figure.add_trace(legend_entry(role))
+        figure.add_trace(role_entry(role))
     figure.add_trace(
         go.Scatter(
             x=x,

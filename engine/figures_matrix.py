@@ -16,9 +16,9 @@ from engine.figures_many_drawn import (
     counts,
     is_coloured,
     lay_out,
-    legend_entry,
     marker_of,
     of_marks,
+    role_entry,
     specials,
     ticks,
 )
@@ -53,7 +53,7 @@ def matrix_figure(info: ManyInfo, height: int | None = None) -> go.Figure:
             if marks:
                 coloured = is_coloured(info, role)
                 if coloured and role not in named:
-                    figure.add_trace(legend_entry(role).update(axes))
+                    figure.add_trace({**role_entry(role), **axes})
                 marker = marker_of(marks, role, coloured, None)
                 figure.add_trace(
                     go.Scatter(

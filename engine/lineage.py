@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from engine.choice import Choice
 from engine.columns import Trials
-from engine.figures import COLOUR_SCALE, GREY, PINK
+from engine.figures import COLOUR_SCALE, GREY, PINK, legend_entry
 from engine.record import METRICS, Trial, metric_value
 from engine.steps import Step, step_label
 from engine.words import axis_title, is_estimated, shown, text_of
@@ -166,7 +166,8 @@ def lineage_figure(info: LineageInfo, height: int | None = None) -> go.Figure:
                 "coloraxis": "coloraxis",
                 "line": {"width": 2, "color": PINK} if name == "frontier" else {"width": 1, "color": GREY},
             }
-            figure.add_trace(_marks(chosen, name, marker, info))
+            figure.add_trace(_marks(chosen, name, marker, info).update(showlegend=False))
+            figure.add_trace(legend_entry(name, {"symbol": symbol, "size": 10, "line": marker["line"]}))
     depth = max((n.x for n in info.nodes), default=0)
     figure.update_layout(
         height=height or max(360, 120 + 26 * min(leaves, 60)),

@@ -83,6 +83,7 @@ SIDE = {
         "zips",
     },
     "choice": {"certainty", "columns", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
+    "figure_style": set(),
     "device_figures": {"devices", "figures", "record", "selection", "words"},
     "heat_map": {"cost", "figures", "record", "selection", "words"},
     "broken_figures": {"broken", "figures"},
@@ -132,7 +133,7 @@ FOR_PAGES = {
     "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
     "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets", "insight", "trial_figures",
     "named_datasets", "notes", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
-    "table_export", "thumbnail", "figures_many", "figures_many_drawn", "figures_matrix",
+    "table_export", "thumbnail", "figure_style", "figures_many", "figures_many_drawn", "figures_matrix",
     "figures_progress", "figures_selected", "columns", "frontier_info", "records",
 }  # fmt: skip
 HEAVY = ("torch", "torchvision", "torch_pruning")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,6 +14,7 @@ import streamlit as st
 
 from engine.choice import Choice, View
 from engine.columns import Trials
+from engine.figure_style import style
 from engine.figures import frontier_alt, frontier_figure
 from engine.figures_many import (
     LEAST_METRICS,
@@ -121,6 +123,10 @@ def show(
         drawn = replace(drawn, zoom={})
         st.session_state[_DRAWN] = drawn
     chart_events.zoom(made.figure, drawn.zoom)
+    # A figure that is drawn comes once more from Streamlit, with its data copied. Where it says that they are the same, and the layout
+    # has all that Streamlit would add to it, Plotly has nothing to draw again (tried with 1.67).
+    style(made.figure)
+    made.figure.update_layout(datarevision=crc32(repr((signature, drawn.ring)).encode()))
     options: dict[str, Any] = {
         "key": key,
         "config": {
@@ -129,8 +135,10 @@ def show(
             **share.SVG_BUTTON,
         },
         "alt": made.alt,
+        "theme": None,
     }
     if chart.shape in _SELECTABLE:
+        made.figure.update_layout(clickmode="event+select", dragmode="pan")
         clicked = partial(_clicked, key, select)
         st.plotly_chart(made.figure, on_select=clicked, selection_mode="points", **options)
         chart_events.listen(key, None)
