@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from tests.e2e.browser import CHROMIUM_FLAGS, PATIENCE_S, dashboard
+from tests.e2e.browser import CHROMIUM_FLAGS, PATIENCE_S, browsing, dashboard
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
-# What must be there before a page counts as drawn.
 CHART = ".js-plotly-plot .main-svg"
 PAGES = {
     "": "Small chart of accuracy",
     "explore": CHART,
+    "trial": CHART,
     "broke": CHART,
     "devices": CHART,
     "compare": CHART,
@@ -48,6 +49,25 @@ def is_ours(message: ConsoleMessage) -> bool:
     return message.type == "error" and not PROBE.search(message.location.get("url", ""))
 
 
+def what_is_drawn(page: Page, name: str) -> Locator:
+    """What must be there before the page counts as drawn."""
+    wanted = PAGES[name]
+    found = {
+        "Small chart of accuracy": page.get_by_alt_text(re.compile(wanted)),
+        "Start sweep": page.get_by_role("button", name=wanted),
+    }.get(wanted, page.locator(wanted))
+    return found.first
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_link_to_a_page_works_on_a_fresh_server(chromium: str, tmp_path: Path, name: str) -> None:
+    """Streamlit greets the first visitor of a deep link with "Page not found" unless the server is told otherwise."""
+    with dashboard(tmp_path) as url, browsing(chromium) as page:
+        page.goto(f"{url}/{name}")
+        what_is_drawn(page, name).wait_for(state="attached")
+        expect(page.get_by_text("Page not found")).to_have_count(0)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_its_screen_and_logs_no_error(screen: tuple[Page, int, str], address: str, name: str) -> None:
     page, width, scheme = screen
@@ -59,12 +79,7 @@ def test_a_page_fits_its_screen_and_logs_no_error(screen: tuple[Page, int, str],
 
     page.on("console", listen)
     page.goto(f"{address}/{name}")
-    wanted = PAGES[name]
-    found = {
-        "Small chart of accuracy": page.get_by_alt_text(re.compile(wanted)),
-        "Start sweep": page.get_by_role("button", name=wanted),
-    }.get(wanted, page.locator(wanted))
-    found.first.wait_for(state="attached")
+    what_is_drawn(page, name).wait_for(state="attached")
     # Until nothing more is drawn: Explore and others draw in two runs.
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     page.wait_for_timeout(1500)

@@ -139,16 +139,6 @@ def check_bundle(bundle: Path, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("page_name", ["explore", "new-sweep"])
-def test_a_link_to_a_page_works_on_a_fresh_server(page: Page, address: str, page_name: str) -> None:
-    """Streamlit greets the first visitor of a deep link with "Page not found" unless the server is told otherwise."""
-    page.goto(f"{address}/{page_name}")
-    expect(
-        page.get_by_text("Sweep" if page_name == "explore" else "What this will run", exact=True).first
-    ).to_be_visible()
-    expect(page.get_by_text("Page not found")).to_have_count(0)
-
-
 def test_a_shared_link_restores_axes_limits_and_trial(page: Page, address: str) -> None:
     page.goto(f"{address}/explore?x=size_bytes&colour=energy_mj")
     page.locator(EXPLORE).first.wait_for(state="attached")
