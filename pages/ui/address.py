@@ -72,3 +72,10 @@ def write(page: str, params: Mapping[str, str], own: Collection[str] | None = No
         st.query_params.from_dict({k: v for k, v in st.query_params.to_dict().items() if k not in now} | dict(params))
     written = st.session_state.get(_slot(page)) or _Written(now)
     st.session_state[_slot(page)] = written.by(params, time.monotonic())
+
+
+def amend(page: str, changes: Mapping[str, str | None]) -> None:
+    """Change single parameters of the page's address, from a part of it that runs by itself; None takes one out."""
+    written = st.session_state.get(_slot(page))
+    params = {**(written.params if written else _now(None)), **changes}
+    write(page, {key: value for key, value in params.items() if value is not None})

@@ -6,15 +6,13 @@ of flat charts alone (both tried with 1.67). This listens to Plotly's own events
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.ui import address, shell
+from pages.ui import address, shell, state
 
 _JS = """
 export default function (component) {
@@ -83,11 +81,10 @@ _component = st.components.v2.component("paretoscope_chart_events", js=_JS)
 
 _ZOOMS = "chart zooms"
 _MOST_ZOOMS = 12
-_AXIS = re.compile(r"[xy]axis[0-9]{0,3}")
 
 
-def listen(chart: str, on_click: Callable[[str], None] | None) -> None:
-    """Follow the chart of this key: keep its zoom for `zoomed`, and say which trial was clicked, where `on_click` is given."""
+def listen(chart: str, on_click: Callable[[str], None] | None, on_zoom: Callable[[], None]) -> None:
+    """Follow the chart of this key: keep its zoom for `last_zoom`, then call `on_zoom`; call `on_click`, if any, with a clicked trial."""
     key = f"events of {chart}"
 
     def clicked() -> None:
@@ -98,6 +95,7 @@ def listen(chart: str, on_click: Callable[[str], None] | None) -> None:
 
     def moved() -> None:
         _keep(st.session_state[key].get("zoomed"))
+        st.session_state[f"{key} moved"] = True
 
     # In a fragment, because a zoom changes nothing else on the page.
     @shell.fragment()
@@ -111,54 +109,31 @@ def listen(chart: str, on_click: Callable[[str], None] | None) -> None:
         )
         if st.session_state.pop(f"{key} told", False):
             address.rerun()
+        if st.session_state.pop(f"{key} moved", None):
+            on_zoom()
 
     events()
 
 
 def _keep(found: object) -> None:
     """Remember a zoom by the chart's axes; what comes from a browser may be anything."""
-    if not isinstance(found, Mapping) or not isinstance(found.get("of"), str):
-        return
-    zooms: dict[str, dict[str, Any]] = st.session_state.setdefault(_ZOOMS, {})
-    zooms.pop(found["of"], None)
-    axes = found.get("axes")
-    kept: dict[str, Any] = {
-        name: [float(v) for v in ends]
-        for name, ends in (axes.items() if isinstance(axes, Mapping) else ())
-        if isinstance(name, str) and _AXIS.fullmatch(name) and _numbers(ends, 2)
-    }
-    if camera := _camera(found.get("camera")):
-        kept["camera"] = camera
-    if kept:
-        zooms[found["of"]] = kept
+    if isinstance(found, Mapping) and isinstance(found.get("of"), str):
+        remember(found["of"], state.zoom_of(found.get("axes"), found.get("camera")))
+
+
+def remember(chart: str, to: Mapping[str, Any]) -> None:
+    """How far in a chart is, `chart` being its `uirevision`; nothing for one that is not zoomed."""
+    zooms: dict[str, Mapping[str, Any]] = st.session_state.setdefault(_ZOOMS, {})
+    zooms.pop(chart, None)
+    if to:
+        zooms[chart] = to
     while len(zooms) > _MOST_ZOOMS:
         del zooms[next(iter(zooms))]
 
 
-def _numbers(found: object, count: int) -> bool:
-    return (
-        isinstance(found, list | tuple)
-        and len(found) == count
-        and all(isinstance(v, int | float) and math.isfinite(v) for v in found)
-    )
-
-
-def _camera(found: object) -> dict[str, Any] | None:
-    """Where the eye is, as Plotly wants it; None for anything that is no camera."""
-    if not isinstance(found, Mapping):
-        return None
-    camera = {}
-    for part in ("eye", "center", "up"):
-        at = found.get(part)
-        if not isinstance(at, Mapping) or not _numbers([at.get(k) for k in "xyz"], 3):
-            return None
-        camera[part] = {k: float(at[k]) for k in "xyz"}
-    return camera
-
-
-def last_zoom(figure: go.Figure) -> dict[str, Any]:
+def last_zoom(figure: go.Figure) -> Mapping[str, Any]:
     """How a chart of the same axes was zoomed last in this visit; empty where it was not."""
-    found: dict[str, Any] = st.session_state.get(_ZOOMS, {}).get(figure.layout.uirevision, {})
+    found: Mapping[str, Any] = st.session_state.get(_ZOOMS, {}).get(figure.layout.uirevision, {})
     return found
 
 

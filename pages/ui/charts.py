@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,13 +42,13 @@ from engine.store import SweepRow
 from engine.words import text_of
 from pages.ui import address, chart_events, progress, share, shell
 from pages.ui.pickers import usual_metrics
-from pages.ui.state import SHAPES, Chart, third_axis
+from pages.ui.state import SHAPES, Chart, third_axis, zoom_text
 
 SHAPE = "explore shape"
 _KEYS = {shape: f"explore {'chart' if shape == 'frontier' else shape}" for shape in SHAPES}
 # In these, Plotly itself shows which mark was clicked. In the others a trial has several marks, or a mark cannot be selected.
 _SELECTABLE = {"frontier", "map", "progress"}
-_DRAWN = "chart drawn"
+_DRAWN, _ASKED = "chart drawn", "chart zoom asked"
 _LIVE_POLL_S = 2.0
 
 
@@ -59,7 +59,7 @@ class _Drawn:
     signature: tuple[object, ...]
     ring: str | None
     visible: str | None
-    zoom: dict[str, Any]
+    zoom: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def show(
     chart: Chart,
     selected: str | None,
     select: Callable[[str], None],
-) -> None:
-    """Draw the chart; `select` is called with the id of a trial that was clicked.
+) -> Mapping[str, Any]:
+    """Draw the chart; `select` is called with the id of a trial that was clicked. Returns how far in the chart is, for the address.
 
     A figure that has changed is a new element to Streamlit, which would take zoom and selection from under the pointer. So the chart in
     which a trial was clicked stays as it is, and the ring around the selected trial is drawn when the chart is drawn for another reason.
@@ -108,18 +108,22 @@ def show(
     view, key = info.choice.view, _KEYS[chart.shape]
     made = _make(info, trials, chart, selected)
     if made is None:
-        return
+        return {}
+    asked: Mapping[str, Any] | None = st.session_state.pop(_ASKED, None)
+    if asked is not None:
+        chart_events.remember(made.figure.layout.uirevision, asked)
     axes = (view.x, view.y, view.colour, view.device, *sorted(view.limits.items()))
     signature = (row.id, row.revision, len(info.choice.measured), *axes, chart)
     drawn: _Drawn | None = st.session_state.get(_DRAWN)
     left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
     elsewhere = drawn is not None and drawn.visible != selected
-    if drawn is None or drawn.signature != signature or elsewhere or left_the_page:
+    if drawn is None or asked is not None or drawn.signature != signature or elsewhere or left_the_page:
         drawn = _Drawn(signature, selected, selected, chart_events.last_zoom(made.figure))
         st.session_state[_DRAWN] = drawn
     ringed = with_selected(made.figure, drawn.ring)
     if elsewhere and not in_sight(made.figure, drawn.zoom):
         # Chosen in the table or on the page: better seen than zoomed.
+        chart_events.remember(made.figure.layout.uirevision, {})
         drawn = replace(drawn, zoom={})
         st.session_state[_DRAWN] = drawn
     chart_events.zoom(made.figure, drawn.zoom)
@@ -127,6 +131,10 @@ def show(
     # has all that Streamlit would add to it, Plotly has nothing to draw again (tried with 1.67).
     style(made.figure)
     made.figure.update_layout(datarevision=crc32(repr((signature, drawn.ring)).encode()))
+
+    def zoomed() -> None:
+        address.amend("explore", {"zoom": zoom_text(chart_events.last_zoom(made.figure)) or None})
+
     options: dict[str, Any] = {
         "key": key,
         "config": {
@@ -141,16 +149,22 @@ def show(
         made.figure.update_layout(clickmode="event+select", dragmode="pan")
         clicked = partial(_clicked, key, select)
         st.plotly_chart(made.figure, on_select=clicked, selection_mode="points", **options)
-        chart_events.listen(key, None)
+        chart_events.listen(key, None, zoomed)
     else:
         st.plotly_chart(made.figure, **options)
-        chart_events.listen(key, select)
+        chart_events.listen(key, select, zoomed)
     if drawn.ring and drawn.ring == selected and not ringed:
         st.caption(
             "The selected recipe is not in this chart: it lacks a number that the chart needs, or has no place left."
         )
     if made.caption:
         st.caption(made.caption, help=made.help)
+    return chart_events.last_zoom(made.figure)
+
+
+def ask_zoom(to: Mapping[str, Any]) -> None:
+    """Draw the next chart as far in as a link says."""
+    st.session_state[_ASKED] = to
 
 
 def _clicked(key: str, select: Callable[[str], None]) -> None:

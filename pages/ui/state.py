@@ -1,14 +1,17 @@
 """The address <-> a typed view. Whatever an address says, the result is a view that can be shown.
 
 ?sweep=ID&x=METRIC&y=METRIC&colour=METRIC&device=PROFILE&trial=ID&min_accuracy=0.9&max_size_bytes=100000
-&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC
+&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 from engine.choice import View
 from engine.figures_many import LEAST_METRICS, MOST_AXES
@@ -52,6 +55,8 @@ class Explore:
     trial: str | None = None
     view: View = field(default_factory=View)
     chart: Chart = Chart()
+    zoom: Mapping[str, Any] = field(default_factory=dict)
+    """How far in the chart is: axis of Plotly's -> its two ends, and `camera` -> eye, center and up of a view in space; see `zoom_of`."""
 
 
 def limit_name(key: str) -> str:
@@ -66,6 +71,60 @@ def _limit(key: str, text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and (value >= 0 or METRICS[key].unit == "points") else None
+
+
+_AXIS = re.compile(r"([xy])(?:axis)?([0-9]{0,3})")
+_CAMERA = ("eye", "center", "up")
+# Beyond any number that a chart shows; nan compares as False.
+_FARTHEST = 1e15
+
+
+def zoom_of(axes: object, camera: object) -> dict[str, Any]:
+    """A zoom made of what came from a browser, which may be anything; what is no axis with two ends, or no camera, is left out."""
+    found: dict[str, Any] = {
+        f"{known[1]}axis{known[2]}": [float(v) for v in ends]
+        for name, ends in (axes.items() if isinstance(axes, Mapping) else ())
+        if isinstance(name, str) and (known := _AXIS.fullmatch(name)) and _numbers(ends, 2) and ends[0] != ends[1]
+    }
+    parts = {part: camera.get(part) for part in _CAMERA} if isinstance(camera, Mapping) else {}
+    places: dict[str, list[Any]] = {
+        part: [at.get(k) for k in "xyz"] for part, at in parts.items() if isinstance(at, Mapping)
+    }
+    if len(places) == len(_CAMERA) and all(_numbers(place, 3) for place in places.values()):
+        found["camera"] = {part: dict(zip("xyz", map(float, place), strict=True)) for part, place in places.items()}
+    return found
+
+
+def _numbers(found: object, count: int) -> bool:
+    return (
+        isinstance(found, list | tuple)
+        and len(found) == count
+        and all(isinstance(v, int | float) and abs(v) <= _FARTHEST for v in found)
+    )
+
+
+def zoom_text(zoom: Mapping[str, Any]) -> str:
+    """A zoom in an address: each axis, or part of a camera, followed by its numbers; empty for none, and for one that is too long."""
+    parts: dict[str, list[float]] = {}
+    for name, value in zoom.items():
+        if name == "camera":
+            parts |= {part: [value[part][k] for k in "xyz"] for part in _CAMERA}
+        else:
+            parts[name.replace("axis", "")] = value
+    text = "~".join(f"{name}~{'~'.join(f'{v:.5g}' for v in values)}" for name, values in parts.items())
+    return text if len(text) <= LONGEST else ""
+
+
+def _zoom(text: str | None) -> dict[str, Any]:
+    """The inverse of `zoom_text`."""
+    words = text.split("~") if text and len(text) <= LONGEST else []
+    starts = [i for i, word in enumerate(words) if word in _CAMERA or _AXIS.fullmatch(word)]
+    try:
+        parts = {words[a]: [float(w) for w in words[a + 1 : b]] for a, b in pairwise([*starts, len(words)])}
+    except ValueError:
+        return {}
+    camera = {part: dict(zip("xyz", parts.pop(part), strict=False)) for part in _CAMERA if part in parts}
+    return zoom_of(parts, camera)
 
 
 def third_axis(view: View) -> str:
@@ -112,7 +171,9 @@ def parse(params: Mapping[str, str]) -> Explore:
         device=name("device") or View.device,
         limits={key: value for key, value in limits.items() if value is not None},
     )
-    return Explore(sweep=name("sweep"), trial=name("trial"), view=view, chart=_chart(params, view))
+    return Explore(
+        sweep=name("sweep"), trial=name("trial"), view=view, chart=_chart(params, view), zoom=_zoom(params.get("zoom"))
+    )
 
 
 def to_params(state: Explore) -> dict[str, str]:
@@ -128,6 +189,7 @@ def to_params(state: Explore) -> dict[str, str]:
         "z": chart.z,
         "size": chart.size,
         "metrics": ",".join(chart.metrics) or None,
+        "zoom": zoom_text(state.zoom) or None,
         "trial": state.trial,
         **{limit_name(key): f"{view.limits[key]:.9g}" for key in METRICS if key in view.limits},
     }

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from engine.choice import Choice, View
+from engine.choice import Choice
 from engine.columns import Trials
 from engine.errors import NotFoundError
 from engine.frontier_info import FrontierInfo
@@ -47,6 +47,8 @@ def render() -> None:
     if news:
         st.session_state[SELECTED] = asked.trial
         st.session_state[MISSING] = None
+        if params:
+            charts.ask_zoom(asked.zoom)
     if presentation.is_on():
         presentation.show(_wanted_row(rows, asked.sweep), asked.view)
         return
@@ -58,16 +60,16 @@ def render() -> None:
     if missing := st.session_state.get(MISSING):
         st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)
+    shown = state.Explore(row.id, _selected(done), view, chart)
     if len(done):
-        view, chart = _frontier(row, trials, done, view, chart, news)
+        shown = _frontier(row, trials, done, shown, news)
     trial_table.unfinished(trials)
-    address.write("explore", state.to_params(state.Explore(row.id, _selected(done), view, chart)))
+    address.write("explore", state.to_params(shown))
 
 
-def _frontier(
-    row: SweepRow, trials: Trials, done: Trials, view: View, chart: state.Chart, news: bool
-) -> tuple[View, state.Chart]:
-    """Chart and limits beside the selected recipe, and the table below; the view with the limits and metrics that are set."""
+def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore, news: bool) -> state.Explore:
+    """Chart and limits beside the selected recipe, and the table below; what is shown, with the limits, metrics and zoom that are set."""
+    view, chart = asked.view, asked.chart
     left, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
     with left:
@@ -81,14 +83,14 @@ def _frontier(
             if not chart_only:
                 charts.pick_shape(done)
                 chart = pickers.pick_metrics(view.device, chart, done, news)
-            charts.show(row, info, done, chart, _selected(done), _select)
+            zoom = charts.show(row, info, done, chart, _selected(done), _select)
             _remaining(info, done)
             notes.pinned(row, done, _select)
     if not chart_only:
         with right:
             _selection(row, info, done)
         _table(row, info, trials, done)
-    return view, chart
+    return state.Explore(row.id, _selected(done), view, chart, zoom)
 
 
 def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:

@@ -150,8 +150,8 @@ def zoom_in(page: Page, shape: str) -> object:
     page.locator(f".st-key-explore-{shape} [data-title='Zoom in']").click()
     changed = f"([shape, before]) => JSON.stringify(({CHART})(shape).across) !== before"
     page.wait_for_function(changed, arg=[shape, json.dumps(before, separators=(",", ":"))])
-    # The zoom is told to the server in a moment of its own, which a busy machine makes a long one.
-    page.wait_for_timeout(3000)
+    # Once the server knows, the address says it.
+    page.wait_for_url(lambda url: "zoom=" in url)
     idle(page)
     return chart(page, shape)["across"]
 
@@ -203,6 +203,14 @@ def test_a_recipe_that_is_selected_in_one_chart_is_selected_in_all(page: Page, a
     page.wait_for_timeout(1000)
     assert chart(page, "chart", same=True)["across"] == zoomed
 
+    # A link shows it to somebody else as far in, and with the same recipe.
+    shared = page.url
+    other = page.context.browser.new_page() if page.context.browser else page
+    other.goto(shared)
+    assert chart(other, "chart", rings=[first])["across"] == pytest.approx(zoomed, rel=1e-3)
+    assert other.url == shared
+    other.close()
+
     # In a chart of several panes each shows it; a click there moves all of them.
     show_shape(page, "Matrix")
     assert chart(page, "matrix", rings=[first] * 6)["points"]
@@ -242,7 +250,7 @@ def test_a_mark_in_space_is_selected_by_a_click_and_the_view_stays_as_turned(pag
     page.mouse.down()
     page.mouse.move(box["x"] + 120, y + 140, steps=5)
     page.mouse.up()
-    page.wait_for_timeout(1000)
+    page.wait_for_url(lambda url: "zoom=eye" in url)
     turned = chart(page, "3d")["eye"]
     assert turned != straight
     assert asked(page, "trial") == ""

@@ -59,3 +59,25 @@ def test_back_is_news_once_the_address_has_arrived(monkeypatch: pytest.MonkeyPat
     app.button[0].click().run()
     app.query_params["trial"] = "a"
     assert shown(app.run()) == "a"
+
+
+def test_a_part_of_the_address_is_changed_alone():
+    def amending() -> None:
+        import streamlit as st
+
+        from pages.ui import address
+
+        params, news = address.read("page")
+        st.write(f"{params.get('zoom')} {news}")
+        address.write("page", params)
+        st.button("In", on_click=lambda: address.amend("page", {"zoom": "x~1~2"}))
+        st.button("Out", on_click=lambda: address.amend("page", {"zoom": None}))
+
+    app = AppTest.from_function(amending)
+    app.query_params["trial"] = "a"
+    app.run()
+    app.button[0].click().run()
+    assert shown(app) == "x~1~2 False"
+    assert dict(app.query_params) == {"trial": "a", "zoom": "x~1~2"}
+    app.button[1].click().run()
+    assert dict(app.query_params) == {"trial": "a"}

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from engine.choice import View
 from engine.record import METRICS
 from pages.ui.state import SHAPES, Chart, Explore, limit_name, parse, third_axis, to_params
 
-OWN = ("sweep", "trial", "x", "y", "colour", "device", "chart", "z", "size", "metrics")
+OWN = ("sweep", "trial", "x", "y", "colour", "device", "chart", "z", "size", "metrics", "zoom")
 NAMES = [*METRICS, *OWN, *(limit_name(k) for k in METRICS)]
 VALUES = st.one_of(
     st.text(max_size=30),
@@ -17,6 +18,9 @@ VALUES = st.one_of(
     st.sampled_from(
         [*METRICS, *SHAPES, "host", "nan", "inf", "-1", "1e999", "0.5", "<script>", "../../etc/passwd", "x" * 5000]
     ),
+    st.lists(
+        st.one_of(st.sampled_from(["x", "y", "x2", "yaxis", "eye", "center", "up"]), st.floats().map(str)), max_size=20
+    ).map("~".join),
 )
 
 
@@ -50,12 +54,45 @@ def test_every_part_of_a_view_survives_the_address():
         "0123abcd",
         View("accuracy", "size_bytes", "energy_mj", "some-board", {"accuracy": 0.9, "size_bytes": 84_000.0}),
         Chart("3d", "macs", "flip_rate", ("accuracy", "kl", "size_bytes")),
+        {
+            "xaxis": [0.04, 0.12],
+            "yaxis2": [-88.0, 93.25],
+            "camera": {part: {"x": 1.3, "y": 0.75, "z": -0.12} for part in ("eye", "center", "up")},
+        },
     )
     params = to_params(state)
     assert params["min_accuracy"] == "0.9"
     assert params["max_size_bytes"] == "84000"
     assert params["metrics"] == "accuracy,kl,size_bytes"
+    assert params["zoom"] == "x~0.04~0.12~y2~-88~93.25" + "".join(
+        f"~{p}~1.3~0.75~-0.12" for p in ("eye", "center", "up")
+    )
     assert parse(params) == state
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "x~1",
+        "x~1~1",
+        "x~1~2~3",
+        "x~nan~1",
+        "x~1~inf",
+        "x~1e300~2",
+        "1~2",
+        "z~1~2",
+        "x~a~b",
+        "eye~1~2~3",
+        "x~1~2" * 50,
+    ],
+)
+def test_a_zoom_that_is_none_is_left_out(text):
+    assert parse({"zoom": text}).zoom == {}
+
+
+def test_what_of_a_zoom_makes_sense_is_kept():
+    assert parse({"zoom": "x~1~2~y~3"}).zoom == {"xaxis": [1.0, 2.0]}
 
 
 def test_defaults_are_left_out_of_the_address():
