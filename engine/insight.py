@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from engine.artifacts import Artifacts
 from engine.code_digest import code_digest
@@ -18,6 +20,7 @@ from engine.datasets import dataset_checksum, load_dataset, reported
 from engine.diagnose import explain
 from engine.errors import InputError, StepError
 from engine.measure.machine import machine
+from engine.paths import EXAMPLE
 from engine.plan import make_plan
 from engine.record import Trial
 from engine.spec import LatencyOptions, Sweep
@@ -28,6 +31,8 @@ CALIBRATION_IMAGES = 100
 """On so many are the layers' shares of saturated sums counted."""
 SAMPLES = 500
 """Test images on which the accuracy is predicted, unless told otherwise."""
+SIDES, SHIPPED_PER_MS = ("trial", "baseline"), 10_000
+"""How the shipped samples are called, each after its trial's id, and in how many parts of a millisecond they are whole numbers."""
 
 
 def _measured(store: Store, sweep_ref: str, trial_id: str) -> tuple[Sweep, Trial, Trial]:
@@ -193,7 +198,8 @@ class Samples:
 def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
     """What a trial's latency was made of; None where it was not measured, or by another version of the program, or in another store.
 
-    Raises InputError when the model or the data that the sweep names are not there any more.
+    The samples of the shipped example ship with it. Raises InputError when the model or the data that the sweep names are not there any
+    more.
     """
     if trial.machine is None or trial.timing is None:
         return None
@@ -203,8 +209,24 @@ def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
     plan = make_plan(alone, trial.machine)
     key = next((c.latency for c in plan.chains if c.recipe.id == trial.recipe.id), None)
     row = store.nodes([key]).get(key) if key else None
-    if row is None:
-        return None
+    if row is not None:
+        return samples_of(row.result)
+    return _shipped_samples(trial.id) if store.sweep(sweep.id).example else None
+
+
+def samples_of(latency: Mapping[str, Any]) -> Samples:
+    """The samples in the result of a `latency` node."""
     sides = ("candidate_ms", "baseline_ms")
-    own, before = (tuple(ms for p in row.result["processes"] for block in p[side] for ms in block) for side in sides)
+    own, before = (tuple(ms for p in latency["processes"] for block in p[side] for ms in block) for side in sides)
     return Samples(own, before)
+
+
+def _shipped_samples(trial_id: str) -> Samples | None:
+    """Written by data/make_example.py, in units of 100 ns."""
+    path = EXAMPLE / "latency.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as shipped:
+        sides = [shipped.get(f"{trial_id} {side}") for side in SIDES]
+    own, before = (() if side is None else tuple((side / SHIPPED_PER_MS).tolist()) for side in sides)
+    return Samples(own, before) if own else None

@@ -1,6 +1,7 @@
 """Answers about a stored trial, on the shipped example: worked out once, then read from the store."""
 
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,8 +108,25 @@ def made_portability():
     return Portability("harmful", 500, 0.93, 0.9, 20, 16, 1, 0.001, (LayerSaturation("a", True, 0.01, 0.2),))
 
 
-def test_raw_samples_of_a_latency_are_found_through_the_plan_on_the_machine_that_took_them(example):
+def test_raw_samples_of_the_example_ship_with_it_and_are_those_that_its_latency_was_made_of(example):
     store, _, sweep, ids = example
+    spec, trials = store.spec(sweep), store.trials(sweep)
+    for trial in trials:
+        found = insight.latency_samples(store, spec, trial)
+        assert len(found.trial_ms) > 500
+        if trial.id == ids["baseline"]:
+            assert found.baseline_ms == ()
+            continue
+        ratio = statistics.median(found.trial_ms) / statistics.median(found.baseline_ms)
+        # The interval is of ratios block by block; whole medians lie close to it.
+        assert trial.latency_ratio.low * 0.9 < ratio < trial.latency_ratio.high * 1.1
+
+
+def test_raw_samples_of_a_latency_are_found_through_the_plan_on_the_machine_that_took_them(
+    example, monkeypatch, tmp_path
+):
+    store, _, sweep, ids = example
+    monkeypatch.setattr(insight, "EXAMPLE", tmp_path)
     spec, trials = store.spec(sweep), {t.id: t for t in store.trials(sweep)}
     for label in ("int8", "baseline"):
         trial = trials[ids[label]]

@@ -97,6 +97,13 @@ def test_the_bytes_add_up_to_the_file_and_the_page_says_so(example):
     own = sum(made.size_layers.values())
     assert f"= {made.size_bytes:,} bytes: the whole file" in said
     assert f"{own:,} bytes, and {made.size_bytes - own:,} that are no layer’s own" in said
+
+
+def test_raw_samples_of_the_example_are_there_and_where_they_are_not_the_page_says_why(example, monkeypatch):
+    row, trials = example
+    assert "Every timed call: " in words(open_app("trial", sweep=row.id, trial=trials["int8"].id))
+    monkeypatch.setattr("pages.ui.queries.latency_samples", lambda *_: None)
+    said = words(open_app("trial", sweep=row.id, trial=trials["int8"].id))
     assert "The raw samples are not in this store" in said
 
 
