@@ -137,11 +137,7 @@ def show(
 
     options: dict[str, Any] = {
         "key": key,
-        "config": {
-            "displaylogo": False,
-            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-            **share.SVG_BUTTON,
-        },
+        "config": share.picture_config(zoom=True),
         "alt": made.alt,
         "theme": None,
     }

@@ -1,9 +1,10 @@
-"""Take it away: the table of a view as CSV, JSON or Parquet, and the frontier as a standalone page."""
+"""Take it away: any table as CSV, JSON or Parquet, any chart as SVG or PNG, and the frontier as a standalone page."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -17,36 +18,80 @@ from engine.selection import objective_points
 from engine.store import SweepRow
 from pages.ui import access, queries
 
-SVG_BUTTON = {"toImageButtonOptions": {"format": "svg", "filename": "paretoscope"}}
-"""For a chart's `config`: its camera button saves a vector picture, made in the browser."""
+Rows = Sequence[dict[str, Any]]
+
+FORMATS = {"svg": "SVG", "png": "PNG"}
+_FORMAT, _PICKED = "picture format", "share picture format"
+# What is left of a chart's buttons where zooming says nothing.
+_NO_ZOOM = ["zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d"]
 
 
-def popover(row: SweepRow, trials: Sequence[Trial], choice: Choice) -> None:
-    """Draw the button and what it opens; files are made when they are asked for."""
+def picture_config(zoom: bool = False) -> dict[str, Any]:
+    """A chart's `config`: its camera button saves it, in the browser, as the kind of picture that was chosen; `zoom` keeps more buttons."""
+    kind = st.session_state.get(_FORMAT, "svg")
+    # A picture of dots is to be put on a slide: three for each on the screen.
+    scale = 3 if kind == "png" else 1
+    return {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"] if zoom else _NO_ZOOM,
+        "toImageButtonOptions": {"format": kind, "filename": "paretoscope", "scale": scale},
+    }
+
+
+def popover(name: str, tables: Mapping[str, Callable[[], Rows]], also: Callable[[], None] | None = None) -> None:
+    """Draw the button of a page and what it opens: each of its tables as files, made when they are asked for, and how charts are saved.
+
+    `name` begins the files' names; `also` draws what else the page gives away.
+    """
     with st.popover("Share", icon=":material/ios_share:"):
-        st.markdown(
-            "**Table of all recipes**", help="Base units, nothing rounded, with standing under these axes and limits."
+        for title, rows in tables.items():
+            st.markdown(f"**{title}**", help="Base units, nothing rounded.")
+            file = f"{name}-{title.lower().replace(' ', '-')}"
+            with st.container(horizontal=True, gap="small"):
+                _download("CSV", file, "csv", "text/csv", rows, table_export.to_csv)
+                _download("JSON", file, "json", "application/json", rows, table_export.to_json)
+                if table_export.has_parquet():
+                    mime = "application/vnd.apache.parquet"
+                    _download("Parquet", file, "parquet", mime, rows, table_export.to_parquet)
+        if also:
+            also()
+        st.session_state[_PICKED] = st.session_state.get(_FORMAT, "svg")
+        st.segmented_control(
+            "Charts as",
+            list(FORMATS),
+            format_func=FORMATS.__getitem__,
+            key=_PICKED,
+            on_change=_keep_format,
+            required=True,
+            help="What a chart’s camera button saves. SVG stays sharp at any size; PNG goes anywhere.",
         )
-        with st.container(horizontal=True, gap="small"):
-            _download(
-                "CSV", row, "csv", "text/csv", lambda: table_export.to_csv(table_export.flat_rows(trials, choice))
-            )
-            _download(
-                "JSON",
-                row,
-                "json",
-                "application/json",
-                lambda: table_export.to_json(table_export.flat_rows(trials, choice)),
-            )
-            if table_export.has_parquet():
-                mime = "application/vnd.apache.parquet"
-                _download(
-                    "Parquet",
-                    row,
-                    "parquet",
-                    mime,
-                    lambda: table_export.to_parquet(table_export.flat_rows(trials, choice)),
-                )
+        st.caption("The address of this page restores what it shows.")
+
+
+def _keep_format() -> None:
+    # Streamlit forgets a widget's value with the page.
+    st.session_state[_FORMAT] = st.session_state[_PICKED]
+
+
+def _download(
+    label: str, file: str, ending: str, mime: str, rows: Callable[[], Rows], write: Callable[[Rows], bytes]
+) -> None:
+    st.download_button(
+        label,
+        # Made outside any session, so the role is looked at again then.
+        data=access.later(lambda: write(rows())),
+        file_name=f"{file}.{ending}",
+        mime=mime,
+        key=f"share {file} {ending}",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def of_sweep(row: SweepRow, trials: Sequence[Trial], choice: Choice) -> None:
+    """The button of Explore: all its recipes, and the frontier as a page of its own."""
+
+    def report() -> None:
         st.markdown(
             "**Frontier as a page**",
             help="One HTML file with charts to zoom and hover, and the table. It needs no network.",
@@ -54,24 +99,18 @@ def popover(row: SweepRow, trials: Sequence[Trial], choice: Choice) -> None:
         keys = objectives(trials, choice)
         if len(keys) < 2:
             st.caption("Two measured objectives are needed.")
-        else:
-            _download("HTML report", row, "html", "text/html", lambda: report_bytes(row, keys, choice.view.device))
-        st.caption(
-            "A chart’s camera button saves it as SVG. The address of this page restores axes, limits and selection."
+            return
+        st.download_button(
+            "HTML report",
+            data=access.later(lambda: report_bytes(row, keys, choice.view.device)),
+            file_name=f"{row.id}.html",
+            mime="text/html",
+            key="share html",
+            icon=":material/download:",
+            on_click="ignore",
         )
 
-
-def _download(label: str, row: SweepRow, ending: str, mime: str, make: Callable[[], bytes]) -> None:
-    st.download_button(
-        label,
-        # Made outside any session, so the role is looked at again then.
-        data=access.later(make),
-        file_name=f"{row.id}.{ending}",
-        mime=mime,
-        key=f"share {ending}",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    popover(row.id, {"All recipes": lambda: table_export.flat_rows(trials, choice)}, report)
 
 
 def objectives(trials: Sequence[Trial], choice: Choice) -> tuple[str, ...]:

@@ -242,7 +242,7 @@ def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials) -> N
 
     trial_table.selectable(listed, info.choice, tied, key, selected, len(done) - len(listed))
     with st.container(horizontal=True, vertical_alignment="center"):
-        share.popover(row, trials, info.choice)
+        share.of_sweep(row, trials, info.choice)
         comparison.link(row)
         presentation.link(row, info.choice.view)
 
