@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from engine.columns import Fact, Numbers, Objects, Place, Rows, Trials, as_numbers, as_objects
 from engine.evidence import TIED_P, Fidelity, Quality, Seeds
+from engine.frontier import Bools
 from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Machine, Trial
 
 Load = Callable[[Sequence[str]], Mapping[str, Trial]]
@@ -52,6 +53,10 @@ class _Stored:
         found = self._block.numbers.get((key, device if key in DEVICE_METRICS else ""))
         return _unmeasured(len(self), key, device) if found is None else found
 
+    def fits(self, device: str) -> Bools:
+        barred = self._block.barred.get(device)
+        return np.ones(len(self), np.bool_) if barred is None else ~barred
+
     def load(self, rows: Sequence[int]) -> list[Trial]:
         ids = self.fact("id")
         wanted = [str(ids[i]) for i in rows]
@@ -65,11 +70,15 @@ class _Stored:
 
 @dataclass(frozen=True)
 class Block:
-    """The columns of some stored records: facts by name, numbers by metric and device (`""` where a metric is of no device)."""
+    """The columns of some stored records: facts by name, numbers by metric and device (`""` where a metric is of no device).
+
+    `barred`: which do not fit a device, for those devices that some does not fit.
+    """
 
     facts: Mapping[Fact, Objects]
     numbers: Mapping[Place, Numbers]
     devices: tuple[str, ...]
+    barred: Mapping[str, Bools]
 
     def __len__(self) -> int:
         return len(self.facts["id"])
@@ -94,7 +103,8 @@ class Block:
         facts["machine"] = _machines(records)
         numbers = {place: _read(records, *place, facts["is_baseline"]) for place in places}
         measured = {place: n for place, n in numbers.items() if not np.isnan(n.value).all() or n.estimated.any()}
-        return cls(facts, measured, devices)
+        barred = {device: np.array([_is_barred(r, device) for r in records], np.bool_) for device in devices}
+        return cls(facts, measured, devices, {device: found for device, found in barred.items() if found.any()})
 
     @classmethod
     def joined(cls, parts: Sequence[Block]) -> Block:
@@ -107,6 +117,10 @@ class Block:
                 for p in places
             },
             tuple(dict.fromkeys(name for p in parts for name in p.devices)),
+            {
+                device: np.concatenate([p.barred.get(device, np.zeros(len(p), np.bool_)) for p in parts])
+                for device in dict.fromkeys(name for p in parts for name in p.barred)
+            },
         )
 
     def take(self, rows: Rows) -> Block:
@@ -115,6 +129,7 @@ class Block:
             {name: column[rows] for name, column in self.facts.items()},
             {place: n.take(rows) for place, n in self.numbers.items()},
             self.devices,
+            {device: barred[rows] for device, barred in self.barred.items()},
         )
 
 
@@ -188,6 +203,11 @@ def _read(records: Sequence[dict[str, Any]], key: str, device: str, is_baseline:
         return Numbers(value, value * ratio.low / ratio.value, value * ratio.high / ratio.value, estimated)
     found = [(n["value"], n["low"], n["high"]) if type(n) is dict else n for n in nodes]
     return as_numbers(found, estimated)
+
+
+def _is_barred(record: dict[str, Any], device: str) -> bool:
+    projection = (record.get("projections") or _EMPTY).get(device)
+    return projection is not None and not projection.get("fits", True)
 
 
 def _is_estimated(record: dict[str, Any], key: str, device: str) -> bool:

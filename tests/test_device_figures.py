@@ -10,7 +10,8 @@ from engine.demand import in_integers
 from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
 from engine.devices import ErrorLine, own_checks, project, with_projections
 from engine.devices.published import reference_demands
-from engine.heat_map import CELL_KEYS, MOST_ROWS, heat_map_alt, heat_map_figure, heat_map_info, under_scenario
+from engine.heat_map import CELL_KEYS, MOST_ROWS, heat_map_alt, heat_map_figure, heat_map_info
+from engine.projected import under_scenario
 from engine.record import metric_value
 from tests.trial_factory import sweep_trials, trial
 

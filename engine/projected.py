@@ -1,0 +1,219 @@
+"""Many trials on devices that their sweep did not ask for, as columns: every recipe counts, and few are ever made into whole trials.
+
+Recipes of a sweep that differ in weights alone ask the same of a device. So the different demands are told apart by their text, each
+is projected once per device, and what a device says of them is kept as arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import numpy as np
+from pydantic_core import from_json, to_json
+
+from engine.artifacts import Artifacts
+from engine.columns import Fact, Numbers, Objects, Rows, Trials
+from engine.cost import Scenario, all_per_million, under
+from engine.demand import Demand
+from engine.demands import demand_of_file
+from engine.devices import HOST, Profile, project
+from engine.frontier import Bools, Floats
+from engine.record import DEVICE_METRICS, SCENARIO_METRICS, Energy, Interval, Trial
+
+MOST_FILES = 500
+"""So many files of a sweep are opened at the most where records do not say what they ask; a file takes about 10 ms."""
+_MOST_PROFILES = 64
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a device says of different demands: value, low and high of latency (ms) and energy (mJ), shape (demands, 3), and what fits."""
+
+    latency: Floats
+    energy: Floats
+    fits: Bools
+
+    @classmethod
+    def of(cls, profile: Profile, demands: Sequence[bytes]) -> _Said:
+        found = [project(profile, _parsed(text)) for text in demands]
+        return cls(
+            _ends([p.latency_ms for p in found]),
+            _ends([p.energy_mj for p in found]),
+            np.array([p.fits for p in found], np.bool_),
+        )
+
+    def and_then(self, more: _Said) -> _Said:
+        names = ("latency", "energy", "fits")
+        return _Said(*(np.concatenate([getattr(self, n), getattr(more, n)]) for n in names))
+
+
+def _parsed(text: bytes) -> Demand:
+    return Demand.from_json(from_json(text))
+
+
+def _ends(found: Sequence[Interval | Energy | None]) -> Floats:
+    nothing = (np.nan, np.nan, np.nan)
+    return np.array([(i.value, i.low, i.high) if i else nothing for i in found], np.float64).reshape(-1, 3)
+
+
+class SweepDemands:
+    """What the trials of a sweep ask of a device, and what devices say of it; safe to share between threads."""
+
+    def __init__(self) -> None:
+        """Of no trial as yet."""
+        self._lock = Lock()
+        self._numbers: dict[bytes, int] = {}
+        self._demands: list[bytes] = []
+        self._of: dict[str, int] = {}
+        self._said: dict[str, _Said] = {}
+        self._files, self._unread = 0, set[str]()
+
+    def read(self, records: Iterable[str], artifacts: Artifacts) -> None:
+        """Take in stored records, JSON texts; one that was read before is replaced.
+
+        Where a record does not say what its trial asks, the file does, as long as there are no more than `MOST_FILES` of them.
+        """
+        with self._lock:
+            for text in records:
+                record = from_json(text)
+                demand = record.get("demand")
+                if demand is None and record["state"] == "done" and record.get("artifact"):
+                    demand = self._of_file(record["id"], record["artifact"], artifacts)
+                self._of[record["id"]] = -1 if demand is None else self._number(to_json(demand))
+
+    def _of_file(self, trial_id: str, name: str, artifacts: Artifacts) -> object:
+        self._unread.discard(trial_id)
+        if self._files >= MOST_FILES:
+            self._unread.add(trial_id)
+            return None
+        self._files += 1
+        found = demand_of_file(name, artifacts)
+        return found and found.to_json()
+
+    def _number(self, demand: bytes) -> int:
+        if demand not in self._numbers:
+            self._numbers[demand] = len(self._demands)
+            self._demands.append(demand)
+        return self._numbers[demand]
+
+    @property
+    def unread(self) -> int:
+        """Trials of which nothing is known because there are too many files to read."""
+        return len(self._unread)
+
+    def on(self, trials: Trials, profiles: Sequence[Profile]) -> Trials:
+        """The trials with what every profile says of them; the host is measured and stays as it is.
+
+        Nothing is said of a trial of which nothing is known: it keeps what it came with.
+        """
+        with self._lock:
+            of = np.array([self._of.get(i, -1) for i in trials.ids], np.intp)
+            seen = {p.name: (p, self._say(p)) for p in profiles if p.name != HOST.name}
+            return Trials(_Projected(trials, of, tuple(self._demands), seen)) if seen else trials
+
+    def _say(self, profile: Profile) -> _Said:
+        # One of the user's own may be removed and made anew under the same name.
+        key = repr(profile)
+        said = self._said.pop(key, None) or _Said.of(profile, ())
+        if len(said.fits) < len(self._demands):
+            said = said.and_then(_Said.of(profile, self._demands[len(said.fits) :]))
+        self._said[key] = said
+        while len(self._said) > _MOST_PROFILES:
+            del self._said[next(iter(self._said))]
+        return said
+
+
+class _Projected:
+    """Other trials, seen on more devices; `of` is the place of each in `demands`, -1 where nothing is known of it."""
+
+    def __init__(
+        self, whole: Trials, of: Rows, demands: Sequence[bytes], seen: Mapping[str, tuple[Profile, _Said]]
+    ) -> None:
+        self._whole, self._of, self._demands, self._seen = whole, of, demands, seen
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def devices(self) -> tuple[str, ...]:
+        return (*self._whole.devices, *self._seen)
+
+    def fact(self, name: Fact) -> Objects:
+        return self._whole.fact(name)
+
+    def fits(self, device: str) -> Bools:
+        before = self._whole.fits(device)
+        if device not in self._seen:
+            return before
+        here = np.append(self._seen[device][1].fits, True)[self._of]
+        return np.where(self._of < 0, before, here)
+
+    def numbers(self, key: str, device: str) -> Numbers:
+        before = self._whole.numbers(key, device)
+        if device not in self._seen or key not in DEVICE_METRICS:
+            return before
+        said, known = self._seen[device][1], self._of >= 0
+        nothing = np.full((len(said.fits), 3), np.nan)
+        found = {"latency_ms": said.latency, "energy_mj": said.energy}.get(key, nothing)
+        # The place of what is not known, -1, is that of the row of nothing at the end.
+        here = np.concatenate([found, np.full((1, 3), np.nan)])[self._of]
+        # A profile's numbers are never measured.
+        there = ~np.isnan(here[:, 0]) | (key == "latency_ms")
+        return Numbers(
+            np.where(known, here[:, 0], before.value),
+            np.where(known, here[:, 1], before.low),
+            np.where(known, here[:, 2], before.high),
+            np.where(known, there, before.estimated),
+        )
+
+    def load(self, rows: Sequence[int]) -> list[Trial]:
+        loaded = self._whole.take(np.asarray(rows, np.intp))
+        return [self._with(trial, int(self._of[row])) for row, trial in zip(rows, loaded, strict=True)]
+
+    def _with(self, trial: Trial, place: int) -> Trial:
+        if place < 0:
+            return trial
+        demand = _parsed(self._demands[place])
+        new = {name: project(profile, demand) for name, (profile, _) in self._seen.items()}
+        return replace(trial, projections=trial.projections | new)
+
+
+def under_scenario(seen: Sequence[Trial], devices: Sequence[str], scenario: Scenario | None) -> Trials:
+    """The trials with what a million inferences on each device take under a scenario; as they are without one."""
+    whole = Trials.of(seen)
+    return Trials(_Used(whole, [replace(scenario, device=name) for name in devices])) if scenario else whole
+
+
+class _Used:
+    """Other trials, used on some devices; a scenario for each of these."""
+
+    def __init__(self, whole: Trials, uses: Sequence[Scenario]) -> None:
+        self._whole, self._uses = whole, {use.device: use for use in uses}
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def devices(self) -> tuple[str, ...]:
+        return (*self._whole.devices, *self._uses)
+
+    def fact(self, name: Fact) -> Objects:
+        return self._whole.fact(name)
+
+    def fits(self, device: str) -> Bools:
+        return self._whole.fits(device)
+
+    def numbers(self, key: str, device: str) -> Numbers:
+        before = self._whole.numbers(key, device)
+        if device not in self._uses or key not in SCENARIO_METRICS:
+            return before
+        energy, latency = (self._whole.numbers(k, device) for k in ("energy_mj", "latency_ms"))
+        value = all_per_million(self._uses[device], energy.value, latency.value)[key]
+        nothing = np.full(len(self), np.nan)
+        return Numbers(value, nothing, nothing, energy.estimated)
+
+    def load(self, rows: Sequence[int]) -> list[Trial]:
+        made = tuple(self._whole.take(np.asarray(rows, np.intp)))
+        for use in self._uses.values():
+            made = under(use, made)
+        return list(made)
