@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import to_json
 
 from engine.evidence import Interval
 from engine.frontier import Bools, Floats
@@ -30,11 +31,14 @@ Fact = Literal[
     "is_baseline",
     "tied_with_baseline",
     "predictions",
+    "artifact",
+    "demand",
     "seeds",
     "finished_s",
     "error",
 ]
-"""What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, the others are as in `Trial`."""
+"""What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, `demand` is JSON (UTF-8, one object for all that
+ask the same, where they are stored) or None; the others are as in `Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
@@ -270,6 +274,8 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "is_baseline": lambda t: not t.recipe.steps,
     "tied_with_baseline": lambda t: bool(t.accuracy and t.accuracy.tied_with_baseline),
     "predictions": lambda t: t.predictions,
+    "artifact": lambda t: t.artifact,
+    "demand": lambda t: to_json(t.demand.to_json()) if t.demand else None,
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,

@@ -6,7 +6,7 @@ is projected once per device, and what a device says of them is kept as arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -58,60 +58,43 @@ def _ends(found: Sequence[Interval | Energy | None]) -> Floats:
     return np.array([(i.value, i.low, i.high) if i else nothing for i in found], np.float64).reshape(-1, 3)
 
 
-class SweepDemands:
-    """What the trials of a sweep ask of a device, and what devices say of it; safe to share between threads."""
+class Projector:
+    """What the recipes of a sweep ask of a device, and what devices say of it, as it is asked for; safe to share between threads."""
 
-    def __init__(self) -> None:
-        """Of no trial as yet."""
+    def __init__(self, artifacts: Artifacts) -> None:
+        """`artifacts` hold the files of the trials."""
+        self._artifacts = artifacts
         self._lock = Lock()
         self._numbers: dict[bytes, int] = {}
         self._demands: list[bytes] = []
-        self._of: dict[str, int] = {}
+        self._files: dict[str, bytes | None] = {}
         self._said: dict[str, _Said] = {}
-        self._files, self._unread = 0, set[str]()
 
-    def read(self, records: Iterable[str], artifacts: Artifacts) -> None:
-        """Take in stored records, JSON texts; one that was read before is replaced.
+    def on(self, trials: Trials, profiles: Sequence[Profile]) -> Trials:
+        """The trials with what every profile says of them; the host is measured and stays as it is.
 
-        Where a record does not say what its trial asks, the file does, as long as there are no more than `MOST_FILES` of them.
+        What a trial asks is in its record or, as long as there are no more than `MOST_FILES` of these, in its file. Nothing is said of a
+        trial of which it is not known: it keeps what it came with.
         """
         with self._lock:
-            for text in records:
-                record = from_json(text)
-                demand = record.get("demand")
-                if demand is None and record["state"] == "done" and record.get("artifact"):
-                    demand = self._of_file(record["id"], record["artifact"], artifacts)
-                self._of[record["id"]] = -1 if demand is None else self._number(to_json(demand))
+            asked = trials.fact("demand").copy()
+            for row in _silent(trials)[:MOST_FILES]:
+                asked[row] = self._of_file(trials.fact("artifact")[row])
+            of = np.array([-1 if demand is None else self._number(demand) for demand in asked], np.intp)
+            seen = {p.name: (p, self._say(p)) for p in profiles if p.name != HOST.name}
+            return Trials(_Projected(trials, of, tuple(self._demands), seen)) if seen else trials
 
-    def _of_file(self, trial_id: str, name: str, artifacts: Artifacts) -> object:
-        self._unread.discard(trial_id)
-        if self._files >= MOST_FILES:
-            self._unread.add(trial_id)
-            return None
-        self._files += 1
-        found = demand_of_file(name, artifacts)
-        return found and found.to_json()
+    def _of_file(self, name: str) -> bytes | None:
+        if name not in self._files:
+            demand = demand_of_file(name, self._artifacts)
+            self._files[name] = to_json(demand.to_json()) if demand else None
+        return self._files[name]
 
     def _number(self, demand: bytes) -> int:
         if demand not in self._numbers:
             self._numbers[demand] = len(self._demands)
             self._demands.append(demand)
         return self._numbers[demand]
-
-    @property
-    def unread(self) -> int:
-        """Trials of which nothing is known because there are too many files to read."""
-        return len(self._unread)
-
-    def on(self, trials: Trials, profiles: Sequence[Profile]) -> Trials:
-        """The trials with what every profile says of them; the host is measured and stays as it is.
-
-        Nothing is said of a trial of which nothing is known: it keeps what it came with.
-        """
-        with self._lock:
-            of = np.array([self._of.get(i, -1) for i in trials.ids], np.intp)
-            seen = {p.name: (p, self._say(p)) for p in profiles if p.name != HOST.name}
-            return Trials(_Projected(trials, of, tuple(self._demands), seen)) if seen else trials
 
     def _say(self, profile: Profile) -> _Said:
         # One of the user's own may be removed and made anew under the same name.
@@ -123,6 +106,17 @@ class SweepDemands:
         while len(self._said) > _MOST_PROFILES:
             del self._said[next(iter(self._said))]
         return said
+
+
+def unread(trials: Trials) -> int:
+    """How many trials no device says anything of because their records do not say what they ask and their files are too many to open."""
+    return max(0, len(_silent(trials)) - MOST_FILES)
+
+
+def _silent(trials: Trials) -> Rows:
+    """The finished trials with a file whose records do not say what they ask."""
+    no_demand, has_file = trials.fact("demand") == None, trials.fact("artifact") != None  # noqa: E711
+    return np.flatnonzero(no_demand & has_file & (trials.fact("state") == "done"))
 
 
 class _Projected:
@@ -154,18 +148,21 @@ class _Projected:
         if device not in self._seen or key not in DEVICE_METRICS:
             return before
         said, known = self._seen[device][1], self._of >= 0
-        nothing = np.full((len(said.fits), 3), np.nan)
-        found = {"latency_ms": said.latency, "energy_mj": said.energy}.get(key, nothing)
-        # The place of what is not known, -1, is that of the row of nothing at the end.
-        here = np.concatenate([found, np.full((1, 3), np.nan)])[self._of]
-        # A profile's numbers are never measured.
-        there = ~np.isnan(here[:, 0]) | (key == "latency_ms")
+        found = {"latency_ms": said.latency, "energy_mj": said.energy}.get(key, np.full((len(said.fits), 3), np.nan))
+        here = self._spread(found)
+        # A profile's numbers are never measured; what a million cost is as well known as the energy.
+        estimated = key == "latency_ms" or ~np.isnan(self._spread(said.energy)[:, 0])
         return Numbers(
             np.where(known, here[:, 0], before.value),
             np.where(known, here[:, 1], before.low),
             np.where(known, here[:, 2], before.high),
-            np.where(known, there, before.estimated),
+            np.where(known, estimated, before.estimated),
         )
+
+    def _spread(self, found: Floats) -> Floats:
+        """What there is of each demand, for each trial; the place of what is not known, -1, is that of a row of NaN at the end."""
+        spread: Floats = np.concatenate([found, np.full((1, 3), np.nan)])[self._of]
+        return spread
 
     def load(self, rows: Sequence[int]) -> list[Trial]:
         loaded = self._whole.take(np.asarray(rows, np.intp))

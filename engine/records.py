@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from engine.columns import Fact, Numbers, Objects, Place, Rows, Trials, as_numbers, as_objects
 from engine.evidence import TIED_P, Fidelity, Quality, Seeds
@@ -86,21 +86,23 @@ class Block:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Block:
         """The columns of records as `Trial.to_json` writes them, JSON texts."""
-        parts, records = [], []
+        parts, records, asked = [], [], dict[bytes, bytes]()
         for text in texts:
             records.append(from_json(text))
             if len(records) == _AT_ONCE:
-                parts.append(cls._of(records))
+                parts.append(cls._of(records, asked))
                 records = []
-        return cls.joined([*parts, cls._of(records)])
+        return cls.joined([*parts, cls._of(records, asked)])
 
     @classmethod
-    def _of(cls, records: Sequence[dict[str, Any]]) -> Block:
+    def _of(cls, records: Sequence[dict[str, Any]], asked: dict[bytes, bytes]) -> Block:
         devices = tuple(dict.fromkeys(name for r in records for name in r.get("projections") or ()))
         places = [(key, "") for key in METRICS if key not in DEVICE_METRICS]
         places += [(key, device) for key in METRICS if key in DEVICE_METRICS for device in ("host", *devices)]
         facts: dict[Fact, Objects] = {name: as_objects([read(r) for r in records]) for name, read in _RECORDED.items()}
         facts["machine"] = _machines(records)
+        demands = [to_json(d) if (d := r.get("demand")) else None for r in records]
+        facts["demand"] = as_objects([d and asked.setdefault(d, d) for d in demands])
         numbers = {place: _read(records, *place, facts["is_baseline"]) for place in places}
         measured = {place: n for place, n in numbers.items() if not np.isnan(n.value).all() or n.estimated.any()}
         barred = {device: np.array([_is_barred(r, device) for r in records], np.bool_) for device in devices}
@@ -142,6 +144,7 @@ _RECORDED: dict[Fact, Callable[[dict[str, Any]], object]] = {
     "is_baseline": lambda r: not r["recipe"],
     "tied_with_baseline": lambda r: ((r.get("accuracy") or _EMPTY).get("p_vs_baseline") or 0.0) >= TIED_P,
     "predictions": lambda r: r.get("predictions"),
+    "artifact": lambda r: r.get("artifact"),
     "seeds": lambda r: Seeds.from_json(r["seeds"]) if r.get("seeds") else None,
     "finished_s": lambda r: r.get("finished_s"),
     "error": lambda r: r.get("error"),

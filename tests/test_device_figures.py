@@ -81,6 +81,16 @@ def test_of_many_recipes_those_of_a_frontier_are_drawn_first():
     assert info.trial_ids[-1] == "best"
 
 
+def test_a_frontier_of_more_than_can_be_drawn_is_drawn_evenly_and_counted():
+    recipe = sweep_trials()[1].recipe
+    many = [replace(trial(recipe, accuracy=0.5 + i / 1000, latency_ms=1 + i / 100), id=f"{i:08x}") for i in range(100)]
+    info = heat_map_info([trial(accuracy=0.4, latency_ms=9.0), *many], ("host",))
+    assert len(info.recipes) == MOST_ROWS
+    assert (info.left_out, info.front_left_out) == (101 - MOST_ROWS, 100 - MOST_ROWS + 1)
+    assert [info.trial_ids[i] for i in (0, 1, -1)] == [trial().id, many[0].id, many[-1].id]
+    assert max(np.diff([int(i, 16) for i in info.trial_ids[1:]])) <= 3
+
+
 def test_trials_that_do_not_say_what_they_ask_keep_what_they_have():
     info = heat_map_info(sweep_trials()[:2], ("stm32h7a3-xcubeai", "ndp120"))
     assert info.cells[0][0].value is not None

@@ -34,9 +34,9 @@ _ITERATIONS, _WARM_ITERATIONS = 40, 5
 
 def features(demand: Demand) -> tuple[float, ...]:
     """The counts of `FEATURES`, in their order; a product of two activations costs what a dense layer does."""
-    kinds = [demand.macs_of("conv"), demand.macs_of("stem"), demand.macs_of("pointwise"), demand.macs_of("depthwise")]
-    dense = demand.macs_of("dense") + demand.macs_of("product")
-    return (*(float(k) for k in kinds), float(dense), float(demand.moved_bytes), float(demand.operators))
+    macs = demand.macs_by_kind()
+    kinds = (macs["conv"], macs["stem"], macs["pointwise"], macs["depthwise"], macs["dense"] + macs["product"])
+    return (*(float(k) for k in kinds), float(demand.moved_bytes), float(demand.operators))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from engine.devices import Check, ErrorLine, Profile, all_checks, all_profiles, 
 from engine.errors import NotFoundError
 from engine.frontier_info import FrontierInfo, frontier_info
 from engine.predictions import Predictions
-from engine.projected import SweepDemands, under_scenario
+from engine.projected import Projector, under_scenario
 from engine.record import Trial
 from engine.records import Block, stored_trials
 from engine.spec import Sweep
@@ -245,33 +245,9 @@ def scenarios() -> dict[str, Scenario]:
     return read_scenarios()
 
 
-class _Asked:
-    """What a sweep's trials ask of a device, as last read; shared by all sessions, like their columns."""
-
-    def __init__(self, sweep_id: str) -> None:
-        self._sweep_id = sweep_id
-        self._lock = Lock()
-        self._revision = -1
-        self._demands = SweepDemands()
-
-    def at(self, row: SweepRow) -> SweepDemands:
-        """The demands at the row's revision or a later one."""
-        with self._lock:
-            if row.revision > self._revision:
-                changed = store().changed_records(self._sweep_id, self._revision)
-                self._demands.read((text for _, text in changed), artifacts())
-                self._revision = row.revision
-            return self._demands
-
-
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
-def _asked(address: tuple[str, str], sweep_id: str, created: str) -> _Asked:
-    return _Asked(sweep_id)
-
-
-def unread_demands(row: SweepRow) -> int:
-    """Recipes of which no device can say anything, because they are of before that was kept and their files are too many to read."""
-    return _asked(_address(), row.id, row.created).at(row).unread
+def _projector(address: tuple[str, str], sweep_id: str, created: str) -> Projector:
+    return Projector(artifacts())
 
 
 # Of 100,000 recipes each device that is looked at takes some megabytes, hence so few.
@@ -288,8 +264,8 @@ def _on_devices(
 ) -> Trials:
     # What is not in the key follows from what is.
     trials = columns(_row).done if finished else columns(_row)
-    asked = _asked(address, _row.id, _row.created).at(_row)
-    return under_scenario(asked.on(trials, _profiles), [p.name for p in _profiles], _scenario)
+    seen = _projector(address, _row.id, _row.created).on(trials, _profiles)
+    return under_scenario(seen, [p.name for p in _profiles], _scenario)
 
 
 def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> Trials:

@@ -20,7 +20,7 @@ from engine.figures import frontier_alt, frontier_figure
 from engine.fleet import fleet_view
 from engine.frontier_info import drawn_text, frontier_info
 from engine.heat_map import CELL_KEYS, FITS, HeatMapInfo, heat_map_alt, heat_map_figure, heat_map_info
-from engine.projected import MOST_FILES
+from engine.projected import MOST_FILES, unread
 from engine.record import METRICS, SCENARIO_METRICS
 from engine.store import SweepRow
 from engine.words import limits_text
@@ -161,9 +161,9 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     st.plotly_chart(heat_map_figure(info), key="devices heat map", config=_CHART, alt=heat_map_alt(info))
     if info.left_out:
         st.caption(_left_out(info))
-    if unread := queries.unread_demands(row):
+    if silent := unread(seen):
         st.caption(
-            f"Nothing is known of {unread:,} recipes on these devices: they are of before that was kept, and no more than {MOST_FILES:,} "
+            f"Nothing is known of {silent:,} recipes on these devices: they are of before that was kept, and no more than {MOST_FILES:,} "
             "files are opened to read it off them. Run the sweep again to have them all."
         )
     st.subheader("Best recipe for each device", anchor=False)
