@@ -25,6 +25,7 @@ from engine.record import DEVICE_METRICS, SCENARIO_METRICS, Energy, Interval, Tr
 MOST_FILES = 500
 """So many files of a sweep are opened at the most where records do not say what they ask; a file takes about 10 ms."""
 _MOST_PROFILES = 64
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class _Said:
     fits: Bools
 
     @classmethod
-    def of(cls, profile: Profile, demands: Sequence[bytes]) -> _Said:
-        found = [project(profile, _parsed(text)) for text in demands]
+    def of(cls, profile: Profile, demands: Sequence[Demand]) -> _Said:
+        found = [project(profile, demand) for demand in demands]
         return cls(
             _ends([p.latency_ms for p in found]),
             _ends([p.energy_mj for p in found]),
@@ -81,7 +82,7 @@ class Projector:
             for row in _silent(trials)[:MOST_FILES]:
                 asked[row] = self._of_file(trials.fact("artifact")[row])
             of = np.array([-1 if demand is None else self._number(demand) for demand in asked], np.intp)
-            seen = {p.name: (p, self._say(p)) for p in profiles if p.name != HOST.name}
+            seen = self._say([p for p in profiles if p.name != HOST.name])
             return Trials(_Projected(trials, of, tuple(self._demands), seen)) if seen else trials
 
     def _of_file(self, name: str) -> bytes | None:
@@ -96,16 +97,22 @@ class Projector:
             self._demands.append(demand)
         return self._numbers[demand]
 
-    def _say(self, profile: Profile) -> _Said:
+    def _say(self, profiles: Sequence[Profile]) -> dict[str, tuple[Profile, _Said]]:
+        """What the profiles say of all demands, by name; only what they have not said before is worked out."""
         # One of the user's own may be removed and made anew under the same name.
-        key = repr(profile)
-        said = self._said.pop(key, None) or _Said.of(profile, ())
-        if len(said.fits) < len(self._demands):
-            said = said.and_then(_Said.of(profile, self._demands[len(said.fits) :]))
-        self._said[key] = said
+        by_key = {repr(p): p for p in profiles}
+        said = {k: self._said.pop(k) if k in self._said else _Said.of(p, ()) for k, p in by_key.items()}
+        first = min((len(s.fits) for s in said.values()), default=0)
+        for start in range(first, len(self._demands), _AT_ONCE):
+            # Reading one takes as long as projecting it, so each is read once for all.
+            demands = [_parsed(text) for text in self._demands[start : start + _AT_ONCE]]
+            for key, profile in by_key.items():
+                if new := demands[len(said[key].fits) - start :]:
+                    said[key] = said[key].and_then(_Said.of(profile, new))
+        self._said |= said
         while len(self._said) > _MOST_PROFILES:
             del self._said[next(iter(self._said))]
-        return said
+        return {profile.name: (profile, said[key]) for key, profile in by_key.items()}
 
 
 def unread(trials: Trials) -> int:

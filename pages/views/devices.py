@@ -36,13 +36,14 @@ _BASIS = {
     "datasheet": ("orange", "from a datasheet: a bound that nobody validated"),
     "design": ("violet", "a chip that does not exist: a projection"),
 }
-_SCENARIO, _DEVICES, _SHOW, _LIMITS, _ONE, _FLEET = (
+_SCENARIO, _DEVICES, _SHOW, _LIMITS, _ONE, _FLEET, _TRUST = (
     "devices scenario",
     "devices shown",
     "devices key",
     "devices limits",
     "devices one",
     "devices fleet",
+    "devices trust was asked for",
 )
 
 
@@ -74,14 +75,19 @@ def render() -> None:
         st.caption(f"Assumed: {'; '.join(scenario.assumptions)}.")
     _limits(row)
     recipes, one, known, own = st.tabs(
-        ["Recipes on devices", "Frontier on one device", "How far to trust it", "Your own device"]
+        ["Recipes on devices", "Frontier on one device", "How far to trust it", "Your own device"],
+        key="devices tab",
+        on_change="rerun",
     )
     with recipes:
         _recipes(row, scenario, profiles)
     with one:
         _one_device(row, scenario)
-    with known:
-        _validation()
+    # Fitting everything anew without each network takes seconds, once in a server's life: paid by who asks for it.
+    if known.open or _TRUST in st.session_state:
+        st.session_state[_TRUST] = True
+        with known:
+            _validation()
     with own:
         device_editor.show()
     _write(row)
