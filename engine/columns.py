@@ -1,7 +1,8 @@
 """Trials as columns: every number of a sweep as arrays, so that a sweep of 100,000 recipes answers as one of 100 does.
 
 `Trials` is a sequence of trials and behaves like a tuple of them. Beside that it has their metrics and facts as arrays, each made
-when it is first asked for and kept; nothing in it changes. Where they come from is either trials at hand or stored records (`records`).
+when it is first asked for and kept; nothing in it changes. They come from trials at hand, from stored records (`records`), or from other
+trials that are seen on more devices (`projected`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import to_json
 
 from engine.evidence import Interval
 from engine.frontier import Bools, Floats
@@ -29,11 +31,14 @@ Fact = Literal[
     "is_baseline",
     "tied_with_baseline",
     "predictions",
+    "artifact",
+    "demand",
     "seeds",
     "finished_s",
     "error",
 ]
-"""What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, the others are as in `Trial`."""
+"""What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, `demand` is JSON (UTF-8, one object for all that
+ask the same, where they are stored) or None; the others are as in `Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
@@ -80,14 +85,16 @@ class _Source(Protocol):
 
     def numbers(self, key: str, device: str) -> Numbers: ...
 
+    def fits(self, device: str) -> Bools: ...
+
     def load(self, rows: Sequence[int]) -> list[Trial]: ...
 
 
 class Trials(Sequence[Trial]):
-    """Trials and their columns; see the top of this module. Made by `Trials.of`, and by `records.stored_trials`."""
+    """Trials and their columns; see the top of this module. Made by `Trials.of`, `records.stored_trials` and `projected`."""
 
     def __init__(self, source: _Source) -> None:
-        """From one of the sources below."""
+        """From one of the sources below or in the modules named above."""
         self._source = source
         self._facts: dict[Fact, Objects] = {}
         self._numbers: dict[Place, Numbers] = {}
@@ -130,6 +137,10 @@ class Trials(Sequence[Trial]):
                 return found  # Anybody can ask for any device: not kept.
             self._numbers[place] = found
         return self._numbers[place]
+
+    def fits(self, device: str) -> Bools:
+        """Which trials nothing that is known of the device speaks against, shape (trials,); true where nothing is known."""
+        return self._source.fits(device)
 
     def points(self, keys: Sequence[str], device: str = "host") -> Floats:
         """Values of several metrics, shape (trials, keys)."""
@@ -207,6 +218,10 @@ class _AtHand:
             [is_estimated(t, key, device) for t in self._trials],
         )
 
+    def fits(self, device: str) -> Bools:
+        found = (t.projections.get(device) for t in self._trials)
+        return np.array([p is None or p.fits for p in found], np.bool_)
+
     def load(self, rows: Sequence[int]) -> list[Trial]:
         return [self._trials[i] for i in rows]
 
@@ -228,6 +243,9 @@ class _Part:
 
     def numbers(self, key: str, device: str) -> Numbers:
         return self.whole.numbers(key, device).take(self._rows)
+
+    def fits(self, device: str) -> Bools:
+        return self.whole.fits(device)[self._rows]
 
     def load(self, rows: Sequence[int]) -> list[Trial]:
         return self.whole._source.load([int(self._rows[i]) for i in rows])
@@ -256,6 +274,8 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "is_baseline": lambda t: not t.recipe.steps,
     "tied_with_baseline": lambda t: bool(t.accuracy and t.accuracy.tied_with_baseline),
     "predictions": lambda t: t.predictions,
+    "artifact": lambda t: t.artifact,
+    "demand": lambda t: to_json(t.demand.to_json()) if t.demand else None,
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,

@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from engine.errors import SetupError, SpecError
+from engine.frontier import Floats
 from engine.paths import DATA
-from engine.record import METRICS, PerMillion, Projection, Trial, metric_value
+from engine.record import METRICS, SCENARIO_METRICS, PerMillion, Projection, Trial, metric_value
 
 INTENSITIES = DATA / "carbon_intensity.csv"
 SCENARIOS = DATA / "scenarios.yaml"
@@ -172,6 +173,19 @@ def per_million(scenario: Scenario, energy_mj: float | None, latency_ms: float |
         cost = plug_kwh * scenario.price_per_kwh
     carbon = None if plug_kwh is None else co2e_kg(plug_kwh, find_grid(scenario.country).g_co2e_per_kwh, 1.0)
     return PerMillion(plug_kwh, cost, carbon)
+
+
+def all_per_million(scenario: Scenario, energy_mj: Floats, latency_ms: Floats) -> dict[str, Floats]:
+    """`per_million` of many: a metric of `SCENARIO_METRICS` -> its values, NaN where not known; shapes as given, NaN in where not known."""
+    # Each figure is so much a millijoule or, rented, so much a millisecond.
+    of_one = per_million(scenario, 1.0, 1.0)
+    rented = scenario.price_per_device_hour is not None
+    found: dict[str, Floats] = {}
+    for key, name in SCENARIO_METRICS.items():
+        each: float | None = getattr(of_one, name)
+        counted = latency_ms if name == "cost" and rented else energy_mj
+        found[key] = counted * (math.nan if each is None else each)
+    return found
 
 
 def under(scenario: Scenario, trials: Sequence[Trial]) -> tuple[Trial, ...]:

@@ -66,9 +66,12 @@ class Demand:
         """The widest precision that any layer computes in; 32 for a graph without layers."""
         return max((layer.compute_bits for layer in self.layers), default=32)
 
-    def macs_of(self, kind: Kind) -> int:
-        """Multiply-accumulates in layers of one kind."""
-        return sum(layer.macs for layer in self.layers if layer.kind == kind)
+    def macs_by_kind(self) -> dict[Kind, int]:
+        """Multiply-accumulates in layers of every kind."""
+        macs = dict.fromkeys(KINDS, 0)
+        for layer in self.layers:
+            macs[layer.kind] += layer.macs
+        return macs
 
     def weight_bytes(self, storage_bits: int = 1) -> float:
         """Bytes that a device stores for weights and biases; shared ones once."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from engine.columns import Trials
 from engine.devices import Check, ErrorLine
 from engine.figures import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.record import DEVICE_METRICS, METRICS, Trial, metric_value
@@ -29,12 +30,12 @@ def best_rows(seen: Sequence[Trial], devices: Sequence[str], limits: Mapping[str
 
     `seen` are finished trials that carry what every device says of them.
     """
-    rows = []
+    rows, table = [], Trials.of(seen)
     for device in devices:
-        fitting = [t for t in seen if device not in t.projections or t.projections[device].fits]
+        fitting = table.take(table.fits(device))
         best = best_under(fitting, limits, device)
         row = {"Device": device, "Best recipe": best.label if best else "none keeps the limits"}
-        if not fitting:
+        if not len(fitting):
             row["Best recipe"] = "none fits"
         for key in ("accuracy", "size_bytes", "latency_ms", "energy_mj"):
             text = text_of(key, metric_value(best, key, device)) if best else "–"

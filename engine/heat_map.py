@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.cost import Scenario, under
+from engine.columns import Rows, Trials
 from engine.figures import COLOUR_SCALE, GREEN, GREY
 from engine.record import DEVICE_METRICS, METRICS, Trial, metric_value
-from engine.selection import find_front
+from engine.selection import front_rows
 from engine.words import is_estimated, metric_range, shown, text_of
 
 FITS = "fits"
@@ -38,7 +38,7 @@ class Cell:
 class HeatMapInfo:
     """Recipes down, devices across. `cells[i][j]` is trial i on device j; `title` says what the values are, with their unit.
 
-    `left_out` counts the recipes beyond the most that are drawn.
+    `left_out` counts the recipes beyond the most that are drawn, `front_left_out` those of them that are on some device's frontier.
     """
 
     key: str
@@ -48,14 +48,7 @@ class HeatMapInfo:
     devices: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
     left_out: int = 0
-
-
-def under_scenario(seen: Sequence[Trial], devices: Sequence[str], scenario: Scenario | None) -> tuple[Trial, ...]:
-    """The trials with what a million inferences on each device take under a scenario; as they are without one."""
-    made = tuple(seen)
-    for device in devices if scenario else ():
-        made = under(Scenario(**{**vars(scenario), "device": device}), made)
-    return made
+    front_left_out: int = 0
 
 
 def heat_map_info(
@@ -63,12 +56,14 @@ def heat_map_info(
 ) -> HeatMapInfo:
     """Everything that `heat_map_figure` draws of finished trials that carry what every device says of them; `key` is one of `CELL_KEYS`.
 
-    At most `MOST_ROWS` recipes, in their order: first those that are on some device's frontier of accuracy and the key. Raises
-    ValueError for another key.
+    At most `MOST_ROWS` recipes, in their order: first those that are on some device's frontier of accuracy and the key, and of more than
+    that a sample that is even in accuracy. Raises ValueError for another key.
     """
     if key not in CELL_KEYS:
         raise ValueError(f"{key!r} is not one of {', '.join(CELL_KEYS)}")
-    drawn = _most_telling(seen, devices, key)
+    table = Trials.of(seen)
+    rows, front_left_out = _most_telling(table, devices, key)
+    drawn = list(table.take(rows))
     metric = METRICS.get(key)
     unit = "" if metric is None or not metric.unit else f" ({metric.unit.replace('¤', currency)})"
     return HeatMapInfo(
@@ -78,19 +73,29 @@ def heat_map_info(
         recipes=tuple(t.label for t in drawn),
         devices=tuple(devices),
         cells=tuple(tuple(_cell(t, device, key, currency) for device in devices) for t in drawn),
-        left_out=len(seen) - len(drawn),
+        left_out=len(table) - len(drawn),
+        front_left_out=front_left_out,
     )
 
 
-def _most_telling(seen: Sequence[Trial], devices: Sequence[str], key: str) -> list[Trial]:
+def _most_telling(seen: Trials, devices: Sequence[str], key: str) -> tuple[Rows, int]:
+    """The rows that are drawn, in their order, and how many of a frontier are not among them."""
     if len(seen) <= MOST_ROWS:
-        return list(seen)
+        return np.arange(len(seen)), 0
     against = "latency_ms" if key == FITS else key
-    first = {t.id for t in seen if not t.recipe.steps}
+    on_front = np.zeros(len(seen), np.bool_)
     for device in devices:
-        first |= {t.id for t in find_front(seen, ("accuracy", against), device).trials}
-    order = sorted(range(len(seen)), key=lambda i: (seen[i].id not in first, i))[:MOST_ROWS]
-    return [seen[i] for i in sorted(order)]
+        on_front[front_rows(seen, ("accuracy", against), device)[0]] = True
+    baseline = np.flatnonzero(seen.fact("is_baseline"))[:1]
+    on_front[baseline] = False
+    front, room = np.flatnonzero(on_front), MOST_ROWS - len(baseline)
+    if len(front) > room:
+        by_accuracy = front[np.argsort(seen.numbers("accuracy").value[front], kind="stable")]
+        kept = by_accuracy[np.linspace(0, len(front) - 1, room).astype(np.intp)]
+    else:
+        others = np.setdiff1d(np.flatnonzero(~on_front), baseline)
+        kept = np.concatenate([front, others[: room - len(front)]])
+    return np.sort(np.concatenate([baseline, kept])), max(0, len(front) - room)
 
 
 def _cell(trial: Trial, device: str, key: str, currency: str) -> Cell:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from engine.columns import Fact, Numbers, Objects, Place, Rows, Trials, as_numbers, as_objects
 from engine.evidence import TIED_P, Fidelity, Quality, Seeds
+from engine.frontier import Bools
 from engine.record import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Machine, Trial
 
 Load = Callable[[Sequence[str]], Mapping[str, Trial]]
@@ -52,6 +53,10 @@ class _Stored:
         found = self._block.numbers.get((key, device if key in DEVICE_METRICS else ""))
         return _unmeasured(len(self), key, device) if found is None else found
 
+    def fits(self, device: str) -> Bools:
+        barred = self._block.barred.get(device)
+        return np.ones(len(self), np.bool_) if barred is None else ~barred
+
     def load(self, rows: Sequence[int]) -> list[Trial]:
         ids = self.fact("id")
         wanted = [str(ids[i]) for i in rows]
@@ -65,11 +70,15 @@ class _Stored:
 
 @dataclass(frozen=True)
 class Block:
-    """The columns of some stored records: facts by name, numbers by metric and device (`""` where a metric is of no device)."""
+    """The columns of some stored records: facts by name, numbers by metric and device (`""` where a metric is of no device).
+
+    `barred`: which do not fit a device, for those devices that some does not fit.
+    """
 
     facts: Mapping[Fact, Objects]
     numbers: Mapping[Place, Numbers]
     devices: tuple[str, ...]
+    barred: Mapping[str, Bools]
 
     def __len__(self) -> int:
         return len(self.facts["id"])
@@ -77,24 +86,27 @@ class Block:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Block:
         """The columns of records as `Trial.to_json` writes them, JSON texts."""
-        parts, records = [], []
+        parts, records, asked = [], [], dict[bytes, bytes]()
         for text in texts:
             records.append(from_json(text))
             if len(records) == _AT_ONCE:
-                parts.append(cls._of(records))
+                parts.append(cls._of(records, asked))
                 records = []
-        return cls.joined([*parts, cls._of(records)])
+        return cls.joined([*parts, cls._of(records, asked)])
 
     @classmethod
-    def _of(cls, records: Sequence[dict[str, Any]]) -> Block:
+    def _of(cls, records: Sequence[dict[str, Any]], asked: dict[bytes, bytes]) -> Block:
         devices = tuple(dict.fromkeys(name for r in records for name in r.get("projections") or ()))
         places = [(key, "") for key in METRICS if key not in DEVICE_METRICS]
         places += [(key, device) for key in METRICS if key in DEVICE_METRICS for device in ("host", *devices)]
         facts: dict[Fact, Objects] = {name: as_objects([read(r) for r in records]) for name, read in _RECORDED.items()}
         facts["machine"] = _machines(records)
+        demands = [to_json(d) if (d := r.get("demand")) else None for r in records]
+        facts["demand"] = as_objects([d and asked.setdefault(d, d) for d in demands])
         numbers = {place: _read(records, *place, facts["is_baseline"]) for place in places}
         measured = {place: n for place, n in numbers.items() if not np.isnan(n.value).all() or n.estimated.any()}
-        return cls(facts, measured, devices)
+        barred = {device: np.array([_is_barred(r, device) for r in records], np.bool_) for device in devices}
+        return cls(facts, measured, devices, {device: found for device, found in barred.items() if found.any()})
 
     @classmethod
     def joined(cls, parts: Sequence[Block]) -> Block:
@@ -107,6 +119,10 @@ class Block:
                 for p in places
             },
             tuple(dict.fromkeys(name for p in parts for name in p.devices)),
+            {
+                device: np.concatenate([p.barred.get(device, np.zeros(len(p), np.bool_)) for p in parts])
+                for device in dict.fromkeys(name for p in parts for name in p.barred)
+            },
         )
 
     def take(self, rows: Rows) -> Block:
@@ -115,6 +131,7 @@ class Block:
             {name: column[rows] for name, column in self.facts.items()},
             {place: n.take(rows) for place, n in self.numbers.items()},
             self.devices,
+            {device: barred[rows] for device, barred in self.barred.items()},
         )
 
 
@@ -127,6 +144,7 @@ _RECORDED: dict[Fact, Callable[[dict[str, Any]], object]] = {
     "is_baseline": lambda r: not r["recipe"],
     "tied_with_baseline": lambda r: ((r.get("accuracy") or _EMPTY).get("p_vs_baseline") or 0.0) >= TIED_P,
     "predictions": lambda r: r.get("predictions"),
+    "artifact": lambda r: r.get("artifact"),
     "seeds": lambda r: Seeds.from_json(r["seeds"]) if r.get("seeds") else None,
     "finished_s": lambda r: r.get("finished_s"),
     "error": lambda r: r.get("error"),
@@ -188,6 +206,11 @@ def _read(records: Sequence[dict[str, Any]], key: str, device: str, is_baseline:
         return Numbers(value, value * ratio.low / ratio.value, value * ratio.high / ratio.value, estimated)
     found = [(n["value"], n["low"], n["high"]) if type(n) is dict else n for n in nodes]
     return as_numbers(found, estimated)
+
+
+def _is_barred(record: dict[str, Any], device: str) -> bool:
+    projection = (record.get("projections") or _EMPTY).get(device)
+    return projection is not None and not projection.get("fits", True)
 
 
 def _is_estimated(record: dict[str, Any], key: str, device: str) -> bool:

@@ -57,7 +57,7 @@ LAYERS = (
     },
     {"compress", "devices", "measure"},
     {"code_digest", "forecast", "plan", "search"},
-    {"confirm", "demands", "fleet", "insight", "trials", "worker"},
+    {"confirm", "demands", "fleet", "insight", "projected", "trials", "worker"},
     {"run"},
 )
 # These serve several layers; each may import what is named here and nothing else of engine.
@@ -84,8 +84,8 @@ SIDE = {
     },
     "choice": {"certainty", "columns", "errors", "frontier", "record", "selection", "spec", "steps", "words"},
     "figure_style": set(),
-    "device_figures": {"devices", "figures", "record", "selection", "words"},
-    "heat_map": {"cost", "figures", "record", "selection", "words"},
+    "device_figures": {"columns", "devices", "figures", "record", "selection", "words"},
+    "heat_map": {"columns", "figures", "record", "selection", "words"},
     "broken_figures": {"broken", "figures"},
     "lineage": {"choice", "columns", "figures", "record", "steps", "words"},
     "figures": {"choice", "errors", "frontier_info", "record", "spec", "steps", "words"},
@@ -131,7 +131,7 @@ TOP = {"cli", "cli_datasets", "cli_devices", "cli_options", "cli_sweeps", "docto
 FOR_PAGES = {
     "errors", "paths", "spec", "steps", "record", "words", "plan", "forecast", "store", "artifacts", "frontier", "choice", "selection",
     "access", "broken", "broken_figures", "certainty", "figures", "heat_map", "lineage", "predictions", "device_figures",
-    "cost", "demand", "demands", "fleet", "diagnose", "bundle", "devices", "datasets", "insight", "trial_figures",
+    "cost", "demand", "demands", "projected", "fleet", "diagnose", "bundle", "devices", "datasets", "insight", "trial_figures",
     "named_datasets", "notes", "models.catalog", "doctor", "compare", "compare_figures", "pictures", "playground", "report", "statistics",
     "table_export", "thumbnail", "figure_style", "figures_many", "figures_many_drawn", "figures_matrix",
     "figures_progress", "figures_selected", "columns", "frontier_info", "records",

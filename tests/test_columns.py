@@ -12,11 +12,22 @@ import pytest
 from engine.certainty import certainty
 from engine.choice import View, choose
 from engine.columns import Trials
+from engine.demand import Demand, in_integers
+from engine.devices.published import reference_demands
 from engine.errors import NotFoundError, SpecError
 from engine.evidence import Accuracy, Fidelity, Quality, SeedRun, Seeds, WorstClass
 from engine.frontier import knee
 from engine.frontier_info import frontier_info
-from engine.record import METRICS, Interval, PerMillion, Trial, measured_metrics, metric_interval, metric_value
+from engine.record import (
+    METRICS,
+    Interval,
+    PerMillion,
+    Projection,
+    Trial,
+    measured_metrics,
+    metric_interval,
+    metric_value,
+)
 from engine.records import Block, stored_trials
 from engine.selection import best_under, find_front, objective_points, within_limits
 from engine.spec import parse_sweep
@@ -26,6 +37,8 @@ from engine.words import is_estimated
 from tests.trial_factory import MACHINE, trial
 
 BOARD = "stm32h7a3-xcubeai"
+FLOAT = reference_demands()["resnet8"]
+DEMANDS = [FLOAT, in_integers(FLOAT)]
 VIEWS = [
     View(),
     View(x="size_bytes", limits={"latency_ms": 0.8}),
@@ -87,7 +100,10 @@ def random_trials(seed: int, count: int = 60) -> list[Trial]:
             host = replace(made.projections["host"], per_million=PerMillion(maybe(0.5), maybe(0.1), None))
             measured = replace(host.energy_mj, source="measured")
             made = replace(made, projections={**made.projections, "host": replace(host, energy_mj=measured)})
-        found.append(made)
+        if made.projections and draw.random() < 0.3:
+            barred = Projection(None, None, fits=False, reason="does not fit")
+            made = replace(made, projections={**made.projections, BOARD: barred})
+        found.append(replace(made, demand=maybe(draw.choice(DEMANDS)), artifact=maybe(f"{number:064x}.onnx", 0.5)))
     return found
 
 
@@ -115,8 +131,13 @@ def test_every_number_and_fact_is_that_of_the_trial(seed: int):
                         [np.nan if v is None else v for v in expected], rel=1e-15, nan_ok=True
                     )
                     assert n.estimated[row] == is_estimated(t, key, device)
+            assert table.fits(device).tolist() == [
+                t.projections[device].fits if device in t.projections else True for t in trials
+            ]
         assert table.devices == ("host", BOARD)
-        for name in ("id", "label", "state", "provenance", "predictions", "seeds", "error"):
+        known = [d and Demand.from_json(json.loads(d)) for d in table.fact("demand")]
+        assert known == [t.demand for t in trials]
+        for name in ("id", "label", "state", "provenance", "predictions", "artifact", "seeds", "error"):
             assert table.fact(name).tolist() == [getattr(t, name) for t in trials]
         assert table.fact("tied_with_baseline").tolist() == [
             bool(t.accuracy and t.accuracy.tied_with_baseline) for t in trials

@@ -10,7 +10,8 @@ from engine.demand import in_integers
 from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
 from engine.devices import ErrorLine, own_checks, project, with_projections
 from engine.devices.published import reference_demands
-from engine.heat_map import CELL_KEYS, MOST_ROWS, heat_map_alt, heat_map_figure, heat_map_info, under_scenario
+from engine.heat_map import CELL_KEYS, MOST_ROWS, heat_map_alt, heat_map_figure, heat_map_info
+from engine.projected import under_scenario
 from engine.record import metric_value
 from tests.trial_factory import sweep_trials, trial
 
@@ -78,6 +79,16 @@ def test_of_many_recipes_those_of_a_frontier_are_drawn_first():
     assert len(info.recipes) == MOST_ROWS
     assert info.left_out == 201 - MOST_ROWS
     assert info.trial_ids[-1] == "best"
+
+
+def test_a_frontier_of_more_than_can_be_drawn_is_drawn_evenly_and_counted():
+    recipe = sweep_trials()[1].recipe
+    many = [replace(trial(recipe, accuracy=0.5 + i / 1000, latency_ms=1 + i / 100), id=f"{i:08x}") for i in range(100)]
+    info = heat_map_info([trial(accuracy=0.4, latency_ms=9.0), *many], ("host",))
+    assert len(info.recipes) == MOST_ROWS
+    assert (info.left_out, info.front_left_out) == (101 - MOST_ROWS, 100 - MOST_ROWS + 1)
+    assert [info.trial_ids[i] for i in (0, 1, -1)] == [trial().id, many[0].id, many[-1].id]
+    assert max(np.diff([int(i, 16) for i in info.trial_ids[1:]])) <= 3
 
 
 def test_trials_that_do_not_say_what_they_ask_keep_what_they_have():

@@ -45,7 +45,7 @@ def float_net():
 def test_operations_by_kind(float_net):
     # Positions × outputs × filter: 64·4·9, twice 64·16·4, 8·16.
     assert {x.kind: x.macs for x in float_net.layers} == {"depthwise": 2304, "pointwise": 4096, "dense": 128}
-    assert float_net.macs_of("pointwise") == 8192
+    assert float_net.macs_by_kind()["pointwise"] == 8192
     assert float_net.macs == 2304 + 8192 + 128
     assert float_net.compute_bits == 32
 

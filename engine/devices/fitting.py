@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,9 @@ _ITERATIONS, _WARM_ITERATIONS = 40, 5
 
 def features(demand: Demand) -> tuple[float, ...]:
     """The counts of `FEATURES`, in their order; a product of two activations costs what a dense layer does."""
-    kinds = [demand.macs_of("conv"), demand.macs_of("stem"), demand.macs_of("pointwise"), demand.macs_of("depthwise")]
-    dense = demand.macs_of("dense") + demand.macs_of("product")
-    return (*(float(k) for k in kinds), float(dense), float(demand.moved_bytes), float(demand.operators))
+    macs = demand.macs_by_kind()
+    kinds = (macs["conv"], macs["stem"], macs["pointwise"], macs["depthwise"], macs["dense"] + macs["product"])
+    return (*(float(k) for k in kinds), float(demand.moved_bytes), float(demand.operators))
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class PooledFit:
         family = np.array(self._families)
         self._same_system = (system[:, None] == system[None, :]).astype(np.float64)
         self._same_family = (family[:, None] == family[None, :]).astype(np.float64)
+        self._likes: dict[tuple[str, str], tuple[Floats, Floats]] = {}
+        self._costs: dict[tuple[str, str], Floats] = {}
         self._solve(start)
 
     def _solve(self, start: PooledFit | None) -> None:
@@ -157,15 +160,24 @@ class PooledFit:
         return first
 
     def _like(self, system: str, family: str) -> tuple[Floats, Floats]:
-        same_system = np.array([float(s == system) for s in self._systems])
-        return np.array([float(f == family) for f in self._families]), same_system
+        if (system, family) not in self._likes:
+            same_system = np.array([float(s == system) for s in self._systems])
+            self._likes[system, family] = np.array([float(f == family) for f in self._families]), same_system
+        return self._likes[system, family]
 
     def costs_ns(self, system: str, family: str) -> Floats:
         """Nanoseconds of one of each of `FEATURES`, shape (features,), never negative."""
-        _, same_system = self._like(system, family)
-        scale = self._level + _SCALE**2 * float(same_system @ self._dual)
-        found: Floats = np.exp(scale + self.log_costs(system, family)) * np.array(self.prior.cost) * 1e6
-        return found
+        if (system, family) not in self._costs:
+            _, same_system = self._like(system, family)
+            scale = self._level + _SCALE**2 * float(same_system @ self._dual)
+            found: Floats = np.exp(scale + self.log_costs(system, family)) * np.array(self.prior.cost) * 1e6
+            self._costs[system, family] = found
+        return self._costs[system, family]
+
+    @cached_property
+    def _precision(self) -> Floats:
+        # A sweep asks for thousands of predictions of one fit, and a solution for each would be most of their time.
+        return np.asarray(np.linalg.inv(self._covariance), np.float64)
 
     def predict(self, counts: Sequence[float], system: str, family: str) -> Prediction:
         """Latency of a network with these features on a system that has at least one row."""
@@ -175,7 +187,7 @@ class PooledFit:
         same_family, same_system = self._like(system, family)
         across = self._kernel(share, self._share, same_family[None], same_system[None])
         own = self._kernel(share, share, np.ones((1, 1)), np.ones((1, 1)))
-        explained = across @ np.linalg.solve(self._covariance, across.T)
+        explained = across @ self._precision @ across.T
         variance = max(0.0, float((own - explained)[0, 0])) + self.prior.noise**2
         return Prediction(total, float(np.sqrt(variance)))
 

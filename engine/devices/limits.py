@@ -13,6 +13,8 @@ def obstacle(profile: Profile, demand: Demand) -> str | None:
 
 
 def _types(profile: Profile, demand: Demand) -> str | None:
+    if profile.bits_for(demand.compute_bits) is not None:
+        return None
     wide = [layer for layer in demand.layers if profile.bits_for(layer.compute_bits) is None]
     if not wide:
         return None

@@ -45,13 +45,12 @@ def _around(value: float, log_sd: float) -> Interval:
 
 def _fitted(profile: Profile, demand: Demand) -> Projection:
     """A profile whose system has published rows."""
-    rows = [r for r in class_rows(profile.device_class) if r.system == profile.system]
     assert profile.system is not None, "only profiles with a system come here"
-    said = class_fit(profile.device_class).predict(features(demand), profile.system, rows[0].family)
-    basis = f"fitted to {sum(r.count for r in rows)} MLPerf Tiny rows of {len(rows)} networks; 90 % range"
-    macs = [d.macs for d in reference_demands().values()]
-    if not min(macs) <= demand.macs <= max(macs):
-        basis += f"; {demand.macs / 1e6:.3g} M MACs lie outside the {min(macs) / 1e6:.3g}–{max(macs) / 1e6:.3g} M of the rows"
+    family, basis = _rows_of(profile.device_class, profile.system)
+    said = class_fit(profile.device_class).predict(features(demand), profile.system, family)
+    least, most = _reference_macs()
+    if not least <= (macs := demand.macs) <= most:
+        basis += f"; {macs / 1e6:.3g} M MACs lie outside the {least / 1e6:.3g}–{most / 1e6:.3g} M of the rows"
     latency = _around(said.latency_ms, said.log_sd)
     power = measured_power(profile.system)
     if power:
@@ -59,6 +58,23 @@ def _fitted(profile: Profile, demand: Demand) -> Projection:
         basis_energy = f"latency × {power.mean_mw:.3g} mW measured on the rows; {basis}"
         return Projection(latency, _energy(energy, "fitted", basis_energy), source="fitted")
     return Projection(latency, _by_power(profile, latency, basis), source="fitted")
+
+
+# The same for every network, of which a sweep may bring thousands.
+@lru_cache(maxsize=256)
+def _rows_of(device_class: str, system: str) -> tuple[str, str]:
+    """The family of a system, and what its predictions rest on in words."""
+    rows = [r for r in class_rows(device_class) if r.system == system]
+    return rows[
+        0
+    ].family, f"fitted to {sum(r.count for r in rows)} MLPerf Tiny rows of {len(rows)} networks; 90 % range"
+
+
+@lru_cache(maxsize=1)
+def _reference_macs() -> tuple[int, int]:
+    """Between how many multiply-accumulates the published networks lie."""
+    macs = [d.macs for d in reference_demands().values()]
+    return min(macs), max(macs)
 
 
 def _timed(profile: Profile, demand: Demand) -> Projection:

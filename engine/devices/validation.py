@@ -63,6 +63,7 @@ def power_log_sd() -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
+@lru_cache(maxsize=512)
 def measured_power(system: str, without: str | None = None) -> Power | None:
     """Power of a system by its rows, those of the network `without` left out; None where no energy was submitted."""
     logs = [

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import streamlit as st
 
 from engine.choice import View, choose
+from engine.columns import Trials
 from engine.compare_figures import MOST
 from engine.record import Trial
 from engine.store import SweepRow
@@ -96,7 +99,7 @@ def link(row: SweepRow) -> None:
         st.caption("Add one more to compare.")
 
 
-def pick(page: str, least: int) -> tuple[SweepRow, list[Trial], list[Trial]] | None:
+def pick(page: str, least: int) -> tuple[SweepRow, Trials, list[Trial]] | None:
     """Draw the pickers of a page and keep its address: the sweep, its measured trials, those chosen; None when there is nothing to choose.
 
     Fewer than `least` may be chosen: the page then says what it needs.
@@ -111,27 +114,29 @@ def pick(page: str, least: int) -> tuple[SweepRow, list[Trial], list[Trial]] | N
     params, news = address.read(page, _OWN)
     asked = parse(params)
     row = pickers.pick_sweep(rows, asked.sweep, news, f"{page} sweep", "stretch")
-    done = [t for t in queries.trials(row) if t.state == "done"]
-    by_id = {t.id: t for t in done}
+    done = queries.columns(row).done
     name = f"{page} trials {row.id}"
     if news or name not in st.session_state:
-        wanted = [i for i in asked.trials if i in by_id] if asked.trials else []
-        missing = [i for i in asked.trials if i not in by_id] if news and not _other_sweep(row, asked) else []
+        wanted = [i for i in asked.trials if i in done.place] if asked.trials else []
+        missing = [i for i in asked.trials if i not in done.place] if news and not _other_sweep(row, asked) else []
         if missing:
             st.warning(f"This sweep has no measured trial {', '.join(missing)}.", icon=":material/link_off:")
-        kept = [i for i in collected(row.id) if i in by_id]
+        kept = [i for i in collected(row.id) if i in done.place]
         st.session_state[name] = wanted or (kept if len(kept) >= least else default_trials(done))
+    st.session_state[name] = [i for i in st.session_state[name] if i in done.place]
+    text = pickers.find_box(name, done)
+    ids, said = pickers.offered(done, text, st.session_state[name])
     chosen = st.multiselect(
-        "Recipes",
-        list(by_id),
-        format_func=lambda i: by_id[i].label if i in by_id else i,
+        f"Recipes{said}",
+        ids,
+        format_func=partial(pickers.label, done),
         max_selections=MOST,
         key=name,
         placeholder=f"Choose up to {MOST}",
         help=f"Up to {MOST} recipes of the sweep; the address of this page keeps them.",
     )
     address.write(page, to_params(row.id, chosen), _OWN)
-    return row, done, [by_id[i] for i in chosen]
+    return row, done, list(done.take(np.array([done.place[i] for i in chosen], np.intp)))
 
 
 def _other_sweep(row: SweepRow, asked: Chosen) -> bool:
@@ -145,4 +150,4 @@ def default_trials(done: Sequence[Trial]) -> list[str]:
     better = choice.front[len(choice.front) // 2 :]
     wanted = [choice.baseline, choice.knee, *better[:1], *choice.front]
     found = list(dict.fromkeys(i for i in wanted if i))
-    return found[:3] if len(found) >= 2 else [t.id for t in done[:2]]
+    return found[:3] if len(found) >= 2 else list(Trials.of(done).ids[:2])

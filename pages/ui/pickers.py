@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
+import numpy as np
 import streamlit as st
 
 from engine.choice import View
@@ -13,11 +15,15 @@ from engine.columns import Trials
 from engine.devices import profile_names
 from engine.errors import NotFoundError
 from engine.figures_many import MOST_AXES, MOST_PAIRED
+from engine.frontier import Bools
 from engine.record import METRICS, Trial
+from engine.selection import front_rows
 from engine.store import SweepRow
 from pages.ui import address, queries, shell
 from pages.ui.state import LIMITED, Chart, third_axis
 
+MOST_OFFERED = 500
+"""Every name that a box offers goes to the browser with every change; of more recipes it offers some, and a search finds the others."""
 _NONE = "none"
 _SIZED, _COLOURED = {"frontier", "3d", "map"}, {"frontier", "3d", "map", "parallel", "matrix"}
 
@@ -62,11 +68,6 @@ def _swap(changed: str, other: str) -> None:
     """An axis that was given the other's metric hands over its own."""
     if st.session_state[changed] == st.session_state[other]:
         st.session_state[other] = st.session_state[f"last {changed}"]
-
-
-def devices(trials: Sequence[Trial]) -> list[str]:
-    """The host, and every profile that some trial was projected onto."""
-    return list(Trials.of(trials).devices)
 
 
 def wanted_device(view: View, news: bool) -> str:
@@ -175,16 +176,73 @@ def _known(rows: Sequence[SweepRow], ref: str | None) -> str:
         return rows[0].id
 
 
-def pick_trial(page: str, trials: Sequence[Trial], asked: str | None, news: bool) -> Trial | None:
+def pick_trial(page: str, trials: Trials, asked: str | None, news: bool) -> Trial | None:
     """The picker of one recipe: what the address asks for at first, or the first; None when there is nothing to pick."""
-    if not trials:
+    if not len(trials):
         return None
-    by_id, key = {t.id: t for t in trials}, f"{page} trial"
-    if news and asked is not None and asked not in by_id:
+    key = f"{page} trial"
+    if news and asked is not None and asked not in trials.place:
         st.warning(f"This sweep has no measured trial {shell.plain(repr(asked))}.", icon=":material/link_off:")
-    _seed(key, asked or "", list(by_id), news)
-    chosen = st.selectbox("Recipe", list(by_id), format_func=lambda i: by_id[i].label, key=key, width=420)
-    return by_id[chosen]
+    chosen = asked if news else st.session_state.get(key)
+    return recipe_box(key, trials, chosen)
+
+
+def recipe_box(key: str, trials: Trials, wanted: str | None) -> Trial:
+    """The box of one recipe, put at the `wanted` one or, where that is not among these, the first; of many, with a box to search them."""
+    text = find_box(key, trials)
+    chosen = [wanted] if wanted in trials.place and wanted else []
+    ids, said = offered(trials, text, chosen)
+    st.session_state[key] = chosen[0] if chosen else ids[0]
+    found = st.selectbox(f"Recipe{said}", ids, format_func=partial(label, trials), key=key, width=420)
+    return trials[trials.place[found]]
+
+
+def label(trials: Trials, trial_id: str) -> str:
+    """The name of a recipe."""
+    return str(trials.fact("label")[trials.place[trial_id]])
+
+
+def find_box(key: str, trials: Trials) -> str:
+    """Draw the box that searches more recipes than a picker offers; what is written there, nothing where all are offered."""
+    if len(trials) <= MOST_OFFERED:
+        return ""
+    return st.text_input(
+        "Find a recipe",
+        key=f"{key} find",
+        placeholder="words of its name",
+        max_chars=200,
+        width=200,
+        help=f"All these words, in any order, or the beginning of its id. The box beside it offers {MOST_OFFERED}: the baseline, the "
+        "frontier of accuracy and file size, and the most accurate, of those that are found or, without words, of all.",
+    )
+
+
+def offered(trials: Trials, text: str, chosen: Sequence[str]) -> tuple[list[str], str]:
+    """The ids that a picker offers, those `chosen` among them, and in words how many of how many that is; no words where it is all.
+
+    Of more than `MOST_OFFERED` it is those that the words of `text` find, the baseline and the frontier of accuracy and file size first,
+    then the most accurate.
+    """
+    if len(trials) <= MOST_OFFERED:
+        return list(trials.ids), ""
+    found = trials.take(_found(trials, text)) if text.strip() else trials
+    # Not latency: two machines may have measured it, which has no frontier.
+    front, _ = front_rows(found, ("accuracy", "size_bytes"))
+    accurate = np.argsort(-found.numbers("accuracy").value, kind="stable")[:MOST_OFFERED]
+    first = [] if found.baseline is None else [found.baseline]
+    rows = list(dict.fromkeys([*first, *front.tolist(), *accurate.tolist()]))[:MOST_OFFERED]
+    ids = list(dict.fromkeys([*chosen, *(found.ids[i] for i in rows)]))
+    many = f"{len(rows):,} of {len(found):,}"
+    return ids, f" ({many} found)" if text.strip() else f" ({many} offered)"
+
+
+def _found(trials: Trials, text: str) -> Bools:
+    words = text.lower().split()
+    names = (str(name).lower() for name in trials.fact("label"))
+    begun = (name.startswith(text.strip()) for name in trials.ids)
+    return np.array(
+        [begins or all(w in name for w in words) for begins, name in zip(begun, names, strict=True)], np.bool_
+    )
 
 
 def keep_one(page: str, row: SweepRow, trial: Trial | None = None) -> None:

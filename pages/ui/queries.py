@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from engine import compare, demands, insight, playground
+from engine import compare, insight, playground
 from engine.artifacts import Artifacts
 from engine.certainty import Certainty, certainty
 from engine.choice import View
 from engine.columns import Trials
 from engine.cost import Scenario, read_scenarios
 from engine.datasets import Preprocessing, Split, load_dataset, reported
-from engine.devices import HOST, Check, ErrorLine, Profile, all_checks, all_profiles, error_table, project
+from engine.devices import Check, ErrorLine, Profile, all_checks, all_profiles, error_table
 from engine.errors import NotFoundError
 from engine.frontier_info import FrontierInfo, frontier_info
-from engine.heat_map import under_scenario
 from engine.predictions import Predictions
-from engine.record import Projection, Trial
+from engine.projected import Projector, under_scenario
+from engine.record import Trial
 from engine.records import Block, stored_trials
 from engine.spec import Sweep
 from engine.statistics import Bools
@@ -59,34 +59,6 @@ def sweeps() -> list[SweepRow]:
 def _at(row: SweepRow) -> tuple[str, str, int]:
     """What a sweep's trials follow from: one that was deleted and made anew counts its revisions from the beginning."""
     return row.id, row.created, row.revision
-
-
-class _Trials:
-    """A sweep's trials as last read. Trials are frozen, so all sessions share them; only what has changed since is read again."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._revision = -1
-        self._trials: tuple[Trial, ...] = ()
-
-    def at(self, row: SweepRow) -> tuple[Trial, ...]:
-        """The trials at the row's revision or a later one."""
-        with self._lock:
-            if row.revision > self._revision:
-                changed = store().changed_trials(row.id, self._revision)
-                kept = dict(enumerate(self._trials)) | changed
-                self._trials, self._revision = tuple(kept[i] for i in sorted(kept)), row.revision
-            return self._trials
-
-
-@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
-def _trials(address: tuple[str, str], sweep_id: str, created: str) -> _Trials:
-    return _Trials()
-
-
-def trials(row: SweepRow) -> tuple[Trial, ...]:
-    """Every recipe of a sweep, in the order of the plan."""
-    return _trials(_address(), row.id, row.created).at(row)
 
 
 class _Columns:
@@ -130,8 +102,13 @@ def _columns(address: tuple[str, str], sweep_id: str, created: str) -> _Columns:
 
 
 def columns(row: SweepRow) -> Trials:
-    """Every recipe of a sweep, in the order of the plan, as columns: for pages that show many and look at few."""
+    """Every recipe of a sweep, in the order of the plan, as columns; a whole trial is read when it is looked at."""
     return _columns(_address(), row.id, row.created).at(row)
+
+
+def baseline(trials: Trials) -> Trial | None:
+    """The network as it came, None where it is not among these."""
+    return None if trials.baseline is None else trials[trials.baseline]
 
 
 @st.cache_resource(max_entries=64, ttl=3600, show_spinner=False)
@@ -218,7 +195,7 @@ class TestImages:
 
 @st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
 def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
-    sweep = store().spec(sweep_id)
+    sweep = _spec(address, sweep_id, created)
     data = load_dataset(sweep.data)
     return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.input_shape)
 
@@ -268,37 +245,39 @@ def scenarios() -> dict[str, Scenario]:
     return read_scenarios()
 
 
-@st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading what the recipes ask of a device …")
-def _with_demands(address: tuple[str, str], at: tuple[str, str, int], _known: tuple[Trial, ...]) -> tuple[Trial, ...]:
-    # Which trials are meant follows from the sweep and its revision.
-    return demands.with_demands([t for t in _known if t.state == "done"], artifacts())
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
+def _projector(address: tuple[str, str], sweep_id: str, created: str) -> Projector:
+    return Projector(artifacts())
 
 
-def with_demands(row: SweepRow) -> tuple[Trial, ...]:
-    """The finished trials of a sweep, each with what it asks of a device where that is known."""
-    return _with_demands(_address(), _at(row), trials(row))
+# Of 100,000 recipes each device that is looked at takes some megabytes, hence so few.
+@st.cache_resource(max_entries=6, ttl=3600, show_spinner="Projecting onto the devices …")
+def _on_devices(
+    address: tuple[str, str],
+    at: tuple[str, str, int],
+    devices: tuple[str, ...],
+    use: str,
+    finished: bool,
+    _row: SweepRow,
+    _profiles: Sequence[Profile],
+    _scenario: Scenario | None,
+) -> Trials:
+    # What is not in the key follows from what is.
+    trials = columns(_row).done if finished else columns(_row)
+    seen = _projector(address, _row.id, _row.created).on(trials, _profiles)
+    return under_scenario(seen, [p.name for p in _profiles], _scenario)
 
 
-@st.cache_resource(max_entries=96, ttl=3600, show_spinner="Projecting onto the device …")
-def _projections(
-    address: tuple[str, str], at: tuple[str, str, int], device: str, _known: tuple[Trial, ...], _profile: Profile
-) -> tuple[Projection | None, ...]:
-    return tuple(project(_profile, t.demand) if t.demand else None for t in _known)
-
-
-def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> tuple[Trial, ...]:
+def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> Trials:
     """The finished trials with what every device says of them and, under a scenario, what a million inferences on each take."""
-    known, profiles = with_demands(row), all_profiles()
-    found: list[dict[str, Projection]] = [{} for _ in known]
-    for device in devices:
-        if device == HOST.name:
-            continue
-        found_here = _projections(_address(), _at(row), _named(device, profiles), known, profiles[device])
-        for new, projection in zip(found, found_here, strict=True):
-            if projection:
-                new[device] = projection
-    seen = [replace(t, projections=t.projections | new) for t, new in zip(known, found, strict=True)]
-    return under_scenario(seen, devices, scenario)
+    return _seen_on(row, devices, scenario, finished=True)
+
+
+def _seen_on(row: SweepRow, devices: Sequence[str], scenario: Scenario | None, finished: bool) -> Trials:
+    known = all_profiles()
+    names = tuple(_named(device, known) for device in devices)
+    profiles, use = [known[device] for device in devices], scenario.name if scenario else ""
+    return _on_devices(_address(), _at(row), names, use, finished, row, profiles, scenario)
 
 
 def _named(device: str, profiles: Mapping[str, Profile]) -> str:
@@ -306,18 +285,12 @@ def _named(device: str, profiles: Mapping[str, Profile]) -> str:
     return f"{device} {hash(repr(profiles[device]))}"
 
 
-@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
-def _columns_on(address: tuple[str, str], at: tuple[str, str, int], device: str, _row: SweepRow, _name: str) -> Trials:
-    seen = {t.id: t for t in on_devices(_row, (_name,))}
-    return Trials.of([seen.get(t.id, t) for t in trials(_row)])
-
-
 def columns_on(row: SweepRow, device: str) -> Trials:
     """The columns of a sweep as it was measured or, for a device that it did not ask for, with what that device's profile says."""
-    stored, profiles = columns(row), all_profiles()
-    if device in stored.devices or device not in profiles:
+    stored = columns(row)
+    if device in stored.devices or device not in all_profiles():
         return stored
-    return _columns_on(_address(), _at(row), _named(device, profiles), row, device)
+    return _seen_on(row, (device,), None, finished=False)
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")

@@ -46,10 +46,11 @@ def render() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row, asked, news = pickers.pick_one("broke", rows)
-        done = [t for t in queries.trials(row) if t.state == "done"]
-        baseline = next((t for t in done if not t.recipe.steps), None)
-        trial = pickers.pick_trial("broke", [t for t in done if t.recipe.steps], asked, news)
+        done = queries.columns(row).done
+        others = done.take(~done.fact("is_baseline").astype(np.bool_))
+        trial = pickers.pick_trial("broke", others, asked, news)
     pickers.keep_one("broke", row, trial)
+    baseline = queries.baseline(done)
     if baseline is None or trial is None:
         st.info("This sweep has no measured recipe beside its baseline yet.", icon=":material/info:")
         return
@@ -165,8 +166,8 @@ def _limits(row: SweepRow, trial: Trial) -> None:
                 query_params=state.to_params(state.Explore(row.id, trial.id, View(limits=limits))),
             )
     if limits:
-        done = [t for t in queries.trials(row) if t.state == "done"]
-        st.caption(f"{int(within_limits(done, limits).sum())} of {len(done)} recipes break no more than that.")
+        done = queries.columns(row).done
+        st.caption(f"{int(within_limits(done, limits).sum()):,} of {len(done):,} recipes break no more than that.")
 
 
 def _gallery(found: Sequence[Flip], images: np.ndarray, classes: Sequence[str]) -> None:

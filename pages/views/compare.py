@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from engine.columns import Trials
 from engine.compare import QUANTITIES, Row, layer_groups, metric_rows, pairs, recipe_chains, recipe_rows
 from engine.compare_figures import (
     accuracy_alt,
@@ -19,7 +20,7 @@ from engine.compare_figures import (
 from engine.errors import DatasetError
 from engine.record import Trial
 from engine.store import SweepRow
-from pages.ui import comparison, pickers, queries, shell
+from pages.ui import comparison, queries, shell
 
 LEAST = 2
 _PLAIN = {
@@ -47,7 +48,7 @@ def render() -> None:
             "Also what is the same", key="compare all rows", help="Off: only the rows in which the recipes differ."
         )
     named = dict(zip(comparison.LETTERS, chosen, strict=False))
-    baseline = next((t for t in done if not t.recipe.steps), None)
+    baseline = queries.baseline(done)
     _recipes(row, named)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -62,8 +63,8 @@ def render() -> None:
     _layers(named, all_rows)
 
 
-def _device(done: Sequence[Trial]) -> str:
-    names = pickers.devices(done)
+def _device(done: Trials) -> str:
+    names = done.devices
     if st.session_state.get("compare device") not in names:
         st.session_state["compare device"] = names[0]
     return st.selectbox(

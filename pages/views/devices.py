@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -17,8 +18,9 @@ from engine.device_figures import best_rows, error_rows, validation_alt, validat
 from engine.devices import Profile, all_profiles
 from engine.figures import frontier_alt, frontier_figure
 from engine.fleet import fleet_view
-from engine.frontier_info import frontier_info
-from engine.heat_map import CELL_KEYS, FITS, heat_map_alt, heat_map_figure, heat_map_info
+from engine.frontier_info import drawn_text, frontier_info
+from engine.heat_map import CELL_KEYS, FITS, HeatMapInfo, heat_map_alt, heat_map_figure, heat_map_info
+from engine.projected import MOST_FILES, unread
 from engine.record import METRICS, SCENARIO_METRICS
 from engine.store import SweepRow
 from engine.words import limits_text
@@ -34,12 +36,14 @@ _BASIS = {
     "datasheet": ("orange", "from a datasheet: a bound that nobody validated"),
     "design": ("violet", "a chip that does not exist: a projection"),
 }
-_SCENARIO, _DEVICES, _SHOW, _LIMITS, _ONE = (
+_SCENARIO, _DEVICES, _SHOW, _LIMITS, _ONE, _FLEET, _TRUST = (
     "devices scenario",
     "devices shown",
     "devices key",
     "devices limits",
     "devices one",
+    "devices fleet",
+    "devices trust was asked for",
 )
 
 
@@ -71,14 +75,19 @@ def render() -> None:
         st.caption(f"Assumed: {'; '.join(scenario.assumptions)}.")
     _limits(row)
     recipes, one, known, own = st.tabs(
-        ["Recipes on devices", "Frontier on one device", "How far to trust it", "Your own device"]
+        ["Recipes on devices", "Frontier on one device", "How far to trust it", "Your own device"],
+        key="devices tab",
+        on_change="rerun",
     )
     with recipes:
         _recipes(row, scenario, profiles)
     with one:
         _one_device(row, scenario)
-    with known:
-        _validation()
+    # Fitting everything anew without each network takes seconds, once in a server's life: paid by who asks for it.
+    if known.open or _TRUST in st.session_state:
+        st.session_state[_TRUST] = True
+        with known:
+            _validation()
     with own:
         device_editor.show()
     _write(row)
@@ -157,12 +166,26 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     info = heat_map_info(seen, devices, key, scenario.currency if scenario else "¤")
     st.plotly_chart(heat_map_figure(info), key="devices heat map", config=_CHART, alt=heat_map_alt(info))
     if info.left_out:
-        st.caption(f"{info.left_out:,} more recipes are not drawn; those on some device’s frontier are.")
+        st.caption(_left_out(info))
+    if silent := unread(seen):
+        st.caption(
+            f"Nothing is known of {silent:,} recipes on these devices: they are of before that was kept, and no more than {MOST_FILES:,} "
+            "files are opened to read it off them. Run the sweep again to have them all."
+        )
     st.subheader("Best recipe for each device", anchor=False)
     st.caption(f"The highest accuracy that fits{' and keeps the limits' if st.session_state[_LIMITS] else ''}.")
     st.dataframe(pd.DataFrame(best_rows(seen, devices, st.session_state[_LIMITS])), hide_index=True)
     if scenario:
         _fleet(row, scenario)
+
+
+def _left_out(info: HeatMapInfo) -> str:
+    """What a heat map of many recipes does not draw."""
+    if info.front_left_out:
+        front = "they are on the devices’ frontiers, an even sample in accuracy"
+        rest = f"{info.front_left_out:,} more of the frontiers and {info.left_out - info.front_left_out:,} others are not drawn"
+        return f"{len(info.recipes)} recipes are drawn: {front}. {rest}; the best for each device, below, is of all."
+    return f"{info.left_out:,} more recipes are not drawn; those on some device’s frontier are."
 
 
 def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
@@ -180,7 +203,7 @@ def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
             "Across", keys, format_func=lambda k: METRICS[k].name, key=f"{_ONE} {bool(scenario)}", width=220
         )
     seen = queries.on_devices(row, (device,), scenario)
-    fitting = [t for t in seen if device not in t.projections or t.projections[device].fits]
+    fitting = seen.take(seen.fits(device))
     info = frontier_info(fitting, View(x=x, device=device, limits=st.session_state[_LIMITS]))
     if not info.points:
         st.info(
@@ -195,8 +218,12 @@ def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
             points=tuple(replace(p, hover=p.hover.replace("¤", scenario.currency)) for p in info.points),
         )
     st.plotly_chart(frontier_figure(info, height=420), key="devices frontier", config=_CHART, alt=frontier_alt(info))
+    if drawn := drawn_text(info):
+        st.caption(drawn)
     if len(fitting) < len(seen):
-        st.caption(f"{len(seen) - len(fitting)} of {len(seen)} recipes do not fit {device}; the first tab says why.")
+        st.caption(
+            f"{len(seen) - len(fitting):,} of {len(seen):,} recipes do not fit {device}; the first tab says why."
+        )
 
 
 def _bases(profiles: Sequence[Profile]) -> None:
@@ -210,13 +237,13 @@ def _bases(profiles: Sequence[Profile]) -> None:
 def _fleet(row: SweepRow, scenario: Scenario) -> None:
     """All devices of the scenario over all its years."""
     done = queries.on_devices(row, (scenario.device,), scenario)
-    by_id = {t.id: t for t in done if t.recipe.steps}
-    if not by_id:
+    others = done.take(~done.fact("is_baseline").astype(np.bool_))
+    if not len(others):
         return
     st.subheader("The whole fleet", anchor=False)
-    chosen = st.selectbox("Recipe", list(by_id), format_func=lambda i: by_id[i].label, key="devices fleet", width=420)
-    baseline = next((t for t in done if not t.recipe.steps), None)
-    found = fleet_view(scenario, by_id[chosen], baseline, row.elapsed_s)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = pickers.recipe_box(_FLEET, others, st.session_state.get(_FLEET))
+    found = fleet_view(scenario, chosen, queries.baseline(done), row.elapsed_s)
     units = (("kwh", "Energy (kWh)"), ("cost", f"Electricity ({found['currency']})"), ("co2e_kg", "CO2e (kg)"))
     sides = {"This recipe": found["trial"], "Baseline": found["baseline"]}
     table = {

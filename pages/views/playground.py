@@ -39,7 +39,7 @@ def render() -> None:
         return
     row, done, chosen = picked
     images = queries.test_images(row)
-    baseline = next((t for t in done if not t.recipe.steps), None)
+    baseline = queries.baseline(done)
     trials = list({t.id: t for t in (baseline, *chosen) if t is not None}.values())
     where = st.radio("Image", (TEST, OWN, DRAWN), horizontal=True, key="playground where")
     subject = {TEST: _test_image, OWN: _own_picture, DRAWN: _drawing}[where](images)

@@ -54,13 +54,13 @@ def render() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row, wanted, news = pickers.pick_one("trial", rows)
-        done = [t for t in queries.trials(row) if t.state == "done"]
+        done = queries.columns(row).done
         trial = pickers.pick_trial("trial", done, wanted, news)
     pickers.keep_one("trial", row, trial)
     if trial is None:
         st.info("This sweep has no measured recipe.", icon=":material/info:")
         return
-    baseline = next((t for t in done if not t.recipe.steps), None)
+    baseline = queries.baseline(done)
     left, right = st.columns([2, 1], gap="medium")
     with left:
         trial_panel.head(trial, baseline, "host")
