@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from engine.choice import Choice
 from engine.columns import Trials
-from engine.record import METRICS, Trial, metric_value
+from engine.record import DEVICE_METRICS, METRICS, Trial, metric_value
 from engine.words import is_estimated, metric_range
 
 # A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV injection").
@@ -27,25 +28,65 @@ def flat_rows(trials: Sequence[Trial], choice: Choice) -> list[dict[str, Any]]:
     `within_limits` are of the choice's view, whose device latency and energy are for.
     """
     device, front = choice.view.device, set(choice.front)
-    columns = Trials.of(trials)
-    ranged = {key for key in METRICS if not np.isnan(columns.numbers(key, device).low).all()}
     return [
         {
-            "id": t.id,
-            "recipe": t.label,
-            "state": t.state,
-            "frontier": t.id in front,
-            "knee": t.id == choice.knee,
-            "within_limits": t.id in choice.kept,
-            **_numbers(t, device, ranged),
-            "device": device,
-            "provenance": t.provenance,
-            "machine": t.machine.label if t.machine else None,
-            "artifact": t.artifact,
-            "error": t.error,
+            "id": row["id"],
+            "recipe": row["recipe"],
+            "state": row["state"],
+            "frontier": row["id"] in front,
+            "knee": row["id"] == choice.knee,
+            "within_limits": row["id"] in choice.kept,
+            **row,
         }
-        for t in trials
+        for row in number_rows(trials, (device,))
     ]
+
+
+def number_rows(trials: Sequence[Trial], devices: Sequence[str]) -> list[dict[str, Any]]:
+    """One flat record for each device and trial: every number, without any standing. Units as in `flat_rows`."""
+    columns = Trials.of(trials)
+    found = []
+    for device in devices:
+        ranged = {key for key in METRICS if not np.isnan(columns.numbers(key, device).low).all()}
+        found += [
+            {
+                "id": t.id,
+                "recipe": t.label,
+                "state": t.state,
+                **_numbers(t, device, ranged),
+                "device": device,
+                "provenance": t.provenance,
+                "machine": t.machine.label if t.machine else None,
+                "artifact": t.artifact,
+                "error": t.error,
+            }
+            for t in trials
+        ]
+    return found
+
+
+def device_rows(trials: Trials, devices: Sequence[str]) -> list[dict[str, Any]]:
+    """One flat record for each device and trial: whether it fits, and what the device's profile says, with its 90 % range."""
+    found = []
+    for device in devices:
+        fits = trials.fits(device)
+        numbers = {key: trials.numbers(key, device) for key in METRICS if key in DEVICE_METRICS}
+        for place, (name, label) in enumerate(zip(trials.ids, trials.fact("label"), strict=True)):
+            row: dict[str, Any] = {"id": name, "recipe": label, "device": device, "fits": bool(fits[place])}
+            for key, column in numbers.items():
+                ends = {key: column.value, f"{key}_low": column.low, f"{key}_high": column.high}
+                row |= {title: _finite(values[place]) for title, values in ends.items()}
+            found.append(row)
+    return found
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def records(found: Iterable[Any]) -> list[dict[str, Any]]:
+    """Dataclasses of plain values -> flat records."""
+    return [asdict(each) for each in found]
 
 
 def _numbers(trial: Trial, device: str, ranged: Collection[str]) -> dict[str, Any]:

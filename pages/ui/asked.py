@@ -19,11 +19,10 @@ from engine.steps import Recipe
 from engine.store import SweepRow
 from engine.trial_figures import times_alt, times_figure, times_info
 from engine.words import SATURATION_RISKS, confirmation_text, duration, share_text, text_of
-from pages.ui import access, jobs, queries, shell
+from pages.ui import access, jobs, queries, share, shell
 from pages.ui.jobs import Job
 
 POLL_S = 1.0
-_CHART = {"displaylogo": False, "displayModeBar": False}
 _PROCESS = "job of "
 
 
@@ -159,7 +158,9 @@ def _why(found: Mapping[str, Any]) -> None:
         with column:
             info = times_info(rows, nameless=nameless)
             st.markdown(f"###### {title}")
-            st.plotly_chart(times_figure(info), key=f"trial {title}", config=_CHART, alt=times_alt(info))
+            st.plotly_chart(
+                times_figure(info), key=f"trial {title}", config=share.picture_config(), alt=times_alt(info)
+            )
     layerless = sum(row["trial_ms"] or 0 for row in found["by_layer"] if not row["name"])
     if layerless > found["trial_ms"] / 2:
         st.caption(

@@ -15,7 +15,7 @@ from engine.frontier_info import frontier_info
 from engine.record import Trial
 from engine.store import SweepRow
 from engine.words import duration
-from pages.ui import access, queries, runner, shell, trial_table
+from pages.ui import access, queries, runner, share, shell, trial_table
 
 POLL_S = 1.0
 LEAST_STEPS = 2
@@ -72,10 +72,10 @@ def _before_the_first_node(sweep_id: str, waiting: bool) -> None:
 
 
 def _progress(row: SweepRow, waiting: bool) -> None:
-    share = row.nodes_done / row.nodes_total if row.nodes_total else 0.0
+    done = row.nodes_done / row.nodes_total if row.nodes_total else 0.0
     remaining = f", about {duration(row.remaining_s)} to go" if row.remaining_s is not None and waiting else ""
     st.progress(
-        min(1.0, share),
+        min(1.0, done),
         f"{row.nodes_done} of {row.nodes_total} nodes done · {row.trials} of {row.recipes} recipes measured · "
         f"{duration(row.elapsed_s)} so far{remaining}",
     )
@@ -89,7 +89,7 @@ def _progress(row: SweepRow, waiting: bool) -> None:
         st.plotly_chart(
             frontier_figure(info, height=380),
             key=f"live {row.id}",
-            config={"displayModeBar": False},
+            config=share.picture_config(),
             alt=frontier_alt(info),
         )
         _hypervolume(row, trials, view)
@@ -108,7 +108,7 @@ def _hypervolume(row: SweepRow, trials: Sequence[Trial], view: View) -> None:
     st.plotly_chart(
         progress_figure(found, 220),
         key=f"hypervolume {row.id}",
-        config={"displayModeBar": False},
+        config=share.picture_config(),
         alt=progress_alt(found),
     )
     st.caption(progress_text(found))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from engine import table_export
 from engine.broken import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.broken_figures import (
     class_alt,
@@ -23,7 +24,7 @@ from engine.record import METRICS, Trial, metric_value
 from engine.selection import within_limits
 from engine.store import SweepRow
 from engine.words import based, shown, text_of
-from pages.ui import pickers, queries, shell, state
+from pages.ui import pickers, queries, share, shell, state
 
 PER_PAGE = 12
 LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")
@@ -32,7 +33,6 @@ _NAMES = {
     "neutral": "Wrong both times, differently",
     "helpful": "Helpful: was wrong, is right",
 }
-_CHART = {"displayModeBar": False}
 
 
 def render() -> None:
@@ -82,16 +82,30 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
     with left:
         st.subheader("By class", anchor=False)
         st.caption("Filled bars: the change is more than chance (95 %). Outlined: it may be none.")
-        st.plotly_chart(class_figure(changes), key="broke classes", config=_CHART, alt=class_alt(changes))
+        st.plotly_chart(
+            class_figure(changes), key="broke classes", config=share.picture_config(), alt=class_alt(changes)
+        )
     with right:
         st.subheader("Mistakes that became more or fewer", anchor=False)
         st.caption("Orange: this mistake is made more often than by the baseline. Blue: less often.")
         change = confusion_change(before, after, labels, len(classes))
         st.plotly_chart(
-            confusion_figure(change, classes), key="broke confusion", config=_CHART, alt=confusion_alt(change, classes)
+            confusion_figure(change, classes),
+            key="broke confusion",
+            config=share.picture_config(),
+            alt=confusion_alt(change, classes),
         )
     _gallery(found, images.inputs, classes)
     _calibration(before, after, labels)
+    tables = {
+        "By class": lambda: [
+            {**r, "change": c.change} for r, c in zip(table_export.records(changes), changes, strict=True)
+        ],
+        "Flipped images": lambda: [
+            {**r, **{k: classes[r[k]] for k in ("label", "before", "after")}} for r in table_export.records(found)
+        ],
+    }
+    share.popover(f"{row.id}-{trial.id}", tables)
 
 
 def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange], images: int) -> None:
@@ -223,7 +237,11 @@ def _calibration(before: Predictions, after: Predictions, labels: np.ndarray) ->
         "Points under the dotted line: surer than right. A product that shows or thresholds confidences depends on this."
     )
     st.plotly_chart(
-        reliability_figure(*bins), key="broke calibration", config=_CHART, width=560, alt=reliability_alt(bins[1])
+        reliability_figure(*bins),
+        key="broke calibration",
+        config=share.picture_config(),
+        width=560,
+        alt=reliability_alt(bins[1]),
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from engine import table_export
 from engine.columns import Trials
-from engine.compare import QUANTITIES, Row, layer_groups, metric_rows, pairs, recipe_chains, recipe_rows
+from engine.compare import QUANTITIES, Pair, Row, layer_groups, metric_rows, pairs, recipe_chains, recipe_rows
 from engine.compare_figures import (
     accuracy_alt,
     accuracy_figure,
@@ -20,14 +21,9 @@ from engine.compare_figures import (
 from engine.errors import DatasetError
 from engine.record import Trial
 from engine.store import SweepRow
-from pages.ui import comparison, queries, shell
+from pages.ui import comparison, queries, share, shell
 
 LEAST = 2
-_PLAIN = {
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-    "toImageButtonOptions": {"format": "svg"},
-}
 
 
 def render() -> None:
@@ -47,6 +43,11 @@ def render() -> None:
         all_rows = st.toggle(
             "Also what is the same", key="compare all rows", help="Off: only the rows in which the recipes differ."
         )
+        tables = {
+            "Numbers": lambda: table_export.number_rows(chosen, (device,)),
+            "Pairs": lambda: table_export.records(_paired(chosen)[0]),
+        }
+        share.popover(f"{row.id}-compared", tables)
     named = dict(zip(comparison.LETTERS, chosen, strict=False))
     baseline = queries.baseline(done)
     _recipes(row, named)
@@ -103,7 +104,9 @@ def _accuracy(named: Mapping[str, Trial], baseline: Trial | None) -> None:
     if not info.values:
         return
     st.markdown("##### Accuracy", help="Marks with 95 % intervals; the dashed line is the baseline.")
-    st.plotly_chart(accuracy_figure(info), key="compare accuracy", config=_PLAIN, alt=accuracy_alt(info))
+    st.plotly_chart(
+        accuracy_figure(info), key="compare accuracy", config=share.picture_config(), alt=accuracy_alt(info)
+    )
 
 
 def _costs(named: Mapping[str, Trial], baseline: Trial | None, device: str) -> None:
@@ -112,18 +115,13 @@ def _costs(named: Mapping[str, Trial], baseline: Trial | None, device: str) -> N
     if info is None or not info.metrics or not info.bars:
         st.caption("Nothing to draw: the baseline has not been measured, or nothing else is chosen.")
         return
-    st.plotly_chart(costs_figure(info), key="compare costs", config=_PLAIN, alt=costs_alt(info))
+    st.plotly_chart(costs_figure(info), key="compare costs", config=share.picture_config(), alt=costs_alt(info))
 
 
 def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
     """Which recipes the test images tell apart."""
     letters = {trial.id: letter for letter, trial in named.items()}
-    right, trouble = {}, None
-    try:
-        right = {t.id: queries.right_answers(t) for t in named.values()}
-    except DatasetError as error:
-        trouble = str(error)
-    found = pairs(list(named.values()), right)
+    found, trouble = _paired(list(named.values()))
     st.markdown(
         "##### Can the test images tell them apart?",
         help="McNemar’s test (mid-p) on the same images, corrected for the number of pairs (Holm). Not told apart at 5 %: the "
@@ -148,6 +146,14 @@ def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
             "Not known: the record does not say where the answers to the test images are, or they are gone. Run the sweep again to test "
             "every pair."
         )
+
+
+def _paired(trials: Sequence[Trial]) -> tuple[list[Pair], str | None]:
+    """Every pair, and why those without the baseline are not known, if they are not."""
+    try:
+        return pairs(trials, {t.id: queries.right_answers(t) for t in trials}), None
+    except DatasetError as error:
+        return pairs(trials, {}), str(error)
 
 
 def _p(p: float | None) -> str:

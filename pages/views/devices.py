@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from engine import table_export
 from engine.choice import View
 from engine.cost import Scenario
 from engine.device_figures import best_rows, error_rows, validation_alt, validation_figure, validation_info
@@ -24,12 +25,11 @@ from engine.projected import MOST_FILES, unread
 from engine.record import METRICS, SCENARIO_METRICS
 from engine.store import SweepRow
 from engine.words import limits_text
-from pages.ui import address, device_editor, pickers, queries, shell, state
+from pages.ui import address, device_editor, pickers, queries, share, shell, state
 
 NO_SCENARIO = "none"
 MOST_DEVICES = 12
 _FIRST_DEVICES = ("stm32h7a3-xcubeai", "stm32l4r5-xcubeai")
-_CHART = {"displaylogo": False, "displayModeBar": False}
 _BASIS = {
     "measured": ("green", "timed on the device itself"),
     "fitted": ("blue", "fitted to published measurements; the error is known"),
@@ -164,7 +164,9 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     _bases([profiles[d] for d in devices])
     seen = queries.on_devices(row, tuple(devices), scenario)
     info = heat_map_info(seen, devices, key, scenario.currency if scenario else "¤")
-    st.plotly_chart(heat_map_figure(info), key="devices heat map", config=_CHART, alt=heat_map_alt(info))
+    st.plotly_chart(
+        heat_map_figure(info), key="devices heat map", config=share.picture_config(), alt=heat_map_alt(info)
+    )
     if info.left_out:
         st.caption(_left_out(info))
     if silent := unread(seen):
@@ -177,6 +179,11 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     st.dataframe(pd.DataFrame(best_rows(seen, devices, st.session_state[_LIMITS])), hide_index=True)
     if scenario:
         _fleet(row, scenario)
+    tables = {
+        "Recipes on devices": lambda: table_export.device_rows(seen, devices),
+        "Errors of the profiles": lambda: table_export.records(queries.device_errors()),
+    }
+    share.popover(row.id, tables)
 
 
 def _left_out(info: HeatMapInfo) -> str:
@@ -217,7 +224,9 @@ def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
             x_title=info.x_title.replace("¤", scenario.currency),
             points=tuple(replace(p, hover=p.hover.replace("¤", scenario.currency)) for p in info.points),
         )
-    st.plotly_chart(frontier_figure(info, height=420), key="devices frontier", config=_CHART, alt=frontier_alt(info))
+    st.plotly_chart(
+        frontier_figure(info, height=420), key="devices frontier", config=share.picture_config(), alt=frontier_alt(info)
+    )
     if drawn := drawn_text(info):
         st.caption(drawn)
     if len(fitting) < len(seen):
@@ -278,7 +287,9 @@ def _validation() -> None:
     info = validation_info(queries.device_checks(unseen), quantity)
     left, right = st.columns(2, gap="large")
     with left:
-        st.plotly_chart(validation_figure(info), key="devices validation", config=_CHART, alt=validation_alt(info))
+        st.plotly_chart(
+            validation_figure(info), key="devices validation", config=share.picture_config(), alt=validation_alt(info)
+        )
     with right:
         st.dataframe(pd.DataFrame(error_rows(queries.device_errors())), hide_index=True)
         st.caption(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from engine import table_export
 from engine.errors import DatasetError, InputError
 from engine.insight import computes_in_integers
 from engine.record import DEVICE_METRICS, METRICS, ON_IMAGES, Trial
@@ -31,10 +33,9 @@ from engine.trial_figures import (
     stages_info,
 )
 from engine.words import text_of, timing_texts
-from pages.ui import asked, comparison, notes, pickers, queries, shell, trial_panel
+from pages.ui import asked, comparison, notes, pickers, queries, share, shell, trial_panel
 from pages.ui.trial_panel import Number
 
-_CHART = {"displaylogo": False, "displayModeBar": False}
 _GROUPS = {
     "On the test images": ON_IMAGES,
     "Time and energy on the sweep’s machine": frozenset({"latency_ms", "latency_ratio", "energy_mj"}),
@@ -88,12 +89,34 @@ def _take_it(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
             links.append(("devices", "On other devices", ":material/memory:", {"sweep": row.id}))
             for page, label, icon, asked_for in links:
                 st.page_link(shell.pages()[page], label=label, icon=icon, query_params=asked_for)
+        share.popover(f"{row.id}-{trial.id}", _tables(row, trial))
         st.caption("Copy link")
         st.code(_link(params), language=None, wrap_lines=True)
         st.caption("Copy command")
         st.code("\n".join(_commands(row, trial)), language="sh", wrap_lines=True)
         if trial.machine:
             st.caption(f"Measured on {trial.machine.label}")
+
+
+def _tables(row: SweepRow, trial: Trial) -> dict[str, Callable[[], share.Rows]]:
+    """What of this page is a table, by its title."""
+    found: dict[str, Callable[[], share.Rows]] = {
+        "Numbers": lambda: table_export.number_rows([trial], ("host", *(d for d in trial.projections if d != "host")))
+    }
+    if layers := trial.size_layers:
+        bits = trial.layer_bits or {}
+        found["Bytes by layer"] = lambda: [
+            {"layer": n, "bytes": b, "weight_bits": bits.get(n)} for n, b in layers.items()
+        ]
+    if trial.timing:
+        found["Latency samples"] = lambda: _sample_rows(row, trial)
+    return found
+
+
+def _sample_rows(row: SweepRow, trial: Trial) -> list[dict[str, Any]]:
+    samples = queries.latency_samples(row, trial)
+    sides = (("trial", samples.trial_ms), ("baseline", samples.baseline_ms)) if samples else ()
+    return [{"side": side, "ms": ms} for side, times in sides for ms in times]
 
 
 def _link(params: Mapping[str, str]) -> str:
@@ -118,7 +141,9 @@ def _stages(trial: Trial) -> None:
         with column:
             st.markdown(f"###### {METRICS[key].name}", help=METRICS[key].help)
             figure = stages_figure(bars, METRICS[key].unit)
-            st.plotly_chart(figure, key=f"trial stages {key}", config=_CHART, alt=bars_alt(METRICS[key].name, bars))
+            st.plotly_chart(
+                figure, key=f"trial stages {key}", config=share.picture_config(), alt=bars_alt(METRICS[key].name, bars)
+            )
     st.caption("From the baseline down; in brackets the change to the stage before. Each stage was measured.")
 
 
@@ -180,7 +205,7 @@ def _zipped(trial: Trial) -> str:
 
 
 def _bars(key: str, what: str, bars: Sequence[Bar]) -> None:
-    st.plotly_chart(parts_figure(bars), key=key, config=_CHART, alt=bars_alt(what, bars))
+    st.plotly_chart(parts_figure(bars), key=key, config=share.picture_config(), alt=bars_alt(what, bars))
 
 
 def _latency(row: SweepRow, trial: Trial) -> None:
@@ -227,7 +252,7 @@ def _samples(row: SweepRow, trial: Trial) -> None:
         )
         return
     info = histogram_info(samples.trial_ms, samples.baseline_ms)
-    st.plotly_chart(histogram_figure(info), key="trial samples", config=_CHART, alt=histogram_alt(info))
+    st.plotly_chart(histogram_figure(info), key="trial samples", config=share.picture_config(), alt=histogram_alt(info))
     runs = " and ".join(f"{s.runs:,} of {s.name}" for s in info.sides)
     beyond = sum(s.beyond for s in info.sides)
     turns = ", taken in turns" if len(info.sides) > 1 else ""
@@ -272,7 +297,7 @@ def _classes(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
         return
     other = baseline if baseline and baseline.id != trial.id else None
     found = recall_info(recall, other.quality.class_recall if other and other.quality else None, counts, images.classes)
-    st.plotly_chart(recall_figure(found), key="trial recall", config=_CHART, alt=recall_alt(found))
+    st.plotly_chart(recall_figure(found), key="trial recall", config=share.picture_config(), alt=recall_alt(found))
     rest = f" The {len(found) - MOST_CLASSES} best classes are not drawn." if len(found) > MOST_CLASSES else ""
     st.caption(f"The worst class first; lines are Wilson’s 95 % intervals of each class alone.{rest}")
     if trial.recipe.steps:
