@@ -123,17 +123,17 @@ def pick(page: str, least: int) -> tuple[SweepRow, Trials, list[Trial]] | None:
         kept = [i for i in collected(row.id) if i in done.place]
         st.session_state[name] = wanted or (kept if len(kept) >= least else default_trials(done))
     st.session_state[name] = [i for i in st.session_state[name] if i in done.place]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        ids, said = pickers.offered(done, pickers.find_box(name, done), st.session_state[name])
-        chosen = st.multiselect(
-            f"Recipes{said}",
-            ids,
-            format_func=pickers.name_of(done),
-            max_selections=MOST,
-            key=name,
-            placeholder=f"Choose up to {MOST}",
-            help=f"Up to {MOST} recipes of the sweep; the address of this page keeps them.",
-        )
+    # One above the other: beside the search, a telephone would leave no room for what is chosen.
+    ids, said = pickers.offered(done, pickers.find_box(name, done), st.session_state[name])
+    chosen = st.multiselect(
+        f"Recipes{said}",
+        ids,
+        format_func=pickers.name_of(done),
+        max_selections=MOST,
+        key=name,
+        placeholder=f"Choose up to {MOST}",
+        help=f"Up to {MOST} recipes of the sweep; the address of this page keeps them.",
+    )
     address.write(page, to_params(row.id, chosen), _OWN)
     return row, done, list(done.take(np.array([done.place[i] for i in chosen], np.intp)))
 
