@@ -92,6 +92,8 @@ def open_app(
     command += ["--server.headless", str(headless).lower()]
     # Streamlit reads .streamlit/config.toml from where it is started, so a relative home has to be said in full.
     environment = {**os.environ, "PARETOSCOPE_HOME": str(folder)}
+    # The server's matrices are small: threads wait for each other, ten times as long as the work on cores that something else is using.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     if os.name == "posix":
         # In place of this process, so that whoever ends it ends the server.
         os.chdir(root)

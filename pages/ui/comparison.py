@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -124,12 +123,12 @@ def pick(page: str, least: int) -> tuple[SweepRow, Trials, list[Trial]] | None:
         kept = [i for i in collected(row.id) if i in done.place]
         st.session_state[name] = wanted or (kept if len(kept) >= least else default_trials(done))
     st.session_state[name] = [i for i in st.session_state[name] if i in done.place]
-    text = pickers.find_box(name, done)
-    ids, said = pickers.offered(done, text, st.session_state[name])
+    # One above the other: beside the search, a telephone would leave no room for what is chosen.
+    ids, said = pickers.offered(done, pickers.find_box(name, done), st.session_state[name])
     chosen = st.multiselect(
         f"Recipes{said}",
         ids,
-        format_func=partial(pickers.label, done),
+        format_func=pickers.name_of(done),
         max_selections=MOST,
         key=name,
         placeholder=f"Choose up to {MOST}",

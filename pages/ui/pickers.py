@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -193,13 +193,20 @@ def recipe_box(key: str, trials: Trials, wanted: str | None) -> Trial:
     chosen = [wanted] if wanted in trials.place and wanted else []
     ids, said = offered(trials, text, chosen)
     st.session_state[key] = chosen[0] if chosen else ids[0]
-    found = st.selectbox(f"Recipe{said}", ids, format_func=partial(label, trials), key=key, width=420)
+    found = st.selectbox(f"Recipe{said}", ids, format_func=name_of(trials), key=key, width=420)
     return trials[trials.place[found]]
 
 
-def label(trials: Trials, trial_id: str) -> str:
-    """The name of a recipe."""
-    return str(trials.fact("label")[trials.place[trial_id]])
+def name_of(trials: Trials) -> Callable[[str], str]:
+    """Id -> the name of a recipe, with its id where others among these have the same name: a box tells its options apart by their names."""
+    labels = trials.fact("label")
+    times = Counter(labels.tolist())
+
+    def name(trial_id: str) -> str:
+        found = str(labels[trials.place[trial_id]])
+        return f"{found} ({trial_id})" if times[found] > 1 else found
+
+    return name
 
 
 def find_box(key: str, trials: Trials) -> str:
@@ -237,12 +244,17 @@ def offered(trials: Trials, text: str, chosen: Sequence[str]) -> tuple[list[str]
 
 
 def _found(trials: Trials, text: str) -> Bools:
-    words = text.lower().split()
-    names = (str(name).lower() for name in trials.fact("label"))
+    words = _searched(text).split()
+    names = (_searched(str(name)) for name in trials.fact("label"))
     begun = (name.startswith(text.strip()) for name in trials.ids)
     return np.array(
         [begins or all(w in name for w in words) for begins, name in zip(begun, names, strict=True)], np.bool_
     )
+
+
+def _searched(text: str) -> str:
+    # Names have a minus and a hyphen that do not break where a keyboard has one sign for both.
+    return text.lower().replace("\u2212", "-").replace("\u2011", "-")
 
 
 def keep_one(page: str, row: SweepRow, trial: Trial | None = None) -> None:

@@ -189,9 +189,11 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
 def _left_out(info: HeatMapInfo) -> str:
     """What a heat map of many recipes does not draw."""
     if info.front_left_out:
-        front = "they are on the devices’ frontiers, an even sample in accuracy"
-        rest = f"{info.front_left_out:,} more of the frontiers and {info.left_out - info.front_left_out:,} others are not drawn"
-        return f"{len(info.recipes)} recipes are drawn: {front}. {rest}; the best for each device, below, is of all."
+        return (
+            f"{len(info.recipes)} recipes are drawn: the baseline and, evenly in accuracy, some of those on a device’s frontier. "
+            f"{info.front_left_out:,} more of these and {info.left_out - info.front_left_out:,} others are not; the best for each device, "
+            "below, is of all."
+        )
     return f"{info.left_out:,} more recipes are not drawn; those on some device’s frontier are."
 
 

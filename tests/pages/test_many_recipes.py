@@ -13,7 +13,7 @@ from engine.devices.published import reference_demands
 from engine.heat_map import MOST_ROWS
 from engine.record import Trial
 from engine.spec import Sweep, parse_sweep
-from engine.steps import Prune, Recipe
+from engine.steps import Prune, Quantize, Recipe
 from engine.store import Store
 from pages.ui.pickers import MOST_OFFERED
 from tests.pages.test_pages import address, open_app, words
@@ -102,6 +102,23 @@ def test_what_is_not_offered_is_found_by_its_words_and_chosen(many) -> None:
     app.text_input(key="trial trial find").set_value("no such thing").run()
     assert app.selectbox(key="trial trial").label == "Recipe (0 of 0 found)"
     assert address(app)["trial"] == last.id
+
+
+def test_recipes_of_one_name_are_told_apart() -> None:
+    twins = [Recipe(steps=(Quantize(weight_bits=8, activation_bits=8, calibration_samples=n),)) for n in (10, 20)]
+    made = [trial(), *(trial(r) for r in twins)]
+    assert made[1].label == made[2].label
+    store, sweep = Store.open(), parse_sweep({"name": "twins", "model": {"source": "resnet8"}})
+    store.begin(sweep, made, nodes_total=1, nodes_done=1)
+    store.end(sweep.id, "done")
+    app = open_app("trial", sweep=sweep.id)
+    name = f"{made[2].label} ({made[2].id})"
+    assert app.selectbox(key="trial trial").options == ["baseline", f"{made[1].label} ({made[1].id})", name]
+    app.selectbox(key="trial trial").select(name).run()
+    assert address(app)["trial"] == made[2].id
+    app = open_app("compare", sweep=sweep.id, trials=made[0].id)
+    app.multiselect[0].select(name).run()
+    assert address(app)["trials"].split(",") == [made[0].id, made[2].id]
 
 
 @pytest.mark.parametrize("page", ["trial", "broke"])
