@@ -56,7 +56,7 @@ LAYERS = (
         "thinning",
     },
     {"compress", "devices", "measure"},
-    {"code_digest", "forecast", "plan", "search"},
+    {"code_digest", "forecast", "plan", "samplers", "search", "search_space", "turns"},
     {"confirm", "demands", "fleet", "insight", "trials", "worker"},
     {"run"},
 )

@@ -214,7 +214,7 @@ def test_a_budget_leaves_the_rest_for_the_next_run(place: Path):
     assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 0, 6)
     assert store.sweep(no_time.id).state == "done"
 
-    sweep = read_sweep(spec, (*quick, "search.recipes=4"))
+    sweep = read_sweep(spec, (*quick, "search.trials=4"))
     assert preview(sweep, store, artifacts).run_recipes == 4
     seen = []
     outcome = execute(sweep, store, artifacts, on_progress=seen.append)

@@ -293,7 +293,7 @@ def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
         parse_sweep(base | more).id
         for more in (
             {},
-            {"search": {"recipes": 3}},
+            {"search": {"trials": 3}},
             {"search": {"minutes": 3}},
             {"target": {"limits": {"accuracy": 0.9}}},
         )

@@ -260,9 +260,9 @@ def test_profiles_are_named_for_people_and_found_by_kind():
 
 def test_a_budget_is_told_before_and_after():
     app = open_app("new_sweep")
-    app.number_input(key="form budget recipes").set_value(4).run()
+    app.number_input(key="form budget trials").set_value(4).run()
     assert "This run takes on 4 recipes that are not measured yet" in words(app)
-    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"recipes": 4}})
+    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"trials": 4}})
     store = Store.open()
     trials = sweep_trials(pending=20)
     store.begin(spec, trials, 110, 20)
