@@ -252,6 +252,12 @@ def test_the_command_line_starts_light() -> None:
     )
 
 
+def test_samplers_are_loaded_when_one_is_asked_and_torch_not_even_then() -> None:
+    """A forecast is made with every click in the browser; the Gaussian process alone brings torch, into the runner, when it is used."""
+    assert loaded_after("import engine.forecast, engine.search, engine.turns").isdisjoint({"optuna", "scipy", *HEAVY})
+    assert loaded_after("import engine.samplers").isdisjoint({"scipy", *HEAVY})
+
+
 def test_the_browser_process_never_loads_torch() -> None:
     """Everything that pages and app.py import, at the top or inside a function; running them is for the page tests."""
     wanted = sorted({m for p in PAGES for m in imports_of(p) if m.split(".")[0] not in {"pages", "app", "__future__"}})

@@ -70,6 +70,7 @@ EVERYTHING = Draft(
     limits=(("accuracy", 0.9), ("macs", 5e6)),
     budget_trials=7,
     budget_minutes=1.5,
+    search_method="gp",
     replicates=3,
     seed=11,
 )
@@ -245,7 +246,7 @@ _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max
 )  # fmt: skip
 _KEYS = st.sampled_from(
     ["name", "model", "source", "data", "space", "distill", "prune", "quantize", "runtime", "method", "ratio", "weight_bits",
-     "activation_bits", "student", "recipes", "search", "measure", "latency", "target", "limits", "accuracy", "seed", "step"]
+     "activation_bits", "student", "recipes", "trials", "search", "measure", "latency", "target", "limits", "accuracy", "seed", "step"]
 ) | st.text(max_size=4) | st.integers()  # fmt: skip
 _ANYTHING = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4), max_leaves=20
