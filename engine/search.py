@@ -6,6 +6,7 @@ search that was cancelled, killed or out of budget goes on as if it had never st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -20,9 +21,10 @@ START = 10
 """So many recipes are measured at random before a sampler is asked: below that it would learn from accidents. Optuna's number too."""
 _LEARNS_FROM = {"gp": 200, "tpe": 2000, "nsga2": 2000}
 """Most measured recipes that a choice is made from; a Gaussian process takes a second with 150, and the cube of that with more."""
+_MULTIPLIED = frozenset({"size_bytes", "latency_ms"})
 _SCORED = 1000
-"""Most recipes that are compared with each other when one is chosen; of more, as many at random."""
-_ASKED = 8
+"""Most recipes that the Gaussian process compares when it chooses one; of more, as many at random."""
+_ASKED = 3
 """How often a sampler is asked for a point that names a recipe to measure, before the nearest such recipe is taken."""
 
 
@@ -79,7 +81,10 @@ class Chooser:
         return int(chance.choice(left[far <= far.min() + 1e-9]))
 
     def _told(self, finished: Collection[Trial], busy: Collection[str]) -> Told:
-        """What the finished trials say, in the order of the recipes, so that it does not matter which came first."""
+        """What the finished trials say, in the order of the recipes, so that it does not matter which came first.
+
+        A failed recipe has no figures to learn from. What shares the step that failed has failed with it, so that costs one recipe.
+        """
         done = sorted((t for t in finished if t.state == "done" and t.id in self.place), key=lambda t: self.place[t.id])
         keys = self._objectives(done)
         values = np.array([[_number(t, key) for key in keys] for t in done], np.float64).reshape(len(done), len(keys))
@@ -128,5 +133,11 @@ def _first(order: Codes, left: Sequence[int]) -> int:
 
 
 def _number(trial: Trial, key: str) -> float:
+    """A figure as samplers are told it, NaN where it was not measured.
+
+    Each step multiplies bytes and times, so their logarithms add up, and what a step does to one recipe tells what it does to another.
+    """
     value = metric_value(trial, key)
-    return float("nan") if value is None else value
+    if value is None:
+        return math.nan
+    return math.log(value) if key in _MULTIPLIED and value > 0 else value

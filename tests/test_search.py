@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -146,7 +147,8 @@ def test_latency_is_an_objective_where_it_is_measured_and_agreement_where_labels
     timed = Chooser(sweep("tpe", measure={"latency": {}}))
     with_time, without = trial(latency_ms=2.0), trial(timed.recipes[1], latency_ms=None)
     found = timed._told([with_time, without], ())
-    assert (found.maximise, found.values.tolist()) == ((True, False, False), [[0.9, 100_000.0, 2.0]])
+    assert found.maximise == (True, False, False)
+    assert found.values.tolist() == [[0.9, math.log(100_000), math.log(2.0)]]
     unlabelled = Chooser(sweep("tpe"))
     assert unlabelled._objectives([trial(accuracy=None)]) == ("agreement", "size_bytes")
 
@@ -160,3 +162,14 @@ def test_many_trials_are_learnt_from_by_their_frontier(monkeypatch: pytest.Monke
     assert len(some.rows) == 12 < len(front)
     assert set(some.rows.tolist()) <= front
     assert some.values.tolist() == told.values[some.rows].tolist()
+
+
+def test_the_gaussian_process_names_recipes_that_are_left_and_nothing_else():
+    from engine.samplers import suggestions
+
+    chooser = Chooser(sweep("gp"))
+    told = chooser._told([measured(r) for r in chooser.recipes[:30]], [chooser.recipes[40].id])
+    left = np.arange(100, 120)
+    points = list(suggestions("gp", chooser.space, told, left, 0, 2))
+    assert len(points) == 2
+    assert {p.tobytes() for p in points} <= {chooser.space.codes[i].tobytes() for i in left}
