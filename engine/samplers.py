@@ -29,7 +29,8 @@ _AT_ONCE = 64
 
 def suggestions(method: str, space: Space, told: Told, left: Codes, seed: int, most: int) -> Iterator[Codes]:
     """Up to `most` points (axes,) to measure next; they may name no recipe, or one that is measured. `left`: rows that could be taken."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # It warns of fits that it replaces by defaults itself, between the lines of a run's progress.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {axis.name: _distribution(len(axis.values), axis.ordered) for axis in space.axes}
     study = optuna.create_study(directions=["maximize" if up else "minimize" for up in told.maximise])
     study.add_trials(_history(space, told, distributions))
