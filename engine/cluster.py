@@ -31,11 +31,16 @@ _WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected client, the machine that its workers run on, and the `cpu` resource of one worker."""
+    """A connected client, the machine that its workers run on, and the `cpu` resource of one worker.
+
+    `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host.
+    """
 
     client: Client
     machine: Machine
     cores: int
+    slots: int
+    is_here: bool
 
 
 @contextmanager
@@ -64,7 +69,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             ) as local,
             Client(local) as client,
         ):
-            yield Cluster(client, machine(), cores)
+            yield Cluster(client, machine(), cores, cores, True)
         return
     try:
         client = Client(scheduler, timeout=10)
@@ -72,10 +77,12 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
         raise SetupError(f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`") from None
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        cores = int(max((w.get("resources", {}).get("cpu", 0) for w in workers), default=0))
+        each = [int(w.get("resources", {}).get("cpu", 0)) for w in workers]
+        cores = max(each, default=0)
         if not cores:
             raise SetupError(
                 f"{scheduler} has no worker with the resource cpu; start one per host with "
                 f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
             )
-        yield Cluster(client, client.submit(machine, pure=False, resources={"cpu": cores}).result(), cores)
+        where = client.submit(machine, pure=False, resources={"cpu": cores}).result()
+        yield Cluster(client, where, cores, sum(each), False)

@@ -21,13 +21,14 @@ from engine.artifacts import Artifacts
 from engine.cluster import Cluster, connect
 from engine.confirm import with_confirmation
 from engine.errors import CancelledError, ParetoscopeError
-from engine.forecast import forecast_s, missing_nodes, next_nodes
+from engine.forecast import forecast_s, missing_nodes
 from engine.measure.machine import machine
 from engine.plan import EXCLUSIVE, Chain, Plan, make_plan
 from engine.record import Trial
 from engine.spec import Sweep
 from engine.store import NodeRow, Store
 from engine.trials import assemble, reported_labels
+from engine.turns import turns_of
 from engine.worker import Task, run_node
 
 _POLL_S = 1.0
@@ -80,13 +81,17 @@ def execute(
 
 
 class _Run:
-    """One run of one sweep: what is finished, what failed, and the clock."""
+    """One run of one sweep: what is finished, what failed, and the clock.
+
+    `left` are the nodes that are not finished, `missing` those of them that this run has taken on, `under_way` those that the cluster has.
+    """
 
     def __init__(self, plan: Plan, store: Store, artifacts: Artifacts, on_progress: Callable[[Progress], None]) -> None:
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
-        self.missing = set(next_nodes(plan, missing, store.failed(plan.sweep.id))[0])
-        self.nodes_left = len(missing) - len(self.missing)
+        self.left = set(missing)
+        self.under_way: set[str] = set()
+        self.nodes_run = 0
         self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
@@ -102,10 +107,11 @@ class _Run:
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
                 self.waiting.setdefault(key, []).append(chain)
+        self.turns = turns_of(plan, self.needs, missing, store.failed(plan.sweep.id))
+        self.missing = set(self.turns.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
-        to_run = len(self.missing)
         pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in self.store.trials(self.plan.sweep.id) if t.state == "done"}
@@ -113,36 +119,35 @@ class _Run:
         try:
             with _interruptible():
                 self._assemble_ready(self.plan.chains)
-                if cluster and self.missing:
+                if cluster and self.left:
                     self.cores = cluster.cores
                     self._collect(cluster)
         except (CancelledError, KeyboardInterrupt):
-            return self._end("cancelled", to_run)
+            return self._end("cancelled")
         except BaseException as error:
             self.store.end(self.plan.sweep.id, "failed", f"{type(error).__name__}: {error}")
             raise
         failed = bool(self.trials) and all(t.state == "failed" for t in self.trials.values())
-        return self._end("failed" if failed else "done", to_run)
+        return self._end("failed" if failed else "done")
 
-    def _end(self, state: Literal["done", "cancelled", "failed"], to_run: int) -> Outcome:
+    def _end(self, state: Literal["done", "cancelled", "failed"]) -> Outcome:
         errors = [t.error for t in self.trials.values() if t.error]
         self._beat(cancellable=False)
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
         done = sum(t.state == "done" for t in self.trials.values())
         left = len(self.plan.chains) - len(self.trials)
-        return Outcome(state, to_run - len(self.missing), done, len(self.trials) - done, left, self._elapsed())
+        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed())
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
         futures: dict[str, Future[Any]] = {}
-        # The baseline first and alone: all else is compared with it, and a training that began beside it would keep its latency waiting.
-        waves = [self.needs[self.plan.chains[0].recipe.id], set(self.plan.nodes)]
         next_beat = 0.0
         try:
-            while self.missing and self._time_left() > 0:
-                if waves and not self.missing & futures.keys():
-                    self._submit(cluster, waves.pop(0), futures, finished)
-                    continue
+            while self._time_left() > 0:
+                while keys := self._next(cluster):
+                    self._submit(cluster, keys, futures, finished)
+                if not self.missing:
+                    break
                 with contextlib.suppress(queue.Empty):
                     key, future = finished.get(timeout=_POLL_S)
                     self._record(key, future)
@@ -153,6 +158,19 @@ class _Run:
         finally:
             cluster.client.cancel(list(futures.values()))
 
+    def _next(self, cluster: Cluster) -> frozenset[str]:
+        """Nodes to submit now, taken on by that; none as long as the run has enough to do, or nothing more."""
+        # On other hosts nobody is disturbed by what this process computes.
+        timing = self._timing if cluster.is_here else lambda: False
+        keys = self.turns.more(self.under_way, self.trials, cluster.slots, timing)
+        self.missing |= keys & self.left
+        return keys
+
+    def _timing(self) -> bool:
+        """Whether something is being timed, or waits for nothing but the cores."""
+        timed = (self.plan.nodes[k] for k in self.under_way if self.plan.nodes[k].kind in EXCLUSIVE)
+        return any(self.left.isdisjoint(node.inputs) for node in timed)
+
     def _submit(
         self,
         cluster: Cluster,
@@ -162,12 +180,11 @@ class _Run:
     ) -> None:
         """Those of the nodes that are missing and not under way, in plan order, into `futures`.
 
-        Dask keeps to the dependencies and, by priority, to the order of the recipes.
+        Dask keeps to the dependencies and, by priority, to the order in which they were submitted.
         """
         sweep = self.plan.sweep
-        for position, (key, node) in enumerate(self.plan.nodes.items()):
-            if key not in self.missing or key not in keys or key in futures:
-                continue
+        for key in (k for k in self.plan.nodes if k in keys and k in self.missing and k not in futures):
+            node = self.plan.nodes[key]
             names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
             futures[key] = cluster.client.submit(
                 run_node,
@@ -175,13 +192,17 @@ class _Run:
                 *(futures[k] for k in node.inputs if k in futures),
                 key=key,
                 resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
-                priority=-position,
+                priority=-len(futures),
             )
+            self.under_way.add(key)
             futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
 
     def _record(self, key: str, future: Future[Any]) -> None:
         node = self.plan.nodes[key]
         self.missing.discard(key)
+        self.left.discard(key)
+        self.under_way.discard(key)
+        self.nodes_run += 1
         if future.status == "finished":
             seconds, self.results[key] = future.result()
             self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
@@ -221,8 +242,9 @@ class _Run:
 
     def _beat(self, cancellable: bool = True) -> None:
         total, elapsed = self.plan.unique, self._elapsed()
-        done = total - self.nodes_left - len(self.missing)
-        remaining = forecast_s(self.plan, frozenset(self.missing), self.rates, self.cores) if self.missing else 0.0
+        done = total - len(self.left)
+        to_come = self.turns.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
+        remaining = forecast_s(self.plan, to_come, self.rates, self.cores)
         remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())

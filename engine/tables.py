@@ -90,9 +90,20 @@ def print_plan(plan: Preview) -> None:
     _console().print(
         f"{plan.sweep}: {plan.recipes} recipes, {plan.unique_nodes} unique nodes "
         f"({plan.naive_nodes} if every recipe ran from scratch); {plan.missing_nodes} still to run, "
-        f"{f'{plan.run_nodes} of them, for {plan.run_recipes} recipes, by this run, ' if plan.run_nodes < plan.missing_nodes else ''}"
-        f"about {duration(plan.forecast_s)} (from scratch {duration(plan.naive_forecast_s)})"
+        f"{_part(plan)}about {duration(plan.forecast_s)} (from scratch {duration(plan.naive_forecast_s)})"
     )
+
+
+def _part(plan: Preview) -> str:
+    """What one run does of a plan, where its budget stops it before the end."""
+    if plan.is_estimate:
+        return (
+            f"by this run {plan.run_recipes} recipes, which {plan.search} chooses as it goes, so this is the mean over all choices: "
+            f"{plan.run_nodes} nodes, "
+        )
+    if plan.run_nodes < plan.missing_nodes:
+        return f"{plan.run_nodes} of them, for {plan.run_recipes} recipes, by this run, "
+    return ""
 
 
 def print_sweeps(rows: Sequence[SweepRow]) -> None:

@@ -56,7 +56,7 @@ LAYERS = (
         "thinning",
     },
     {"compress", "devices", "measure"},
-    {"code_digest", "forecast", "plan", "search"},
+    {"code_digest", "forecast", "plan", "samplers", "search", "search_space", "turns"},
     {"confirm", "demands", "fleet", "insight", "projected", "trials", "worker"},
     {"run"},
 )
@@ -251,6 +251,12 @@ def test_the_command_line_starts_light() -> None:
     assert loaded_after("import engine.cli").isdisjoint(
         {*HEAVY, "streamlit", "distributed", "onnxruntime", "plotly", "pandas"}
     )
+
+
+def test_samplers_are_loaded_when_one_is_asked_and_torch_not_even_then() -> None:
+    """A forecast is made with every click in the browser; the Gaussian process alone brings torch, into the runner, when it is used."""
+    assert loaded_after("import engine.forecast, engine.search, engine.turns").isdisjoint({"optuna", "scipy", *HEAVY})
+    assert loaded_after("import engine.samplers").isdisjoint({"scipy", *HEAVY})
 
 
 def test_the_browser_process_never_loads_torch() -> None:

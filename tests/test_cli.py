@@ -53,6 +53,28 @@ def test_a_second_run_says_that_there_is_nothing_to_do(swept):
     assert "nothing to do, all 6 recipes are measured already" in done.stdout
 
 
+def test_a_plan_says_what_a_search_will_do_and_that_it_is_a_mean(swept):
+    home, _ = swept
+    space = "space={quantize: [null, {weight_bits: [8, 6, 5, 4, 3, 2], activation_bits: 32}]}"
+    command = (
+        "plan",
+        home.parent / "spec.yaml",
+        "--set",
+        space,
+        "--set",
+        "search.method=gp",
+        "--set",
+        "search.trials=3",
+    )
+    done = paretoscope(*command, home=home)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "by this run 3 recipes, which gp chooses as it goes, so this is the mean over all choices:" in said
+    plan = json.loads(paretoscope(*command, "--json", home=home).stdout)
+    assert (plan["search"], plan["is_estimate"], plan["run_recipes"], plan["recipes"]) == ("gp", True, 3, 7)
+    assert 0 < plan["run_nodes"] < plan["missing_nodes"]
+
+
 def test_trials_have_the_fields_that_scripts_rely_on(swept):
     home, sweep = swept
     trials = json.loads(paretoscope("trials", sweep, "--json", home=home).stdout)
@@ -142,6 +164,8 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("measure.profiles=[toaster]", ("toaster", "stm32h7a3-xcubeai")),
         ("measure.held_back=1.5", ("held_back", "1.5")),
         ("replicates=0", ("replicates", "0")),
+        ("search.method=luck", ("search.method", "'luck'", "'grid', 'random', 'nsga2', 'tpe' or 'gp'")),
+        ("search.trials=0", ("search.trials", "0")),
         ("nonsense=1", ("nonsense",)),
     ],
 )

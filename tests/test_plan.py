@@ -158,7 +158,7 @@ def test_a_budget_takes_recipes_in_order_and_those_that_failed_last():
     plain = plan_of(space=QUANTIZED)
     every = frozenset(plain.nodes)
     assert next_nodes(plain, every, frozenset()) == (every, 4)
-    two = plan_of(space=QUANTIZED, search={"recipes": 2})
+    two = plan_of(space=QUANTIZED, search={"trials": 2})
     now, recipes = next_nodes(two, every, frozenset())
     assert recipes == 2
     assert now == plain.needed(plain.chains[0]) | plain.needed(plain.chains[1])

@@ -214,7 +214,7 @@ def test_a_budget_leaves_the_rest_for_the_next_run(place: Path):
     assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 0, 6)
     assert store.sweep(no_time.id).state == "done"
 
-    sweep = read_sweep(spec, (*quick, "search.recipes=4"))
+    sweep = read_sweep(spec, (*quick, "search.trials=4"))
     assert preview(sweep, store, artifacts).run_recipes == 4
     seen = []
     outcome = execute(sweep, store, artifacts, on_progress=seen.append)
@@ -226,3 +226,28 @@ def test_a_budget_leaves_the_rest_for_the_next_run(place: Path):
     outcome = execute(sweep, store, artifacts, on_progress=seen.append)
     assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 6, 0)
     assert seen[-1].nodes_done == seen[-1].nodes_total
+
+
+def test_a_search_goes_on_in_the_next_run_with_what_the_first_has_measured(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # With ten at random to begin with, six recipes would never see the sampler.
+    monkeypatch.setattr("engine.search.START", 2)
+    spec = write_problem(place)
+    quick = ("measure.latency=null", "measure.test_samples=60", "search.method=tpe", "search.trials=3")
+    sweep, store, artifacts = read_sweep(spec, quick), Store.open(), Artifacts.open()
+    before = preview(sweep, store, artifacts)
+    assert (before.run_recipes, before.is_estimate, before.search) == (3, True, "tpe")
+    assert before.forecast_s < before.naive_forecast_s
+    outcome = execute(sweep, store, artifacts)
+    assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 3, 3)
+    first = {t.id: t.finished_s for t in store.trials(sweep.id) if t.state == "done"}
+    assert sweep.all_recipes[0].id in first
+    again = execute(sweep, store, artifacts)
+    assert (again.state, again.trials_done, again.recipes_left) == ("done", 6, 0)
+    trials = store.trials(sweep.id)
+    assert [t.recipe for t in trials] == list(sweep.all_recipes)
+    assert {t.id: t.finished_s for t in trials if t.id in first} == first
+    assert outcome.nodes_run + again.nodes_run == make_plan(sweep, machine()).unique
+    after = preview(sweep, store, artifacts)
+    assert (after.run_recipes, after.run_nodes, after.is_estimate) == (0, 0, False)

@@ -293,12 +293,13 @@ def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
         parse_sweep(base | more).id
         for more in (
             {},
-            {"search": {"recipes": 3}},
+            {"search": {"trials": 3}},
+            {"search": {"method": "tpe"}},
             {"search": {"minutes": 3}},
             {"target": {"limits": {"accuracy": 0.9}}},
         )
     }
-    assert len(ids) == 4
+    assert len(ids) == 5
     assert parse_sweep(base | {"search": {"method": "grid"}, "target": None}).id == parse_sweep(base).id
 
 
@@ -315,6 +316,12 @@ def test_a_space_beyond_all_reason_is_refused_before_it_is_made():
         ({"target": {"device": "nvidia-t4"}}, "target.device nvidia-t4 is not one of measure.profiles"),
         ({"target": {"limits": {"accuracy": float("nan")}}}, "target.limits"),
         ({"search": {"minutes": 0}}, "search.minutes"),
+        ({"search": {"trials": 0}}, "search.trials: input should be greater than or equal to 1, but is 0"),
+        ({"search": {"recipes": 5}}, "search.recipes: 'recipes' is not a known key of search"),
+        (
+            {"search": {"method": "cma"}},
+            "search.method: input should be 'grid', 'random', 'nsga2', 'tpe' or 'gp', but is 'cma'",
+        ),
     ],
 )
 def test_targets_and_budgets_that_mean_nothing_are_refused(more, words):

@@ -155,6 +155,18 @@ def test_the_schema_revision_is_the_newest_migration():
     assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA_REVISION
 
 
+def test_a_budget_of_before_searches_had_trials_is_read_under_its_new_name(url: str, store: Store):
+    limited = parse_sweep(SWEEP.model_dump() | {"search": {"trials": 5, "minutes": 2}})
+    store.begin(limited, pending(), 9, 0)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        old = json.dumps(limited.model_dump(mode="json")).replace('"trials": 5', '"recipes": 5')
+        assert '"recipes": 5' in old
+        connection.execute(sa.text("UPDATE sweeps SET spec = :spec"), {"spec": old})
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
+    assert Store(url).spec(limited.id) == limited
+
+
 def test_the_tables_that_the_code_names_are_those_that_the_migrations_make(url: str, store: Store):
     inspector = sa.inspect(sa.create_engine(url))
     for table in schema.meta.tables.values():

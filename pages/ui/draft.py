@@ -27,6 +27,14 @@ OWN_WIDTHS = (0.75, 0.5, 0.35, 0.25)
 ALL = 0
 IMAGES = (1_000, 5_000, 10_000, 20_000, 25_000, ALL)
 """Training images per epoch."""
+SEARCHES = {
+    "grid": "in order",
+    "random": "at random",
+    "nsga2": "evolution (NSGA-II)",
+    "tpe": "learned odds (TPE)",
+    "gp": "Gaussian process",
+}
+"""Ways to walk the recipes, and what the form calls them."""
 TEST_IMAGES = (ALL, 5_000, 2_000, 1_000, 500)
 THREADS = (1, 2, 4, 8, 16)
 BATCHES = (1, 8, 32, 128)
@@ -38,7 +46,7 @@ LIMITED = ("accuracy", "latency_ms", "size_bytes", "size_zipped_bytes", "energy_
 class Draft:
     """The form's fields. Ratios are shares; `ALL` images are all there are; empty weights means the model's own.
 
-    `budget_recipes` and `budget_minutes` are 0 where a run has no limit. `limits` are (metric, value in base units).
+    `budget_trials` and `budget_minutes` are 0 where a run has no limit. `limits` are (metric, value in base units).
     """
 
     name: str = "my sweep"
@@ -102,8 +110,9 @@ class Draft:
     profiles: tuple[str, ...] = ("host",)
     target_device: str = "host"
     limits: tuple[tuple[str, float], ...] = ()
-    budget_recipes: int = 0
+    budget_trials: int = 0
     budget_minutes: float = 0.0
+    search_method: str = "grid"
     replicates: int = 1
     seed: int = 0
 
@@ -127,7 +136,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "half_width": (0.001, 0.5),
     "time_limit_s": (0.5, 3600.0),
     "processes": (1, 50),
-    "budget_recipes": (0, 100_000),
+    "budget_trials": (0, 100_000),
     "budget_minutes": (0.0, 100_000.0),
     "replicates": (1, 100),
     "seed": (0, 2**31 - 1),
@@ -161,13 +170,13 @@ def to_spec(draft: Draft) -> dict[str, Any]:
         "runtime": _runtime(draft),
     }
     model = {"source": draft.model.strip()} | ({"weights": draft.weights.strip()} if draft.weights.strip() else {})
-    budget = {"recipes": draft.budget_recipes, "minutes": draft.budget_minutes}
+    budget = {"trials": draft.budget_trials, "minutes": draft.budget_minutes}
     spec: dict[str, Any] = {
         "name": draft.name.strip(),
         "model": model,
         "data": {"source": draft.data.strip()},
         "space": {step: entries for step, entries in space.items() if entries},
-        "search": {"method": "grid"} | {k: v for k, v in budget.items() if v},
+        "search": {"method": draft.search_method} | {k: v for k, v in budget.items() if v},
         "measure": _measure(draft),
         "seed": draft.seed,
         "replicates": draft.replicates,

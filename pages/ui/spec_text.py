@@ -211,8 +211,9 @@ def _measuring(sweep: Sweep) -> dict[str, Any]:
         "profiles": measure.profiles,
         "target_device": target.device if target else Draft.target_device,
         "limits": tuple(target.limits.items()) if target else (),
-        "budget_recipes": sweep.search.recipes or 0,
+        "budget_trials": sweep.search.trials or 0,
         "budget_minutes": sweep.search.minutes or 0.0,
+        "search_method": sweep.search.method,
         "replicates": sweep.replicates,
         "seed": sweep.seed,
     } | (measure.latency.model_dump() if measure.latency else {})
@@ -243,5 +244,5 @@ def _same(sweep: Sweep, draft: Draft) -> None:
     for recipe in made:
         if recipe not in wanted:
             raise CannotShow(f"its steps would also make “{recipe.label}”")
-    if sweep.search.recipes is not None and list(wanted) != list(made):
+    if sweep.search.trials is not None and list(wanted) != list(made):
         raise CannotShow("with a budget the order of the recipes counts, and the form’s is another one")

@@ -12,11 +12,23 @@ from engine.models.catalog import DESCRIPTIONS, zoo_index
 from engine.record import METRICS
 from engine.words import based, duration, shown
 from pages.ui import fields
-from pages.ui.draft import BUILT_IN, LIMITED, TEST_IMAGES, Draft
+from pages.ui.draft import BUILT_IN, LIMITED, SEARCHES, TEST_IMAGES, Draft
 from pages.ui.fields import KEEP, choice, key, number, text, tick
 from pages.ui.step_form import image_count, pruning, quantizing, running, students
 
 OTHER = "my own file …"
+_SEARCHES_SAY = {
+    "random": "Any recipe may be next. What every search has to beat.",
+    "nsga2": "The best recipes so far are crossed and varied. Wants budgets of hundreds.",
+    "tpe": "Learns which options the good recipes have in common. For budgets of 20 and more.",
+    "gp": "Predicts every recipe’s figures from those measured and takes the one that promises most. For few options in numbers and small "
+    "budgets; each choice takes about a second.",
+}
+_SEARCH_HELP = (
+    "In order: every combination as the steps list them. At random: any. The other three begin with ten at random and then look where the "
+    "frontier over accuracy, size and latency may grow, within the limits below: evolution crosses good recipes and wants budgets of "
+    "hundreds; learned odds finds which options pay, from 20 on; the Gaussian process is for few options in numbers and small budgets."
+)
 _CLASSES = ("host", "microcontroller", "accelerator", "phone", "application", "gpu", "server", "design")
 
 
@@ -173,8 +185,8 @@ def _budget() -> dict[str, Any]:
     left, right = st.columns(2)
     recipes = number(
         "Recipes in one run, at most",
-        "budget_recipes",
-        "0: all of them. Recipes are taken in order; the rest stay “not measured yet”, and the next run goes on with them.",
+        "budget_trials",
+        "0: all of them. The rest stay “not measured yet”, and the next run goes on with them.",
         place=left,
     )
     minutes = number(
@@ -186,7 +198,18 @@ def _budget() -> dict[str, Any]:
     )
     if minutes:
         st.caption(f"A run stops after about {duration(minutes * 60)}.")
-    return {"budget_recipes": recipes, "budget_minutes": minutes}
+    return {"budget_trials": recipes, "budget_minutes": minutes} | _search(bool(recipes or minutes))
+
+
+def _search(limited: bool) -> dict[str, Any]:
+    """Which recipes a run takes first; asked where some may be left, or a spec says it anyway."""
+    if not limited and st.session_state.get(key("search_method"), Draft.search_method) == Draft.search_method:
+        return {}
+    method = choice("Which recipes first", "search_method", list(SEARCHES), _SEARCH_HELP, SEARCHES.__getitem__)
+    if method != Draft.search_method:
+        told = "" if limited else " Without a budget every recipe is measured all the same; this is only the order."
+        st.caption(f"{_SEARCHES_SAY[method]}{told}")
+    return {"search_method": method}
 
 
 def profile_label(profile: Profile) -> str:
@@ -234,7 +257,10 @@ def _purpose(found: dict[str, Any]) -> dict[str, Any]:
     """The fields of `Draft` that say where the network will run and what must hold there."""
     known, offered = all_profiles(), tuple(found.get("profiles", ()))
     with st.expander("Limits to open the results with"):
-        st.caption("They change nothing of what is measured: Explore opens on this device, with these sliders set.")
+        st.caption(
+            "Explore opens on this device, with these sliders set. What is measured stays the same, unless a search chooses it: that "
+            "looks within them."
+        )
         device = choice(
             "Device",
             "target_device",

@@ -159,7 +159,8 @@ def _plan(sweep: Sweep) -> None:
         st.metric(
             "Forecast",
             duration(found.forecast_s),
-            help="From what finished nodes took on this machine, or typical values until there are any.",
+            help="From what finished nodes took on this machine, or typical values until there are any."
+            + (" The mean over all recipes that the search may choose." if found.is_estimate else ""),
             width=160,
             border=True,
         )
@@ -216,10 +217,16 @@ def _in_words(found: Preview) -> str:
 
 def _budget_in_words(sweep: Sweep, found: Preview) -> str:
     """What one run does of it, where it is told to stop before the end."""
-    words = f"This run takes on {found.run_recipes:,} recipes that are not measured yet, {found.run_nodes:,} nodes"
+    about = "about " if found.is_estimate else ""
+    words = (
+        f"This run takes on {found.run_recipes:,} recipes that are not measured yet, {about}{found.run_nodes:,} nodes"
+    )
     if sweep.search.minutes is not None:
         words += f", and stops after {duration(sweep.search.minutes * 60)}"
-    return f"{words}. The rest stays for the next run."
+    words += ". The rest stays for the next run."
+    if found.is_estimate:
+        words += " Which recipes, the search decides as it goes, so nodes and forecast are means over all that it may choose."
+    return words
 
 
 def _is_running(sweep: Sweep) -> bool:
@@ -258,7 +265,7 @@ def _ended(row: SweepRow) -> None:
     }
     show, text = told[row.state]
     if left:
-        show, text = st.info, f"The budget of this run is used. {left} of {row.recipes} recipes are not measured yet."
+        show, text = st.info, _budget_used(row, spec, left)
     show(text)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
@@ -273,6 +280,14 @@ def _ended(row: SweepRow) -> None:
             progress.remember(row.id, runner.start(spec))
             st.rerun()
         deletion.button(row, "ended")
+
+
+def _budget_used(row: SweepRow, spec: Sweep, left: int) -> str:
+    text = f"The budget of this run is used. {left} of {row.recipes} recipes are not measured yet."
+    if spec.search.method == "grid":
+        return text
+    learnt = "" if spec.search.method == "random" else ", with all that it has learnt"
+    return f"{text} Another run takes the search on from the {row.trials} that are{learnt}."
 
 
 def _view(target: Target | None) -> View:

@@ -260,9 +260,9 @@ def test_profiles_are_named_for_people_and_found_by_kind():
 
 def test_a_budget_is_told_before_and_after():
     app = open_app("new_sweep")
-    app.number_input(key="form budget recipes").set_value(4).run()
+    app.number_input(key="form budget trials").set_value(4).run()
     assert "This run takes on 4 recipes that are not measured yet" in words(app)
-    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"recipes": 4}})
+    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"trials": 4}})
     store = Store.open()
     trials = sweep_trials(pending=20)
     store.begin(spec, trials, 110, 20)
@@ -270,6 +270,48 @@ def test_a_budget_is_told_before_and_after():
     app = open_app("new_sweep", run=spec.id)
     assert "The budget of this run is used. 20 of 24 recipes are not measured yet" in words(app)
     assert any(b.label == "Go on with it" for b in app.button)
+
+
+def search_boxes(app: AppTest) -> list:
+    return [box for box in app.selectbox if box.key == "form search method"]
+
+
+def test_the_search_is_asked_for_with_a_budget_and_kept_in_the_text():
+    app = open_app("new_sweep")
+    assert search_boxes(app) == []
+    app.number_input(key="form budget trials").set_value(4).run()
+    assert search_boxes(app)[0].value == "grid"
+    assert "nodes and forecast are means" not in words(app)
+    search_boxes(app)[0].set_value("tpe").run()
+    assert "Learns which options the good recipes have in common" in words(app)
+    assert "takes on 4 recipes that are not measured yet, about" in words(app)
+    assert "Which recipes, the search decides as it goes, so nodes and forecast are means" in words(app)
+    assert "search: {method: tpe, trials: 4}" in app.code[0].value
+    # Without the budget it is an order and no more, which is said.
+    app.number_input(key="form budget trials").set_value(0).run()
+    assert "every recipe is measured all the same" in words(app)
+    search_boxes(app)[0].set_value("grid").run()
+    assert search_boxes(app) == []
+
+
+def test_a_text_with_a_search_fills_the_form_in():
+    app = typed(
+        "name: s\nmodel: {source: resnet8}\nsearch: {method: gp}\nspace: {quantize: [null, {weight_bits: [8, 4], activation_bits: 32}]}\n"
+    )
+    app = turn_to(app, "Form")
+    assert search_boxes(app)[0].value == "gp"
+    assert "search: {method: gp}" in app.code[0].value
+    press(app, "First look")
+    assert search_boxes(app) == []
+
+
+def test_a_search_out_of_budget_offers_to_be_taken_on():
+    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"method": "tpe", "trials": 4}})
+    store = Store.open()
+    store.begin(spec, sweep_trials(pending=20), 110, 20)
+    store.end(spec.id, "done")
+    said = words(open_app("new_sweep", run=spec.id))
+    assert "20 of 24 recipes are not measured yet. Another run takes the search on from the 4 that are" in said
 
 
 def test_a_sweep_is_deleted_after_being_asked():

@@ -68,8 +68,9 @@ EVERYTHING = Draft(
     profiles=("host", "nvidia-t4"),
     target_device="nvidia-t4",
     limits=(("accuracy", 0.9), ("macs", 5e6)),
-    budget_recipes=7,
+    budget_trials=7,
     budget_minutes=1.5,
+    search_method="gp",
     replicates=3,
     seed=11,
 )
@@ -189,7 +190,7 @@ def test_whatever_the_form_says_it_can_show_again(draft):
         ),
         ("space: {distill: {student: ds_cnn, temperature: 0.1}}", "0.1 is beyond the form’s box for temperature"),
         (
-            "search: {recipes: 2}\nspace: {quantize: [{weight_bits: 3, activation_bits: 32}, null]}\n"
+            "search: {trials: 2}\nspace: {quantize: [{weight_bits: 3, activation_bits: 32}, null]}\n"
             "recipes: [[{step: prune, method: nm}]]",
             "2:4 sparse",
         ),
@@ -224,7 +225,7 @@ def test_recipes_listed_one_by_one_are_shown_where_boxes_say_the_same():
         (BARE + "space: {quantise: null}", "'quantise' is not a step"),
         (BARE + "target: {limits: {speed: 1}}", "'speed' is not a metric"),
         (BARE + "target: {device: nvidia-t4}", "not one of measure.profiles"),
-        (BARE + "search: {recipes: 0}", "search.recipes"),
+        (BARE + "search: {trials: 0}", "search.trials"),
         ("a: &x [1]\nb: *x", "line 2: *x refers to another place"),
         ("[" * 500 + "]" * 500, "nested more than"),
         ("a: !!python/object/apply:os.system ['true']", "not YAML"),
@@ -245,7 +246,7 @@ _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max
 )  # fmt: skip
 _KEYS = st.sampled_from(
     ["name", "model", "source", "data", "space", "distill", "prune", "quantize", "runtime", "method", "ratio", "weight_bits",
-     "activation_bits", "student", "recipes", "search", "measure", "latency", "target", "limits", "accuracy", "seed", "step"]
+     "activation_bits", "student", "recipes", "trials", "search", "measure", "latency", "target", "limits", "accuracy", "seed", "step"]
 ) | st.text(max_size=4) | st.integers()  # fmt: skip
 _ANYTHING = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4), max_leaves=20
