@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -35,10 +35,12 @@ def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, f
         points = [p for p in info.points if p.role == role]
         if points:
             coloured = info.colour_title is not None and role != "over"
+            if role != "over" and (whiskers := _whiskers(points, role, info)):
+                traces.append(whiskers)
             traces.append(_cloud(points, role, coloured, _named(info), sizes))
             if coloured:
                 name, symbol, _, size = _STYLE[role]
-                traces.append(legend_entry(name, {"symbol": symbol, "size": size}))
+                traces.append({**legend_entry(name, {"symbol": symbol, "size": size}), "legendgroup": role})
     for name, trial_id, (symbol, colour, size) in (
         ("baseline", choice.baseline, ("square-open", PINK, 19)),
         ("knee", choice.knee, ("diamond-open", ORANGE, 21)),
@@ -87,9 +89,6 @@ def _cloud(
         "color": colour,
         "line": {"width": width, "color": colour},
     }
-    whiskers: dict[str, Any] = {}
-    if role != "over":
-        whiskers = {"error_x": _whiskers(points, "x"), "error_y": _whiskers(points, "y")}
     if coloured:
         # Open symbols show the colour scale on their outline.
         line = {"width": 1, "color": GREY} if role == "front" else {"width": 2}
@@ -108,7 +107,7 @@ def _cloud(
         "hovertemplate": f"{_words(points[0], names_alone)}<extra></extra>",
         # What is selected is described beside the chart, so the others may stay readable.
         "unselected": {"marker": {"opacity": 0.45}},
-        **whiskers,
+        "legendgroup": role,
     }
 
 
@@ -150,19 +149,41 @@ def legend_entry(name: str, marker: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _whiskers(points: Sequence[Point], axis: Literal["x", "y"]) -> dict[str, Any] | None:
-    spans = [(p.x, p.x_range) if axis == "x" else (p.y, p.y_range) for p in points]
-    if not any(ends for _, ends in spans):
+def _whiskers(points: Sequence[Point], role: Role, info: FrontierInfo) -> dict[str, Any] | None:
+    """The intervals of the points, both ways, as one line with gaps; None where there are none.
+
+    As Plotly's own error bars they would be two shapes a point, which take a browser longer to draw than the points.
+    """
+    x: list[float | None] = []
+    y: list[float | None] = []
+    view = info.choice.view
+    log_x, log_y = is_log(view.x, info.x_span), is_log(view.y, info.y_span)
+    for p in points:
+        if p.x_range:
+            x += [*_ends(p.x_range, p.x, log_x), None]
+            y += [p.y, p.y, None]
+        if p.y_range:
+            x += [p.x, p.x, None]
+            y += [*_ends(p.y_range, p.y, log_y), None]
+    if not x:
         return None
     return {
-        "type": "data",
-        "symmetric": False,
-        "array": [ends[1] - value if ends else 0 for value, ends in spans],
-        "arrayminus": [value - ends[0] if ends else 0 for value, ends in spans],
-        "color": "rgba(140, 149, 163, 0.55)",
-        "thickness": 1,
-        "width": 0,
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "line": {"width": 1, "color": "rgba(140, 149, 163, 0.55)"},
+        "name": f"{_STYLE[role][0]}, ranges",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        # Hidden with its points by a click on them in the legend.
+        "legendgroup": role,
     }
+
+
+def _ends(span: tuple[float, float], value: float, logarithmic: bool) -> tuple[float, float]:
+    """An interval as it can be drawn: a logarithmic axis has no place for zero."""
+    return (max(span[0], value / 1000) if logarithmic else span[0], span[1])
 
 
 def _ring(point: Point, name: str, symbol: str, colour: str, size: int, names_alone: str) -> dict[str, Any]:

@@ -123,13 +123,25 @@ def test_roles_differ_in_shape_not_only_in_colour(four):
 
 def test_whiskers_reach_the_ends_of_the_interval(four):
     figure = frontier_figure(frontier_info(four[:1], View()))
-    front = next(t for t in figure.data if t.name == "frontier")
-    accuracy = four[0].accuracy
-    assert front.y[0] + front.error_y.array[0] == pytest.approx(accuracy.high * 100)
-    assert front.y[0] - front.error_y.arrayminus[0] == pytest.approx(accuracy.low * 100)
-    ratio, x = four[0].latency_ratio, front.x[0]
-    assert x + front.error_x.array[0] == pytest.approx(x * ratio.high / ratio.value)
-    assert x - front.error_x.arrayminus[0] == pytest.approx(x * ratio.low / ratio.value)
+    front, whiskers = (next(t for t in figure.data if t.name == name) for name in ("frontier", "frontier, ranges"))
+    accuracy, ratio = four[0].accuracy, four[0].latency_ratio
+    (x,), (y,) = front.x, front.y
+    assert whiskers.x == pytest.approx(
+        (x * ratio.low / ratio.value, x * ratio.high / ratio.value, None, x, x, None), nan_ok=True
+    )
+    assert whiskers.y == pytest.approx((y, y, None, accuracy.low * 100, accuracy.high * 100, None), nan_ok=True)
+    # A click in the legend hides both.
+    assert whiskers.legendgroup == front.legendgroup
+
+
+def test_whiskers_that_reach_zero_stay_on_a_logarithmic_axis(four):
+    info = frontier_info(four, View(x="size_bytes"))
+    low = replace(info.points[0], x_range=(0.0, info.points[0].x * 2))
+    wide = replace(info, points=(low, *info.points[1:]), x_span=(1.0, 1000.0))
+    figure = frontier_figure(wide)
+    assert figure.layout.xaxis.type == "log"
+    drawn = [x for t in figure.data if t.name and t.name.endswith("ranges") for x in t.x if x is not None]
+    assert min(drawn) == pytest.approx(low.x / 1000)
 
 
 def test_a_trial_that_the_measurements_cannot_tell_from_the_frontier_has_a_shape_of_its_own(four):
