@@ -31,12 +31,13 @@ def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, f
     traces = [_staircase([by_id[i] for i in choice.front], choice.view)]
     if repeated := [p for p in info.points if p.seeds and p.role != "over"]:
         traces.append(_seed_spread(repeated))
+    whiskers: list[dict[str, Any]] = []
     for role in ("over", "beaten", "tied", "front"):
         points = [p for p in info.points if p.role == role]
         if points:
             coloured = info.colour_title is not None and role != "over"
-            if role != "over" and (whiskers := _whiskers(points, role, info)):
-                traces.append(whiskers)
+            if role != "over":
+                whiskers += _whiskers(points, role, info)
             traces.append(_cloud(points, role, coloured, _named(info), sizes))
             if coloured:
                 name, symbol, _, size = _STYLE[role]
@@ -48,7 +49,7 @@ def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, f
     ):
         if trial_id in by_id:
             traces.append(_ring(by_id[trial_id], name, symbol, colour, size, _named(info)))
-    return go.Figure(traces, _layout(info, height))
+    return go.Figure(traces, {**_layout(info, height), "shapes": whiskers})
 
 
 _STYLE: dict[Role, tuple[str, str, str, int]] = {
@@ -149,36 +150,30 @@ def legend_entry(name: str, marker: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _whiskers(points: Sequence[Point], role: Role, info: FrontierInfo) -> dict[str, Any] | None:
-    """The intervals of the points, both ways, as one line with gaps; None where there are none.
+def _whiskers(points: Sequence[Point], role: Role, info: FrontierInfo) -> list[dict[str, Any]]:
+    """The intervals of the points, both ways, as one shape, or none.
 
-    As Plotly's own error bars they would be two shapes a point, which take a browser longer to draw than the points.
+    As Plotly's error bars, or as a line with gaps, they would be two shapes a point, which take a browser longer to draw than the points.
     """
-    x: list[float | None] = []
-    y: list[float | None] = []
     view = info.choice.view
     log_x, log_y = is_log(view.x, info.x_span), is_log(view.y, info.y_span)
+    lines: list[str] = []
     for p in points:
         if p.x_range:
-            x += [*_ends(p.x_range, p.x, log_x), None]
-            y += [p.y, p.y, None]
+            low, high = _ends(p.x_range, p.x, log_x)
+            lines.append(f"M{low:.9g},{p.y:.9g}L{high:.9g},{p.y:.9g}")
         if p.y_range:
-            x += [p.x, p.x, None]
-            y += [*_ends(p.y_range, p.y, log_y), None]
-    if not x:
-        return None
-    return {
-        "type": "scatter",
-        "x": x,
-        "y": y,
-        "mode": "lines",
+            low, high = _ends(p.y_range, p.y, log_y)
+            lines.append(f"M{p.x:.9g},{low:.9g}L{p.x:.9g},{high:.9g}")
+    shape = {
+        "type": "path",
+        "path": "".join(lines),
         "line": {"width": 1, "color": "rgba(140, 149, 163, 0.55)"},
-        "name": f"{_STYLE[role][0]}, ranges",
-        "hoverinfo": "skip",
-        "showlegend": False,
+        "layer": "below",
         # Hidden with its points by a click on them in the legend.
         "legendgroup": role,
     }
+    return [shape] if lines else []
 
 
 def _ends(span: tuple[float, float], value: float, logarithmic: bool) -> tuple[float, float]:

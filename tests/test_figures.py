@@ -1,7 +1,9 @@
 """What a view leaves to choose from, and that the chart draws exactly that."""
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from engine.certainty import Certainty
@@ -121,27 +123,31 @@ def test_roles_differ_in_shape_not_only_in_colour(four):
     assert len(shapes) == len(set(shapes))
 
 
+def whiskers(figure):
+    """The (x, y) ends of every line of every role's whiskers."""
+    shapes = {shape.legendgroup: shape.path for shape in figure.layout.shapes}
+    numbers = {role: [float(n) for n in re.findall(r"[-+.e0-9]+", path)] for role, path in shapes.items()}
+    return {role: np.array(found).reshape(-1, 2, 2) for role, found in numbers.items()}
+
+
 def test_whiskers_reach_the_ends_of_the_interval(four):
     figure = frontier_figure(frontier_info(four[:1], View()))
-    front, whiskers = (next(t for t in figure.data if t.name == name) for name in ("frontier", "frontier, ranges"))
+    front = next(t for t in figure.data if t.name == "frontier")
     accuracy, ratio = four[0].accuracy, four[0].latency_ratio
     (x,), (y,) = front.x, front.y
-    assert whiskers.x == pytest.approx(
-        (x * ratio.low / ratio.value, x * ratio.high / ratio.value, None, x, x, None), nan_ok=True
-    )
-    assert whiskers.y == pytest.approx((y, y, None, accuracy.low * 100, accuracy.high * 100, None), nan_ok=True)
-    # A click in the legend hides both.
-    assert whiskers.legendgroup == front.legendgroup
+    # A click in the legend hides those of the same group.
+    across, up = whiskers(figure)[front.legendgroup]
+    assert across == pytest.approx(np.array([[x * ratio.low / ratio.value, y], [x * ratio.high / ratio.value, y]]))
+    assert up == pytest.approx(np.array([[x, accuracy.low * 100], [x, accuracy.high * 100]]))
 
 
 def test_whiskers_that_reach_zero_stay_on_a_logarithmic_axis(four):
     info = frontier_info(four, View(x="size_bytes"))
     low = replace(info.points[0], x_range=(0.0, info.points[0].x * 2))
-    wide = replace(info, points=(low, *info.points[1:]), x_span=(1.0, 1000.0))
-    figure = frontier_figure(wide)
+    figure = frontier_figure(replace(info, points=(low, *info.points[1:]), x_span=(1.0, 1000.0)))
     assert figure.layout.xaxis.type == "log"
-    drawn = [x for t in figure.data if t.name and t.name.endswith("ranges") for x in t.x if x is not None]
-    assert min(drawn) == pytest.approx(low.x / 1000)
+    ends = np.concatenate([found[:, :, 0].ravel() for found in whiskers(figure).values()])
+    assert ends.min() == pytest.approx(low.x / 1000)
 
 
 def test_a_trial_that_the_measurements_cannot_tell_from_the_frontier_has_a_shape_of_its_own(four):

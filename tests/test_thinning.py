@@ -119,4 +119,4 @@ def test_many_points_have_short_words_and_few_ranges(many):
     beaten = next(t for t in figure.data if t.name == "beaten by another")
     assert "%{hovertext}" in beaten.hovertemplate
     assert "Latency (ms): %{x:" in beaten.hovertemplate
-    assert "beaten by another, ranges" not in {t.name for t in figure.data}
+    assert {shape.legendgroup for shape in figure.layout.shapes} == {"front"}
