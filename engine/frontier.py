@@ -172,9 +172,12 @@ def _fronts(draws: Floats, maximise: Sequence[bool]) -> Iterator[npt.NDArray[np.
     if draws.shape[2] == 2 and draws.shape[1] <= _FEW_ROWS:
         yield from map(np.flatnonzero, _on_front_in_a_plane(np.where(maximise, -draws, draws)))
         return
+    if draws.shape[2] != 2 or not np.isfinite(draws).all():
+        yield from (np.flatnonzero(non_dominated(points, maximise)) for points in draws)
+        return
     front = np.zeros(0, np.intp)
-    for points in draws:
-        front = _front_near(points, maximise, front)
+    for points in np.where(maximise, -draws, draws):
+        front = _front_near(points, front)
         yield front
 
 
@@ -196,15 +199,18 @@ def _on_front_in_a_plane(draws: Floats) -> Bools:
     return kept
 
 
-def _front_near(points: Floats, maximise: Sequence[bool], guess: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The rows of the front, in order. Where many rows are beaten by those of the `guess`, these are not compared any further."""
-    rows = _finite(points)
-    if len(guess) and points.shape[1] == 2:
-        signed = np.where(maximise, -points, points)
-        rivals = signed[guess]
-        rivals = rivals[moocore.is_nondominated(rivals, keep_weakly=False)]
-        rows = rows[~_beaten_in_a_plane(rivals, signed[rows])]
-    return rows[non_dominated(points[rows], maximise)]
+def _front_near(points: Floats, guess: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The rows of the front of `points` (n, 2), in order; all are finite, and less is better.
+
+    Where many rows are beaten by those of the `guess`, these are not compared any further.
+    """
+    if not len(guess):
+        return np.flatnonzero(moocore.is_nondominated(points, keep_weakly=True))
+    rivals = points[guess]
+    rivals = rivals[moocore.is_nondominated(rivals, keep_weakly=False)]
+    rows = np.flatnonzero(~_beaten_in_a_plane(rivals, points))
+    front: npt.NDArray[np.intp] = rows[moocore.is_nondominated(points[rows], keep_weakly=True)]
+    return front
 
 
 def beaten_shares(draws: Floats, winner: Floats, maximise: Sequence[bool]) -> Floats:
@@ -235,24 +241,24 @@ def reached(draws: Floats, points: Floats, maximise: Sequence[bool]) -> Bools:
     signed = np.where(maximise, -points, points)
     found = np.zeros(len(points), np.bool_)
     front = np.zeros(0, np.intp)
-    for drawn in draws:
-        front = _front_near(drawn, maximise, front)
-        rivals = np.unique(np.where(maximise, -drawn[front], drawn[front]), axis=0)
-        found[~found] = ~_beaten_in_a_plane(rivals, signed[~found])
+    for drawn in np.where(maximise, -draws, draws):
+        front = _front_near(drawn, front)
+        found[~found] = ~_beaten_in_a_plane(np.unique(drawn[front], axis=0), signed[~found])
     return found
 
 
 def _beaten_in_a_plane(front: Floats, points: Floats) -> Bools:
     """Which of the points (n, 2) some row of `front` (m, 2) beats, less being better and no row of the front beating another."""
-    if not len(front):
-        return np.zeros(len(points), np.bool_)
     front = front[np.argsort(front[:, 0])]
-    # Of the rows that are no worse in the first, the last is the best in the second.
-    last = np.searchsorted(front[:, 0], points[:, 0], side="right") - 1
-    rival = front[last]
-    beats: Bools = (
-        (last >= 0) & (rival[:, 1] <= points[:, 1]) & ((rival[:, 0] < points[:, 0]) | (rival[:, 1] < points[:, 1]))
-    )
+    # Of the rows that are no worse in the first, the last is the best in the second; before all of them stands one that beats nothing.
+    x, y = np.ascontiguousarray(points.T)
+    rival_x, rival_y = np.concatenate([[[np.inf, np.inf]], front]).T
+    last = np.searchsorted(rival_x[1:], x, side="right")
+    found = rival_y[last]
+    beats: Bools = found < y
+    same = found == y
+    if same.any():
+        beats |= same & (rival_x[last] < x)
     return beats
 
 
