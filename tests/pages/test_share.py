@@ -8,18 +8,10 @@ import json
 import pandas as pd
 import pytest
 
-from engine.store import Store
 from pages.ui import share
 from tests.pages.test_pages import open_app
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture
-def example():
-    store = Store.open()
-    row = next(r for r in store.sweeps() if r.example)
-    return row, {t.label: t for t in store.trials(row.id)}
 
 
 @pytest.fixture

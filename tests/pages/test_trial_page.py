@@ -29,13 +29,6 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def example():
-    store = Store.open()
-    row = next(r for r in store.sweeps() if r.example)
-    return row, {t.label: t for t in store.trials(row.id)}
-
-
-@pytest.fixture
 def runs(monkeypatch):
     """Jobs start a process that waits instead of measuring; their commands."""
     started, commands, popen = [], [], subprocess.Popen
