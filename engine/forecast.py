@@ -110,8 +110,10 @@ def chances(waiting: Mapping[str, int], left: int, taken: float) -> dict[str, fl
     `waiting`: node -> how many of those that are left need it. Each recipe counts as drawn by itself, which for more than a few recipes
     hardly differs from drawing them without putting back.
     """
+    if left <= 0 or taken <= 0:
+        return {}
     if taken >= left:
-        return {key: 1.0 for key, count in waiting.items() if count and taken}
+        return {key: 1.0 for key, count in waiting.items() if count}
     found = {key: 1 - (1 - min(1.0, count / left)) ** taken for key, count in waiting.items()}
     return {key: chance for key, chance in found.items() if chance > 0}
 

@@ -211,7 +211,8 @@ def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
     row = store.nodes([key]).get(key) if key else None
     if row is not None:
         return samples_of(row.result)
-    return _shipped_samples(trial.id) if store.sweep(sweep.id).example else None
+    is_example = any(row.example and row.id == sweep.id for row in store.sweeps())
+    return _shipped_samples(trial.id) if is_example else None
 
 
 def samples_of(latency: Mapping[str, Any]) -> Samples:

@@ -255,7 +255,9 @@ class Sweep(Frozen):
         slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40] or "sweep"
         stated = self.model_dump()
         # Keys that came later count only where they say something: sweeps from before them keep their ids.
-        stated["search"] = {k: v for k, v in stated["search"].items() if v is not None}
+        # `trials` was called `recipes`: a budgeted sweep of then is still the same one.
+        names = {"trials": "recipes"}
+        stated["search"] = {names.get(k, k): v for k, v in stated["search"].items() if v is not None}
         if self.target is None:
             del stated["target"]
         # The order of `space` is the order of the steps, so it is part of what is hashed.

@@ -45,9 +45,10 @@ def flat_rows(trials: Sequence[Trial], choice: Choice) -> list[dict[str, Any]]:
 def number_rows(trials: Sequence[Trial], devices: Sequence[str]) -> list[dict[str, Any]]:
     """One flat record for each device and trial: every number, without any standing. Units as in `flat_rows`."""
     columns = Trials.of(trials)
+    # The same columns for all devices.
+    ranged = {key for device in devices for key in METRICS if not np.isnan(columns.numbers(key, device).low).all()}
     found = []
     for device in devices:
-        ranged = {key for key in METRICS if not np.isnan(columns.numbers(key, device).low).all()}
         found += [
             {
                 "id": t.id,
@@ -66,13 +67,15 @@ def number_rows(trials: Sequence[Trial], devices: Sequence[str]) -> list[dict[st
 
 
 def device_rows(trials: Trials, devices: Sequence[str]) -> list[dict[str, Any]]:
-    """One flat record for each device and trial: whether it fits, and what the device's profile says, with its 90 % range."""
+    """One flat record for each device and trial: whether it fits (None: not known), and what its profile says, with its 90 % range."""
     found = []
     for device in devices:
         fits = trials.fits(device)
         numbers = {key: trials.numbers(key, device) for key in METRICS if key in DEVICE_METRICS}
         for place, (name, label) in enumerate(zip(trials.ids, trials.fact("label"), strict=True)):
-            row: dict[str, Any] = {"id": name, "recipe": label, "device": device, "fits": bool(fits[place])}
+            known = not fits[place] or any(np.isfinite(column.value[place]) for column in numbers.values())
+            row: dict[str, Any] = {"id": name, "recipe": label, "device": device}
+            row["fits"] = bool(fits[place]) if known else None
             for key, column in numbers.items():
                 ends = {key: column.value, f"{key}_low": column.low, f"{key}_high": column.high}
                 row |= {title: _finite(values[place]) for title, values in ends.items()}

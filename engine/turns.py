@@ -76,7 +76,9 @@ class _Search:
         self.chooser = Chooser(plan.sweep, failed)
         self.room = plan.sweep.search.trials or math.inf
         self.taken: set[str] = set()
+        # How many recipes need a node that no run has come to; those that are finished or taken are taken out of it once.
         self.waiting = Counter(key for keys in needs.values() for key in keys & missing)
+        self.counted_out: set[str] = set()
         self.planned: frozenset[str] = frozenset()
 
     def more(
@@ -104,5 +106,9 @@ class _Search:
         return [*(c for c in stages if c.recipe != recipe), self.chains[recipe.id]]
 
     def expected(self, missing: Collection[str], finished: Mapping[str, Trial]) -> dict[str, float]:
-        left = len(self.chains) - len(finished) - len(self.taken - finished.keys())
-        return chances({k: self.waiting[k] for k in missing}, left, self.room)
+        out = (self.taken | finished.keys()) & self.chains.keys()
+        for recipe in out - self.counted_out:
+            self.waiting.subtract(self.needs[recipe])
+        self.counted_out |= out
+        left = len(self.chains) - len(out)
+        return chances({k: n for k in missing if (n := self.waiting[k]) > 0}, left, self.room)

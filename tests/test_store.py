@@ -165,6 +165,8 @@ def test_a_budget_of_before_searches_had_trials_is_read_under_its_new_name(url: 
         connection.execute(sa.text("UPDATE sweeps SET spec = :spec"), {"spec": old})
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
     assert Store(url).spec(limited.id) == limited
+    # As it was computed then: what is kept by this id, the record of confirmations too, is found again.
+    assert parse_sweep({"name": "x", "model": {"source": "resnet8"}, "search": {"trials": 20}}).id == "x-7edce0"
 
 
 def test_the_tables_that_the_code_names_are_those_that_the_migrations_make(url: str, store: Store):

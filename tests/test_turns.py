@@ -120,3 +120,14 @@ def test_what_is_expected_of_a_search_is_all_of_it_or_the_mean_over_its_choices(
     everything = turns(plan_of(method="tpe")).expected(plan.nodes, {})
     assert 0 < forecast_s(plan, some, {}, 1) < forecast_s(plan, everything, {}, 1)
     assert forecast_s(plan, everything, {}, 1) == pytest.approx(forecast_s(plan, frozenset(plan.nodes), {}, 1))
+
+
+def test_what_failed_recipes_would_still_have_needed_is_not_expected_any_more():
+    plan = plan_of(method="tpe")
+    found, host = turns(plan), Host(plan)
+    trials = {c.recipe.id: Trial(c.recipe.id, c.recipe, state="failed") for c in plan.chains}
+    last = plan.chains[-1].recipe.id
+    some = {i: t for i, t in trials.items() if i != last}
+    assert set(found.expected(plan.nodes, some)) == set(host.needs[last])
+    assert found.expected(plan.nodes, trials) == {}
+    assert chances({"a": 5}, 0, float("inf")) == {}

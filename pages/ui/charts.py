@@ -106,10 +106,12 @@ def show(
     which a trial was clicked stays as it is, and the ring around the selected trial is drawn when the chart is drawn for another reason.
     """
     view, key = info.choice.view, _KEYS[chart.shape]
+    asked: Mapping[str, Any] | None = st.session_state.pop(_ASKED, None)
     made = _make(info, trials, chart, selected)
     if made is None:
         return {}
-    asked: Mapping[str, Any] | None = st.session_state.pop(_ASKED, None)
+    # A zoom belongs to one sweep's chart on one device: elsewhere it would show a corner without a mark.
+    made.figure.layout.uirevision = f"{row.id} {chart.shape} {view.device} {made.figure.layout.uirevision}"
     if asked is not None:
         chart_events.remember(made.figure.layout.uirevision, asked)
     axes = (view.x, view.y, view.colour, view.device, *sorted(view.limits.items()))

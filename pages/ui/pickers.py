@@ -232,7 +232,8 @@ def offered(trials: Trials, text: str, chosen: Sequence[str]) -> tuple[list[str]
     """
     if len(trials) <= MOST_OFFERED:
         return list(trials.ids), ""
-    found = trials.take(_found(trials, text)) if text.strip() else trials
+    hits = _found(trials, text) if text.strip() else None
+    found = trials if hits is None or not hits.any() else trials.take(hits)
     # Not latency: two machines may have measured it, which has no frontier.
     front, _ = front_rows(found, ("accuracy", "size_bytes"))
     accurate = np.argsort(-found.numbers("accuracy").value, kind="stable")[:MOST_OFFERED]
@@ -240,7 +241,9 @@ def offered(trials: Trials, text: str, chosen: Sequence[str]) -> tuple[list[str]
     rows = list(dict.fromkeys([*first, *front.tolist(), *accurate.tolist()]))[:MOST_OFFERED]
     ids = list(dict.fromkeys([*chosen, *(found.ids[i] for i in rows)]))
     many = f"{len(rows):,} of {len(found):,}"
-    return ids, f" ({many} found)" if text.strip() else f" ({many} offered)"
+    if hits is None:
+        return ids, f" ({many} offered)"
+    return ids, f" ({many} found)" if hits.any() else f" (nothing found, {many} offered)"
 
 
 def _found(trials: Trials, text: str) -> Bools:

@@ -77,6 +77,8 @@ _AXIS = re.compile(r"([xy])(?:axis)?([0-9]{0,3})")
 _CAMERA = ("eye", "center", "up")
 # Beyond any number that a chart shows; nan compares as False.
 _FARTHEST = 1e15
+# Two numbers for each axis of the largest matrix.
+_LONGEST_ZOOM = 3 * LONGEST
 
 
 def zoom_of(axes: object, camera: object) -> dict[str, Any]:
@@ -111,13 +113,13 @@ def zoom_text(zoom: Mapping[str, Any]) -> str:
             parts |= {part: [value[part][k] for k in "xyz"] for part in _CAMERA}
         else:
             parts[name.replace("axis", "")] = value
-    text = "~".join(f"{name}~{'~'.join(f'{v:.5g}' for v in values)}" for name, values in parts.items())
-    return text if len(text) <= LONGEST else ""
+    text = "~".join(f"{name}~{'~'.join(f'{v:.9g}' for v in values)}" for name, values in parts.items())
+    return text if len(text) <= _LONGEST_ZOOM else ""
 
 
 def _zoom(text: str | None) -> dict[str, Any]:
     """The inverse of `zoom_text`."""
-    words = text.split("~") if text and len(text) <= LONGEST else []
+    words = text.split("~") if text and len(text) <= _LONGEST_ZOOM else []
     starts = [i for i, word in enumerate(words) if word in _CAMERA or _AXIS.fullmatch(word)]
     try:
         parts = {words[a]: [float(w) for w in words[a + 1 : b]] for a, b in pairwise([*starts, len(words)])}

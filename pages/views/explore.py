@@ -47,8 +47,6 @@ def render() -> None:
     if news:
         st.session_state[SELECTED] = asked.trial
         st.session_state[MISSING] = None
-        if params:
-            charts.ask_zoom(asked.zoom)
     if presentation.is_on():
         presentation.show(_wanted_row(rows, asked.sweep), asked.view)
         return
@@ -57,6 +55,8 @@ def render() -> None:
         trials = queries.columns_on(row, pickers.wanted_device(asked.view, news))
         view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
     done = trials.done
+    if news and params and len(done):
+        charts.ask_zoom(asked.zoom)
     if missing := st.session_state.get(MISSING):
         st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)

@@ -114,7 +114,11 @@ def _tables(row: SweepRow, trial: Trial) -> dict[str, Callable[[], share.Rows]]:
 
 
 def _sample_rows(row: SweepRow, trial: Trial) -> list[dict[str, Any]]:
-    samples = queries.latency_samples(row, trial)
+    try:
+        samples = queries.latency_samples(row, trial)
+    except InputError:
+        # The page says why; a download that fails would say nothing.
+        samples = None
     sides = (("trial", samples.trial_ms), ("baseline", samples.baseline_ms)) if samples else ()
     return [{"side": side, "ms": ms} for side, times in sides for ms in times]
 

@@ -180,3 +180,16 @@ def test_progress_of_a_sweep_shows_its_hypervolume():
     assert "How far the frontier has come" in words(app)
     assert "the reference point" in words(app)
     assert len(app.get("plotly_chart")) == 2
+
+
+def test_a_zoom_stays_with_its_sweep():
+    """Another sweep's recipes may all lie outside."""
+    first = enter("first")
+    other = enter("second")
+    zoomed = {"zoom": "x~0.1~0.2~y~90~91"}
+    app = open_app(sweep=first.id, **zoomed)
+    assert app.query_params["zoom"] == "x~0.1~0.2~y~90~91"
+    app.selectbox(key="pick sweep").select(other.id).run()
+    assert "zoom" not in app.query_params
+    app.selectbox(key="pick sweep").select(first.id).run()
+    assert app.query_params["zoom"] == "x~0.1~0.2~y~90~91"
