@@ -12,7 +12,7 @@ Every trial's numbers are drawn again and again as they might have come out, wit
 The cost: `DRAWS` fronts of those trials that have any chance. Where more than 1,000 have one in principle, 10 draws tell how far out the
 front comes, and what would not come there in any of them, were it three standard deviations better on both axes, is left out. That is
 an approximation: with sweeps of 100,000 made-up trials, some that were left out were on the front in up to 7 % of the draws over all of
-them. Of more than 1,000 that are left there are fewer draws, 100 at the least, so that shares of 5 % are known to 2 points. Above 400
+them. Of more than 600 that are left there are fewer draws, 100 at the least, so that shares of 5 % are known to 2 points. Above 400
 trials accuracy is drawn from the intervals. So 100,000 trials take some tenths of a second.
 """
 
