@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from engine import table_export
-from engine.columns import Trials
 from pages.ui import share
 from tests.pages.test_pages import open_app
-from tests.trial_factory import trial
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -111,14 +107,3 @@ def test_the_kind_of_picture_is_chosen_once_for_all_pages(example):
     assert kinds() == {"png"}
     app.switch_page("pages/views/broke.py").run()
     assert kinds() == {"png"}
-
-
-def test_a_trial_without_a_latency_is_written_like_the_others():
-    without = replace(trial(), latency_ms=None, latency_ratio=None, timing=None)
-    rows = table_export.number_rows([without], ("host", *(d for d in without.projections if d != "host"), "elsewhere"))
-    assert {tuple(r) for r in rows} == {tuple(rows[0])}
-    assert len(pd.read_csv(io.BytesIO(table_export.to_csv(rows)))) == len(rows)
-
-
-def test_what_is_not_known_to_fit_is_not_said_to():
-    assert table_export.device_rows(Trials.of([trial()]), ["no-such-board"])[0]["fits"] is None
