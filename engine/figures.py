@@ -40,8 +40,7 @@ def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, f
                 whiskers += _whiskers(points, role, info)
             traces.append(_cloud(points, role, coloured, _named(info), sizes))
             if coloured:
-                name, symbol, _, size = _STYLE[role]
-                traces.append({**legend_entry(name, {"symbol": symbol, "size": size}), "legendgroup": role})
+                traces.append(role_entry(role))
     for name, trial_id, (symbol, colour, size) in (
         ("baseline", choice.baseline, ("square-open", PINK, 19)),
         ("knee", choice.knee, ("diamond-open", ORANGE, 21)),
@@ -148,6 +147,12 @@ def legend_entry(name: str, marker: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "marker": {"color": GREY, **marker},
     }
+
+
+def role_entry(role: Role) -> dict[str, Any]:
+    """A mark for the legend alone, for a role whose marks are of many colours."""
+    name, symbol, _, size = _STYLE[role]
+    return {**legend_entry(name, {"symbol": symbol, "size": size}), "legendgroup": role}
 
 
 def _whiskers(points: Sequence[Point], role: Role, info: FrontierInfo) -> list[dict[str, Any]]:

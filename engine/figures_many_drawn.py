@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, legend_entry, role_style
+from engine.figures import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_entry, role_style
 from engine.figures_many import Axis, ManyInfo, Mark
 from engine.frontier_info import Role
 from engine.words import based, text_of
@@ -58,12 +58,6 @@ def marker_of(marks: Sequence[Mark], role: Role, coloured: bool, sizes: Mapping[
 def is_coloured(info: ManyInfo, role: Role) -> bool:
     """Whether the marks of a role are coloured by a metric."""
     return info.colour_title is not None and role != "over"
-
-
-def role_entry(role: Role) -> dict[str, Any]:
-    """A mark for the legend alone, for a role whose marks are of many colours."""
-    name, symbol, _, size = role_style(role)
-    return {**legend_entry(name, {"symbol": symbol, "size": size}), "legendgroup": role}
 
 
 def of_marks(marks: Sequence[Mark]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures import BLUE, role_style
+from engine.figures import BLUE, role_entry, role_style
 from engine.figures_many import ManyInfo, Mark
 from engine.figures_many_drawn import (
     ROLES,
@@ -18,7 +18,6 @@ from engine.figures_many_drawn import (
     lay_out,
     marker_of,
     of_marks,
-    role_entry,
     specials,
     ticks,
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.artifacts import Artifacts
 from engine.measure.machine import machine
-from engine.plan import EXCLUSIVE, Chain, Plan, make_plan
+from engine.plan import EXCLUSIVE, Plan, make_plan
 from engine.spec import Sweep
 from engine.store import Store
 
@@ -97,7 +97,7 @@ def _next_run(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tu
     waiting: Counter[str] = Counter()
     left = 0
     for chain in plan.chains:
-        needed = _needed(plan, chain) & missing
+        needed = plan.awaited(chain) & missing
         waiting.update(needed)
         left += bool(needed)
     room = min(left, plan.sweep.search.trials or left)
@@ -118,11 +118,6 @@ def chances(waiting: Mapping[str, int], left: int, taken: float) -> dict[str, fl
     return {key: chance for key, chance in found.items() if chance > 0}
 
 
-def _needed(plan: Plan, chain: Chain) -> frozenset[str]:
-    asked = plan.asked_of(chain)
-    return asked.union(*(plan.ancestors[k] for k in asked))
-
-
 def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tuple[frozenset[str], int]:
     """Those of the missing nodes that one run takes on, and of how many recipes they are: in plan order, as many as the budget allows.
 
@@ -132,7 +127,7 @@ def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> t
     chosen: set[str] = set()
     recipes = 0
     for chain in sorted(plan.chains, key=lambda c: c.recipe.id in failed):
-        needed = missing & _needed(plan, chain)
+        needed = missing & plan.awaited(chain)
         if needed and recipes != limit:
             chosen |= needed
             recipes += 1

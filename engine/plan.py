@@ -150,6 +150,11 @@ class Plan:
         """What must be finished before the recipe's trial is, the figures of the stages on the way to it included."""
         return frozenset((*chain.models, *(key for stage in chain.stages for key in stage.measures)))
 
+    def awaited(self, chain: Chain) -> frozenset[str]:
+        """`asked_of` a recipe, and every node that leads there."""
+        asked = self.asked_of(chain)
+        return asked.union(*(self.ancestors[k] for k in asked))
+
     def needed(self, chain: Chain) -> frozenset[str]:
         """All nodes of one recipe."""
         return frozenset(chain.measures).union(*(self.ancestors[k] for k in chain.measures))

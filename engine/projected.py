@@ -126,25 +126,36 @@ def _silent(trials: Trials) -> Rows:
     return np.flatnonzero(no_demand & has_file & (trials.fact("state") == "done"))
 
 
-class _Projected:
-    """Other trials, seen on more devices; `of` is the place of each in `demands`, -1 where nothing is known of it."""
+class _Over:
+    """Other trials, of which most is as it was."""
 
-    def __init__(
-        self, whole: Trials, of: Rows, demands: Sequence[bytes], seen: Mapping[str, tuple[Profile, _Said]]
-    ) -> None:
-        self._whole, self._of, self._demands, self._seen = whole, of, demands, seen
+    def __init__(self, whole: Trials) -> None:
+        self._whole = whole
 
     def __len__(self) -> int:
         return len(self._whole)
-
-    def devices(self) -> tuple[str, ...]:
-        return (*self._whole.devices, *self._seen)
 
     def fact(self, name: Fact) -> Objects:
         return self._whole.fact(name)
 
     def fits(self, device: str) -> Bools:
-        before = self._whole.fits(device)
+        return self._whole.fits(device)
+
+
+class _Projected(_Over):
+    """Other trials, seen on more devices; `of` is the place of each in `demands`, -1 where nothing is known of it."""
+
+    def __init__(
+        self, whole: Trials, of: Rows, demands: Sequence[bytes], seen: Mapping[str, tuple[Profile, _Said]]
+    ) -> None:
+        super().__init__(whole)
+        self._of, self._demands, self._seen = of, demands, seen
+
+    def devices(self) -> tuple[str, ...]:
+        return (*self._whole.devices, *self._seen)
+
+    def fits(self, device: str) -> Bools:
+        before = super().fits(device)
         if device not in self._seen:
             return before
         here = np.append(self._seen[device][1].fits, True)[self._of]
@@ -189,23 +200,15 @@ def under_scenario(seen: Sequence[Trial], devices: Sequence[str], scenario: Scen
     return Trials(_Used(whole, [replace(scenario, device=name) for name in devices])) if scenario else whole
 
 
-class _Used:
+class _Used(_Over):
     """Other trials, used on some devices; a scenario for each of these."""
 
     def __init__(self, whole: Trials, uses: Sequence[Scenario]) -> None:
-        self._whole, self._uses = whole, {use.device: use for use in uses}
-
-    def __len__(self) -> int:
-        return len(self._whole)
+        super().__init__(whole)
+        self._uses = {use.device: use for use in uses}
 
     def devices(self) -> tuple[str, ...]:
         return (*self._whole.devices, *self._uses)
-
-    def fact(self, name: Fact) -> Objects:
-        return self._whole.fact(name)
-
-    def fits(self, device: str) -> Bools:
-        return self._whole.fits(device)
 
     def numbers(self, key: str, device: str) -> Numbers:
         before = self._whole.numbers(key, device)

@@ -102,7 +102,7 @@ class _Run:
         self.latest = ""
         self.cores = 1
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
-        self.needs = {c.recipe.id: self._all(plan.asked_of(c)) for c in plan.chains}
+        self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
         self.waiting: dict[str, list[Chain]] = {}
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
@@ -228,9 +228,6 @@ class _Run:
             self.trials[chain.recipe.id] = trial
             self.latest = trial.label
             self.store.save_trial(self.plan.sweep.id, trial)
-
-    def _all(self, keys: frozenset[str]) -> frozenset[str]:
-        return keys.union(*(self.plan.ancestors[k] for k in keys))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started

@@ -256,8 +256,7 @@ class Sweep(Frozen):
         stated = self.model_dump()
         # Keys that came later count only where they say something: sweeps from before them keep their ids.
         # `trials` was called `recipes`: a budgeted sweep of then is still the same one.
-        names = {"trials": "recipes"}
-        stated["search"] = {names.get(k, k): v for k, v in stated["search"].items() if v is not None}
+        stated["search"] = {"recipes" if k == "trials" else k: v for k, v in stated["search"].items() if v is not None}
         if self.target is None:
             del stated["target"]
         # The order of `space` is the order of the steps, so it is part of what is hashed.

@@ -24,8 +24,7 @@ def plan_of(**search: object) -> Plan:
 
 
 def needs_of(plan: Plan) -> dict[str, frozenset[str]]:
-    asked = {c.recipe.id: plan.asked_of(c) for c in plan.chains}
-    return {i: keys.union(*(plan.ancestors[k] for k in keys)) for i, keys in asked.items()}
+    return {c.recipe.id: plan.awaited(c) for c in plan.chains}
 
 
 def turns(plan: Plan, failed: frozenset[str] = frozenset()) -> Turns:

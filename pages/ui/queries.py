@@ -257,27 +257,25 @@ def _on_devices(
     at: tuple[str, str, int],
     devices: tuple[str, ...],
     use: str,
-    finished: bool,
     _row: SweepRow,
     _profiles: Sequence[Profile],
     _scenario: Scenario | None,
 ) -> Trials:
     # What is not in the key follows from what is.
-    trials = columns(_row).done if finished else columns(_row)
-    seen = _projector(address, _row.id, _row.created).on(trials, _profiles)
+    seen = _projector(address, _row.id, _row.created).on(columns(_row), _profiles)
     return under_scenario(seen, [p.name for p in _profiles], _scenario)
 
 
 def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> Trials:
     """The finished trials with what every device says of them and, under a scenario, what a million inferences on each take."""
-    return _seen_on(row, devices, scenario, finished=True)
+    return _seen_on(row, devices, scenario).done
 
 
-def _seen_on(row: SweepRow, devices: Sequence[str], scenario: Scenario | None, finished: bool) -> Trials:
+def _seen_on(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> Trials:
     known = all_profiles()
     names = tuple(_named(device, known) for device in devices)
     profiles, use = [known[device] for device in devices], scenario.name if scenario else ""
-    return _on_devices(_address(), _at(row), names, use, finished, row, profiles, scenario)
+    return _on_devices(_address(), _at(row), names, use, row, profiles, scenario)
 
 
 def _named(device: str, profiles: Mapping[str, Profile]) -> str:
@@ -290,7 +288,7 @@ def columns_on(row: SweepRow, device: str) -> Trials:
     stored = columns(row)
     if device in stored.devices or device not in all_profiles():
         return stored
-    return _seen_on(row, (device,), None, finished=False)
+    return _seen_on(row, (device,))
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")
