@@ -5,7 +5,7 @@ Streamlit reads this file twice: once as a module, for the server `app`, and the
 
 import streamlit as st
 
-from pages.ui import shell
+from pages.shared import shell
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Paretoscope", page_icon=shell.ICON, layout="wide")

@@ -12,12 +12,12 @@ import sys
 
 import numpy as np
 
-from engine.artifacts import Artifacts
-from engine.insight import SHIPPED_PER_MS, SIDES, samples_of
+from engine.explain.insight import SHIPPED_PER_MS, SIDES, samples_of
 from engine.measure.machine import machine
 from engine.paths import EXAMPLE
-from engine.plan import Plan, make_plan
-from engine.store import Store
+from engine.run.plan import Plan, make_plan
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store
 
 
 def ship_samples(store: Store, plan: Plan) -> None:

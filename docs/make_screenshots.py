@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from engine.store import Store
+from engine.store.store import Store
 from tests.conftest import find_browser
 from tests.e2e.browser import CHROMIUM_FLAGS, dashboard
 

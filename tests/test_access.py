@@ -27,6 +27,7 @@ from engine.access import (
     standing,
 )
 from engine.errors import SetupError
+from tests.helpers.places import ROOT
 
 NOW = 1_800_000_000.0
 TEAM = """
@@ -304,9 +305,6 @@ def test_a_damaged_secrets_file_is_named_without_what_is_in_it(home: Path):
         server_options("0.0.0.0")
     assert str(home / "secrets.toml") in str(error.value)
     assert "hush" not in str(error.value)
-
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(

@@ -248,15 +248,17 @@ def test_commands_that_only_read_start_without_torch() -> None:
 
 def test_the_command_line_starts_light() -> None:
     """`paretoscope front` has a budget of 1.5 s; what takes a third of that just to import stays out of its start."""
-    assert loaded_after("import engine.cli").isdisjoint(
+    assert loaded_after("import engine.cli.__main__").isdisjoint(
         {*HEAVY, "streamlit", "distributed", "onnxruntime", "plotly", "pandas"}
     )
 
 
 def test_samplers_are_loaded_when_one_is_asked_and_torch_not_even_then() -> None:
     """A forecast is made with every click in the browser; the Gaussian process alone brings torch, into the runner, when it is used."""
-    assert loaded_after("import engine.forecast, engine.search, engine.turns").isdisjoint({"optuna", "scipy", *HEAVY})
-    assert loaded_after("import engine.samplers").isdisjoint({"scipy", *HEAVY})
+    assert loaded_after("import engine.run.forecast, engine.search.search, engine.run.schedule").isdisjoint(
+        {"optuna", "scipy", *HEAVY}
+    )
+    assert loaded_after("import engine.search.samplers").isdisjoint({"scipy", *HEAVY})
 
 
 def test_the_browser_process_never_loads_torch() -> None:

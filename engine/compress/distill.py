@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from engine.compress.finetune import Batch, Schedule, augmentation, cross_entropy, reuses_batch_norm, train, zero_keeper
 from engine.compress.teacher import TeacherOutputs
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 from engine.models.sources import Network, build_student
-from engine.steps import Distill
+from engine.spec.steps import Distill
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:

@@ -15,9 +15,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.datasets import Array, Dataset, Preprocessing, Split
+from engine.datasets.dataset import Array, Dataset, Preprocessing, Split
 from engine.errors import StepError
-from engine.steps import Finetune
+from engine.spec.steps import Finetune
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import nn
 from engine.compress.pruning.channels import prune_channels
 from engine.compress.pruning.costs import count_costs, measure_uses
 from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.models.builders import build
 from engine.models.sources import Network
-from engine.steps import Prune
+from engine.spec.steps import Prune
 
 REACHED = 0.02
 """A share counts as reached within two points."""

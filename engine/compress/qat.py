@@ -21,8 +21,8 @@ from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import teacher_outputs
-from engine.datasets import Dataset
-from engine.steps import Quantize
+from engine.datasets.dataset import Dataset
+from engine.spec.steps import Quantize
 
 BATCH = 64
 """Images per step."""
@@ -64,7 +64,7 @@ def train_scheme(
         batch_size=BATCH,
         weight_decay=_WEIGHT_DECAY,
         samples=step.samples,
-        # Mirroring images that have a left and a right cost a point (see engine/steps.py on `augment`).
+        # Mirroring images that have a left and a right cost a point (see engine/spec/steps.py on `augment`).
         mirror=False,
         dropout=False,
         largest_gradient=_LARGEST_GRADIENT,

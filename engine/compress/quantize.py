@@ -34,9 +34,9 @@ from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
 from engine.compress.quantization.weights import find_layers, layer_bits, weight_names
 from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
-from engine.onnx_graph import first_line
-from engine.onnx_tidy import fold, has_subgraphs, tidy
-from engine.steps import Quantize
+from engine.graph.graph import first_line
+from engine.graph.tidy import fold, has_subgraphs, tidy
+from engine.spec.steps import Quantize
 
 Float32 = npt.NDArray[np.float32]
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from engine.datasets import Preprocessing, Split
+from engine.datasets.dataset import Preprocessing, Split
 from engine.errors import SetupError, StepError
-from engine.onnx_graph import constant_names, first_line, fixed_batch, graph_inputs, open_session, with_outputs
+from engine.graph.graph import constant_names, first_line, fixed_batch, graph_inputs, open_session, with_outputs
 
 Half = npt.NDArray[np.float16]
 # As in measure/accuracy.py: activations stay in cache, and Python's part does not count.

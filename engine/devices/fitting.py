@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from engine.demand import Demand
+from engine.graph.demand import Demand
 
 Floats = npt.NDArray[np.float64]
 

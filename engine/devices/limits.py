@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.demand import Demand
 from engine.devices.profiles import Profile
+from engine.graph.demand import Demand
 
 
 def obstacle(profile: Profile, demand: Demand) -> str | None:

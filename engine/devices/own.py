@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-import engine.profile_template as template
+import engine.devices.profile_template as template
 from engine.devices.profiles import PROFILES, own_folder, own_profiles, parse_profile, shipped_profiles
 from engine.errors import SetupError, SpecError
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from engine.demand import Demand
 from engine.devices.fitting import Z_90, features
 from engine.devices.limits import obstacle
 from engine.devices.profiles import HOST, Profile, all_profiles, find_profile, shipped_profiles
 from engine.devices.published import demand_of, reference_demands
 from engine.devices.roofline import bound, missing_rate
 from engine.devices.validation import class_fit, class_rows, measured_power, system_errors
-from engine.record import Energy, Interval, Projection, Trial
+from engine.graph.demand import Demand
+from engine.trials.trial import Energy, Interval, Projection, Trial
 
 
 def project(profile: Profile | str, demand: Demand) -> Projection:

@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from engine.demand import Demand, in_integers
 from engine.errors import SetupError
+from engine.graph.demand import Demand, in_integers
 from engine.paths import DATA
 
 DeviceClass = Literal["microcontroller", "accelerator", "application"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.demand import Demand, LayerDemand
 from engine.devices.profiles import Profile
+from engine.graph.demand import Demand, LayerDemand
 
 OPS_PER_MAC = 2
 

@@ -1,1 +1,1 @@
-"""What is measured on an ONNX artifact."""
+"""What is measured on a file, and why it is not faster."""

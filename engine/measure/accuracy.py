@@ -1,4 +1,4 @@
-"""What an ONNX file says in ONNX Runtime about every image of a split. What follows from it: `engine/quality.py`, without running again."""
+"""What an ONNX file says in ONNX Runtime about every image of a split. What follows from it: `engine/quality/`, without running again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.datasets import Preprocessing, Split
+from engine.datasets.dataset import Preprocessing, Split
 from engine.errors import StepError
 from engine.measure.session import Runner
-from engine.predictions import Predictions, concatenated, from_scores
+from engine.quality.predictions import Predictions, concatenated, from_scores
 
 # 100 images are few enough for activations to stay in cache, and many enough that Python's part does not count.
 BATCH = 100

@@ -6,7 +6,7 @@ import math
 import os
 
 from engine.errors import SetupError
-from engine.record import Energy, Interval, Machine
+from engine.trials.trial import Energy, Interval, Machine
 
 ENVIRONMENT = "PARETOSCOPE_HOST_WATTS"
 

@@ -22,9 +22,9 @@ from engine.errors import SpecError, StepError
 from engine.measure.fresh_process import run_module
 from engine.measure.latency_process import Limits, logs_of
 from engine.measure.ratio import pooled, undisturbed
-from engine.record import Interval, Latency
-from engine.spec import LatencyOptions
-from engine.steps import Runtime
+from engine.spec.steps import Runtime
+from engine.spec.sweep import LatencyOptions
+from engine.trials.trial import Interval, Latency
 
 Ask = Callable[[dict[str, Any], float], dict[str, Any]]
 """A request and seconds to wait -> what the measuring process answered."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from engine.diagnose import Kernel, Profile
+from engine.graph.graph import constant_names, graph_facts, inlined, load_onnx
+from engine.measure.diagnose import Kernel, Profile
 from engine.measure.session import Runner
-from engine.onnx_graph import constant_names, graph_facts, inlined, load_onnx
-from engine.steps import Runtime
+from engine.spec.steps import Runtime
 
 _RUNS = 60
 _BLOCK = 10

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.statistics import Z_95
+from engine.quality.statistics import Z_95
 
 Floats = npt.NDArray[np.float64]
 

@@ -31,8 +31,8 @@ from torch.nn import functional as F
 
 from engine.compress.quantization.torch_graph import Call, Operator, attributes, operator, window_pads, with_lifetimes
 from engine.errors import StepError
-from engine.onnx_graph import Array, constant_names, constant_values, graph_inputs, inlined
-from engine.statistics import mcnemar_midp
+from engine.graph.graph import Array, constant_names, constant_values, graph_inputs, inlined
+from engine.quality.statistics import mcnemar_midp
 
 LOW, HIGH = -32768, 32767
 """The range of int16, in which pairs are added."""

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from engine.errors import StepError
-from engine.onnx_graph import Array, constant_names, constant_values, first_line, inlined
+from engine.graph.graph import Array, constant_names, constant_values, first_line, inlined
 
 Role = Literal["weights", "scales", "biases"]
 ROLES: tuple[Role, ...] = ("weights", "scales", "biases")

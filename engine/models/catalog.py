@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.paths import CHECKPOINTS
-from engine.spec import Model
-from engine.steps import digest
+from engine.spec.steps import digest
+from engine.spec.sweep import Model
 
 DESCRIPTIONS: dict[str, str] = {
     "resnet8": "MLPerf Tiny's image classifier: a stem and three residual blocks.",
@@ -155,7 +155,7 @@ def check_model(model: Model) -> None:
         if model.weights is not None:
             raise ModelError(f"model {model.source} holds its own weights; remove `weights: {model.weights}`")
         # Not at the top: graphs are read here alone, and importing onnx takes a third of a second.
-        from engine.onnx_graph import load_onnx
+        from engine.graph.graph import load_onnx
 
         load_onnx(Path(model.source))
     elif model.weights is None:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
-from engine.onnx_graph import check_interface, first_line
-from engine.onnx_tidy import tidy
+from engine.graph.graph import check_interface, first_line
+from engine.graph.tidy import tidy
 
 OPSET = 21
 """Has 4-bit types, `BitwiseAnd` on bytes and block-free `DequantizeLinear`: all that the packed formats need."""

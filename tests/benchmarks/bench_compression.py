@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts import Artifacts
 from engine.measure.machine import machine
-from engine.plan import Plan, make_plan
-from engine.record import Trial
-from engine.run import execute
-from engine.spec import Sweep, parse_sweep
-from engine.steps import Recipe
-from engine.store import Store
+from engine.run.plan import Plan, make_plan
+from engine.run.run import execute
+from engine.spec.steps import Recipe
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store
+from engine.trials.trial import Trial
 
 Steps = list[dict[str, Any]]
 W8A8 = {"step": "quantize", "weight_bits": 8, "activation_bits": 8}

@@ -21,13 +21,13 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.artifacts import Artifacts
+from engine.graph.graph import input_shape, load_onnx
 from engine.measure.latency import measure_latency
 from engine.measure.machine import machine
-from engine.onnx_graph import input_shape, load_onnx
 from engine.paths import EXAMPLE
-from engine.record import Trial
-from engine.spec import LatencyOptions
+from engine.spec.sweep import LatencyOptions
+from engine.store.artifacts import Artifacts
+from engine.trials.trial import Trial
 
 PAIRS = ("int8", "channels −50 % · finetune 1", "distil ds_cnn · channels −70 % · finetune 1 · int8")
 TARGET = 0.03

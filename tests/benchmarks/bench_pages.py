@@ -23,11 +23,11 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
-from engine.demand import Demand, in_integers  # noqa: E402
 from engine.devices.published import reference_demands  # noqa: E402
-from engine.record import Trial  # noqa: E402
-from engine.spec import Sweep, parse_sweep  # noqa: E402
-from engine.store import Store  # noqa: E402
+from engine.graph.demand import Demand, in_integers  # noqa: E402
+from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
+from engine.store.store import Store  # noqa: E402
+from engine.trials.trial import Trial  # noqa: E402
 from tests.benchmarks.bench_scale import made_up, server_bytes  # noqa: E402
 from tests.e2e.browser import CHROMIUM_FLAGS, dashboard  # noqa: E402
 

@@ -16,18 +16,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from engine import profile_template
 from engine.compress import quantize
-from engine.datasets import load_fashion_mnist
-from engine.devices import parse_profile, project
+from engine.datasets.dataset import load_fashion_mnist
+from engine.devices import profile_template
+from engine.devices.profiles import parse_profile
+from engine.devices.projection import project
+from engine.graph.graph import save_onnx
+from engine.graph.read_demand import graph_demand
 from engine.measure.latency import measure_latency
 from engine.models.catalog import zoo_index
 from engine.models.export import export_onnx
 from engine.models.sources import load_network
-from engine.onnx_demand import graph_demand
-from engine.onnx_graph import save_onnx
-from engine.spec import LatencyOptions, Model
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from engine.spec.sweep import LatencyOptions, Model
 
 
 def graphs(name: str) -> dict[int, onnx.ModelProto]:

@@ -29,13 +29,13 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright  # noqa: E402
 
-from engine.record import Trial  # noqa: E402
-from engine.spec import Sweep, parse_sweep  # noqa: E402
-from engine.steps import Recipe  # noqa: E402
-from engine.store import Store  # noqa: E402
+from engine.spec.steps import Recipe  # noqa: E402
+from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
+from engine.store.store import Store  # noqa: E402
+from engine.trials.trial import Trial  # noqa: E402
 from tests.benchmarks.bench_page import BARE, drawn_after  # noqa: E402
 from tests.e2e.browser import CHROMIUM_FLAGS, DRAWN, dashboard, free_port, serving  # noqa: E402
-from tests.trial_factory import trial  # noqa: E402
+from tests.helpers.trial_factory import trial  # noqa: E402
 
 BUDGETS = {100: (1.2, 1.0, 0.4), 10_000: (1.3, 1.5, 0.8), 100_000: (1.6, 2.5, 1.5)}
 """Trials -> (ratio of a full load, seconds from another page, seconds after a change)."""

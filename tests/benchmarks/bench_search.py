@@ -23,12 +23,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from engine import frontier  # noqa: E402
-from engine.record import METRICS, Trial  # noqa: E402
-from engine.search import Chooser  # noqa: E402
-from engine.selection import objective_points, within_limits  # noqa: E402
-from engine.spec import Sweep, Target, parse_sweep  # noqa: E402
-from engine.store import Store  # noqa: E402
+from engine.frontier import dominance as frontier  # noqa: E402
+from engine.frontier.selection import objective_points, within_limits  # noqa: E402
+from engine.search.search import Chooser  # noqa: E402
+from engine.spec.sweep import Sweep, Target, parse_sweep  # noqa: E402
+from engine.store.store import Store  # noqa: E402
+from engine.trials.trial import METRICS, Trial  # noqa: E402
 
 METHODS = ("grid", "random", "nsga2", "tpe", "gp")
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 
 from engine.measure.machine import machine
-from engine.plan import make_plan
-from engine.spec import Sweep, read_sweep
-from engine.store import Store
+from engine.run.plan import make_plan
+from engine.spec.sweep import Sweep, read_sweep
+from engine.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE_NAME = "Example · resnet8 on Fashion-MNIST"

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_trained import tiny_graph
 
 from engine.compress.quantization.allocation import (
     allocate_bits,
@@ -21,7 +20,8 @@ from engine.compress.quantization.allocation import (
 )
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.errors import StepError
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.tiny_trained import tiny_graph
 
 torch.set_num_threads(1)
 BITS = range(2, 9)

@@ -9,11 +9,11 @@ from torch import nn
 from engine.compress import distill
 from engine.compress.distill import classifier_of, distillation_loss, feature_loss
 from engine.compress.teacher import TeacherOutputs
-from engine.datasets import Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset, Preprocessing, Split
 from engine.errors import ModelError, StepError
 from engine.models.builders import Origin
 from engine.models.sources import build_student, open_network, save_network
-from engine.steps import Distill
+from engine.spec.steps import Distill
 
 torch.set_num_threads(1)
 

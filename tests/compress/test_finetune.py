@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from engine.compress import finetune
 from engine.compress.finetune import Schedule, one_cycle, reuses_batch_norm, train, zero_keeper
-from engine.datasets import Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset, Preprocessing, Split
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
-from engine.steps import Finetune
+from engine.spec.steps import Finetune
 
 torch.set_num_threads(1)
 

@@ -24,7 +24,7 @@ from engine.compress.quantization.packing import (
 )
 from engine.compress.quantization.scheme import Codes
 from engine.compress.quantization.unpacking import packed_biases, packed_scales, packed_weights, stored_codes
-from engine.onnx_graph import open_session, with_outputs
+from engine.graph.graph import open_session, with_outputs
 
 UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 ALL_BITS = [2, 3, 4, 5, 6, 7, 8]

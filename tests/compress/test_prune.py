@@ -3,7 +3,6 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from prune_cases import built, from_file, images, macs, params, stripes
 from torch import nn
 
 from engine.compress import prune
@@ -11,7 +10,8 @@ from engine.compress.pruning.graph import find_structure
 from engine.compress.pruning.surgery import without
 from engine.errors import StepError
 from engine.models.sources import Network, open_network, save_network
-from engine.steps import Prune
+from engine.spec.steps import Prune
+from tests.helpers.prune_cases import built, from_file, images, macs, params, stripes
 
 ZOO = ["resnet8", "resnet20", "ds_cnn", "mobilenet_v2", "recursive_resnet"]
 SHAPE = (1, 28, 28)

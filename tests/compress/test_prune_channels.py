@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from prune_cases import as_it_sees, built, from_file, images, macs, params, stripes
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -19,7 +18,8 @@ from engine.compress.pruning.surgery import checked, silenced, without
 from engine.errors import StepError
 from engine.models.builders import Origin, build
 from engine.models.sources import Network
-from engine.steps import Prune
+from engine.spec.steps import Prune
+from tests.helpers.prune_cases import as_it_sees, built, from_file, images, macs, params, stripes
 
 HALF = Prune(method="channel", ratio=0.5)
 

@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from prune_cases import built, images, stripes
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from engine.compress.pruning.importance import bn_scores, norm_scores, taylor_sc
 from engine.compress.pruning.sensitivity import least_damage, rising, validation_loss
 from engine.compress.pruning.structure import Group
 from engine.errors import StepError
+from tests.helpers.prune_cases import built, images, stripes
 
 DATA = stripes()
 SHAPE = (1, 12, 12)

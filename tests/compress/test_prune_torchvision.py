@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from prune_cases import built, images, macs, params
 from torch import nn
 
 from engine.compress import prune
+from engine.graph.graph import graph_facts, open_session
 from engine.models.export import export_onnx
 from engine.models.sources import Network, open_network, save_network
-from engine.onnx_graph import graph_facts, open_session
-from engine.steps import Prune
+from engine.spec.steps import Prune
+from tests.helpers.prune_cases import built, images, macs, params
 
 SMALL, LARGER = (3, 32, 32), (3, 64, 64)
 NETWORKS = {

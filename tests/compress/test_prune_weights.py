@@ -5,14 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prune_cases import as_it_sees, built, from_file, stripes
 from torch import nn
 
 from engine.compress import prune
 from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
 from engine.errors import StepError
 from engine.models.sources import Network, open_network, save_network
-from engine.steps import Prune
+from engine.spec.steps import Prune
+from tests.helpers.prune_cases import as_it_sees, built, from_file, stripes
 
 ZOO = ["resnet8", "resnet20", "ds_cnn", "mobilenet_v2", "recursive_resnet"]
 

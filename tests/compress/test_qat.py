@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_trained import half_zero_graph, run, run_scheme, tiny_data, tiny_graph
 from torch.nn import functional as F
 
 from engine.compress import qat
@@ -15,7 +14,8 @@ from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme
 from engine.compress.teacher import TeacherOutputs
 from engine.errors import StepError
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.tiny_trained import half_zero_graph, run, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()

@@ -12,15 +12,23 @@ import torch
 import torchvision
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import quantization
-from quantize_cases import Images, calibrated, operators_at_run_time, pictures, pruned, relative_error, run
 from torch import nn
 
 from engine.compress.quantize import apply
 from engine.errors import StepError
+from engine.graph.graph import graph_facts
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import graph_facts
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import (
+    Images,
+    calibrated,
+    operators_at_run_time,
+    pictures,
+    pruned,
+    relative_error,
+    run,
+)
 
 torch.set_num_threads(1)
 

@@ -7,17 +7,17 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from quantize_cases import MIXTURE_SHAPE, calibrated, mixture, pictures, relative_error, run
 from torch import nn
 
 from engine.compress.quantization.bias import correct_biases
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
+from engine.graph.graph import open_session, with_outputs
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import open_session, with_outputs
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import MIXTURE_SHAPE, calibrated, mixture, pictures, relative_error, run
 
 torch.set_num_threads(1)
 CALIBRATION = pictures(64, MIXTURE_SHAPE, 5)

@@ -10,17 +10,17 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from quantize_cases import calibrated, operators_at_run_time, pictures, relative_error, run
 from torch import nn
 
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.kinds import limit_codes
 from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
+from engine.graph.graph import graph_facts
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import graph_facts
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import calibrated, operators_at_run_time, pictures, relative_error, run
 
 torch.set_num_threads(1)
 SHAPE = (2, 12, 12)

@@ -10,14 +10,14 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from quantize_cases import MIXTURE_SHAPE, mixture, operators_at_run_time, pictures, relative_error, run
 
 from engine.compress.quantization.place import place
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.onnx_graph import graph_facts, inlined
-from engine.steps import Quantize
+from engine.graph.graph import graph_facts, inlined
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import MIXTURE_SHAPE, mixture, operators_at_run_time, pictures, relative_error, run
 
 torch.set_num_threads(1)
 CALIBRATION, IMAGES = pictures(24, MIXTURE_SHAPE, 5), pictures(16, MIXTURE_SHAPE, 6)
@@ -95,7 +95,7 @@ def test_codes_really_are_as_few_as_claimed(model: onnx.ModelProto) -> None:
     readers = {name: n for n in graph.graph.node for name in n.input}
     codes = [n.input[0] for n in graph.graph.node if n.op_type == "DequantizeLinear" and readers[n.output[0]].op_type]
     dynamic = [c for c in codes if c not in {t.name for t in graph.graph.initializer}]
-    from engine.onnx_graph import open_session, with_outputs
+    from engine.graph.graph import open_session, with_outputs
 
     session = open_session(with_outputs(graph, dynamic))
     values = dict(zip(dynamic, session.run(None, {graph.graph.input[0].name: IMAGES * 2}), strict=True))

@@ -8,17 +8,25 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from quantize_cases import MIXTURE_SHAPE, calibrated, mixture, operators_at_run_time, pictures, pruned, run
 from torch import nn
 
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import within_int32, write
 from engine.compress.quantize import make_scheme, prepare
+from engine.graph.graph import constant_value, graph_facts, inlined
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import constant_value, graph_facts, inlined
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import (
+    MIXTURE_SHAPE,
+    calibrated,
+    mixture,
+    operators_at_run_time,
+    pictures,
+    pruned,
+    run,
+)
 
 torch.set_num_threads(1)
 ALL_BITS = [2, 3, 4, 5, 6, 7, 8]

@@ -10,8 +10,6 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from quantize_cases import pictures
-from tiny_trained import half_zero_graph, random_graph, run, run_scheme, tiny_data, tiny_graph
 
 from engine.compress.quantization import rounding
 from engine.compress.quantization.rounding import learn_rounding
@@ -20,7 +18,9 @@ from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme, prepare
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import pictures
+from tests.helpers.tiny_trained import half_zero_graph, random_graph, run, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()

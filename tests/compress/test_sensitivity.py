@@ -8,17 +8,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from quantize_cases import pictures
-from tiny_trained import random_graph, run, run_scheme, tiny_data, tiny_graph
 
 from engine.compress.quantization import sensitivity
 from engine.compress.quantization.sensitivity import BITS, layer_times, measure_sensitivity
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import make_scheme
-from engine.datasets import Dataset, Split
+from engine.datasets.dataset import Dataset, Split
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import pictures
+from tests.helpers.tiny_trained import random_graph, run, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()

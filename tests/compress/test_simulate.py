@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from quantize_cases import pictures
-from tiny_trained import half_zero_graph, random_graph, run_scheme, tiny_data, tiny_graph
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +14,9 @@ from engine.compress.finetune import zero_keeper
 from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme
 from engine.models.zoo import BUILDERS
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
+from tests.helpers.quantize_cases import pictures
+from tests.helpers.tiny_trained import half_zero_graph, random_graph, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()

@@ -15,10 +15,10 @@ from torch import nn
 
 from engine.compress.quantization.torch_graph import FloatGraph
 from engine.errors import StepError
+from engine.graph.graph import open_session
+from engine.graph.tidy import fold
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import open_session
-from engine.onnx_tidy import fold
 
 torch.set_num_threads(1)
 SMALL = (3, 64, 64)

@@ -16,11 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from engine.record import Trial
-from engine.spec import parse_sweep
-from engine.store import Store
+from engine.spec.sweep import parse_sweep
+from engine.store.store import Store
+from engine.trials.trial import Trial
 from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard, idle
-from tests.trial_factory import SPACE, sweep_trials
+from tests.helpers.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)

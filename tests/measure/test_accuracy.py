@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from tiny_onnx import conv_net, image_net, linear_net
 
-from engine.datasets import Preprocessing, Split
+from engine.datasets.dataset import Preprocessing, Split
 from engine.errors import StepError
 from engine.measure.accuracy import predict
+from tests.helpers.tiny_onnx import conv_net, image_net, linear_net
 
 PLAIN = Preprocessing(1 / 255, (0.5,), (0.25,))
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import onnx
 import pytest
-from tiny_onnx import conv_net, linear_net
 
 from engine.errors import SpecError, StepError
 from engine.measure.latency import LatencyResult, measure_latency, summarise
@@ -20,8 +19,9 @@ from engine.measure.latency_process import (
     logs_of,
     take_turns,
 )
-from engine.spec import LatencyOptions
-from engine.steps import Runtime
+from engine.spec.steps import Runtime
+from engine.spec.sweep import LatencyOptions
+from tests.helpers.tiny_onnx import conv_net, linear_net
 
 QUICK = LatencyOptions(time_limit_s=0.8, processes=1)
 ONE = LatencyOptions().filled(None)

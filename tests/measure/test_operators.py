@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.diagnose import explain, unfused
+from engine.graph.graph import save_onnx
+from engine.measure.diagnose import explain, unfused
 from engine.measure.operators import kernels_of, owners, profile_pair
-from engine.onnx_graph import save_onnx
-from engine.spec import LatencyOptions
+from engine.spec.sweep import LatencyOptions
 
 
 def event(name, op_name, dur, index, category="Node"):

@@ -10,11 +10,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.datasets import load_fashion_mnist
+from engine.datasets.dataset import load_fashion_mnist
 from engine.errors import StepError
+from engine.graph.graph import load_onnx, open_session
 from engine.measure.machine import machine
 from engine.measure.saturation import Emulator, measure_portability, pair_excess
-from engine.onnx_graph import load_onnx, open_session
 from engine.paths import EXAMPLE
 
 torch.set_num_threads(1)

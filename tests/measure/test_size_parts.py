@@ -14,12 +14,12 @@ from torch import nn
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.errors import StepError
+from engine.graph.graph import graph_facts, save_onnx
 from engine.measure.size import measure_size
 from engine.measure.size_parts import apportioned, external_files, measure_parts
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from engine.onnx_graph import graph_facts, save_onnx
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
 
 torch.set_num_threads(1)
 NARROW = {"resnet20": 0.5, "mobilenet_v2": 0.25}

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ModelError
+from engine.graph.graph import open_session
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS, ConvBN
-from engine.onnx_graph import open_session
 
 torch.set_num_threads(1)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from engine.devices.published import reference_demands
+from engine.graph.read_demand import graph_demand
 from engine.models.mlperf_tiny import REFERENCES, keras_params, reference_onnx
-from engine.onnx_demand import graph_demand
 
 # MACs and parameters by the project's reference table (../shared/reference/README.md).
 PUBLISHED = {

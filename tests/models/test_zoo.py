@@ -8,7 +8,7 @@ from engine.errors import ModelError
 from engine.models import catalog
 from engine.models.catalog import DESCRIPTIONS, model_fingerprint, torchvision_names, zoo_index, zoo_names
 from engine.models.zoo import BUILDERS, count_params
-from engine.spec import Model
+from engine.spec.sweep import Model
 
 torch.set_num_threads(1)
 
@@ -174,7 +174,7 @@ def test_catalog_does_not_import_torch():
     import sys
 
     code = (
-        "import sys; from engine.models.catalog import *; from engine.spec import Model; zoo_index(); "
+        "import sys; from engine.models.catalog import *; from engine.spec.sweep import Model; zoo_index(); "
         "model_fingerprint(Model(source='torchvision:resnet18')); print('torch' in sys.modules, 'torchvision' in sys.modules)"
     )
     assert (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.record import Trial
-from engine.store import Store, SweepRow
+from engine.store.store import Store, SweepRow
+from engine.trials.trial import Trial
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from engine.artifacts import Artifacts
-from engine.datasets import load_fashion_mnist
+from engine.datasets.dataset import load_fashion_mnist
 from engine.devices.profiles import own_folder, own_profiles
 from engine.errors import SpecError
-from engine.predictions import from_scores
-from engine.spec import load_plain_yaml, parse_sweep
-from engine.store import Store
+from engine.quality.predictions import from_scores
+from engine.spec.sweep import load_plain_yaml, parse_sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store
+from tests.helpers.trial_factory import SPACE, sweep_trials, trial
 from tests.pages.test_pages import address, enter, open_app, words
-from tests.trial_factory import SPACE, sweep_trials, trial
 
 pytestmark = pytest.mark.usefixtures("home")
 TRIALS = sweep_trials()
@@ -34,7 +34,7 @@ def test_what_broke_counts_flips_and_shows_the_harmful_images_first(tmp_path):
     sweep = parse_sweep({"name": "answers", "model": {"source": "resnet8"}, "space": SPACE})
     store.begin(sweep, made, 1, 1)
     store.end(sweep.id, "done")
-    app = open_app("broke", sweep=sweep.id, trial=made[1].id)
+    app = open_app("what_broke", sweep=sweep.id, trial=made[1].id)
     tiles = {m.label: m.value for m in app.metric}
     assert (tiles["Flips"], tiles["Harmful"], tiles["Helpful"]) == ("30", "30", "0")
     assert address(app)["trial"] == made[1].id
@@ -45,10 +45,10 @@ def test_what_broke_counts_flips_and_shows_the_harmful_images_first(tmp_path):
 
 def test_without_stored_predictions_it_says_what_to_do():
     enter()
-    assert "run the sweep again to see what it broke" in words(open_app("broke"))
+    assert "run the sweep again to see what it broke" in words(open_app("what_broke"))
 
 
-@pytest.mark.parametrize("page", ["broke", "devices"])
+@pytest.mark.parametrize("page", ["what_broke", "devices"])
 def test_hostile_addresses_show_a_page_all_the_same(page):
     enter()
     app = open_app(page, sweep="../../etc", trial="<script>")
@@ -118,7 +118,7 @@ def test_a_chip_on_paper_is_checked_before_it_is_kept_and_can_be_removed():
 
 
 def test_what_may_break_is_limited_here_and_carried_to_explore():
-    app = open_app("broke")
+    app = open_app("what_broke")
     boxes = {n.label: n for n in app.number_input}
     assert {"Flips ≤ (%)", "Harmful flips ≤ (%)", "Worst class drop ≤ (points)"} <= set(boxes)
     kept, total = map(int, re.search(r"(\d+) of (\d+) recipes break no more", words(app)).groups())

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.choice import View, choose
-from engine.spec import Sweep, parse_sweep
-from engine.store import Store
-from pages.ui import queries
-from tests.trial_factory import SPACE, sweep_trials
+from engine.frontier.recommendation import View, choose
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store.store import Store
+from pages.shared import queries
+from tests.helpers.places import ROOT
+from tests.helpers.trial_factory import SPACE, sweep_trials
 
-ROOT = Path(__file__).resolve().parents[2]
 # Says when something hangs; how long a page takes is for the benchmark.
 PATIENCE_S = 120
 
@@ -37,7 +37,7 @@ def enter(name: str = "first", state: str = "done", failed: int = 0, pending: in
 def open_app(page: str | None = "explore", **params: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
     if page:
-        app.run().switch_page(f"pages/views/{page}.py")
+        app.run().switch_page(f"pages/{page}/page.py")
     app.query_params.update(params)
     # The first run of a page may show its chart alone; the browser then asks for the rest by itself.
     app.run().run()
@@ -255,7 +255,7 @@ def test_starting_writes_the_spec_and_starts_a_process_of_its_own(monkeypatch, h
         def poll(self):
             return None
 
-    monkeypatch.setattr("pages.ui.runner.subprocess.Popen", Runner)
+    monkeypatch.setattr("pages.shared.runner.subprocess.Popen", Runner)
     app = open_app("new_sweep")
     next(b for b in app.button if b.label == "Start sweep").click().run()
     ((command, options),) = started
@@ -274,7 +274,7 @@ def test_a_runner_that_ends_at_once_leaves_its_last_words(monkeypatch, home):
         def poll(self):
             return 2
 
-    monkeypatch.setattr("pages.ui.runner.subprocess.Popen", Runner)
+    monkeypatch.setattr("pages.shared.runner.subprocess.Popen", Runner)
     app = open_app("new_sweep")
     next(b for b in app.button if b.label == "Start sweep").click().run()
     assert "the disk is full; make room" in words(app)

@@ -17,9 +17,9 @@ from engine.compress.pruning.importance import unit_scores
 from engine.compress.pruning.sensitivity import Floats, least_damage, rising, validation_loss
 from engine.compress.pruning.structure import Group, Structure
 from engine.compress.pruning.surgery import checked, without
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.errors import StepError
-from engine.steps import Prune
+from engine.spec.steps import Prune
 
 # Allocations that compare layers leave each this share of its channels, lest one cut the network in two.
 _FLOOR = 0.1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.compress.pruning.structure import Axis, Structure
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 
 TAYLOR_IMAGES = 512

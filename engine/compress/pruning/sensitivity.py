@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 
 Floats = npt.NDArray[np.float64]

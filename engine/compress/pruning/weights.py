@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.compress.pruning.sensitivity import Floats, least_damage, rising, validation_loss
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.errors import StepError
-from engine.steps import Prune
+from engine.spec.steps import Prune
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 # Shares of a layer's weights that are zeroed to see what that does to the loss; most layers bear a half, few bear 97 %.

@@ -16,7 +16,7 @@ import onnx
 
 from engine.compress.quantization.weights import Layer, find_layers, layer_bits, weight_names
 from engine.errors import StepError
-from engine.steps import Quantize
+from engine.spec.steps import Quantize
 
 Sensitivity = Mapping[str, Mapping[str, float]]
 """{weight initialiser: {bits, as text: what rounding that layer alone costs}}, as sensitivity.py measures it."""

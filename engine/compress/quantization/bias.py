@@ -19,7 +19,7 @@ from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.kinds import limit_codes
 from engine.compress.quantization.scheme import Float32, Scheme
 from engine.compress.quantization.weights import Layer
-from engine.onnx_graph import fixed_batch, graph_inputs, open_session
+from engine.graph.graph import fixed_batch, graph_inputs, open_session
 
 Float64 = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import onnx
 from engine.compress.quantization.histogram import Histogram, Method
 from engine.compress.quantization.scheme import ActivationScale
 from engine.errors import StepError
-from engine.onnx_graph import fixed_batch, graph_inputs, input_shape, open_session, with_outputs
+from engine.graph.graph import fixed_batch, graph_inputs, input_shape, open_session, with_outputs
 
 Float32 = npt.NDArray[np.float32]
 

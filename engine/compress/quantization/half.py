@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from engine.compress.quantization.builder import Builder
 from engine.compress.quantization.packing import MASK, form_bytes
 from engine.compress.quantization.unpacking import scattered
-from engine.onnx_tidy import rename, shorten_names, tidy
+from engine.graph.tidy import rename, shorten_names, tidy
 
 # A Cast node with its two names costs about this many bytes, and the nodes that spread a sparse tensor this many.
 _CAST_BYTES = 40

@@ -32,7 +32,7 @@ from engine.compress.quantization.torch_graph import (
 )
 from engine.compress.quantization.weights import Layer
 from engine.errors import StepError
-from engine.onnx_graph import fixed_batch, graph_inputs
+from engine.graph.graph import fixed_batch, graph_inputs
 
 # Step sizes tried beside the given one, as multiples of it; with many codes there is nothing to gain.
 _SCALES = (1.0, 0.85, 1.15)

@@ -27,10 +27,10 @@ from engine.compress.quantization.weights import Layer, find_layers, weight_name
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
-from engine.datasets import Dataset
+from engine.datasets.dataset import Dataset
 from engine.errors import StepError
-from engine.onnx_graph import fixed_batch, graph_facts, graph_inputs, input_shape
-from engine.steps import Quantize
+from engine.graph.graph import fixed_batch, graph_facts, graph_inputs, input_shape
+from engine.spec.steps import Quantize
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
 """The bit widths tried for every layer."""

@@ -17,7 +17,7 @@ from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, operator, with_lifetimes
 from engine.compress.quantization.weights import Layer
 from engine.compress.teacher import logits_name
-from engine.onnx_graph import graph_inputs
+from engine.graph.graph import graph_inputs
 
 
 class RoundedLayer(nn.Module):

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.errors import StepError
-from engine.onnx_graph import graph_inputs
+from engine.graph.graph import graph_inputs
 
 Attributes = dict[str, Any]
 Operator = Callable[..., Any]

@@ -17,7 +17,7 @@ from engine.compress.quantization.kinds import integer_data
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.compress.quantization.write_packed import packed_graph
 from engine.compress.quantization.write_plain import plain_graph
-from engine.onnx_tidy import shorten_names, tidy
+from engine.graph.tidy import shorten_names, tidy
 
 _LARGEST_BIAS_CODE = 2**30
 _PLAIN_MAY_COST = 1.1

@@ -1,0 +1,51 @@
+"""The commands of the command line that are about datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli import tables
+from engine.cli.options import JsonFlag, print_json
+from engine.errors import SpecError
+from engine.spec.sweep import Data
+
+
+def datasets(
+    prepare: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make torchvision:NAME or medmnist:NAME ready to be used.")
+    ] = None,
+    origin: Annotated[Path | None, typer.Option("--from", metavar="FOLDER", help="Where its files lie.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch its files from where its authors keep them.")
+    ] = False,
+    side: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="Resize every image to so many pixels each way.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The datasets that are ready: the one that ships with Paretoscope, and those that were prepared."""
+    from engine.datasets import named as named_datasets
+
+    if prepare is not None:
+        named_datasets.prepare(prepare, origin, download, side)
+    elif origin or download or side:
+        raise SpecError("--from, --download and --side are about a dataset to prepare; give --prepare NAME")
+    names = [prepare] if prepare else ["fashion_mnist", *named_datasets.prepared()]
+    rows = [_row(name) for name in names]
+    print_json(rows) if as_json else tables.print_datasets(rows)
+
+
+def _row(source: str) -> dict[str, Any]:
+    from engine.datasets.dataset import load_dataset
+
+    data = load_dataset(Data(source=source))
+    return {
+        "name": source,
+        "input_shape": list(data.input_shape),
+        "classes": list(data.classes),
+        **{s: len(getattr(data, s)) for s in ("train", "calibration", "validation", "test")},
+        "checksum": data.checksum,
+    }

@@ -1,0 +1,112 @@
+"""`paretoscope doctor`: is everything in place, and what can this machine do?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.errors import InputError
+from engine.measure.machine import machine
+from engine.paths import home
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `failed` means that something will not work."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    finding: str
+
+
+def examine() -> list[Check]:
+    """Every check; none of them changes anything but an empty home folder."""
+    checks: list[tuple[str, Callable[[], tuple[Literal["ok", "warning", "failed"], str]]]] = [
+        ("machine", _machine),
+        ("int8 kernels", _int8),
+        ("torch", _torch),
+        ("onnxruntime", _onnxruntime),
+        ("home", lambda: ("ok", str(home()))),
+        ("store", _store),
+        ("disk", _disk),
+        ("dataset", _dataset),
+        ("checkpoints", _checkpoints),
+        ("browser tests", _chromium),
+    ]
+    return [_run(name, check) for name, check in checks]
+
+
+def _run(name: str, check: Callable[[], tuple[Literal["ok", "warning", "failed"], str]]) -> Check:
+    try:
+        state, finding = check()
+        return Check(name, state, finding)
+    except InputError as error:
+        return Check(name, "failed", str(error))
+    except (ImportError, OSError, RuntimeError) as error:
+        return Check(name, "failed", f"{type(error).__name__}: {error}")
+
+
+def _machine() -> tuple[Literal["ok"], str]:
+    found = machine()
+    return (
+        "ok",
+        f"{found.cpu}, {found.cores} cores, {found.memory_gib:.0f} GiB, {found.os}; flags {' '.join(found.flags) or 'none'}",
+    )
+
+
+def _int8() -> tuple[Literal["ok", "warning"], str]:
+    flags = " ".join(machine().flags)
+    if "vnni" in flags or "amx" in flags or "asimddp" in flags:
+        return "ok", "this CPU multiplies int8 without overflow (VNNI, AMX or dot product)"
+    if "avx2" in flags or "avx512" in flags:
+        return "warning", "no VNNI: int8 products can saturate here, so int8 accuracy may differ from CPUs that have it"
+    return "warning", "no int8 instructions known here: int8 may be slower than fp32"
+
+
+def _torch() -> tuple[Literal["ok"], str]:
+    import torch
+    import torchvision
+
+    gpu = f", GPU {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU (none is needed)"
+    return "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}{gpu}"
+
+
+def _onnxruntime() -> tuple[Literal["ok"], str]:
+    import onnxruntime
+
+    return "ok", f"{onnxruntime.__version__}, providers {', '.join(onnxruntime.get_available_providers())}"
+
+
+def _store() -> tuple[Literal["ok"], str]:
+    from engine.store.migrations.upgrade import SCHEMA_REVISION
+    from engine.store.store import Store
+
+    return "ok", f"version {SCHEMA_REVISION}, {len(Store.open().sweeps())} sweeps"
+
+
+def _disk() -> tuple[Literal["ok", "warning"], str]:
+    free = shutil.disk_usage(home()).free / 1e9
+    return ("ok" if free > 1 else "warning"), f"{free:.1f} GB free under {home()}"
+
+
+def _dataset() -> tuple[Literal["ok"], str]:
+    from engine.datasets.dataset import load_fashion_mnist
+
+    data = load_fashion_mnist()
+    return "ok", f"{data.name}: checksums right, {len(data.train):,} training and {len(data.test):,} test images"
+
+
+def _checkpoints() -> tuple[Literal["ok"], str]:
+    from engine.models.catalog import check_shipped, zoo_index
+
+    index = zoo_index()
+    for entry in index.values():
+        check_shipped(entry)
+    return "ok", f"{len(index)} checkpoints, checksums right"
+
+
+def _chromium() -> tuple[Literal["ok", "warning"], str]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return ("ok", path) if path else ("warning", "no Chromium here; `make test` will say which tests it leaves out")

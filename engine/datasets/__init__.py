@@ -1,0 +1,1 @@
+"""Data, from where people keep it: splits, preprocessing, checksums."""

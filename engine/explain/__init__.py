@@ -1,0 +1,1 @@
+"""Questions about one trial, or a few beside each other."""

@@ -1,0 +1,230 @@
+"""Bundles: a chosen trial as one zip that proves itself, and the check of such a zip.
+
+    model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  sample.npz  verify.py  manifest.json
+
+`verify.py` is `engine/export/verify_template.py` word for word. `verify_bundle` runs that module from here: never code out of a zip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from engine import __version__
+from engine.datasets.dataset import Dataset, Split, load_dataset, reported
+from engine.errors import InputError
+from engine.export import verify_template
+from engine.export.card import card
+from engine.export.verify_template import BundleError, Check, Limits
+from engine.export.zips import check_target, packed, unpacked, write_atomically
+from engine.spec.steps import Recipe, Runtime
+from engine.spec.sweep import LatencyOptions, Sweep
+from engine.trials.text import source_name
+from engine.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from engine.store.artifacts import Artifacts
+    from engine.store.store import Store
+
+SAMPLE_IMAGES = 500
+SAMPLE_BYTES = 16 << 20
+"""The sample's size: 500 images put ±2 points around an accuracy of 95 %, and large images must not make the zip heavy."""
+
+PARTS = (
+    "card.md", "labels.txt", "manifest.json", "model.onnx", "preprocess.json", "recipe.yaml", "sample.npz", "verify.py",
+)  # fmt: skip
+
+INTEGER_OPS = frozenset(
+    {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+)
+"""A graph with one of these computes in integers somewhere; weight-only files have DequantizeLinear alone."""
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `paretoscope verify` found; `lines` is the table to print."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The checks as a table and a verdict."""
+        return tuple(verify_template.table(self.checks))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"ok", "checks": [{"name", "ok", "found", "expected"}]}`."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def export_bundle(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: str, target: Path) -> Path:
+    """Write a stored trial as a bundle at `target` (a file that is there is replaced) and return the path.
+
+    Raises NotFoundError for an unknown sweep, trial or artifact, InputError for a trial that is not measured, a target that
+    cannot be written, or a model that no longer answers as it was measured.
+    """
+    row = store.sweep(sweep_ref)
+    sweep, trial = store.spec(row.id), store.trial(row.id, trial_id)
+    if trial.state != "done" or trial.artifact is None or trial.accuracy is None:
+        reason = trial.error or f"it is {trial.state}"
+        if trial.state == "done":
+            reason = "its test images have no labels, which a bundle's own check needs; add y_test to the data"
+        raise InputError(f"trial {trial.id} ({trial.label}) has no measured model to export: {reason}")
+    check_target(target)
+    baseline = store.trials(row.id)[0]
+    return write_bundle(target, artifacts.local(trial.artifact), trial, sweep, load_dataset(sweep.data), baseline)
+
+
+def write_bundle(
+    target: Path, model: Path, trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None = None
+) -> Path:
+    """Write the bundle of a measured trial whose ONNX file is `model`; the same input gives the same bytes.
+
+    The sample's recorded answers come from running `model` here. Raises InputError as `export_bundle` does.
+    """
+    if trial.accuracy is None:
+        raise InputError(f"trial {trial.id} ({trial.label}) has no measured accuracy to export")
+    check_target(target)
+    settings: dict[str, Any] = {"stored_dtype": str(dataset.test.inputs.dtype), **asdict(dataset.preprocessing)}
+    sample = draw_sample(reported(dataset.test, sweep.measure))
+    try:
+        runtime = _runtime(trial, sweep)
+        session = verify_template.open_model(
+            model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
+        )
+        settings |= _signature(session, dataset)
+        predictions = verify_template.predict(session, sample.inputs, settings)
+    except BundleError as error:
+        raise InputError(f"{trial.label} cannot be exported: {error}") from None
+    right = int((predictions == sample.labels).sum())
+    if not verify_template.sample_agrees(right, len(sample), trial.accuracy.value, trial.accuracy.n):
+        raise InputError(
+            f"the file of {trial.label} gets {right} of {len(sample)} test images right, but {trial.accuracy.value:.1%} were "
+            "measured: it is not the file that was measured; run the sweep again"
+        )
+    parts = {
+        "model.onnx": model.read_bytes(),
+        "recipe.yaml": recipe_yaml(trial.recipe, sweep).encode(),
+        "preprocess.json": _json(settings),
+        "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
+        "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
+        "verify.py": Path(verify_template.__file__).read_bytes(),
+        "sample.npz": _npz(inputs=sample.inputs, labels=sample.labels, predictions=predictions.astype(np.int64)),
+    }
+    parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
+    write_atomically(target, packed(parts))
+    return target
+
+
+def draw_sample(split: Split) -> Split:
+    """Up to 500 images (16 MiB at most) of the split, drawn without replacement; the same ones for every trial."""
+    per_image = max(1, split.inputs[:1].nbytes)
+    n = min(len(split), SAMPLE_IMAGES, max(1, SAMPLE_BYTES // per_image))
+    chosen = np.sort(np.random.default_rng(0).choice(len(split), n, replace=False))
+    return Split(split.inputs[chosen], split.labels[chosen])
+
+
+def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
+    """A spec whose sweep is the baseline and this recipe: `paretoscope run recipe.yaml` makes the model again.
+
+    Files of the user's own are named without their folders, so they must lie beside it.
+    """
+    spec = sweep.model_dump(mode="json")
+    spec["model"] = {k: v and source_name(v) for k, v in spec["model"].items()}
+    spec["data"]["source"] = source_name(spec["data"]["source"])
+    steps = [s | ({"teacher": source_name(s["teacher"])} if "teacher" in s else {}) for s in recipe.to_json()]
+    del spec["space"], spec["search"]
+    spec |= {"name": f"{sweep.name}: {recipe.label}"[:200], "recipes": [steps] if steps else []}
+    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+
+
+def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
+    """What goes in and comes out, under the names that the file uses."""
+    return {
+        "formula": "(x * scale - mean) / std",
+        "input": {
+            "name": session.get_inputs()[0].name,
+            "dtype": "float32",
+            "layout": "NCHW",
+            "shape": ["N", *dataset.input_shape],
+        },
+        "output": {
+            "name": session.get_outputs()[0].name,
+            "meaning": "one score per line of labels.txt; the highest wins",
+        },
+    }
+
+
+def _arithmetic(model: Path) -> str:
+    import onnx
+
+    graph = onnx.load(str(model), load_external_data=False).graph
+    return "int8" if any(node.op_type in INTEGER_OPS for node in graph.node) else "float"
+
+
+def _runtime(trial: Trial, sweep: Sweep) -> Runtime:
+    """How the trial was run, every option stated."""
+    return (sweep.measure.latency or LatencyOptions()).filled(trial.recipe.runtime)
+
+
+def _manifest(
+    parts: Mapping[str, bytes], trial: Trial, sweep: Sweep, baseline: Trial | None, arithmetic: str
+) -> dict[str, Any]:
+    """SHA-256 of every other part, and the figures that `verify.py` holds the model against."""
+    reference = baseline.accuracy.value if baseline and baseline.accuracy else None
+    return {
+        "format": verify_template.FORMAT,
+        "paretoscope": __version__,
+        "trial": trial.id,
+        "label": trial.label,
+        "arithmetic": arithmetic,
+        "runtime": _runtime(trial, sweep).options,
+        "expected": {**trial.to_json(), "baseline_accuracy": reference},
+        "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    """Like `numpy.savez`, but with the same bytes every time."""
+    members: dict[str, bytes] = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+        members[f"{name}.npy"] = buffer.getvalue()
+    return packed(members)
+
+
+def verify_bundle(
+    bundle: Path,
+    data: Path | None = None,
+    max_drop: float | None = None,
+    max_p95_ms: float | None = None,
+    max_kb: float | None = None,
+) -> VerifyReport:
+    """Check a bundle as its `verify.py` would, with this program's copy of that file, in a temporary folder.
+
+    `data`: an .npz with x_test and y_test; `max_drop` in percentage points, `max_p95_ms` in ms, `max_kb` in kB of 1000 bytes.
+    Raises InputError when the zip is none, is unsafe to unpack or lacks a part, and when the data cannot be used.
+    """
+    with unpacked(bundle, PARTS) as folder:
+        try:
+            return VerifyReport(tuple(verify_template.verify(folder, data, Limits(max_drop, max_p95_ms, max_kb))))
+        except BundleError as error:
+            raise InputError(f"{bundle}: {error}") from None

@@ -1,0 +1,161 @@
+"""A bundle's card: one page of Markdown that says what the model is, how it was made and what was measured, with its limits."""
+
+from __future__ import annotations
+
+from engine.datasets.dataset import Dataset
+from engine.spec.steps import Distill
+from engine.spec.sweep import Sweep
+from engine.trials.text import (
+    confirmation_text,
+    recipe_texts,
+    seeds_text,
+    source_name,
+    stage_rows,
+    text_of,
+    timing_texts,
+)
+from engine.trials.trial import METRICS, Energy, Trial
+
+PROVENANCE = {
+    "deployed": "every measured number below is of this very file, run in ONNX Runtime",
+    "simulated": "there is no kernel for this number format on the machine that measured it; it was simulated",
+    "imported": "the file was made elsewhere and measured here",
+}
+
+_USE = """\
+```python
+import json, numpy, onnxruntime
+
+settings = json.load(open("preprocess.json"))
+session = onnxruntime.InferenceSession("model.onnx")
+x = images.astype("float32") * settings["scale"]  # images: {stored}, of shape (n, {shape})
+mean, std = (numpy.float32(settings[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
+scores = session.run(None, {{settings["input"]["name"]: (x - mean) / std}})[0]  # scores.argmax(1) counts lines of labels.txt
+```"""
+
+
+def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
+    """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
+    shape = ", ".join(map(str, dataset.input_shape))
+    sections = [
+        f"# {source_name(sweep.model.source)}: {trial.label}",
+        f"An image classifier with {len(dataset.classes)} classes, compressed and measured by Paretoscope. "
+        f"Provenance: **{trial.provenance}** ({PROVENANCE[trial.provenance]}).",
+        "## Recipe\n\n" + "\n".join(f"{i}. {text}." for i, text in enumerate(_made(trial, sweep), 1)),
+        *_bought(trial),
+        "## What was measured\n\n" + _numbers(trial, baseline),
+        "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
+        "## How to use it\n\n" + _USE.format(stored=dataset.test.inputs.dtype, shape=shape),
+        f"`python verify.py` (numpy and onnxruntime, nothing else) measures accuracy again on {sample} test images in the bundle, "
+        "and fails when the model was altered or answers otherwise than recorded.",
+        "## Limits\n\n" + _limits(trial, dataset),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _made(trial: Trial, sweep: Sweep) -> list[str]:
+    """The recipe's sentences, after where the network came from."""
+    weights = f" with the weights of {source_name(sweep.model.weights)}" if sweep.model.weights else ""
+    start = f"Start from {source_name(sweep.model.source)}{weights}"
+    return [start, *(recipe_texts(trial.recipe) if trial.recipe.steps else [])]
+
+
+def _bought(trial: Trial) -> list[str]:
+    """Sections that say what each stage of a longer recipe changed, and which bits each layer was given."""
+    sections = []
+    if len(trial.stages) > 2:
+        rows = stage_rows(trial)
+        lines = [" | ".join(("", *rows[0], "")).strip(), "|---" * len(rows[0]) + "|"]
+        lines += [" | ".join(("", *row.values(), "")).strip() for row in rows]
+        sections.append("### What each step bought or cost\n\n" + "\n".join(lines))
+    if trial.layer_bits:
+        bits = "\n".join(f"| {name} | {bits} |" for name, bits in trial.layer_bits.items())
+        sections.append("### Bits chosen for each layer\n\n| Layer | Bits |\n|---|---|\n" + bits)
+    return sections
+
+
+def _numbers(trial: Trial, baseline: Trial | None) -> str:
+    rows = [("Accuracy", _accuracy(trial, baseline))]
+    rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
+    rows += [("Accuracy over seeds", seeds_text(trial.seeds))] if trial.seeds else []
+    for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
+        value = getattr(trial, key)
+        if value is not None:
+            rows.append((METRICS[key].name, text_of(key, value)))
+    if trial.latency_ms:
+        p50, p95, p99 = (text_of("latency_ms", v, unit=False) for v in vars(trial.latency_ms).values())
+        rows.append(("Latency", f"median {p50} ms, p95 {p95} ms, p99 {p99} ms"))
+    if trial.latency_ratio:
+        r = trial.latency_ratio
+        rows.append(
+            (
+                "Time per image against the baseline",
+                f"{r.value:.2f}× ({r.low:.2f}× to {r.high:.2f}×), measured in turns",
+            )
+        )
+    if trial.throughput_per_s:
+        rows.append(("Throughput", f"{trial.throughput_per_s:,.0f} images per second"))
+    for profile, projection in trial.projections.items():
+        latency = projection.latency_ms
+        if latency:
+            low, high = (text_of("latency_ms", v, unit=False) for v in (latency.low, latency.high))
+            rows.append(
+                (f"Latency on {profile}, estimated", f"{text_of('latency_ms', latency.value)} ({low} to {high})")
+            )
+        if projection.energy_mj:
+            where = "this host" if profile == "host" else profile
+            measured = projection.energy_mj.source == "measured"
+            known = "measured" if measured else f"estimated ({projection.energy_mj.source})"
+            rows.append((f"Energy on {where}, {known}", _energy(projection.energy_mj)))
+        if not projection.fits:
+            rows.append((f"On {profile}", projection.reason or "does not fit"))
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+
+
+def _accuracy(trial: Trial, baseline: Trial | None) -> str:
+    a = trial.accuracy
+    if a is None:
+        return "not measured"
+    text = f"{a.value:.2%} (95 % interval {a.low:.2%} to {a.high:.2%}, n = {a.n:,})"
+    if baseline and baseline.accuracy and baseline.id != trial.id:
+        text += f"; {100 * (a.value - baseline.accuracy.value):+.2f} points against the baseline"
+        if a.vs_baseline:
+            text += f" ({100 * a.vs_baseline.low:+.2f} to {100 * a.vs_baseline.high:+.2f})"
+        text += f", mid-p {a.p_vs_baseline:.3g} (McNemar)" if a.p_vs_baseline is not None else ""
+    return text
+
+
+def _energy(energy: Energy) -> str:
+    low, high = (text_of("energy_mj", v, unit=False) for v in (energy.low, energy.high))
+    return f"{text_of('energy_mj', energy.value)} ({low} to {high}); {energy.basis}"
+
+
+def _where(trial: Trial, sweep: Sweep, dataset: Dataset, paretoscope: str) -> str:
+    machine, timing = trial.machine, trial.timing
+    lines = [
+        f"- Dataset: {source_name(dataset.name)}, {trial.accuracy.n if trial.accuracy else 0:,} images of its test split, "
+        f"SHA-256 {dataset.checksum[:16]}…",
+        f"- Machine: {machine.label}" if machine else "- Machine: latency was not measured",
+    ]
+    if timing:
+        lines += [f"- {line}" for line in timing_texts(timing)]
+    if machine:
+        lines.append(
+            "- Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
+        )
+    return "\n".join([*lines, f"- Exported by Paretoscope {paretoscope}; seed {sweep.seed}"])
+
+
+def _limits(trial: Trial, dataset: Dataset) -> str:
+    lines = [
+        f"- Accuracy holds for images like those of {source_name(dataset.name)}; how it does on others was not measured."
+    ]
+    if trial.latency_ms:
+        lines.append(
+            "- Latency holds for the machine above; int8 gains and losses differ between processors: measure on yours."
+        )
+    if any(p.energy_mj and p.energy_mj.source != "measured" for p in trial.projections.values()):
+        lines.append("- Energy is an estimate with the range and the basis given; nothing was connected to a meter.")
+    if any(isinstance(step, Distill) for step in trial.recipe.steps):
+        lines.append("- This is another network than the one it learned from: errors may fall on other classes.")
+    return "\n".join(lines + [f"- {note}" for note in trial.notes])

@@ -1,0 +1,195 @@
+"""Trials beside each other as bars: what each costs as a share of the baseline, and how accurate it is. Pure `..._info`, then drawing."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from engine.trials.text import is_estimated, metric_range, shown, text_of
+from engine.trials.trial import METRICS, Trial, metric_value
+
+COSTS = ("size_bytes", "size_zipped_bytes", "latency_ms", "energy_mj", "nonzero_params", "macs")
+"""Metrics of which less is better, and a share of the baseline's says something."""
+# After Okabe and Ito, as in `figures`; each trial has a hatching and a mark of its own besides.
+COLOURS = ("#1F83C6", "#E08A00", "#009E73", "#CC79A7", "#D55E00", "#8C95A3")
+HATCHES = ("", "/", ".", "x", "-", "+")
+MARKS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+MOST = len(COLOURS)
+"""More trials than this are not told apart."""
+REFERENCE = "#8C95A3"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: `percent` of the baseline's value, with its interval where there is one; `text` is the number itself, escaped HTML."""
+
+    metric: str
+    percent: float
+    low: float | None
+    high: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class CostsInfo:
+    """`bars` by trial name, in the order given; `metrics` are the titles of those that the baseline has.
+
+    `places` are the trials' places among all that are compared, the baseline included, so that a trial looks the same in every figure.
+    """
+
+    metrics: tuple[str, ...]
+    bars: dict[str, tuple[Bar, ...]]
+    places: dict[str, int]
+
+
+def costs_info(named: Mapping[str, Trial], baseline: Trial, device: str = "host") -> CostsInfo:
+    """What each trial costs as a percentage of the baseline; the baseline itself, 100 everywhere, is left out.
+
+    `named` is by the short name that the legend shows.
+    """
+    kept = [key for key in COSTS if metric_value(baseline, key, device)]
+    others = {name: trial for name, trial in named.items() if trial.id != baseline.id}
+    titles = {key: _title([baseline, *others.values()], key, device) for key in kept}
+    bars = {
+        name: tuple(bar for key in kept if (bar := _bar(trial, baseline, key, titles[key], device)))
+        for name, trial in others.items()
+    }
+    return CostsInfo(tuple(titles.values()), bars, {name: place for place, name in enumerate(named)})
+
+
+def _title(trials: Sequence[Trial], key: str, device: str) -> str:
+    return METRICS[key].name + (" (est.)" if any(is_estimated(t, key, device) for t in trials) else "")
+
+
+def _bar(trial: Trial, baseline: Trial, key: str, title: str, device: str) -> Bar | None:
+    value, before = metric_value(trial, key, device), metric_value(baseline, key, device)
+    if value is None or not before:
+        return None
+    low = high = None
+    # Other intervals share most of their error with the baseline's; the ratio's is of the ratio.
+    if key == "latency_ms" and device == "host" and trial.latency_ratio:
+        low, high = trial.latency_ratio.low * 100, trial.latency_ratio.high * 100
+    percent = value / before * 100
+    return Bar(title, percent, low, high, html.escape(f"{text_of(key, value)}, baseline {text_of(key, before)}"))
+
+
+def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
+    """Grouped horizontal bars, one group a metric, with the baseline as a line at 100 %."""
+    figure = go.Figure()
+    for name, bars in info.bars.items():
+        number = info.places[name]
+        intervals = [(b.percent, b.low, b.high) for b in bars]
+        figure.add_trace(
+            go.Bar(
+                orientation="h",
+                name=html.escape(name),
+                y=[b.metric for b in bars],
+                x=[b.percent for b in bars],
+                text=[f"{b.percent:.0f} %" for b in bars],
+                textposition="outside",
+                cliponaxis=False,
+                hovertext=[
+                    f"<b>{html.escape(name)}</b><br>{b.metric}: {b.percent:.1f} % of the baseline<br>{b.text}"
+                    for b in bars
+                ],
+                hovertemplate="%{hovertext}<extra></extra>",
+                marker={
+                    "color": COLOURS[number % MOST],
+                    "pattern": {"shape": HATCHES[number % MOST], "solidity": 0.3, "fillmode": "overlay"},
+                },
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [0 if high is None else max(0.0, high - p) for p, _, high in intervals],
+                    "arrayminus": [0 if low is None else max(0.0, p - low) for p, low, _ in intervals],
+                    "thickness": 1.2,
+                    "width": 3,
+                    "color": REFERENCE,
+                },
+            )
+        )
+    figure.add_vline(x=100, line={"width": 2, "dash": "dash", "color": REFERENCE})
+    rows = len(info.metrics) * max(1, len(info.bars))
+    figure.update_layout(
+        barmode="group",
+        height=height or max(240, 90 + 22 * rows),
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        xaxis={"title": {"text": "← better, share of the baseline (%)"}, "automargin": True, "rangemode": "tozero"},
+        yaxis={
+            "autorange": "reversed",
+            "automargin": True,
+            "categoryorder": "array",
+            "categoryarray": list(info.metrics),
+        },
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )
+    return figure
+
+
+def costs_alt(info: CostsInfo) -> str:
+    """The bars in words."""
+    told = [f"{name}: {', '.join(f'{b.metric} {b.percent:.0f} %' for b in bars)}" for name, bars in info.bars.items()]
+    return f"Bars of cost as a share of the baseline. {'; '.join(told)}."
+
+
+@dataclass(frozen=True)
+class AccuracyInfo:
+    """(name, accuracy, low, high), all in per cent, of those that have it; `baseline` is the sweep's, in per cent."""
+
+    values: tuple[tuple[str, float, float, float], ...]
+    baseline: float | None
+
+
+def accuracy_info(named: Mapping[str, Trial], baseline: Trial | None) -> AccuracyInfo:
+    """The accuracies with their intervals."""
+    values: list[tuple[str, float, float, float]] = []
+    for name, trial in named.items():
+        ends = metric_range(trial, "accuracy")
+        if trial.accuracy and ends:
+            value, low, high = (shown("accuracy", v) for v in (trial.accuracy.value, *ends))
+            values.append((name, value, low, high))
+    reference = metric_value(baseline, "accuracy") if baseline else None
+    return AccuracyInfo(tuple(values), None if reference is None else shown("accuracy", reference))
+
+
+def accuracy_figure(info: AccuracyInfo) -> go.Figure:
+    """A mark and its 95 % interval for each trial, with the baseline as a line."""
+    figure = go.Figure()
+    for number, (name, value, low, high) in enumerate(info.values):
+        figure.add_trace(
+            go.Scatter(
+                x=[value],
+                y=[html.escape(name)],
+                mode="markers",
+                name=html.escape(name),
+                marker={"size": 11, "color": COLOURS[number % MOST], "symbol": MARKS[number % MOST]},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [high - value],
+                    "arrayminus": [value - low],
+                    "width": 6,
+                },
+                hovertemplate=f"{html.escape(name)}: {value:.2f} % ({low:.2f} to {high:.2f})<extra></extra>",
+            )
+        )
+    if info.baseline is not None:
+        figure.add_vline(x=info.baseline, line={"width": 2, "dash": "dash", "color": REFERENCE})
+    figure.update_layout(
+        height=130 + 34 * len(info.values),
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        showlegend=False,
+        xaxis={"title": {"text": "Accuracy (%), better →"}, "automargin": True, "zeroline": False},
+        yaxis={"autorange": "reversed", "automargin": True, "type": "category"},
+    )
+    return figure
+
+
+def accuracy_alt(info: AccuracyInfo) -> str:
+    """The marks in words."""
+    told = [f"{name} {value:.2f} % ({low:.2f} to {high:.2f})" for name, value, low, high in info.values]
+    baseline = "" if info.baseline is None else f" The baseline has {info.baseline:.2f} %."
+    return f"Accuracy with 95 % intervals: {'; '.join(told)}.{baseline}"

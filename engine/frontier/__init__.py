@@ -1,0 +1,1 @@
+"""Which trials to look at, and how sure that is."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: read, tidied, what they ask of a device."""

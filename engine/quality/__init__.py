@@ -1,0 +1,1 @@
+"""Predictions -> accuracy and what it hides; the statistics behind both."""

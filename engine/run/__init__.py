@@ -1,0 +1,1 @@
+"""From a sweep to its trials: plan, forecast, nodes on a cluster, assembly."""

@@ -1,0 +1,88 @@
+"""Where nodes run: a Dask cluster of this host's own, or the one whose scheduler the user names.
+
+One worker process per host with as many threads as cores and a resource `cpu` of the same number: computing nodes ask for one, latency
+nodes for all of them, so nothing else of ours computes on a host while it is being timed.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dask
+from distributed import Client, LocalCluster
+
+from engine.errors import SetupError
+from engine.measure.machine import machine
+from engine.trials.trial import Machine
+
+_WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": 4_000_000_000,
+    "MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
+    # Tasks are threads of one process, and each is given one core.
+    "OMP_NUM_THREADS": 1,
+    "MKL_NUM_THREADS": 1,
+    "OPENBLAS_NUM_THREADS": 1,
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected client, the machine that its workers run on, and the `cpu` resource of one worker.
+
+    `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host.
+    """
+
+    client: Client
+    machine: Machine
+    cores: int
+    slots: int
+    is_here: bool
+
+
+@contextmanager
+def connect(scheduler: str | None) -> Iterator[Cluster]:
+    """A cluster for the time of a run; SetupError when the named scheduler does not answer or has no usable worker."""
+    # Long torch kernels hold a worker's event loop for seconds, which is no reason to tell the user about it.
+    dask.config.set({"distributed.worker.memory.terminate": False, "distributed.admin.tick.limit": "1h"})
+    # This setting replaces the nanny's own whole. Its small trim threshold makes glibc give back and fetch anew every tensor of a training:
+    # a resnet20 epoch took 209 s of processor time with it and 138 s without.
+    dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT})
+    for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if scheduler is None:
+        cores = machine().cores
+        with (
+            tempfile.TemporaryDirectory(prefix="paretoscope-dask-") as folder,
+            LocalCluster(
+                n_workers=1,
+                threads_per_worker=cores,
+                resources={"cpu": cores},
+                # Its status page; a free port, so that two sweeps can run at once.
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+                local_directory=folder,
+            ) as local,
+            Client(local) as client,
+        ):
+            yield Cluster(client, machine(), cores, cores, True)
+        return
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError, TimeoutError):
+        raise SetupError(f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`") from None
+    with client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        each = [int(w.get("resources", {}).get("cpu", 0)) for w in workers]
+        cores = max(each, default=0)
+        if not cores:
+            raise SetupError(
+                f"{scheduler} has no worker with the resource cpu; start one per host with "
+                f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
+            )
+        where = client.submit(machine, pure=False, resources={"cpu": cores}).result()
+        yield Cluster(client, where, cores, sum(each), False)

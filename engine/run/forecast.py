@@ -1,0 +1,148 @@
+"""What of a plan is still to do, and how long it will take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from engine.measure.machine import machine
+from engine.run.plan import EXCLUSIVE, Plan, make_plan
+from engine.spec.sweep import Sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store
+
+# Forecast until this machine has a history: seconds per unit of work (see `Node.work`), on two cores of a Xeon of 2023.
+_DEFAULT_RATES = {
+    "source": 2.0,
+    "teacher": 3e-5,
+    "distill": 3.5e-4,
+    "prune": 1.5,
+    "finetune": 3.5e-4,
+    "export": 1.5,
+    "sensitivity": 20.0,
+    "layer_times": 5.0,
+    "quantize": 2.0,
+    "qat": 5e-4,
+    "facts": 0.5,
+    "accuracy": 3e-5,
+    "latency": 6.0,
+}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan in numbers. `naive_nodes` is what running every recipe from scratch would take; seconds are a forecast.
+
+    `run_recipes` of the recipes are not measured yet and would be by one run; with a budget (`search`) that may be fewer than there are,
+    and `run_nodes` and `forecast_s` are those of that run. Which recipes a sampler will choose nobody knows, so for one with a budget both
+    are an estimate (`is_estimate`): the mean over all choices.
+    """
+
+    sweep: str
+    search: str
+    is_estimate: bool
+    recipes: int
+    run_recipes: int
+    unique_nodes: int
+    naive_nodes: int
+    missing_nodes: int
+    run_nodes: int
+    forecast_s: float
+    naive_forecast_s: float
+
+
+def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
+    """What running a spec here would do; raises InputError for a bad model or dataset."""
+    plan = make_plan(sweep, machine())
+    missing = missing_nodes(plan, store, artifacts)
+    rates, cores = store.rates(), machine().cores
+    now, recipes = _next_run(plan, missing, store.failed(sweep.id))
+    seconds = forecast_s(plan, now, rates, cores)
+    if sweep.search.minutes is not None:
+        seconds = min(seconds, sweep.search.minutes * 60)
+    return Preview(
+        sweep=sweep.id,
+        search=sweep.search.method,
+        is_estimate=any(chance < 1 for chance in now.values()),
+        recipes=len(plan.chains),
+        run_recipes=recipes,
+        unique_nodes=plan.unique,
+        naive_nodes=plan.naive,
+        missing_nodes=len(missing),
+        run_nodes=round(sum(now.values())),
+        forecast_s=round(seconds, 1),
+        naive_forecast_s=round(sum(forecast_s(plan, plan.needed(c), rates, cores) for c in plan.chains), 1),
+    )
+
+
+def missing_nodes(plan: Plan, store: Store, artifacts: Artifacts) -> frozenset[str]:
+    """The nodes that must run: those without a result, and those whose file is gone and is needed."""
+    known = store.nodes(plan.nodes)
+    lost = {k for k, n in plan.nodes.items() if k in known and n.artifact and not artifacts.has(n.artifact)}
+    missing = set(plan.nodes) - set(known)
+    missing |= lost & {k for c in plan.chains for k in (*c.measures, *c.models)}
+    # Backwards through the order of running: what runs needs its inputs' files.
+    for key in reversed(list(plan.nodes)):
+        if key in missing:
+            missing |= lost & set(plan.nodes[key].inputs)
+    return frozenset(missing)
+
+
+def _next_run(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tuple[dict[str, float], int]:
+    """The nodes that one run comes to, with how likely it does, and how many recipes it measures."""
+    if plan.sweep.search.method == "grid":
+        now, recipes = next_nodes(plan, missing, failed)
+        return dict.fromkeys(now, 1.0), recipes
+    waiting: Counter[str] = Counter()
+    left = 0
+    for chain in plan.chains:
+        needed = plan.awaited(chain) & missing
+        waiting.update(needed)
+        left += bool(needed)
+    room = min(left, plan.sweep.search.trials or left)
+    return chances(waiting, left, room), room
+
+
+def chances(waiting: Mapping[str, int], left: int, taken: float) -> dict[str, float]:
+    """How likely each node is among what `taken` of the `left` recipes need, if any of them may be next: node -> (0, 1].
+
+    `waiting`: node -> how many of those that are left need it. Each recipe counts as drawn by itself, which for more than a few recipes
+    hardly differs from drawing them without putting back.
+    """
+    if left <= 0 or taken <= 0:
+        return {}
+    if taken >= left:
+        return {key: 1.0 for key, count in waiting.items() if count}
+    found = {key: 1 - (1 - min(1.0, count / left)) ** taken for key, count in waiting.items()}
+    return {key: chance for key, chance in found.items() if chance > 0}
+
+
+def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tuple[frozenset[str], int]:
+    """Those of the missing nodes that one run takes on, and of how many recipes they are: in plan order, as many as the budget allows.
+
+    Recipes of the ids in `failed` come last: what cannot be made would otherwise use up every run's budget.
+    """
+    limit = plan.sweep.search.trials
+    chosen: set[str] = set()
+    recipes = 0
+    for chain in sorted(plan.chains, key=lambda c: c.recipe.id in failed):
+        needed = missing & plan.awaited(chain)
+        if needed and recipes != limit:
+            chosen |= needed
+            recipes += 1
+    return (missing if limit is None else frozenset(chosen)), recipes
+
+
+def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float], cores: int) -> float:
+    """Seconds that the missing nodes will take: computing in parallel on all cores, latency alone on the host.
+
+    With a mapping (node -> how likely it is run) it is what to expect.
+    """
+    seconds = {
+        k: plan.nodes[k].work * rates.get(plan.nodes[k].kind, _DEFAULT_RATES[plan.nodes[k].kind]) for k in missing
+    }
+    if isinstance(missing, Mapping):
+        seconds = {k: s * missing[k] for k, s in seconds.items()}
+    alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind in EXCLUSIVE)
+    return (sum(seconds.values()) - alone) / max(1, cores) + alone

@@ -1,0 +1,277 @@
+"""Executes a plan on a Dask client: progress, cancel, resume. Finished nodes are in the store at once, so nothing is lost.
+
+The runner is the only writer of its sweep. Computing goes to the workers; here results are recorded and trials assembled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from distributed import Future, KilledWorker
+
+from engine.errors import CancelledError, ParetoscopeError
+from engine.measure.machine import machine
+from engine.run.assemble import assemble, reported_labels
+from engine.run.cluster import Cluster, connect
+from engine.run.confirm import with_confirmation
+from engine.run.forecast import forecast_s, missing_nodes
+from engine.run.plan import EXCLUSIVE, Chain, Plan, make_plan
+from engine.run.schedule import turns_of
+from engine.run.worker import Task, run_node
+from engine.spec.sweep import Sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import NodeRow, Store
+from engine.trials.trial import Trial
+
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last."""
+
+    nodes_done: int
+    nodes_total: int
+    trials_done: int
+    elapsed_s: float
+    remaining_s: float | None
+    latest: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run."""
+
+    state: Literal["done", "cancelled", "failed"]
+    nodes_run: int
+    trials_done: int
+    trials_failed: int
+    recipes_left: int
+    seconds: float
+
+
+def execute(
+    sweep: Sweep,
+    store: Store,
+    artifacts: Artifacts,
+    scheduler: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Run all that is missing of a sweep. A second call does no work; a call after a crash goes on where it was.
+
+    Raises InputError for a bad model, dataset or scheduler before anything is written.
+    """
+    # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
+    reported_labels(sweep.data, sweep.measure)
+    if scheduler is None:
+        plan = make_plan(sweep, machine())
+        if not missing_nodes(plan, store, artifacts):
+            run = _Run(plan, store, artifacts, on_progress)
+            return run.follow(None)
+    with connect(scheduler) as cluster:
+        return _Run(make_plan(sweep, cluster.machine), store, artifacts, on_progress).follow(cluster)
+
+
+class _Run:
+    """One run of one sweep: what is finished, what failed, and the clock.
+
+    `left` are the nodes that are not finished, `missing` those of them that this run has taken on, `under_way` those that the cluster has.
+    """
+
+    def __init__(self, plan: Plan, store: Store, artifacts: Artifacts, on_progress: Callable[[Progress], None]) -> None:
+        self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
+        missing = missing_nodes(plan, store, artifacts)
+        self.left = set(missing)
+        self.under_way: set[str] = set()
+        self.nodes_run = 0
+        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
+        self.errors: dict[str, str] = {}
+        self.trials: dict[str, Trial] = {}
+        self.started = time.monotonic()
+        self.earlier_s = 0.0
+        self.finished_s: dict[str, float | None] = {}
+        self.rates = store.rates()
+        self.latest = ""
+        self.cores = 1
+        # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
+        self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
+        self.waiting: dict[str, list[Chain]] = {}
+        for chain in plan.chains:
+            for key in self.needs[chain.recipe.id]:
+                self.waiting.setdefault(key, []).append(chain)
+        self.turns = turns_of(plan, self.needs, missing, store.failed(plan.sweep.id))
+        self.missing = set(self.turns.planned)
+
+    def follow(self, cluster: Cluster | None) -> Outcome:
+        """Submit what is missing and record what comes back until nothing is left."""
+        pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
+        # What an earlier run has measured was finished then, although it is put together again now.
+        self.finished_s = {t.id: t.finished_s for t in self.store.trials(self.plan.sweep.id) if t.state == "done"}
+        self.earlier_s = self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
+        try:
+            with _interruptible():
+                self._assemble_ready(self.plan.chains)
+                if cluster and self.left:
+                    self.cores = cluster.cores
+                    self._collect(cluster)
+        except (CancelledError, KeyboardInterrupt):
+            return self._end("cancelled")
+        except BaseException as error:
+            self.store.end(self.plan.sweep.id, "failed", f"{type(error).__name__}: {error}")
+            raise
+        failed = bool(self.trials) and all(t.state == "failed" for t in self.trials.values())
+        return self._end("failed" if failed else "done")
+
+    def _end(self, state: Literal["done", "cancelled", "failed"]) -> Outcome:
+        errors = [t.error for t in self.trials.values() if t.error]
+        self._beat(cancellable=False)
+        self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
+        done = sum(t.state == "done" for t in self.trials.values())
+        left = len(self.plan.chains) - len(self.trials)
+        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed())
+
+    def _collect(self, cluster: Cluster) -> None:
+        finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
+        futures: dict[str, Future[Any]] = {}
+        next_beat = 0.0
+        try:
+            while self._time_left() > 0:
+                while keys := self._next(cluster):
+                    self._submit(cluster, keys, futures, finished)
+                if not self.missing:
+                    break
+                with contextlib.suppress(queue.Empty):
+                    key, future = finished.get(timeout=_POLL_S)
+                    self._record(key, future)
+                    self._assemble_ready(self.waiting.get(key, ()))
+                if time.monotonic() >= next_beat:
+                    self._beat()
+                    next_beat = time.monotonic() + _POLL_S
+        finally:
+            cluster.client.cancel(list(futures.values()))
+
+    def _next(self, cluster: Cluster) -> frozenset[str]:
+        """Nodes to submit now, taken on by that; none as long as the run has enough to do, or nothing more."""
+        # On other hosts nobody is disturbed by what this process computes.
+        timing = self._timing if cluster.is_here else lambda: False
+        keys = self.turns.more(self.under_way, self.trials, cluster.slots, timing)
+        self.missing |= keys & self.left
+        return keys
+
+    def _timing(self) -> bool:
+        """Whether something is being timed, or waits for nothing but the cores."""
+        timed = (self.plan.nodes[k] for k in self.under_way if self.plan.nodes[k].kind in EXCLUSIVE)
+        return any(self.left.isdisjoint(node.inputs) for node in timed)
+
+    def _submit(
+        self,
+        cluster: Cluster,
+        keys: Collection[str],
+        futures: dict[str, Future[Any]],
+        finished: queue.Queue[tuple[str, Future[Any]]],
+    ) -> None:
+        """Those of the nodes that are missing and not under way, in plan order, into `futures`.
+
+        Dask keeps to the dependencies and, by priority, to the order in which they were submitted.
+        """
+        sweep = self.plan.sweep
+        for key in (k for k in self.plan.nodes if k in keys and k in self.missing and k not in futures):
+            node = self.plan.nodes[key]
+            names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
+            futures[key] = cluster.client.submit(
+                run_node,
+                Task(node, names, sweep.data, node.seed, self.artifacts),
+                *(futures[k] for k in node.inputs if k in futures),
+                key=key,
+                resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
+                priority=-len(futures),
+            )
+            self.under_way.add(key)
+            futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
+
+    def _record(self, key: str, future: Future[Any]) -> None:
+        node = self.plan.nodes[key]
+        self.missing.discard(key)
+        self.left.discard(key)
+        self.under_way.discard(key)
+        self.nodes_run += 1
+        if future.status == "finished":
+            seconds, self.results[key] = future.result()
+            self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
+        else:
+            self.errors[key] = _reason(future, node.kind)
+
+    def _assemble_ready(self, chains: Iterable[Chain]) -> None:
+        """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
+        for chain in chains:
+            if chain.recipe.id in self.trials:
+                continue
+            failed = self.errors.keys() & self.needs[chain.recipe.id]
+            if failed:
+                first = next(k for k in self.plan.nodes if k in failed)
+                trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[first])
+            elif self.plan.asked_of(chain) <= self.results.keys():
+                trial = assemble(self.plan, chain, self.results, self.artifacts)
+                trial = with_confirmation(self.plan.sweep, trial, self.store)
+                now = self.earlier_s + self._elapsed()
+                trial = replace(trial, finished_s=self.finished_s.get(trial.id, now))
+            else:
+                continue
+            self.trials[chain.recipe.id] = trial
+            self.latest = trial.label
+            self.store.save_trial(self.plan.sweep.id, trial)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def _time_left(self) -> float:
+        """Seconds of the budget that remain."""
+        minutes = self.plan.sweep.search.minutes
+        return math.inf if minutes is None else minutes * 60 - self._elapsed()
+
+    def _beat(self, cancellable: bool = True) -> None:
+        total, elapsed = self.plan.unique, self._elapsed()
+        done = total - len(self.left)
+        to_come = self.turns.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
+        remaining = forecast_s(self.plan, to_come, self.rates, self.cores)
+        remaining = max(0.0, min(remaining, self._time_left()))
+        cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
+        trials_done = sum(t.state == "done" for t in self.trials.values())
+        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
+        if cancelled and cancellable:
+            raise CancelledError(f"{self.plan.sweep.id} was cancelled")
+
+
+def _reason(future: Future[Any], kind: str) -> str:
+    """One line for a failed node; a step that does not fit says so itself, anything else is named as our fault."""
+    error: Any = future.exception()
+    if isinstance(error, ParetoscopeError):
+        return str(error)
+    if isinstance(error, KilledWorker):
+        return f"{kind}: the worker process died again and again, probably for lack of memory; the rest went on"
+    return f"{kind}: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM stops a run the way Ctrl-C does: cleanly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,114 @@
+"""Which recipes a run takes on, and when: the whole grid at once, or one recipe after the other as a search chooses them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Set
+from typing import Protocol
+
+from engine.run.forecast import chances, next_nodes
+from engine.run.plan import Chain, Plan
+from engine.search.search import Chooser
+from engine.spec.steps import Recipe
+from engine.trials.trial import Trial
+
+
+class Turns(Protocol):
+    """What a run asks. `needs` is, by the recipe's id, every node that it waits for."""
+
+    planned: frozenset[str]
+    """Missing nodes that the run is sure to work on, whatever comes out."""
+
+    def more(
+        self, under_way: Set[str], finished: Mapping[str, Trial], slots: int, timing: Callable[[], bool]
+    ) -> frozenset[str]:
+        """Nodes to hand to the cluster now, none for "not yet" or "no more"; asked again as long as there are some.
+
+        `under_way`: nodes handed over and not finished; `finished`: trials by id; `slots`: recipes to keep under way; `timing`: whether
+        something is being timed, or will be as soon as cores are free.
+        """
+        ...
+
+    def expected(self, missing: Collection[str], finished: Mapping[str, Trial]) -> dict[str, float]:
+        """Of the missing nodes that are not handed over yet, how likely the run still comes to them."""
+        ...
+
+
+def turns_of(plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]) -> Turns:
+    """The turns of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget."""
+    if plan.sweep.search.method == "grid":
+        return _Grid(plan, needs, missing, failed)
+    return _Search(plan, needs, missing, failed)
+
+
+class _Grid:
+    """All that the budget allows, in the order of the plan, which the cluster keeps to by itself."""
+
+    def __init__(
+        self, plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
+    ) -> None:
+        self.planned = next_nodes(plan, missing, failed)[0]
+        # The baseline first and alone: all else is compared with it, and a training that began beside it would keep its latency waiting.
+        self.waves = [needs[plan.chains[0].recipe.id] & self.planned, self.planned]
+
+    def more(
+        self, under_way: Set[str], finished: Mapping[str, Trial], slots: int, timing: Callable[[], bool]
+    ) -> frozenset[str]:
+        while self.waves and not under_way:
+            wave = self.waves.pop(0)
+            if wave:
+                return wave
+        return frozenset()
+
+    def expected(self, missing: Collection[str], finished: Mapping[str, Trial]) -> dict[str, float]:
+        return {}
+
+
+class _Search:
+    """As many recipes under way as there are cores, each chosen when there is room for it, from all that is known by then."""
+
+    def __init__(
+        self, plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
+    ) -> None:
+        self.plan, self.needs = plan, needs
+        self.chains = {chain.recipe.id: chain for chain in plan.chains}
+        self.chooser = Chooser(plan.sweep, failed)
+        self.room = plan.sweep.search.trials or math.inf
+        self.taken: set[str] = set()
+        # How many recipes need a node that no run has come to; those that are finished or taken are taken out of it once.
+        self.waiting = Counter(key for keys in needs.values() for key in keys & missing)
+        self.counted_out: set[str] = set()
+        self.planned: frozenset[str] = frozenset()
+
+    def more(
+        self, under_way: Set[str], finished: Mapping[str, Trial], slots: int, timing: Callable[[], bool]
+    ) -> frozenset[str]:
+        busy = self.taken - finished.keys()
+        if self.room <= 0 or self._must_wait(busy, slots, timing):
+            return frozenset()
+        recipe = self.chooser.next(finished.values(), busy)
+        if recipe is None:
+            self.room = 0
+            return frozenset()
+        new = self._with_stages(recipe, busy | finished.keys())[: None if self.room == math.inf else int(self.room)]
+        self.taken |= {chain.recipe.id for chain in new}
+        self.room -= len(new)
+        return frozenset().union(*(self.needs[chain.recipe.id] for chain in new))
+
+    def _must_wait(self, busy: Collection[str], slots: int, timing: Callable[[], bool]) -> bool:
+        # The baseline first and alone, as in a grid. And choosing is computing, up to seconds of it: not while something is timed.
+        return len(busy) >= slots or self.plan.chains[0].recipe.id in busy or timing()
+
+    def _with_stages(self, recipe: Recipe, known: Set[str]) -> list[Chain]:
+        """The recipe and, before it, those of its stages that are recipes of the sweep: measured on the way, they count like any other."""
+        stages = [self.chains[s.id] for s in recipe.stages if s.id in self.chains and s.id not in known]
+        return [*(c for c in stages if c.recipe != recipe), self.chains[recipe.id]]
+
+    def expected(self, missing: Collection[str], finished: Mapping[str, Trial]) -> dict[str, float]:
+        out = (self.taken | finished.keys()) & self.chains.keys()
+        for recipe in out - self.counted_out:
+            self.waiting.subtract(self.needs[recipe])
+        self.counted_out |= out
+        left = len(self.chains) - len(out)
+        return chances({k: n for k in missing if (n := self.waiting[k]) > 0}, left, self.room)

@@ -1,0 +1,284 @@
+"""What one node of a plan does, in the worker process: read the inputs' artifacts, apply one step, leave one artifact.
+
+Every function here takes the task and returns the node's small JSON result; the file it made is put under the node's key.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.datasets.dataset import Dataset, load_dataset, reported
+from engine.errors import StepError
+from engine.measure.session import one_line
+from engine.run.plan import Node
+from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Runtime
+from engine.spec.sweep import Data, LatencyOptions, Measure, Model
+from engine.store.artifacts import Artifacts
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Task:
+    """A node with all that its work needs; it travels to the worker."""
+
+    node: Node
+    inputs: tuple[str, ...]
+    data: Data
+    seed: int
+    artifacts: Artifacts
+
+    def input(self, position: int = 0) -> Path:
+        """The file of an input node, in the order of `node.inputs`."""
+        return self.artifacts.local(self.inputs[position])
+
+
+@lru_cache(maxsize=1)
+def _dataset(data: Data) -> Dataset:
+    """Read once per worker process; frozen specs are hashable."""
+    return load_dataset(data)
+
+
+def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]:
+    """Do a node's work; (seconds, result). The other arguments only make the scheduler finish the inputs first.
+
+    Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
+        output = Path(folder) / f"output{task.node.suffix or ''}"
+        try:
+            result = _WORK[task.node.kind](task, output)
+        except Exception as error:
+            # Its exceptions have no common base but the module that they come from.
+            if type(error).__module__.startswith("onnxruntime"):
+                raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
+            raise
+        if task.node.artifact:
+            task.artifacts.put(task.node.artifact, output)
+    return time.monotonic() - started, result
+
+
+def _one_torch_thread() -> None:
+    """Tasks share the cores among them; torch's thread count belongs to the calling thread, so each task sets its own."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _source(task: Task, output: Path) -> dict[str, Any]:
+    options = task.node.options
+    model = Model(source=options["source"], weights=options["weights"])
+    if model.is_onnx:
+        from engine.graph.graph import load_onnx, save_onnx
+
+        save_onnx(load_onnx(Path(model.source)), output)
+        return {}
+    from engine.models.sources import load_network, save_network
+
+    _one_torch_thread()
+    save_network(load_network(model, _dataset(task.data)), output)
+    return {}
+
+
+def _teacher(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress.teacher import teacher_outputs
+    from engine.graph.graph import load_onnx
+
+    data, options = _dataset(task.data), task.node.options
+    model = load_onnx(task.input())
+    images = data.train.head(options["images"])
+    teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"]).save(output)
+    return {}
+
+
+def _distill(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress import distill
+    from engine.compress.teacher import TeacherOutputs
+    from engine.models.sources import open_network, save_network
+
+    _one_torch_thread()
+    step = Distill(**task.node.options)
+    losses: list[float] = []
+    student = distill.apply(
+        step,
+        _dataset(task.data),
+        task.seed,
+        outputs=TeacherOutputs.load(task.input(1)) if step.has_teacher else None,
+        network=open_network(task.input()) if step.student in (SELF, CURRENT) else None,
+        on_epoch=lambda _, loss: losses.append(loss),
+    )
+    save_network(student, output)
+    return {"loss": losses}
+
+
+def _prune(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress import prune
+    from engine.models.sources import Network, open_network, save_network
+
+    _one_torch_thread()
+    network = open_network(task.input())
+    module, report = prune.apply(Prune(**task.node.options), network, _dataset(task.data), task.seed)
+    save_network(Network(module, network.origin), output)
+    return asdict(report)
+
+
+def _finetune(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress import finetune
+    from engine.models.sources import Network, open_network, save_network
+
+    _one_torch_thread()
+    network = open_network(task.input())
+    losses: list[float] = []
+    module = finetune.apply(
+        Finetune(**task.node.options),
+        network.module,
+        _dataset(task.data),
+        task.seed,
+        on_epoch=lambda _, loss: losses.append(loss),
+    )
+    save_network(Network(module, network.origin), output)
+    return {"loss": losses}
+
+
+def _export(task: Task, output: Path) -> dict[str, Any]:
+    from engine.graph.graph import save_onnx
+    from engine.models.export import export_onnx
+    from engine.models.sources import open_network
+
+    _one_torch_thread()
+    network = open_network(task.input())
+    save_onnx(export_onnx(network.module, network.origin.input_shape), output)
+    return {}
+
+
+def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress.quantization.sensitivity import measure_sensitivity
+    from engine.graph.graph import load_onnx
+
+    _one_torch_thread()
+    step = Quantize(**task.node.options)
+    output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), _dataset(task.data))))
+    return {}
+
+
+def _layer_times(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress.quantization.sensitivity import layer_times
+    from engine.graph.graph import load_onnx
+
+    step = Quantize(**task.node.options)
+    output.write_text(json.dumps(layer_times(step, load_onnx(task.input()), _dataset(task.data))))
+    return {}
+
+
+def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[dict[str, int] | None, dict[str, Any]]:
+    """Bits by weight where layers differ, and what the trial shows of them, by layer."""
+    from engine.compress.quantization.allocation import by_layer, mixed_bits
+    from engine.compress.quantize import prepare
+
+    if step.mean_bits is None and step.max_latency is None and step.layers is None:
+        return None, {}
+    prepared = prepare(model)
+    measured = [json.loads(task.input(i).read_text()) for i in range(1, len(task.inputs))]
+    bits = mixed_bits(step, prepared, *measured)
+    return bits, {"layer_bits": by_layer(prepared, bits)}
+
+
+def _quantize(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress import quantize
+    from engine.graph.graph import load_onnx, save_onnx
+
+    _one_torch_thread()
+    step = Quantize(**task.node.options)
+    model, data = load_onnx(task.input()), _dataset(task.data)
+    images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
+    bits, shown = _chosen_bits(task, step, model)
+    save_onnx(quantize.apply(step, model, images, bits), output)
+    return shown
+
+
+def _qat(task: Task, output: Path) -> dict[str, Any]:
+    from engine.compress import qat
+    from engine.graph.graph import load_onnx, save_onnx
+
+    _one_torch_thread()
+    step = Quantize(**task.node.options)
+    model, losses = load_onnx(task.input()), list[float]()
+    bits, shown = _chosen_bits(task, step, model)
+    trained = qat.train_quantized(
+        step, model, _dataset(task.data), task.seed, on_epoch=lambda _, loss: losses.append(loss), bits=bits
+    )
+    save_onnx(trained, output)
+    return {"loss": losses} | shown
+
+
+def _facts(task: Task, output: Path) -> dict[str, Any]:
+    from engine.graph.graph import graph_facts, load_onnx
+    from engine.graph.read_demand import graph_demand
+    from engine.measure.size import measure_size
+    from engine.measure.size_parts import external_files, measure_parts
+
+    path = task.input()
+    model, parts = load_onnx(path), measure_parts(path)
+    layers = {layer: sum(roles.values()) for layer, roles in parts.by_layer.items()}
+    size = asdict(measure_size(path, external_files(path)))
+    demand = graph_demand(model).to_json()
+    return asdict(graph_facts(model)) | size | {"size_parts": parts.by_type, "size_layers": layers, "demand": demand}
+
+
+def _accuracy(task: Task, output: Path) -> dict[str, Any]:
+    from engine.measure.accuracy import predict
+    from engine.measure.machine import machine
+
+    data, options = _dataset(task.data), task.node.options
+    split = reported(data.test, Measure(test_samples=options["samples"], held_back=options["held_back"]))
+    predictions = predict(task.input(), split, data.preprocessing, len(data.classes), **_numerics(task))
+    predictions.save(output)
+    right = None if predictions.right is None else int(predictions.right.sum())
+    return {"n": len(split), "right": right, "machine": asdict(machine())}
+
+
+def _numerics(task: Task) -> dict[str, Any]:
+    """Options of a runtime step that may change answers."""
+    return {name: task.node.options[name] for name in ("graph_optimisation", "provider") if name in task.node.options}
+
+
+def _latency(task: Task, output: Path) -> dict[str, Any]:
+    from engine.measure.energy_counter import measure_energy
+    from engine.measure.latency import measure_latency
+    from engine.measure.machine import machine
+
+    options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
+    baseline = task.input(1) if len(task.inputs) > 1 else None
+    shape = _dataset(task.data).input_shape
+    result = measure_latency(task.input(), baseline, shape, options, runtime)
+    stated = options.filled(runtime)
+    assert stated.threads is not None
+    assert stated.batch is not None
+    energy = measure_energy(task.input(), shape, stated.threads, stated.batch)
+    return result.to_json() | {"machine": asdict(machine()), "energy": energy}
+
+
+_WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
+    "source": _source,
+    "teacher": _teacher,
+    "distill": _distill,
+    "prune": _prune,
+    "finetune": _finetune,
+    "export": _export,
+    "sensitivity": _sensitivity,
+    "layer_times": _layer_times,
+    "quantize": _quantize,
+    "qat": _qat,
+    "facts": _facts,
+    "accuracy": _accuracy,
+    "latency": _latency,
+}

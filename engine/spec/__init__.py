@@ -1,0 +1,1 @@
+"""What the user asks for: steps, recipes, a space of them, a sweep."""

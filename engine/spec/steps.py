@@ -1,0 +1,404 @@
+"""The steps that recipes are made of: frozen, checked, and what they are called.
+
+Nothing here imports torch: the command line and the browser check steps before any work starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from engine.errors import SpecError
+from engine.spec.frozen import Frozen as Frozen
+from engine.spec.runtime import Runtime as Runtime
+
+CURRENT = "current"
+SELF = "self"
+
+
+class Distill(Frozen):
+    """Train a student on a teacher's outputs (Hinton et al. 2015, arXiv:1503.02531).
+
+    `student`: a zoo name, `torchvision:NAME`, `self` (the sweep's own network, built anew at `width` and `depth`), or `current` (the
+    network as the steps before left it, weights kept: distilling into a pruned network). `teacher`: `baseline`, `previous` (what the
+    steps before left) or a model source that has trained weights. `alpha` weighs the teacher's softened outputs against the labels;
+    alpha = 0 with feature_weight = 0 trains the student without a teacher. `feature_weight` adds a loss on the features before the
+    classifier, through a learned adapter. `repeats` is how often recursive_resnet applies each block.
+    """
+
+    step: Literal["distill"] = "distill"
+    student: str = Field(min_length=1)
+    width: float = Field(1.0, gt=0, le=4)
+    depth: float = Field(1.0, gt=0, le=4)
+    repeats: int | None = Field(None, ge=1, le=32)
+    teacher: str = Field("baseline", min_length=1)
+    temperature: float = Field(4.0, gt=0, le=100)
+    alpha: float = Field(0.9, ge=0, le=1)
+    feature_weight: float = Field(0.0, ge=0, le=1000)
+    epochs: int = Field(2, ge=1, le=1000)
+    samples: int | None = Field(None, ge=1)
+    learning_rate: float = Field(0.1, gt=0, le=10)
+    augment: Literal["none", "mirror", "shift"] = "none"
+
+    @model_validator(mode="after")
+    def _student_has_these_knobs(self) -> Distill:
+        if self.student == CURRENT and (self.width, self.depth, self.repeats) != (1, 1, None):
+            raise ValueError("student 'current' keeps its shape; use student 'self' for another width or depth")
+        if self.repeats is not None and self.student not in {"recursive_resnet", SELF}:
+            raise ValueError(f"repeats is a knob of recursive_resnet, not of {self.student}; leave it out")
+        return self
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a teacher is ever asked."""
+        return self.alpha > 0 or self.feature_weight > 0
+
+    @property
+    def images_needed(self) -> int | None:
+        """How many of the first training images the step draws from, so that a teacher need not see the others; None for all."""
+        return None if self.samples is None else self.epochs * self.samples
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the student starts from random weights."""
+        return self.student != CURRENT
+
+
+_PRUNE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "magnitude": {"allocation": "global"},
+    "nm": {"pattern": "2:4"},
+    "channel": {"allocation": "uniform", "importance": "l2", "round_to": 4},
+}
+
+
+class Prune(Frozen):
+    """Set weights to zero (`magnitude`, `nm`), or remove whole channels (`channel`).
+
+    `magnitude`: `ratio` is the share of weights that are zero afterwards. `nm`: of each M neighbouring weights of a filter N stay, as
+    `pattern` says. `channel`: `ratio` is the share of the parameters that go, or `macs_ratio` the share of the MACs, counted from the
+    network before its first pruning. `allocation` says how the removal is spread over layers: the same in each, wherever in the whole
+    network importance is least, or by how much each layer's removal hurts.
+    """
+
+    step: Literal["prune"] = "prune"
+    method: Literal["magnitude", "nm", "channel"]
+    ratio: float | None = Field(None, gt=0, lt=1)
+    macs_ratio: float | None = Field(None, gt=0, lt=1)
+    pattern: Literal["2:4", "4:8", "1:4"] | None = None
+    allocation: Literal["uniform", "global", "sensitivity"] | None = None
+    importance: Literal["l2", "bn_scale", "taylor"] | None = None
+    round_to: int | None = Field(None, ge=1, le=256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_method(cls, value: Any) -> Any:
+        """What is left out is filled in by method, so that one recipe is written one way only."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            **_PRUNE_DEFAULTS.get(str(value.get("method")), {}),
+            **{k: v for k, v in value.items() if v is not None},
+        }
+
+    @model_validator(mode="after")
+    def _knobs_fit_the_method(self) -> Prune:
+        known = {
+            "magnitude": {"ratio", "allocation"},
+            "nm": {"pattern"},
+            "channel": {"ratio", "macs_ratio", "allocation", "importance", "round_to"},
+        }[self.method]
+        for name in ("ratio", "macs_ratio", "pattern", "allocation", "importance", "round_to"):
+            if name not in known and getattr(self, name) is not None:
+                raise ValueError(f"{name} is not a knob of method {self.method}, which has {', '.join(sorted(known))}")
+        if self.method == "magnitude" and self.ratio is None:
+            raise ValueError("method magnitude needs a ratio, the share of weights to set to zero")
+        if self.method == "channel" and (self.ratio is None) == (self.macs_ratio is None):
+            raise ValueError("method channel needs either ratio, of parameters, or macs_ratio")
+        return self
+
+
+class Finetune(Frozen):
+    """Train on, with labels; zeros set by pruning stay zero. `samples` images are drawn anew for each epoch (null: all)."""
+
+    step: Literal["finetune"] = "finetune"
+    epochs: int = Field(1, ge=1, le=1000)
+    samples: int | None = Field(None, ge=1)
+    learning_rate: float = Field(0.02, gt=0, le=10)
+    augment: Literal["none", "mirror", "shift"] = "none"
+
+
+LayerBits = tuple[tuple[str, Annotated[int, Field(ge=2, le=32)]], ...]
+_QAT_DEFAULTS: dict[str, Any] = {"epochs": 1, "learning_rate": 0.01}
+
+
+class Quantize(Frozen):
+    """Store weights, and compute activations, in fewer bits.
+
+    activation_bits 4 to 8 give a network of integer kernels, calibrated on real images; 16 rounds activations to 16 bits and computes in
+    float; 32 touches weights only: 2 to 8 bits per weight, or 16 for fp16. `format` is the type of activations and weights in integer
+    kernels (`u8s8`: unsigned × signed). `symmetric` concerns weights. `ends_8bit` keeps the first and last layer at 8 bits (default:
+    below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`.
+
+    Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with
+    `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; `layers` states
+    the bits of named layers outright (32: float).
+    """
+
+    step: Literal["quantize"] = "quantize"
+    weight_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
+    activation_bits: Literal[4, 5, 6, 7, 8, 16, 32]
+    method: Literal["ptq", "qat"] = "ptq"
+    per_channel: bool = True
+    symmetric: bool = True
+    format: Literal["u8s8", "u8u8", "s8s8"] = "u8s8"
+    calibration: Literal["minmax", "percentile", "entropy", "mse"] = "percentile"
+    calibration_samples: int = Field(256, ge=1, le=1_000_000)
+    equalize: bool = False
+    bias_correction: bool = False
+    rounding: Literal["nearest", "learned"] = "nearest"
+    ends_8bit: bool | None = None
+    mean_bits: float | None = Field(None, ge=2, le=8)
+    max_latency: float | None = Field(None, gt=0, le=1)
+    layers: LayerBits | None = None
+    epochs: int | None = Field(None, ge=1, le=1000)
+    samples: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0, le=10)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        filled = dict(value)
+        if filled.get("method") == "qat":
+            filled = {**filled, **{k: v for k, v in _QAT_DEFAULTS.items() if filled.get(k) is None}}
+        if isinstance(filled.get("layers"), Mapping):
+            filled["layers"] = tuple(sorted(filled["layers"].items()))
+        if filled.get("ends_8bit") is None and isinstance(filled.get("weight_bits"), int):
+            filled["ends_8bit"] = filled["weight_bits"] < 4
+        return filled
+
+    @model_validator(mode="after")
+    def _knobs_fit(self) -> Quantize:
+        if self.weight_bits == 16 and self.activation_bits != 32:
+            raise ValueError("16-bit weights go with activation_bits 32")
+        if self.method == "ptq":
+            for name in (*_QAT_DEFAULTS, "samples"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is a knob of method qat; post-training quantization does not train")
+        if self.method == "qat" and (self.activation_bits > 8 or self.weight_bits > 8):
+            raise ValueError(
+                "method qat is for integer networks; use activation_bits 8 or fewer, and weight_bits 8 or fewer"
+            )
+        integer = self.activation_bits <= 8
+        if not self.symmetric and self.per_channel and integer:
+            raise ValueError(
+                "ONNX Runtime's integer kernels want one zero point per layer; use per_channel false with symmetric false"
+            )
+        if not integer and self.format != "u8s8":
+            raise ValueError(f"format {self.format} is one of integer kernels; use activation_bits 8 or fewer")
+        if self.mean_bits is not None and self.mean_bits > self.weight_bits:
+            raise ValueError(
+                f"mean_bits {self.mean_bits:g} is above weight_bits {self.weight_bits}, the most a layer gets"
+            )
+        if self.max_latency is not None and (not integer or self.mean_bits is not None):
+            raise ValueError(
+                "max_latency chooses between integer and float layers; use activation_bits 8, without mean_bits"
+            )
+        return self
+
+
+Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime, Field(discriminator="step")]
+TorchStep = Distill | Prune | Finetune
+TORCH_STEPS = (Distill, Prune, Finetune)
+"""Steps on a torch network; all others work on the ONNX graph, after the one export."""
+FAMILIES: dict[str, type[Frozen]] = {
+    "distill": Distill,
+    "prune": Prune,
+    "finetune": Finetune,
+    "quantize": Quantize,
+    "runtime": Runtime,
+}
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces; what is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """Full SHA-256, in hex, of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Recipe(Frozen):
+    """An ordered tuple of steps; the empty recipe is the baseline."""
+
+    steps: tuple[Step, ...] = ()
+
+    @model_validator(mode="after")
+    def _order_makes_sense(self) -> Recipe:
+        for position, step in enumerate(self.steps):
+            before = self.steps[:position]
+            if before and isinstance(before[-1], Runtime):
+                if isinstance(step, Runtime):
+                    raise ValueError("a file is run in one way; keep one runtime step")
+                raise ValueError(
+                    f"{step.step} cannot follow runtime, which says how the finished file is run; put runtime last"
+                )
+            if before and isinstance(before[-1], Quantize) and not isinstance(step, Runtime):
+                if isinstance(step, Quantize):
+                    raise ValueError("a network is quantized once; keep one quantize step")
+                raise ValueError(f"{step.step} cannot follow quantize; put quantize last in `space`")
+            if isinstance(step, Distill) and step.is_fresh and before and step.teacher != "previous":
+                raise ValueError(
+                    f"{before[-1].step} before distill has no effect: student {step.student} starts from random weights and its "
+                    f"teacher is {step.teacher}; put distill first, or use student: current or teacher: previous"
+                )
+        return self
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Flat dicts, `{"step": "quantize", "weight_bits": 8, …}`."""
+        return [s.model_dump(mode="json") for s in self.steps]
+
+    @classmethod
+    def from_json(cls, steps: list[dict[str, Any]]) -> Recipe:
+        """The inverse of `to_json`; raises SpecError."""
+        recipe: Recipe = validated(Recipe, {"steps": steps}, "recipe")
+        return recipe
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve hex digits that name the recipe, the same in every sweep: two in 100,000 recipes are alike once in 56,000 sweeps."""
+        return digest(self.to_json())[:12]
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """How its file is run, where that is not left to the sweep."""
+        last = self.steps[-1] if self.steps else None
+        return last if isinstance(last, Runtime) else None
+
+    @cached_property
+    def stages(self) -> tuple[Recipe, ...]:
+        """The recipes on the way here: from the baseline, each one stage longer, to this one.
+
+        Pruning and the training that repairs it are one stage: neither is worth anything alone.
+        """
+
+        def repaired(i: int) -> bool:
+            return all(isinstance(s, Prune | Finetune) for s in self.steps[i : i + 2]) and i + 1 < len(self.steps)
+
+        ends = [i + 1 for i in range(len(self.steps)) if not repaired(i)]
+        return tuple(Recipe(steps=self.steps[:end]) for end in (0, *ends))
+
+    @cached_property
+    def label(self) -> str:
+        """What people read: `channels −50 % · finetune 1 · int8`."""
+        return " · ".join(step_label(s) for s in self.steps) or "baseline"
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio * 100:g} %"
+
+
+def _with_notes(label: str, notes: list[str]) -> str:
+    return f"{label} ({', '.join(notes)})" if notes else label
+
+
+def step_label(step: Step) -> str:
+    """A few words for one step; knobs that are not at their default are named."""
+    if isinstance(step, Distill):
+        return _distill_label(step)
+    if isinstance(step, Prune):
+        return _prune_label(step)
+    if isinstance(step, Finetune):
+        return f"finetune {step.epochs}"
+    if isinstance(step, Runtime):
+        return step.label
+    return _quantize_label(step)
+
+
+def _distill_label(step: Distill) -> str:
+    scale = "".join(f" ×{v:g}{n}" for v, n in ((step.width, ""), (step.depth, " deep")) if v != 1)
+    repeats = f" R{step.repeats}" if step.repeats is not None else ""
+    verb = "distil" if step.has_teacher else "train"
+    notes = [f"from {step.teacher}"] if step.has_teacher and step.teacher != "baseline" else []
+    if step.feature_weight:
+        notes.append("features")
+    if not step.is_fresh:
+        return _with_notes(f"{verb} on {step.epochs}", notes)
+    return _with_notes(f"{verb} {step.student}{scale}{repeats}", notes)
+
+
+def _prune_label(step: Prune) -> str:
+    if step.method == "nm":
+        return f"{step.pattern} sparse"
+    notes: list[str] = (
+        [step.allocation]
+        if step.allocation and step.allocation != ("global" if step.method == "magnitude" else "uniform")
+        else []
+    )
+    if step.importance and step.importance != "l2":
+        notes.append({"bn_scale": "BN scale", "taylor": "Taylor"}[step.importance])
+    if step.method == "magnitude":
+        return _with_notes(f"weights −{_percent(step.ratio or 0)}", notes)
+    what = f"−{_percent(step.ratio)}" if step.ratio is not None else f"−{_percent(step.macs_ratio or 0)} MACs"
+    return _with_notes(f"channels {what}", notes)
+
+
+def _quantize_label(step: Quantize) -> str:
+    bits = f"mixed {step.mean_bits:g}" if step.mean_bits is not None else str(step.weight_bits)
+    if step.activation_bits == 32:
+        label = "fp16 weights" if step.weight_bits == 16 else f"{bits}-bit weights"
+    elif (step.weight_bits, step.activation_bits, step.mean_bits) == (8, 8, None):
+        label = "int8"
+    else:
+        label = f"w{bits.replace(' ', '')}a{step.activation_bits}"
+    if step.method == "qat":
+        label += f" QAT {step.epochs}"
+    notes: list[str] = [step.format] if step.format != "u8s8" else []
+    notes += ["per layer"] if not step.per_channel else []
+    notes += ["asymmetric"] if not step.symmetric else []
+    notes += [step.calibration] if step.calibration != "percentile" and step.activation_bits < 32 else []
+    notes += ["equalised"] if step.equalize else []
+    notes += ["bias corrected"] if step.bias_correction else []
+    notes += ["learned rounding"] if step.rounding == "learned" else []
+    if step.ends_8bit != (step.weight_bits < 4):
+        notes.append("ends 8 bit" if step.ends_8bit else "ends too")
+    notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
+    notes += ["bits by layer"] if step.layers is not None else []
+    return _with_notes(label, notes)
+
+
+def _where(prefix: str, location: tuple[str | int, ...]) -> str:
+    names = [str(part) for part in location if part not in FAMILIES]
+    return ".".join([prefix, *names] if prefix else names)
+
+
+def _first_line(error: ValidationError, prefix: str) -> str:
+    """pydantic's findings as one line: where, what was wrong, the value, and the names that would do."""
+    finding = error.errors()[0]
+    where, value = _where(prefix, finding["loc"]), finding["input"]
+    message = finding["msg"]
+    if finding["type"] == "value_error":
+        return f"{where}: {message.removeprefix('Value error, ')}"
+    if finding["type"] == "extra_forbidden":
+        parent, _, key = where.rpartition(".")
+        return f"{where}: {key!r} is not a known key{' of ' + parent if parent else ''}; see README, “A spec”"
+    if finding["type"] == "missing":
+        return f"{where} is missing; add it to the spec"
+    shown = repr(value)
+    return f"{where}: {message[0].lower()}{message[1:]}, but is {shown if len(shown) < 80 else shown[:77] + '…'}"
+
+
+def validated(kind: type[BaseModel], value: Any, where: str) -> Any:
+    """`value` as a model of the kind; raises SpecError in one line that starts with `where`."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise SpecError(_first_line(error, where)) from None

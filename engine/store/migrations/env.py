@@ -1,0 +1,8 @@
+"""Alembic's entry: migrates over the connection that `engine.store.store` hands in."""
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,402 @@
+"""Sweeps, nodes and trials in SQLite or PostgreSQL. The runner writes; the browser and the command line read.
+
+sweeps    one row per spec: state, progress, heartbeat of its runner, revision (grows with every change, for caches)
+nodes     what a finished node returned and how long it took; shared by all sweeps
+trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
+notes     pins and notes on trials (`notes.py`)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from engine.errors import NotFoundError, SetupError, SpecError
+from engine.paths import EXAMPLE, home
+from engine.spec.steps import canonical_json
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store import notes
+from engine.store.migrations.upgrade import migrate
+from engine.store.schema import nodes as _nodes
+from engine.store.schema import sweeps as _sweeps
+from engine.store.schema import trials as _trials
+from engine.trials.trial import Trial
+
+HEARTBEAT_LIMIT_S = 30.0
+"""A running sweep whose runner has been silent for longer is shown as interrupted."""
+
+_AT_ONCE = 500
+
+State = Literal["running", "done", "cancelled", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds."""
+
+    id: str
+    name: str
+    state: State
+    trials: int
+    recipes: int
+    created: str
+    nodes_done: int
+    nodes_total: int
+    elapsed_s: float
+    remaining_s: float | None
+    error: str | None
+    example: bool
+    revision: int
+    runner: str | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """What a finished node returned; `work` is its forecast unit (see `plan`), `seconds` what it took."""
+
+    key: str
+    kind: str
+    work: float
+    seconds: float
+    result: dict[str, Any]
+
+
+class Store:
+    """The database. Safe to open in several processes; every method is one short transaction."""
+
+    def __init__(self, url: str) -> None:
+        """Open and, when needed, migrate the database at an SQLAlchemy URL; SetupError when it cannot be used."""
+        try:
+            self._engine = sa.create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _tune_sqlite)
+            migrate(self._engine)
+            self.notes = notes.Notes(self._engine)
+        except (OperationalError, SQLAlchemyError, ImportError) as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise SetupError(f"the store {url} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
+
+    @classmethod
+    def open(cls) -> Store:
+        """The store of this home, or the one that `PARETOSCOPE_STORE` names, with the shipped example in it."""
+        url = os.environ.get("PARETOSCOPE_STORE") or f"sqlite:///{home() / 'paretoscope.db'}"
+        store = cls(url)
+        store._add_example()
+        return store
+
+    def sweeps(self) -> list[SweepRow]:
+        """Every sweep, newest first; the shipped example is last."""
+        done = (
+            sa.select(_trials.c.sweep_id, sa.func.count().label("trials"))
+            .where(_trials.c.state == "done")
+            .group_by(_trials.c.sweep_id)
+            .subquery()
+        )
+        query = (
+            sa.select(_sweeps, sa.func.coalesce(done.c.trials, 0).label("trials"))
+            .outerjoin(done, done.c.sweep_id == _sweeps.c.id)
+            .order_by(_sweeps.c.example, _sweeps.c.created.desc(), _sweeps.c.id)
+        )
+        with self._engine.connect() as connection:
+            return [_sweep_row(row) for row in connection.execute(query).mappings()]
+
+    def sweep(self, ref: str) -> SweepRow:
+        """A sweep by id, by name (the newest of that name), by a unique start of its id, or `latest`; else NotFoundError."""
+        rows = self.sweeps()
+        if ref == "latest" and rows:
+            return rows[0]
+        exact = [r for r in rows if r.id == ref] or [r for r in rows if r.name == ref]
+        if exact:
+            return exact[0]
+        found = [r for r in rows if ref and r.id.startswith(ref)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(r.id for r in (found or rows)[:5]) or "none yet"
+        problem = f"{ref!r} could be several sweeps" if found else f"there is no sweep {ref!r}"
+        raise NotFoundError(f"{problem}; `paretoscope sweeps` lists them ({known})")
+
+    def spec(self, sweep_id: str) -> Sweep:
+        """The spec that the sweep was made from."""
+        with self._engine.connect() as connection:
+            text = connection.scalar(sa.select(_sweeps.c.spec).where(_sweeps.c.id == sweep_id))
+        if text is None:
+            raise NotFoundError(_unknown(sweep_id))
+        return parse_sweep(json.loads(text))
+
+    def trials(self, sweep_id: str) -> list[Trial]:
+        """Every recipe of a sweep with what has been measured of it so far, the baseline first."""
+        return list(self.changed_trials(sweep_id).values())
+
+    def changed_trials(self, sweep_id: str, since: int = -1) -> dict[int, Trial]:
+        """The trials that changed after a revision of the sweep, by their position in it, in that order."""
+        return {position: _trial(text) for position, text in self.changed_records(sweep_id, since)}
+
+    def changed_records(self, sweep_id: str, since: int = -1) -> Iterator[tuple[int, str]]:
+        """As `changed_trials`, but the records as they are stored: position and the JSON of `Trial.to_json`."""
+        query = (
+            sa.select(_trials.c.position, _trials.c.record)
+            .where(_trials.c.sweep_id == sweep_id, _trials.c.revision > since)
+            .order_by(_trials.c.position)
+        )
+        with self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=_AT_ONCE).execute(query):
+                yield row.position, row.record
+
+    def trials_by_id(self, sweep_id: str, ids: Sequence[str]) -> dict[str, Trial]:
+        """Some trials of a sweep by their ids; raises NotFoundError for one that is not there (any more)."""
+        found: dict[str, Trial] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(ids), _AT_ONCE):
+                mine = _trials.c.sweep_id == sweep_id
+                query = sa.select(_trials.c.id, _trials.c.record).where(
+                    mine, _trials.c.id.in_(ids[start : start + _AT_ONCE])
+                )
+                found |= {name: _trial(text) for name, text in connection.execute(query)}
+        if missing := [i for i in ids if i not in found]:
+            raise NotFoundError(f"{sweep_id} has no trial {missing[0]} any more; reload the page")
+        return found
+
+    def trial(self, sweep_id: str, trial_id: str) -> Trial:
+        """One trial by its id or a unique start of it, or NotFoundError."""
+        with self._engine.connect() as connection:
+            ids = connection.scalars(
+                sa.select(_trials.c.id).where(
+                    _trials.c.sweep_id == sweep_id, _trials.c.id.startswith(trial_id, autoescape=True)
+                )
+            ).all()
+        # To SQLite `LIKE` an A is an a.
+        found = [i for i in ids if i == trial_id] or [i for i in ids if trial_id and i.startswith(trial_id)]
+        if len(found) != 1:
+            raise NotFoundError(
+                f"{'several trials begin' if found else 'no trial of ' + sweep_id + ' begins'} with {trial_id!r}; "
+                f"`paretoscope trials {sweep_id}` lists them"
+            )
+        return self.trials_by_id(sweep_id, found)[found[0]]
+
+    def failed(self, sweep_id: str) -> frozenset[str]:
+        """The ids of the recipes that could not be made."""
+        query = sa.select(_trials.c.id).where(_trials.c.sweep_id == sweep_id, _trials.c.state == "failed")
+        with self._engine.connect() as connection:
+            return frozenset(connection.scalars(query))
+
+    def revision(self, sweep_id: str) -> int:
+        """A number that grows whenever a trial or the state changes: the key for caches; 0 for an unknown sweep."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(_sweeps.c.revision).where(_sweeps.c.id == sweep_id)) or 0
+
+    def request_cancel(self, sweep_id: str) -> None:
+        """Ask the runner to stop; finished nodes stay."""
+        self._update(sweep_id, cancel_requested=True)
+
+    def delete_sweep(self, sweep_id: str) -> None:
+        """Forget a sweep, its trials and their notes.
+
+        Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
+        Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped example, which would be back
+        with the next start.
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep_id)).mappings().first()
+            if row is None:
+                raise NotFoundError(_unknown(sweep_id))
+            if row["example"]:
+                raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
+            if _state(row) == "running":
+                raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
+            for table in (_trials, notes.table):
+                connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
+            connection.execute(_sweeps.delete().where(_sweeps.c.id == sweep_id))
+
+    # What only the runner calls.
+
+    def begin(self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int) -> float:
+        """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
+
+        Raises SetupError when another runner is at it.
+        """
+        now = time.time()
+        with self._engine.begin() as connection:
+            old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
+            if old is None:
+                connection.execute(_sweeps.insert().values(**_new_sweep(sweep)))
+            elif old["example"]:
+                raise SetupError(
+                    f"{sweep.id} ships with Paretoscope and is finished; give your sweep another name to run it"
+                )
+            elif _state(old) == "running":
+                raise SetupError(
+                    f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
+                )
+            records = list(trials)
+            revision = 1 if old is None else int(old["revision"]) + 1
+            connection.execute(
+                _sweeps.update()
+                .where(_sweeps.c.id == sweep.id)
+                .values(
+                    state="running",
+                    runner=f"process {os.getpid()} on {socket.gethostname()}",
+                    heartbeat=now,
+                    cancel_requested=False,
+                    error=None,
+                    recipes=len(records),
+                    nodes_total=nodes_total,
+                    nodes_done=nodes_done,
+                    remaining_s=None,
+                    revision=revision,
+                )
+            )
+            connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
+            connection.execute(_trials.insert(), [_trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
+        return 0.0 if old is None else float(old["elapsed_s"])
+
+    def beat(self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None) -> bool:
+        """Record progress and the runner's heartbeat; True when the user has asked to cancel."""
+        progress = {"nodes_done": nodes_done, "elapsed_s": elapsed_s, "remaining_s": remaining_s}
+        self._update(sweep_id, heartbeat=time.time(), **progress)
+        with self._engine.connect() as connection:
+            return bool(connection.scalar(sa.select(_sweeps.c.cancel_requested).where(_sweeps.c.id == sweep_id)))
+
+    def save_trial(self, sweep_id: str, trial: Trial) -> None:
+        """Write a trial's record over its pending one."""
+        mine = _sweeps.c.id == sweep_id
+        with self._engine.begin() as connection:
+            changed = connection.execute(_sweeps.update().where(mine).values(revision=_sweeps.c.revision + 1))
+            _must_exist(changed.rowcount, sweep_id)
+            connection.execute(
+                _trials.update()
+                .where(_trials.c.sweep_id == sweep_id, _trials.c.id == trial.id)
+                .values(
+                    state=trial.state,
+                    record=canonical_json(trial.to_json()),
+                    revision=sa.select(_sweeps.c.revision).where(mine).scalar_subquery(),
+                )
+            )
+
+    def end(self, sweep_id: str, state: State, error: str | None = None) -> None:
+        """The runner's last word on a sweep."""
+        self._update(sweep_id, state=state, error=error, remaining_s=None, revision=_sweeps.c.revision + 1)
+
+    def nodes(self, keys: Iterable[str]) -> dict[str, NodeRow]:
+        """Those of the named nodes that are finished."""
+        wanted = list(keys)
+        found: dict[str, NodeRow] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                query = sa.select(_nodes).where(_nodes.c.key.in_(wanted[start : start + _AT_ONCE]))
+                for row in connection.execute(query).mappings():
+                    found[row["key"]] = NodeRow(**{**row, "result": json.loads(row["result"])})
+        return found
+
+    def save_node(self, node: NodeRow) -> None:
+        """Record a finished node; the same key always carries the same result, so a second write is none."""
+        with self._engine.begin() as connection:
+            if connection.scalar(sa.select(_nodes.c.key).where(_nodes.c.key == node.key)) is None:
+                connection.execute(_nodes.insert().values(**{**node.__dict__, "result": canonical_json(node.result)}))
+
+    def rates(self) -> dict[str, float]:
+        """Seconds per unit of work by node kind, the median of the last 200 finished nodes of each; for forecasts."""
+        rates: dict[str, float] = {}
+        with self._engine.connect() as connection:
+            for kind in connection.scalars(sa.select(_nodes.c.kind).distinct()).all():
+                query = sa.select(_nodes.c.seconds / _nodes.c.work).where(_nodes.c.kind == kind, _nodes.c.work > 0)
+                values = sorted(connection.scalars(query.limit(200)))
+                if values:
+                    rates[kind] = float(values[len(values) // 2])
+        return rates
+
+    def _update(self, sweep_id: str, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            changed = connection.execute(_sweeps.update().where(_sweeps.c.id == sweep_id).values(**values))
+        _must_exist(changed.rowcount, sweep_id)
+
+    def _add_example(self) -> None:
+        """Enter the sweep that ships in `data/example`, once, and again when an update of the program brings another one."""
+        path = EXAMPLE / "sweep.json"
+        if not path.is_file():
+            return
+        shipped = json.loads(path.read_text())
+        sweep = parse_sweep(shipped["spec"])
+        with self._engine.begin() as connection:
+            query = sa.select(_sweeps.c.example, _sweeps.c.created).where(
+                sa.or_(_sweeps.c.example, _sweeps.c.id == sweep.id)
+            )
+            known = connection.execute(query).all()
+            # A sweep of the user's own under the same id is theirs and stays.
+            if any(not is_example or created == shipped["row"]["created"] for is_example, created in known):
+                return
+            connection.execute(_sweeps.delete().where(_sweeps.c.example))
+            row = _new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}
+            connection.execute(_sweeps.insert().values(**row))
+            rows = [_trial_row(sweep.id, i, Trial.from_json(t), 1) for i, t in enumerate(shipped["trials"])]
+            connection.execute(_trials.insert(), rows)
+
+
+def _trial(text: str) -> Trial:
+    return Trial.from_json(json.loads(text))
+
+
+def _unknown(sweep_id: str) -> str:
+    return f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them"
+
+
+def _must_exist(rows: int, sweep_id: str) -> None:
+    if not rows:
+        raise NotFoundError(_unknown(sweep_id))
+
+
+def _new_sweep(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "id": sweep.id,
+        "name": sweep.name,
+        # Not canonical: the order of `space` is the order of the steps.
+        "spec": json.dumps(sweep.model_dump(mode="json")),
+        "state": "running",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipes": 0,
+        "nodes_total": 0,
+        "nodes_done": 0,
+        "elapsed_s": 0.0,
+        "remaining_s": None,
+        "heartbeat": 0.0,
+        "runner": None,
+        "cancel_requested": False,
+        "error": None,
+        "example": False,
+        "revision": 1,
+    }
+
+
+def _trial_row(sweep_id: str, position: int, trial: Trial, revision: int) -> dict[str, Any]:
+    return {
+        "sweep_id": sweep_id,
+        "id": trial.id,
+        "position": position,
+        "state": trial.state,
+        "record": canonical_json(trial.to_json()),
+        "revision": revision,
+    }
+
+
+def _state(row: Any) -> State:
+    silent = time.time() - row["heartbeat"] > HEARTBEAT_LIMIT_S
+    return "interrupted" if row["state"] == "running" and silent else row["state"]
+
+
+def _sweep_row(row: Any) -> SweepRow:
+    names = SweepRow.__dataclass_fields__
+    return SweepRow(**{**{k: v for k, v in row.items() if k in names}, "state": _state(row)})
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    """Readers must not wait for the runner: write-ahead log, and patience where two do write."""
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=20000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,1 @@
+"""What was measured of a recipe, and how its numbers read."""

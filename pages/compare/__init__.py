@@ -1,0 +1,1 @@
+"""Compare: two to six recipes of a sweep side by side."""

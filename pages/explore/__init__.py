@@ -1,0 +1,1 @@
+"""Explore: one sweep's frontier, limits, and the recipe behind every point."""

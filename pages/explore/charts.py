@@ -1,0 +1,284 @@
+"""The charts of Explore: which one is shown, how a trial is selected in it, and how the selected one is seen in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from engine.figures.frontier import frontier_alt, frontier_figure
+from engine.figures.frontier_info import FrontierInfo
+from engine.figures.frontier_info import drawn_text as sampled_text
+from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
+from engine.figures.many import (
+    drawn_text,
+    parallel_alt,
+    parallel_figure,
+    space_alt,
+    space_figure,
+)
+from engine.figures.many_info import (
+    LEAST_METRICS,
+    MOST_PAIRED,
+    marker_sizes,
+    matrix_info,
+    parallel_info,
+    space_info,
+)
+from engine.figures.matrix import matrix_alt, matrix_figure
+from engine.figures.progress import HELP, progress_alt, progress_figure, progress_info, progress_text
+from engine.figures.selected import in_sight, with_selected
+from engine.figures.style import style
+from engine.frontier.columns import Trials
+from engine.frontier.recommendation import Choice, View
+from engine.store.store import SweepRow
+from engine.trials.text import text_of
+from engine.trials.trial import METRICS
+from pages.explore import chart_events
+from pages.shared import address, progress, share, shell
+from pages.shared.pickers import usual_metrics
+from pages.shared.state import SHAPES, Chart, third_axis, zoom_text
+
+SHAPE = "explore shape"
+_KEYS = {shape: f"explore {'chart' if shape == 'frontier' else shape}" for shape in SHAPES}
+# In these, Plotly itself shows which mark was clicked. In the others a trial has several marks, or a mark cannot be selected.
+_SELECTABLE = {"frontier", "map", "progress"}
+_DRAWN, _ASKED = "chart drawn", "chart zoom asked"
+_LIVE_POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The chart that is on the screen. `ring` is the trial that has a ring in it, `visible` the one that it shows as selected."""
+
+    signature: tuple[object, ...]
+    ring: str | None
+    visible: str | None
+    zoom: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A figure in words and for the eye, and what stands below it."""
+
+    figure: go.Figure
+    alt: str
+    caption: str = ""
+    help: str | None = None
+
+
+def seed(chart: Chart, news: bool) -> Chart:
+    """Which chart the page shows: what the address asks for when that is news, otherwise what was chosen on the page."""
+    if news or st.session_state.get(SHAPE) not in SHAPES:
+        st.session_state[SHAPE] = chart.shape
+    return replace(chart, shape=str(st.session_state[SHAPE]))
+
+
+def pick_shape(trials: Trials) -> None:
+    """Draw the choice among the charts. Progress is offered where it is known when recipes were finished."""
+    timed = any(s is not None for s in trials.fact("finished_s")) or st.session_state[SHAPE] == "progress"
+    st.segmented_control(
+        "Chart",
+        [s for s in SHAPES if s != "progress" or timed],
+        format_func=SHAPES.__getitem__,
+        key=SHAPE,
+        label_visibility="collapsed",
+        required=True,
+    )
+
+
+def show(
+    row: SweepRow,
+    info: FrontierInfo,
+    trials: Trials,
+    chart: Chart,
+    selected: str | None,
+    select: Callable[[str], None],
+) -> Mapping[str, Any]:
+    """Draw the chart; `select` is called with the id of a trial that was clicked. Returns how far in the chart is, for the address.
+
+    A figure that has changed is a new element to Streamlit, which would take zoom and selection from under the pointer. So the chart in
+    which a trial was clicked stays as it is, and the ring around the selected trial is drawn when the chart is drawn for another reason.
+    """
+    view, key = info.choice.view, _KEYS[chart.shape]
+    asked: Mapping[str, Any] | None = st.session_state.pop(_ASKED, None)
+    made = _make(info, trials, chart, selected)
+    if made is None:
+        return {}
+    # A zoom belongs to one sweep's chart on one device: elsewhere it would show a corner without a mark.
+    made.figure.layout.uirevision = f"{row.id} {chart.shape} {view.device} {made.figure.layout.uirevision}"
+    if asked is not None:
+        chart_events.remember(made.figure.layout.uirevision, asked)
+    axes = (view.x, view.y, view.colour, view.device, *sorted(view.limits.items()))
+    signature = (row.id, row.revision, len(info.choice.measured), *axes, chart)
+    drawn: _Drawn | None = st.session_state.get(_DRAWN)
+    left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
+    elsewhere = drawn is not None and drawn.visible != selected
+    if drawn is None or asked is not None or drawn.signature != signature or elsewhere or left_the_page:
+        drawn = _Drawn(signature, selected, selected, chart_events.last_zoom(made.figure))
+        st.session_state[_DRAWN] = drawn
+    ringed = with_selected(made.figure, drawn.ring)
+    if elsewhere and not in_sight(made.figure, drawn.zoom):
+        # Chosen in the table or on the page: better seen than zoomed.
+        chart_events.remember(made.figure.layout.uirevision, {})
+        drawn = replace(drawn, zoom={})
+        st.session_state[_DRAWN] = drawn
+    chart_events.zoom(made.figure, drawn.zoom)
+    # A figure that is drawn comes once more from Streamlit, with its data copied. Where it says that they are the same, and the layout
+    # has all that Streamlit would add to it, Plotly has nothing to draw again (tried with 1.67).
+    style(made.figure)
+    made.figure.update_layout(datarevision=crc32(repr((signature, drawn.ring)).encode()))
+
+    def zoomed() -> None:
+        address.amend("explore", {"zoom": zoom_text(chart_events.last_zoom(made.figure)) or None})
+
+    options: dict[str, Any] = {
+        "key": key,
+        "config": share.picture_config(zoom=True),
+        "alt": made.alt,
+        "theme": None,
+    }
+    if chart.shape in _SELECTABLE:
+        made.figure.update_layout(clickmode="event+select", dragmode="pan")
+        clicked = partial(_clicked, key, select)
+        st.plotly_chart(made.figure, on_select=clicked, selection_mode="points", **options)
+        chart_events.listen(key, None, zoomed)
+    else:
+        st.plotly_chart(made.figure, **options)
+        chart_events.listen(key, select, zoomed)
+    if drawn.ring and drawn.ring == selected and not ringed:
+        st.caption(
+            "The selected recipe is not in this chart: it lacks a number that the chart needs, or has no place left."
+        )
+    if made.caption:
+        st.caption(made.caption, help=made.help)
+    return chart_events.last_zoom(made.figure)
+
+
+def ask_zoom(to: Mapping[str, Any]) -> None:
+    """Draw the next chart as far in as a link says."""
+    st.session_state[_ASKED] = to
+
+
+def _clicked(key: str, select: Callable[[str], None]) -> None:
+    """A click on a mark; the mark says which trial it is. A double click takes the mark off: the ring is drawn instead."""
+    points = st.session_state[key]["selection"]["points"]
+    drawn: _Drawn | None = st.session_state.get(_DRAWN)
+    if points and points[0].get("customdata"):
+        trial = str(points[0]["customdata"][0])
+        st.session_state[_DRAWN] = drawn and replace(drawn, visible=trial)
+        select(trial)
+    elif drawn and drawn.ring != drawn.visible:
+        st.session_state[_DRAWN] = None
+
+
+def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None) -> _Made | None:
+    """The chart of a shape; None where there is nothing to draw, which is said then."""
+    view = info.choice.view
+    also = [selected] if selected else []
+    sizes = marker_sizes(trials, chart.size, view.device) if chart.size else None
+    sized = _size_text(trials, chart.size, view) if chart.size else ""
+    if chart.shape == "map":
+        tree = lineage_info(trials, info.choice, view.colour or view.y, chart.size or "size_bytes")
+        left_out = f"; {tree.left_out} recipes are left out here, the table has them" if tree.left_out else ""
+        size = _size_text(trials, chart.size or "size_bytes", view)
+        text = f"Each branch is a step; diamonds are on the frontier{left_out}. {size}."
+        return _Made(lineage_figure(tree), lineage_alt(tree), text)
+    if chart.shape == "3d":
+        space = space_info(trials, info.choice, chart.z or third_axis(view), also)
+        star = "★ is the best within your limits" if view.limits and info.choice.best else ""
+        text = _sentences("Drag to turn, scroll to come closer", star, sized, drawn_text(space))
+        return _Made(space_figure(space, sizes=sizes), space_alt(space), text) if space.marks else _nothing(view)
+    if chart.shape in {"parallel", "matrix"}:
+        return _many(trials, info.choice, chart, also)
+    if chart.shape == "progress":
+        over_time = progress_info(trials, view)
+        if not over_time.steps:
+            st.info(
+                "When the recipes of this sweep were finished was not kept: it ran before Paretoscope did that. Sweeps that are started "
+                "now have this chart.",
+                icon=":material/info:",
+            )
+            return None
+        return _Made(progress_figure(over_time, 450), progress_alt(over_time), progress_text(over_time), HELP)
+    missing = len(info.choice.measured) - info.total
+    lacking = (
+        f"{missing:,} measured recipes lack one of these two numbers and are in the table only." if missing else ""
+    )
+    figure = frontier_figure(info, height=450, sizes=sizes)
+    return _Made(figure, frontier_alt(info), _sentences(sized, lacking, sampled_text(info)))
+
+
+def _many(trials: Trials, choice: Choice, chart: Chart, also: Sequence[str]) -> _Made | None:
+    view = choice.view
+    metrics = chart.metrics or usual_metrics(trials, view.device)
+    if len(metrics) < LEAST_METRICS:
+        st.info(f"Choose at least {LEAST_METRICS} metrics above.", icon=":material/tune:")
+        return None
+    if chart.shape == "parallel":
+        found = parallel_info(trials, choice, metrics, also)
+        axes = f"{METRICS[view.x].name} and {METRICS[view.y].name}"
+        words = (
+            f"Each line is a recipe; those in colour are on the frontier of {axes}. Click a mark to select its line."
+        )
+        made = _Made(parallel_figure(found), parallel_alt(found), words)
+    else:
+        found = matrix_info(trials, choice, metrics, also)
+        beyond = f" The first {MOST_PAIRED} metrics are drawn." if len(metrics) > MOST_PAIRED else ""
+        words = f"In each pane, the line is the frontier of its own two metrics; arrows point to better.{beyond}"
+        made = _Made(matrix_figure(found), matrix_alt(found), words)
+    return replace(made, caption=_sentences(words, drawn_text(found))) if found.marks else _nothing(view)
+
+
+def _size_text(trials: Trials, key: str, view: View) -> str:
+    """What the marks' size says, with its ends."""
+    found = trials.numbers(key, view.device).value
+    known = found[np.isfinite(found)]
+    ends = (
+        f", {text_of(key, float(known.min()))} to {text_of(key, float(known.max()))}"
+        if len(known)
+        else ", not measured"
+    )
+    return f"Size of the marks: {METRICS[key].name.lower()}{ends}"
+
+
+def _sentences(*texts: str) -> str:
+    return " ".join(t if t.endswith(".") else f"{t}." for t in texts if t)
+
+
+def _nothing(view: View) -> _Made | None:
+    where = "" if view.device == "host" else f" on {view.device}"
+    st.info(f"No recipe has all of these numbers{where}. Choose other metrics.", icon=":material/tune:")
+    return None
+
+
+def live(row: SweepRow, shown: int) -> None:
+    """While a sweep runs: how many recipes are new since the chart was drawn, and the button that draws them.
+
+    They are not drawn unasked: the chart would be taken from under the pointer. Asked for, it comes back with its zoom and a ring around
+    the selected recipe.
+    """
+
+    @shell.fragment(run_every=_LIVE_POLL_S)
+    def poll() -> None:
+        now = progress.find(row.id)
+        if now is None or now.state != "running":
+            address.rerun()
+        new = now.trials - shown
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if new > 0:
+                st.info("This sweep is still running.")
+                name = "1 new recipe: show it" if new == 1 else f"{new} new recipes: show them"
+                if st.button(name, icon=":material/refresh:", type="primary", key="show new recipes"):
+                    address.rerun()
+            else:
+                st.info("This sweep is still running; what is measured so far is shown.")
+            st.page_link(shell.pages()["new-sweep"], label="Follow its progress", query_params={"run": row.id})
+
+    poll()

@@ -1,0 +1,100 @@
+"""Presentation mode of Explore: the frontier large, the best recipe and the pinned ones, and no controls. For a wall or a meeting.
+
+`present=1` in the address, beside the view that is presented.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from engine.figures.frontier import frontier_alt, frontier_figure
+from engine.figures.frontier_info import FrontierInfo
+from engine.frontier.columns import Trials
+from engine.frontier.recommendation import View
+from engine.store.store import SweepRow
+from engine.trials.text import is_estimated, limits_text, text_of
+from engine.trials.trial import METRICS, Trial, metric_value
+from pages.shared import queries, shell, state
+
+HEIGHT = 600
+REFRESH_S = 5.0
+_SHOWN = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
+
+
+def is_on() -> bool:
+    """Whether the address asks for it."""
+    return st.query_params.get("present") == "1"
+
+
+def link(row: SweepRow, view: View) -> None:
+    """The way there, with the view as it is."""
+    st.page_link(
+        shell.pages()["explore"],
+        label="Present",
+        icon=":material/slideshow:",
+        query_params=state.to_params(state.Explore(row.id, None, view)) | {"present": "1"},
+    )
+
+
+def show(row: SweepRow, view: View) -> None:
+    """Draw it; while the sweep runs, again and again with what is new. Nothing here is selected, so nothing can be lost."""
+
+    @shell.fragment(run_every=REFRESH_S if row.state == "running" else None)
+    def slide() -> None:
+        now = queries.store().sweep(row.id)
+        _slide(now, view)
+
+    slide()
+    st.page_link(
+        shell.pages()["explore"],
+        label="Leave the presentation",
+        icon=":material/close_fullscreen:",
+        query_params=state.to_params(state.Explore(row.id, None, view)),
+    )
+
+
+def _slide(row: SweepRow, view: View) -> None:
+    trials = queries.columns_on(row, view.device)
+    info = queries.info(row, view)
+    st.subheader(shell.plain(row.name), anchor=False)
+    running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""
+    machines = sorted(set(trials.machines.values()))
+    st.caption(f"{row.trials} recipes{running}. {' and '.join(machines)}")
+    if not info.points:
+        st.info("No recipe has both numbers yet.", icon=":material/hourglass_top:")
+        return
+    st.plotly_chart(
+        frontier_figure(info, height=HEIGHT), key="presented", config={"displayModeBar": False}, alt=frontier_alt(info)
+    )
+    rows = _worth_telling(row, info, trials)
+    st.table(
+        pd.DataFrame([_told(why, trial, view.device) for trial, why in rows]).set_index("Recipe"), border="horizontal"
+    )
+    if view.limits:
+        st.caption(
+            f"Limits: {limits_text(view.limits)}. {len(info.choice.kept)} of {len(info.choice.measured)} recipes keep them."
+        )
+
+
+def _worth_telling(row: SweepRow, info: FrontierInfo, trials: Trials) -> list[tuple[Trial, str]]:
+    """Baseline, best under the limits or the knee, and what is pinned, each with why it is there."""
+    choice, pins = info.choice, queries.store().notes.of(row.id)
+    found: dict[str, str] = {}
+    for trial_id, why in (
+        (choice.baseline, "baseline"),
+        (choice.best if choice.view.limits else None, "best under the limits"),
+        (choice.knee, "knee"),
+        *((i, f"pinned{f': {note.text}' if note.text else ''}") for i, note in pins.items() if note.pinned),
+    ):
+        if trial_id is not None and trial_id in trials.place:
+            found[trial_id] = f"{found[trial_id]}; {why}" if trial_id in found else why
+    return [(trials[trials.place[i]], why) for i, why in found.items()]
+
+
+def _told(why: str, trial: Trial, device: str) -> dict[str, str]:
+    row = {"Recipe": shell.plain(trial.label), "": shell.plain(why)}
+    for key in _SHOWN:
+        text = text_of(key, metric_value(trial, key, device))
+        row[METRICS[key].name] = f"{text} (est.)" if text != "–" and is_estimated(trial, key, device) else text
+    return row

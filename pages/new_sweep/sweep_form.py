@@ -1,0 +1,288 @@
+"""The form of a new sweep: model, data, steps, what to measure, and what the network is for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from engine.devices.profiles import Profile, all_profiles
+from engine.models.catalog import DESCRIPTIONS, zoo_index
+from engine.trials.text import based, duration, shown
+from engine.trials.trial import METRICS
+from pages.new_sweep import fields
+from pages.new_sweep.draft import BUILT_IN, LIMITED, SEARCHES, TEST_IMAGES, Draft
+from pages.new_sweep.fields import KEEP, choice, key, number, text, tick
+from pages.new_sweep.step_form import image_count, pruning, quantizing, running, students
+
+OTHER = "my own file …"
+_SEARCHES_SAY = {
+    "random": "Any recipe may be next. What every search has to beat.",
+    "nsga2": "The best recipes so far are crossed and varied. Wants budgets of hundreds.",
+    "tpe": "Learns which options the good recipes have in common. For budgets of 20 and more.",
+    "gp": "Predicts every recipe’s figures from those measured and takes the one that promises most. For few options in numbers and small "
+    "budgets; each choice takes about a second.",
+}
+_SEARCH_HELP = (
+    "In order: every combination as the steps list them. At random: any. The other three begin with ten at random and then look where the "
+    "frontier over accuracy, size and latency may grow, within the limits below: evolution crosses good recipes and wants budgets of "
+    "hundreds; learned odds finds which options pay, from 20 on; the Gaussian process is for few options in numbers and small budgets."
+)
+_CLASSES = ("host", "microcontroller", "accelerator", "phone", "application", "gpu", "server", "design")
+
+
+def open_with(draft: Draft) -> None:
+    """Fill the form in when it is opened for the first time in a visit."""
+    if "form draft" not in st.session_state:
+        show(draft)
+
+
+def show(draft: Draft) -> None:
+    """Make the form show a draft; before it is drawn."""
+    fields.put(draft)
+    st.session_state["form draft"] = draft
+    if draft.model not in zoo_index():
+        st.session_state[key("model")], st.session_state["form model path"] = OTHER, draft.model
+    if draft.data != BUILT_IN:
+        st.session_state[key("data")], st.session_state["form data path"] = OTHER, draft.data
+    limits = dict(draft.limits)
+    st.session_state["form limits offered"] = tuple(limits)
+    for metric in METRICS:
+        st.session_state[f"form limit {metric}"] = (
+            round(float(shown(metric, limits[metric])), 9) if metric in limits else None
+        )
+
+
+def current() -> Draft:
+    """What the form said when it was last on screen."""
+    draft: Draft = st.session_state["form draft"]
+    return draft
+
+
+def stated() -> Draft:
+    """The same with model, data and name as their boxes are now: a click may come together with what was typed before it."""
+    state, draft = st.session_state, current()
+    typed = {name: state.get(key(name), getattr(draft, name)) for name in ("name", "model", "weights", "data")}
+    for name in ("model", "data"):
+        if typed[name] == OTHER:
+            typed[name] = state.get(key(f"{name}_path"), "")
+    return replace(draft, **typed)
+
+
+def fill_in() -> Draft:
+    """Draw the form; what it says now."""
+    model, weights, data = _what()
+    found: dict[str, Any] = {"model": model, "weights": weights, "data": data}
+    if not model.endswith(".onnx"):
+        found |= students(model) | pruning()
+    found |= quantizing() | running() | _measuring() | _purpose(found)
+    found["name"] = text("Name", "name", "How this sweep is called in lists.")
+    draft = Draft(**found)
+    st.session_state["form draft"] = draft
+    return draft
+
+
+def _what() -> tuple[str, str, str]:
+    """Model source, weights (may be empty) and dataset."""
+    left, right = st.columns(2)
+    with left:
+        told = "A built-in network, trained and shipped, or one of your own."
+        model = choice("Model", "model", [*zoo_index(), OTHER], told)
+        weights = ""
+        if model == OTHER:
+            model = text(
+                "Path on this machine",
+                "model_path",
+                "An ONNX file (quantization only), a Python function that builds the network, or torchvision:NAME.",
+                "/path/to/model.onnx or /path/to/net.py:build",
+            )
+            if not model.endswith(".onnx"):
+                told = "The trained weights of a Python function's network."
+                weights = text("Checkpoint", "weights", told, "/path/to/weights.safetensors")
+        else:
+            st.caption(f"{DESCRIPTIONS[model]} {zoo_index()[model].accuracy * 100:.2f} % right on the test images.")
+    with right:
+        data = choice("Dataset", "data", [BUILT_IN, OTHER], "What to train and measure on.")
+        if data == OTHER:
+            told = "With x_train, y_train, x_test and y_test."
+            data = text("Path of an .npz on this machine", "data_path", told, "/path/to/data.npz")
+        else:
+            st.caption("60,000 training and 10,000 test images of clothes, grey, 28×28; shipped.")
+    return model, weights, data
+
+
+def _measuring() -> dict[str, Any]:
+    """The fields of `Draft` that say what to measure."""
+    with st.container(border=True):
+        st.markdown("**Measure**: accuracy and size always")
+        found: dict[str, Any] = {
+            "test_images": choice(
+                "Test images",
+                "test_images",
+                TEST_IMAGES,
+                "Fewer are quicker and make the accuracy interval wider.",
+                image_count,
+                is_open=True,
+                kind="buttons",
+            ),
+            "latency": tick("Latency on this machine", "latency", "Each file in turns with the baseline."),
+        }
+        if found["latency"]:
+            left, right = st.columns(2)
+            told = "That one inference may use while its latency is measured."
+            found["threads"] = number("Threads", "threads", told, place=left)
+            told = "1 is one image after the other, as in a camera; a server may collect several."
+            found["batch"] = number("Images per call", "batch", told, place=right)
+        found["profiles"] = _profiles()
+        with st.expander("More options"):
+            found |= _more(found["latency"])
+        return found
+
+
+def _more(latency: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if latency:
+        columns = st.columns(3)
+        found["half_width"] = number(
+            "Ratio known to ± (share)",
+            "half_width",
+            "Measuring goes on until the 95 % interval of the latency ratio is so narrow: 0.02 is 2 %.",
+            0.005,
+            place=columns[0],
+        )
+        found["time_limit_s"] = number(
+            "or for seconds", "time_limit_s", "At most so long for each recipe.", 1.0, place=columns[1]
+        )
+        found["processes"] = number(
+            "Fresh processes",
+            "processes",
+            "Each is measured in so many; what differs between them is in the interval.",
+            place=columns[2],
+        )
+    columns = st.columns(3)
+    found["held_back"] = number(
+        "Test images held back (share)",
+        "held_back",
+        "Kept out of every figure until `paretoscope confirm` looks at them once: picking the best of many flatters it.",
+        0.1,
+        place=columns[0],
+    )
+    found["replicates"] = number(
+        "Seeds",
+        "replicates",
+        "Recipes that train are run with so many seeds; charts show mean and range. Takes as many times as long.",
+        place=columns[1],
+    )
+    found["seed"] = number(
+        "First seed", "seed", "What chance is drawn from; the same seed, the same result.", place=columns[2]
+    )
+    return found | _budget()
+
+
+def _budget() -> dict[str, Any]:
+    """The fields of `Draft` that say how much one run may do."""
+    left, right = st.columns(2)
+    recipes = number(
+        "Recipes in one run, at most",
+        "budget_trials",
+        "0: all of them. The rest stay “not measured yet”, and the next run goes on with them.",
+        place=left,
+    )
+    minutes = number(
+        "Minutes of one run, at most",
+        "budget_minutes",
+        "0: as long as it takes. What is finished when the time is over is kept, and the next run goes on there.",
+        1.0,
+        place=right,
+    )
+    if minutes:
+        st.caption(f"A run stops after about {duration(minutes * 60)}.")
+    return {"budget_trials": recipes, "budget_minutes": minutes} | _search(bool(recipes or minutes))
+
+
+def _search(limited: bool) -> dict[str, Any]:
+    """Which recipes a run takes first; asked where some may be left, or a spec says it anyway."""
+    if not limited and st.session_state.get(key("search_method"), Draft.search_method) == Draft.search_method:
+        return {}
+    method = choice("Which recipes first", "search_method", list(SEARCHES), _SEARCH_HELP, SEARCHES.__getitem__)
+    if method != Draft.search_method:
+        told = "" if limited else " Without a budget every recipe is measured all the same; this is only the order."
+        st.caption(f"{_SEARCHES_SAY[method]}{told}")
+    return {"search_method": method}
+
+
+def profile_label(profile: Profile) -> str:
+    """`Microcontroller · STMicroelectronics NUCLEO-H7A3ZI-Q · X-CUBE-AI 9, int8 · fitted`, or `This machine`."""
+    if profile.basis == "measured":
+        return "This machine"
+    name = profile.device.partition(" (")[0]
+    kind = "GPU" if profile.device_class == "gpu" else profile.device_class.capitalize()
+    return " · ".join((kind, name, profile.runtime, profile.basis))
+
+
+def _by_class() -> dict[str, Profile]:
+    """Profiles, kinds together: small devices first, own ones at the end of their kind."""
+    known = all_profiles()
+    return dict(
+        sorted(known.items(), key=lambda p: _CLASSES.index(p[1].device_class) if p[1].device_class in _CLASSES else 99)
+    )
+
+
+def _profiles() -> tuple[str, ...]:
+    known = _by_class()
+    st.session_state[key("profiles")] = [p for p in st.session_state[key("profiles")] if p in known]
+    chosen = st.multiselect(
+        "Energy, and latency elsewhere, estimated for",
+        list(known),
+        format_func=lambda p: profile_label(known[p]),
+        placeholder="Type a device, a runtime or a kind",
+        help="Fitted: to published measurements, with an error that the Devices page tells. Datasheet: a bound that no device reaches "
+        "and nobody here has checked. Type a part of a name to find it.",
+        key=key("profiles"),
+        **KEEP,
+    )
+    bases = [known[p].basis for p in chosen]
+    told = {
+        "fitted": "fitted to published measurements",
+        "datasheet": "from a datasheet, a bound that nobody validated",
+        "design": "a chip that does not exist, a projection",
+        "measured": "this machine, energy estimated unless it has a counter",
+    }
+    st.caption("; ".join(f"{bases.count(b)} {words}" for b, words in told.items() if b in bases))
+    return tuple(chosen)
+
+
+def _purpose(found: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Draft` that say where the network will run and what must hold there."""
+    known, offered = all_profiles(), tuple(found.get("profiles", ()))
+    with st.expander("Limits to open the results with"):
+        st.caption(
+            "Explore opens on this device, with these sliders set. What is measured stays the same, unless a search chooses it: that "
+            "looks within them."
+        )
+        device = choice(
+            "Device",
+            "target_device",
+            list(dict.fromkeys(["host", *offered, st.session_state[key("target_device")]])),
+            "Where the chosen recipe will run. Its figures are estimated with the sweep.",
+            lambda p: profile_label(known[p]) if p in known else p,
+        )
+        limits: dict[str, float] = {}
+        names = list(dict.fromkeys([*LIMITED, *st.session_state["form limits offered"]]))
+        # A row of columns for each three: stacked on a narrow screen, they keep their order.
+        columns = [column for _ in range(0, len(names), 3) for column in st.columns(3)]
+        for metric, column in zip(names, columns, strict=False):
+            of = METRICS[metric]
+            value = column.number_input(
+                f"{of.name}{f' ({of.unit})' if of.unit else ''} {'≥' if of.maximise else '≤'}",
+                value=None,
+                placeholder="none",
+                format="%g",
+                help=of.help,
+                key=f"form limit {metric}",
+                **KEEP,
+            )
+            if value is not None:
+                limits[metric] = round(based(metric, value), 12)
+    return {"target_device": device, "limits": tuple(limits.items())}

@@ -1,0 +1,1 @@
+"""Overview: what this is, the sweeps there are, and where to begin."""

@@ -1,0 +1,304 @@
+"""Cached reads of the store. Keys hold the store's address and the sweep's revision, so nothing stale is shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+from engine.datasets.dataset import Preprocessing, Split, load_dataset, reported
+from engine.devices.cost import Scenario, read_scenarios
+from engine.devices.profiles import Profile, all_profiles
+from engine.devices.projected import Projector, under_scenario
+from engine.devices.validation import Check, ErrorLine, all_checks, error_table
+from engine.errors import NotFoundError
+from engine.explain import compare, insight, playground
+from engine.figures.frontier_info import FrontierInfo, frontier_info
+from engine.figures.thumbnail import Summary, summarise_sweep
+from engine.frontier.certainty import Certainty, certainty
+from engine.frontier.columns import Trials
+from engine.frontier.recommendation import View
+from engine.frontier.stored_columns import Block, stored_trials
+from engine.quality.predictions import Predictions
+from engine.quality.statistics import Bools
+from engine.spec.sweep import Sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store, SweepRow
+from engine.trials.trial import Trial
+
+
+def _address() -> tuple[str, str]:
+    return os.environ.get("PARETOSCOPE_HOME", ""), os.environ.get("PARETOSCOPE_STORE", "")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _store(address: tuple[str, str]) -> Store:
+    return Store.open()
+
+
+def store() -> Store:
+    """The store of this home; safe to share between sessions."""
+    return _store(_address())
+
+
+def artifacts() -> Artifacts:
+    """The artifacts of this home."""
+    return Artifacts.open()
+
+
+def sweeps() -> list[SweepRow]:
+    """Every sweep, newest first. Not cached: one short query, and states change with time alone."""
+    return store().sweeps()
+
+
+def _at(row: SweepRow) -> tuple[str, str, int]:
+    """What a sweep's trials follow from: one that was deleted and made anew counts its revisions from the beginning."""
+    return row.id, row.created, row.revision
+
+
+class _Columns:
+    """A sweep's trials as columns, as last read; shared by all sessions, since nothing in them changes."""
+
+    def __init__(self, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
+        self._lock = Lock()
+        self._revision = -1
+        self._positions: npt.NDArray[np.intp] = np.empty(0, np.intp)
+        self._block = Block.of(())
+        self._table = Trials.of(())
+
+    def at(self, row: SweepRow) -> Trials:
+        """The columns at the row's revision or a later one."""
+        with self._lock:
+            if row.revision > self._revision:
+                self._read(row.revision)
+            return self._table
+
+    def _read(self, revision: int) -> None:
+        positions: list[int] = []
+
+        def texts() -> Iterator[str]:
+            for position, text in store().changed_records(self._sweep_id, self._revision):
+                positions.append(position)
+                yield text
+
+        block = Block.joined([self._block, Block.of(texts())])
+        everywhere = np.concatenate([self._positions, np.array(positions, np.intp)])
+        # The last of each position is the newest; np.unique names the first.
+        places, backwards = np.unique(everywhere[::-1], return_index=True)
+        self._block = block.take(len(everywhere) - 1 - backwards)
+        self._positions, self._revision = places, revision
+        self._table = stored_trials(self._block, partial(store().trials_by_id, self._sweep_id))
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading the recipes …")
+def _columns(address: tuple[str, str], sweep_id: str, created: str) -> _Columns:
+    return _Columns(sweep_id)
+
+
+def columns(row: SweepRow) -> Trials:
+    """Every recipe of a sweep, in the order of the plan, as columns; a whole trial is read when it is looked at."""
+    return _columns(_address(), row.id, row.created).at(row)
+
+
+def baseline(trials: Trials) -> Trial | None:
+    """The network as it came, None where it is not among these."""
+    return None if trials.baseline is None else trials[trials.baseline]
+
+
+@st.cache_resource(max_entries=64, ttl=3600, show_spinner=False)
+def _certainty(
+    address: tuple[str, str],
+    at: tuple[str, str, int],
+    axes: tuple[str, str, str],
+    profile: str,
+    limits: tuple[tuple[str, float], ...],
+    _known: Trials,
+) -> Certainty:
+    # Which trials are meant follows from the sweep, its revision and the device, so they need not be part of the key.
+    x, y, device = axes
+    return certainty(_known, (x, y), dict(limits), device, artifacts().local)
+
+
+def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo:
+    """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
+    limits = tuple(sorted(view.limits.items()))
+    known = columns_on(row, view.device)
+    profiles = all_profiles()
+    device = _named(view.device, profiles) if view.device in profiles else ""
+    sure = _certainty(_address(), _at(row), (view.x, view.y, view.device), device, limits, known)
+    return frontier_info(known, view, sure, selected)
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
+def _spec(address: tuple[str, str], sweep_id: str, created: str) -> Sweep:
+    return store().spec(sweep_id)
+
+
+def spec(row: SweepRow) -> Sweep:
+    """The spec that a sweep was made from; reading one expands all its recipes."""
+    return _spec(_address(), row.id, row.created)
+
+
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
+def _latency_samples(
+    address: tuple[str, str], at: tuple[str, str, int], trial_id: str, _sweep: Sweep, _trial: Trial
+) -> insight.Samples | None:
+    # Spec and trial follow from the other arguments.
+    return insight.latency_samples(store(), _sweep, _trial)
+
+
+def latency_samples(row: SweepRow, trial: Trial) -> insight.Samples | None:
+    """Every timed call behind a trial's latency; None where they are not kept. Raises InputError as `insight.latency_samples`."""
+    return _latency_samples(_address(), _at(row), trial.id, spec(row), trial)
+
+
+# A card needs a dozen numbers of a sweep, its trials may be many: only the former are kept.
+@st.cache_resource(max_entries=512, ttl=24 * 3600, show_spinner=False)
+def _summary(address: tuple[str, str], at: tuple[str, str, int], _row: SweepRow) -> Summary:
+    return summarise_sweep(columns(_row))
+
+
+def summary(row: SweepRow) -> Summary:
+    """What the card of a sweep says."""
+    return _summary(_address(), _at(row), row)
+
+
+# A few megabytes each: enough of them for a page that compares.
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
+def _predictions(address: tuple[str, str], name: str) -> Predictions | None:
+    try:
+        return Predictions.load(artifacts().local(name))
+    except NotFoundError:
+        return None
+
+
+def predictions(trial: Trial) -> Predictions | None:
+    """What a trial said of every test image; None where that was not kept."""
+    return _predictions(_address(), trial.predictions) if trial.predictions else None
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """The images that a sweep measured on, and how they are read."""
+
+    split: Split
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    input_shape: tuple[int, int, int]
+
+
+@st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
+def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
+    sweep = _spec(address, sweep_id, created)
+    data = load_dataset(sweep.data)
+    return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.input_shape)
+
+
+def test_images(row: SweepRow) -> TestImages:
+    """Those test images of a sweep that its trials were measured on; raises DatasetError when they are not there any more."""
+    return _test_images(_address(), row.id, row.created)
+
+
+def right_answers(trial: Trial) -> Bools | None:
+    """Which test images a trial has right; None where its answers are not stored."""
+    found = predictions(trial)
+    return found.right if found else None
+
+
+def file_of(trial: Trial) -> str | None:
+    """The artifact that is a trial's ONNX file; None when it is gone, or was never made."""
+    return trial.artifact if trial.artifact is not None and artifacts().has(trial.artifact) else None
+
+
+@st.cache_resource(max_entries=128, ttl=3600, show_spinner="Reading the files …")
+def _layers(home: tuple[str, str], name: str) -> tuple[compare.Layer, ...]:
+    return compare.read_layers(name, artifacts())
+
+
+def layers(trial: Trial) -> tuple[compare.Layer, ...] | None:
+    """What a trial's file says of its layers; None when the file is gone."""
+    name = file_of(trial)
+    return _layers(_address(), name) if name else None
+
+
+# Sessions of ONNX Runtime may run in several threads at once; twelve small networks are a few dozen MB.
+@st.cache_resource(max_entries=12, ttl=600, show_spinner=False)
+def _model(home: tuple[str, str], name: str) -> playground.Model:
+    return playground.open_model(artifacts().local(name))
+
+
+def model(trial: Trial) -> playground.Model | None:
+    """A trial's file, opened; None when it is gone. Raises StepError when it cannot be opened."""
+    name = file_of(trial)
+    return _model(_address(), name) if name else None
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def scenarios() -> dict[str, Scenario]:
+    """Ready uses of a network, by name."""
+    return read_scenarios()
+
+
+@st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)
+def _projector(address: tuple[str, str], sweep_id: str, created: str) -> Projector:
+    return Projector(artifacts())
+
+
+# Of 100,000 recipes each device that is looked at takes some megabytes, hence so few.
+@st.cache_resource(max_entries=6, ttl=3600, show_spinner="Projecting onto the devices …")
+def _on_devices(
+    address: tuple[str, str],
+    at: tuple[str, str, int],
+    devices: tuple[str, ...],
+    use: str,
+    _row: SweepRow,
+    _profiles: Sequence[Profile],
+    _scenario: Scenario | None,
+) -> Trials:
+    # What is not in the key follows from what is.
+    seen = _projector(address, _row.id, _row.created).on(columns(_row), _profiles)
+    return under_scenario(seen, [p.name for p in _profiles], _scenario)
+
+
+def on_devices(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> Trials:
+    """The finished trials with what every device says of them and, under a scenario, what a million inferences on each take."""
+    return _seen_on(row, devices, scenario).done
+
+
+def _seen_on(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = None) -> Trials:
+    known = all_profiles()
+    names = tuple(_named(device, known) for device in devices)
+    profiles, use = [known[device] for device in devices], scenario.name if scenario else ""
+    return _on_devices(_address(), _at(row), names, use, row, profiles, scenario)
+
+
+def _named(device: str, profiles: Mapping[str, Profile]) -> str:
+    """A key for what a profile says: one of the user's own may be removed and made anew under the same name."""
+    return f"{device} {hash(repr(profiles[device]))}"
+
+
+def columns_on(row: SweepRow, device: str) -> Trials:
+    """The columns of a sweep as it was measured or, for a device that it did not ask for, with what that device's profile says."""
+    stored = columns(row)
+    if device in stored.devices or device not in all_profiles():
+        return stored
+    return _seen_on(row, (device,))
+
+
+@st.cache_resource(show_spinner="Predicting what was published …")
+def device_checks(everywhere: bool) -> tuple[Check, ...]:
+    """Every published value and what a fit that had not seen it says; `everywhere`: that had seen its network on no device."""
+    return all_checks(everywhere)
+
+
+@st.cache_resource(show_spinner="Predicting what was published …")
+def device_errors() -> list[ErrorLine]:
+    """How wrong the fits are, by class of device."""
+    return error_table()

@@ -1,0 +1,68 @@
+"""Starting a sweep as a process of its own, so that it goes on whatever happens to this page or this server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from engine.errors import SetupError
+from engine.paths import DATA, forget_run, home, log_path, spec_path
+from engine.spec.sweep import Sweep, to_yaml
+from pages.shared import access, jobs, queries
+
+
+def start(sweep: Sweep) -> subprocess.Popen[bytes]:
+    """Write the spec under the home folder and start `paretoscope run` on it, detached; SetupError when that fails.
+
+    AccessError for who may not run anything.
+    """
+    access.require("editor")
+    home()
+    spec, log = spec_path(sweep.id), log_path(sweep.id)
+    partial = spec.with_suffix(".part")
+    try:
+        for path in (spec, log):
+            path.parent.mkdir(exist_ok=True)
+        partial.write_text(to_yaml(sweep), encoding="utf-8")
+        partial.replace(spec)
+        with jobs.STARTING:
+            if reason := jobs.measuring():
+                raise SetupError(reason)
+            with log.open("wb") as output:
+                return subprocess.Popen(
+                    [sys.executable, "-m", "engine.cli", "run", str(spec)],
+                    cwd=DATA.parent,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+    except OSError as error:
+        raise SetupError(f"the sweep cannot be started: {error}; check the home folder {spec.parent.parent}") from None
+
+
+def cancel(sweep_id: str) -> None:
+    """Ask the runner of a sweep to stop; AccessError for who may not."""
+    access.require("editor")
+    queries.store().request_cancel(sweep_id)
+
+
+def delete(sweep_id: str) -> None:
+    """Delete a sweep; AccessError for who may not, SpecError for one that runs or ships with the program."""
+    access.require("editor")
+    queries.store().delete_sweep(sweep_id)
+    forget_run(sweep_id)
+
+
+def last_words(sweep_id: str) -> str:
+    """The last line that a runner printed, without its own name in front; empty when it printed nothing."""
+    try:
+        lines = log_path(sweep_id).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip().removeprefix("paretoscope: ") if lines else ""
+
+
+def known(sweep_id: str) -> bool:
+    """Whether a sweep of this id was started from a page of this home. Ids from an address are never made into paths."""
+    return any(path.stem == sweep_id for path in spec_path("any").parent.glob("*.yaml"))

@@ -1,0 +1,194 @@
+"""One trial: the summary that stands beside a chart, and its parts, which the Trial page shows as well."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from engine.store.store import SweepRow
+from engine.trials.text import (
+    axis_title,
+    baseline_text,
+    confirmation_text,
+    is_estimated,
+    metric_range,
+    recipe_texts,
+    seeds_text,
+    text_of,
+)
+from engine.trials.trial import METRICS, ON_IMAGES, Trial, metric_value
+from pages.shared import access, comparison, notes, queries, shell
+
+TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
+# What says by itself how far from the baseline it is.
+_RELATIVE = frozenset({"latency_ratio", "agreement"})
+_TRUTH = {
+    "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
+    "simulated": ("Simulated: this runtime has no kernel for it", ":material/science:", "orange"),
+    "imported": ("Imported: made outside Paretoscope", ":material/upload:", "blue"),
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a trial as text: what it is, its value, range and difference to the baseline (empty without), how it is known."""
+
+    key: str
+    name: str
+    value: str
+    range: str
+    against: str
+    how: str
+
+
+def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str | None:
+    """The difference to the baseline, `-0.41 points` or `-74 %`; None where there is none to tell."""
+    value = metric_value(trial, key, device)
+    before = metric_value(baseline, key, device) if baseline else None
+    if value is None or not before or baseline is None or trial.id == baseline.id:
+        return None
+    if METRICS[key].unit in {"%", "points"}:
+        return f"{(value - before) * 100:+.2f} points"
+    return f"{(value / before - 1) * 100:+.0f} %"
+
+
+def numbers(trial: Trial, baseline: Trial | None, device: str) -> list[Number]:
+    """Every number that a trial has on a device."""
+    found = []
+    for key in METRICS:
+        value = metric_value(trial, key, device)
+        if value is None:
+            continue
+        ends = metric_range(trial, key, device)
+        found.append(
+            Number(
+                key=key,
+                name=axis_title(key, device).removesuffix(f" ({METRICS[key].unit})"),
+                value=text_of(key, value),
+                range=f"{text_of(key, ends[0], unit=False)} to {text_of(key, ends[1])}" if ends else "",
+                against="" if key in _RELATIVE else change(trial, baseline, key, device) or "",
+                how=_how(trial, key, device),
+            )
+        )
+    return found
+
+
+def _how(trial: Trial, key: str, device: str) -> str:
+    projection = trial.projections.get(device)
+    if key == "energy_mj" and projection and projection.energy_mj:
+        known = "estimated" if is_estimated(trial, key, device) else "measured"
+        return f"{known}: {projection.energy_mj.basis}"
+    if is_estimated(trial, key, device):
+        return f"estimated for {device}"
+    if key == "accuracy" and trial.accuracy:
+        against = baseline_text(trial)
+        return f"measured on {trial.accuracy.n:,} test images, 95 % interval{against and '; '}{against}"
+    if key == "latency_ms" and trial.latency_ms:
+        return "measured: the ratio to the baseline, taken in turns with it, times the baseline’s median"
+    if key == "latency_ratio":
+        return "measured in turns with the baseline, 95 % interval"
+    if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
+        return f"measured on the same test images: class {trial.quality.worst_class.name}{_interval(trial, key)}"
+    if key in ON_IMAGES:
+        return f"measured on the same test images{_interval(trial, key)}"
+    return "read off the file"
+
+
+def _interval(trial: Trial, key: str) -> str:
+    if metric_range(trial, key) is None:
+        return ""
+    of_extreme = trial.quality is not None and key in trial.quality.intervals
+    return ", 95 % interval" + (", widened for being the worst of several" if of_extreme and key != "ece" else "")
+
+
+def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> None:
+    """Draw the summary of a finished trial."""
+    with st.container(border=True):
+        head(trial, baseline, device)
+        asked = {"sweep": row.id, "trial": trial.id}
+        with st.container(horizontal=True, gap="small"):
+            st.page_link(
+                shell.pages()["trial"],
+                label="**Everything about this recipe**",
+                icon=":material/science:",
+                query_params=asked,
+            )
+            if trial.recipe.steps:
+                st.page_link(
+                    shell.pages()["broke"], label="What broke", icon=":material/broken_image:", query_params=asked
+                )
+        export(row, trial)
+        comparison.buttons(row, trial, baseline)
+        notes.panel(row, trial)
+        if trial.machine:
+            st.caption(f"Measured on {trial.machine.label}")
+
+
+def head(trial: Trial, baseline: Trial | None, device: str) -> None:
+    """Name, how true its numbers are, its steps in words, the four numbers that matter most, and what else there is to say."""
+    truth, icon, colour = _TRUTH[trial.provenance]
+    # A hyphen that does not break keeps `4-bit` whole.
+    st.subheader(shell.plain(trial.label.replace("-", "\u2011")), anchor=False)
+    with st.container(horizontal=True, gap="small"):
+        st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
+        if trial.accuracy and trial.accuracy.tied_with_baseline:
+            st.badge("Accuracy tied with the baseline", icon=":material/balance:", color="gray")
+    st.markdown("\n".join(f"{i}. {text}" for i, text in enumerate(recipe_texts(trial.recipe), 1)))
+    with st.container(horizontal=True):
+        for key in TILES:
+            _tile(trial, baseline, key, device)
+    if trial.confirmation:
+        st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")
+    if trial.seeds:
+        st.caption(
+            f":material/casino: {seeds_text(trial.seeds)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
+        )
+    for note in trial.notes:
+        st.caption(f":material/info: {shell.plain(note)}")
+    if baseline and trial.id != baseline.id:
+        st.caption("Differences are to the baseline.")
+
+
+def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
+    metric = METRICS[key]
+    estimated = is_estimated(trial, key, device)
+    st.metric(
+        f"{metric.name} (est.)" if estimated else metric.name,
+        text_of(key, metric_value(trial, key, device)),
+        change(trial, baseline, key, device),
+        delta_color="normal" if metric.maximise else "inverse",
+        help=f"{metric.help} Estimated: the Trial page says how." if estimated else metric.help,
+        border=True,
+        width=158,
+    )
+
+
+def export(row: SweepRow, trial: Trial) -> None:
+    """The button that takes a trial home, or why there is none."""
+    if queries.file_of(trial) is None:
+        st.caption("The file of this recipe is gone; run the sweep again to export it.")
+        return
+    st.download_button(
+        "Export bundle",
+        # Made when it is clicked: it holds a sample of the test images and its own check.
+        data=access.later(lambda: bundle_bytes(row.id, trial.id)),
+        file_name=f"{row.id}-{trial.id}.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        type="primary",
+        width="stretch",
+        on_click="ignore",
+        help="A zip with the ONNX file, recipe, preprocessing, labels, a card, and verify.py, which checks it anywhere.",
+    )
+
+
+def bundle_bytes(sweep_id: str, trial_id: str) -> bytes:
+    """The bundle of a trial; raises InputError when it cannot be made."""
+    from engine.export.bundle import export_bundle
+
+    with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
+        path = export_bundle(queries.store(), queries.artifacts(), sweep_id, trial_id, Path(folder) / "bundle.zip")
+        return path.read_bytes()

@@ -1,0 +1,174 @@
+"""Trials as tables: those measured, with a row to select, and those that are still to come or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from engine.figures.frontier_info import shown_all
+from engine.frontier.columns import Rows, Trials
+from engine.frontier.recommendation import Choice
+from engine.frontier.selection import within_limits
+from engine.trials.text import text_of
+from engine.trials.trial import METRICS
+from pages.shared import shell
+
+MOST_ROWS = 1_000
+"""Nobody scrolls through more, and every one of them goes to the browser with every change."""
+MOST_LISTED = 200
+_FORMATS = {
+    "accuracy": "%.2f",
+    "size_bytes": "%.1f",
+    "size_zipped_bytes": "%.1f",
+    "latency_ms": "%.3f",
+    "latency_ratio": "%.2f",
+    "energy_mj": "%.3g",
+    "kwh_per_million": "%.3g",
+    "cost_per_million": "%.3g",
+    "co2e_kg_per_million": "%.3g",
+    "params": "localized",
+    "nonzero_params": "localized",
+    "macs": "%.2f",
+    "nll": "%.4f",
+    "kl": "%.5f",
+}
+_SHARES = "%.2f"
+
+
+def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: str | None = None) -> Rows:
+    """The rows of finished trials that the table lists: all of them in their order, or of very many those that matter most, these first.
+
+    They are the baseline, best and knee, the frontier, what is tied with it, and of the others the most accurate, those within the limits
+    before those outside; before all of them the selected one, if it would not be listed otherwise.
+    """
+    if len(trials) <= MOST_ROWS:
+        return np.arange(len(trials))
+    named = [choice.baseline, choice.best, choice.knee, *choice.front, *sorted(tied)]
+    first = list(dict.fromkeys(trials.place[i] for i in named if i and i in trials.place))[:MOST_ROWS]
+    kept = within_limits(trials, choice.view.limits, choice.view.device)
+    # NaN is sorted last.
+    others = np.lexsort((-trials.numbers("accuracy", choice.view.device).value, ~kept))
+    others = others[~np.isin(others, first)]
+    listed = [*first, *others[: MOST_ROWS - len(first)].tolist()]
+    chosen = trials.place.get(selected or "")
+    return np.array(listed if chosen is None or chosen in listed else [chosen, *listed[:-1]], np.intp)
+
+
+def frame(trials: Trials, choice: Choice, tied: Collection[str] = ()) -> pd.DataFrame:
+    """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has."""
+    device = choice.view.device
+    columns: dict[str, Any] = {"recipe": trials.fact("label"), "marks": _marks(trials, choice, tied)}
+    for key in trials.measured(device):
+        found = trials.numbers(key, device)
+        columns[key] = shown_all(key, found.value)
+        if key == "accuracy":
+            ends = zip(found.low.tolist(), found.high.tolist(), strict=True)
+            columns["interval"] = [
+                f"{text_of(key, low, unit=False)}–{text_of(key, high, unit=False)}" if low == low else None
+                for low, high in ends
+            ]
+    return pd.DataFrame(columns | {"provenance": trials.fact("provenance")})
+
+
+def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
+    """What is special about each trial, in words; `tied` are the trials tied with the frontier."""
+    front, best = frozenset(choice.front), choice.best if choice.view.limits else None
+    close = trials.fact("tied_with_baseline").tolist()
+    return [
+        ", ".join(
+            name
+            for name, holds in (
+                ("baseline", i == choice.baseline),
+                ("best", i == best),
+                ("knee", i == choice.knee),
+                ("frontier", i in front),
+                ("tied with frontier", i in tied),
+                ("tied with baseline", like_baseline),
+                ("outside limits", i not in choice.kept),
+            )
+            if holds
+        )
+        for i, like_baseline in zip(trials.ids, close, strict=True)
+    ]
+
+
+def _columns(trials: Trials, device: str) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "recipe": st.column_config.TextColumn(
+            "Recipe", help="The steps, in the order applied.", pinned=True, width=280
+        ),
+        "marks": st.column_config.TextColumn(
+            "Standing",
+            width=215,
+            help="frontier: no other recipe within your limits is better on both axes. knee: past it, giving up more buys little. "
+            "tied with …: the measurements cannot tell the two apart.",
+        ),
+        "interval": st.column_config.TextColumn(
+            "95 % interval (%)", help="Where the accuracy lies, given the number of images."
+        ),
+        "provenance": st.column_config.TextColumn(
+            "Truth",
+            help="deployed: measured on the very file that you export. simulated: no kernel for it here. imported: made elsewhere.",
+        ),
+    }
+    for key in trials.measured(device):
+        metric = METRICS[key]
+        estimated = ", estimated" if trials.numbers(key, device).estimated.any() else ""
+        unit = f" ({metric.unit})" if metric.unit else ""
+        config[key] = st.column_config.NumberColumn(
+            f"{metric.name}{estimated}{unit}", help=metric.help, format=_FORMATS.get(key, _SHARES)
+        )
+    return config
+
+
+def selectable(
+    trials: Trials, choice: Choice, tied: Collection[str], key: str, on_select: Callable[[], None], left_out: int = 0
+) -> None:
+    """The table of measured trials; `on_select` runs when the selected row changes. `left_out` others are not among them."""
+    st.dataframe(
+        frame(trials, choice, tied),
+        hide_index=True,
+        column_config=_columns(trials, choice.view.device),
+        height=min(420, 38 + 35 * len(trials)),
+        selection_mode="single-row",
+        on_select=on_select,
+        key=key,
+        placeholder="–",
+        alt="Every measured recipe with its numbers; select a row to see its recipe."
+        if not left_out
+        else f"The {len(trials):,} measured recipes that matter most, with their numbers; select a row to see its recipe.",
+    )
+    if left_out:
+        st.caption(
+            f"{len(trials):,} of {len(trials) + left_out:,} measured recipes: the frontier first, then what is tied with it, then the most "
+            f"accurate. {left_out:,} are left out here; Share gives them all."
+        )
+
+
+def unfinished(trials: Trials) -> None:
+    """Recipes that failed, with the reason, and those that are still to come; nothing when there are none."""
+    state = trials.fact("state")
+    failed, pending = (trials.take(np.asarray(state == name, np.bool_)) for name in ("failed", "pending"))
+    if len(failed):
+        with st.expander(f"{len(failed):,} {_recipes(failed)} could not be made", icon=":material/error:"):
+            some = failed.take(np.arange(min(MOST_LISTED, len(failed))))
+            reasons = [shell.plain(reason or "unknown") for reason in some.fact("error")]
+            st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in some.fact("label")], "Reason": reasons}))
+            _not_listed(failed)
+    if len(pending):
+        with st.expander(f"{len(pending):,} {_recipes(pending)} not measured yet", icon=":material/hourglass_empty:"):
+            st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in pending.fact("label")[:MOST_LISTED]]}))
+            _not_listed(pending)
+
+
+def _not_listed(trials: Trials) -> None:
+    if len(trials) > MOST_LISTED:
+        st.caption(f"and {len(trials) - MOST_LISTED:,} more; Share gives them all.")
+
+
+def _recipes(trials: Trials) -> str:
+    return "recipe" if len(trials) == 1 else "recipes"

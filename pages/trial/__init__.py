@@ -1,0 +1,1 @@
+"""Trial: everything there is to say about one recipe of a sweep."""

@@ -1,0 +1,213 @@
+"""The standalone report: one file, nothing from outside, nothing unescaped, the numbers of the sweep."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from engine.errors import InputError, SpecError
+from engine.export.report import MOST_ROWS, OBJECTIVES, report_html, write_report
+from engine.export.tables import flat_rows, has_parquet, to_csv, to_json, to_parquet
+from engine.frontier.recommendation import View, choose
+from engine.frontier.selection import find_front
+from engine.spec.steps import Distill, Prune, Recipe
+from engine.spec.sweep import parse_sweep
+from engine.store.store import Store
+from engine.trials.trial import METRICS
+from tests.helpers.places import ROOT
+from tests.helpers.trial_factory import SPACE, sweep_trials, trial
+
+
+@pytest.fixture
+def stored(home):
+    """(row, spec, trials) of a sweep in a store of its own, with failed and pending recipes."""
+
+    def make(name="first", trials=None):
+        store = Store.open()
+        sweep = parse_sweep({"name": name, "model": {"source": "resnet8"}, "space": SPACE})
+        trials = trials if trials is not None else sweep_trials(failed=2, pending=1)
+        store.begin(sweep, trials, 1, 1)
+        for made in trials:
+            store.save_trial(sweep.id, made)
+        store.end(sweep.id, "done")
+        return store.sweep(sweep.id), sweep, store.trials(sweep.id)
+
+    return make
+
+
+class Page(HTMLParser):
+    """What a browser would make of the file: table rows, scripts, and addresses that it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[dict[str, str | None]] = []
+        self.figures: list[str] = []
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        self.loads += [v for k, v in found.items() if k in {"src", "href", "data", "action", "poster"} and v]
+        self._inside = "json" if found.get("type") == "application/json" else tag
+        if tag == "tr" and found.get("id"):
+            self.rows.append(found)
+
+    def handle_data(self, data):
+        if self._inside == "json":
+            self.figures.append(data)
+        elif self._inside not in {"script", "style"}:
+            self.words.append(data)
+
+
+def without_plotly(text: str) -> str:
+    """The page without the three million letters of the library."""
+    return re.sub(r"</main>\s*<script>.*?</script>", "</main>", text, count=1, flags=re.S)
+
+
+def test_the_table_lists_every_measured_recipe_and_marks_the_frontier(stored):
+    row, sweep, trials = stored()
+    page = Page(without_plotly(report_html(row, sweep, trials)))
+    done = [t for t in trials if t.state == "done"]
+    assert [r["id"] for r in page.rows] == [f"t-{t.id}" for t in done]
+    on_front = {r["id"] for r in page.rows if r.get("class") == "front"}
+    assert on_front == {f"t-{t.id}" for t in find_front(done, OBJECTIVES).trials}
+    words = " ".join(page.words)
+    assert "Test CPU, 2 cores, Linux" in words
+    assert "Remove whole channels until 25 % of the parameters are gone" in words
+    assert "layer conv1 would have 0 channels" in words
+
+
+def test_each_other_objective_has_a_chart_against_the_first(stored):
+    row, sweep, trials = stored()
+    figures = [json.loads(f) for f in Page(without_plotly(report_html(row, sweep, trials))).figures]
+    titles = [(f["layout"]["yaxis"]["title"]["text"], f["layout"]["xaxis"]["title"]["text"]) for f in figures]
+    assert len(titles) == len(OBJECTIVES) - 1
+    for (up, across), key in zip(titles, OBJECTIVES[1:], strict=True):
+        assert METRICS["accuracy"].name in up
+        assert METRICS[key].name in across
+    marks = {row[0] for trace in figures[0]["data"] for row in trace.get("customdata") or []}
+    assert marks == {t.id for t in trials if t.state == "done"}
+
+
+def test_the_library_is_inlined_once_and_nothing_is_loaded(stored):
+    text = report_html(*stored())
+    assert text.count("plotly.js v") == 1
+    assert Page(without_plotly(text)).loads == []
+    assert "default-src 'none'" in text
+
+
+def test_what_users_wrote_is_text(stored):
+    evil = "</script><img src=x onerror=alert(1)><script>alert(1)</script>"
+    hostile = [trial(), trial(Recipe(steps=(Distill(student=evil),)), accuracy=0.95, size_bytes=1_000, notes=(evil,))]
+    hostile.append(trial(Recipe(steps=(Prune(method="channel", ratio=0.5),)), state="failed", error=evil))
+    page = Page(without_plotly(report_html(*stored(evil[:199], hostile))))
+    assert "img" not in page.tags
+    # Two charts' data and the script at the end.
+    assert page.tags.count("script") == 3
+    assert all(json.loads(f) for f in page.figures)
+
+
+def test_the_same_sweep_gives_the_same_bytes(stored):
+    made = stored()
+    assert report_html(*made) == report_html(*made)
+
+
+def test_too_few_objectives_and_nothing_measured_are_one_line(stored):
+    row, sweep, trials = stored()
+    with pytest.raises(SpecError, match="two or more"):
+        report_html(row, sweep, trials, ("accuracy", "accuracy"))
+    with pytest.raises(SpecError, match="nothing to report yet"):
+        report_html(row, sweep, sweep_trials(pending=24))
+
+
+def test_a_long_table_keeps_the_frontier_and_says_what_it_leaves_out(stored):
+    row, sweep, _ = stored()
+    many = [trial(accuracy=0.95)] + [
+        trial(
+            Recipe(steps=(Prune(method="magnitude", ratio=i / 10_000),)),
+            accuracy=0.9,
+            size_bytes=200_000 + i,
+            latency_ms=2.0,
+        )
+        for i in range(1, MOST_ROWS + 50)
+    ]
+    best = trial(Recipe(steps=(Prune(method="channel", ratio=0.5),)), accuracy=0.94, size_bytes=10, latency_ms=0.1)
+    page = Page(without_plotly(report_html(row, sweep, [*many, best])))
+    assert len(page.rows) == MOST_ROWS
+    assert page.rows[-1]["id"] == f"t-{best.id}"
+    assert "51 more recipes" in " ".join(page.words)
+
+
+def test_a_folder_is_no_target(stored, tmp_path):
+    with pytest.raises(InputError, match=r"report\.html"):
+        write_report(tmp_path, *stored())
+
+
+def test_the_command_writes_it_and_refuses_what_is_no_objective(home, tmp_path):
+    def paretoscope(*words):
+        command = [sys.executable, "-m", "engine.cli", "report", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    target = tmp_path / "out.html"
+    done = paretoscope("latest", "-o", str(target), "--objectives", "accuracy,macs", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"report": str(target), "bytes": target.stat().st_size}
+    assert "Accuracy against MACs" in target.read_text()
+    refused = paretoscope("latest", "-o", str(target), "--objectives", "accuracy,beauty")
+    assert refused.returncode == 2
+    assert "'beauty' is not an objective" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def rows():
+    trials = sweep_trials(failed=2, pending=1)
+    return flat_rows(trials, choose(trials, View(limits={"size_bytes": 60_000})))
+
+
+def test_tables_have_every_recipe_with_base_units(rows):
+    trials = sweep_trials(failed=2, pending=1)
+    assert [r["id"] for r in rows] == [t.id for t in trials]
+    assert rows[0]["accuracy"] == trials[0].accuracy.value
+    assert rows[0]["accuracy_low"] == trials[0].accuracy.low
+    assert rows[0]["size_bytes"] == trials[0].size_bytes
+    assert rows[0]["within_limits"] is False
+    assert "size_bytes_low" not in rows[0]
+    assert rows[-1]["accuracy"] is None
+    assert {frozenset(r) for r in rows} == {frozenset(rows[0])}
+
+
+def test_csv_json_and_parquet_say_the_same(rows):
+    import io
+
+    import pandas as pd
+
+    from_csv = pd.read_csv(io.BytesIO(to_csv(rows)), encoding="utf-8-sig")
+    from_json = json.loads(to_json(rows))
+    assert list(from_csv.columns) == list(rows[0])
+    assert from_json == rows
+    assert from_csv["accuracy"][3] == rows[3]["accuracy"]
+    assert has_parquet()
+    from_parquet = pd.read_parquet(io.BytesIO(to_parquet(rows)))
+    assert from_parquet["recipe"].tolist() == [r["recipe"] for r in rows]
+    assert from_parquet["latency_ms"][0] == rows[0]["latency_ms"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_no_cell_of_a_csv_is_a_formula(text):
+    line = to_csv([{"recipe": text, "value": -1.5}]).decode("utf-8-sig").splitlines()[1]
+    assert line.lstrip('"').startswith("'")
+    assert line.endswith(",-1.5")
+
+
+def test_no_trials_make_an_empty_table():
+    assert flat_rows([], choose([], View())) == []
+    assert json.loads(to_json([])) == []
+    assert to_csv([]).decode("utf-8-sig").strip() == ""

@@ -1,0 +1,358 @@
+"""The page of a new sweep: presets, the text beside the form, fields that stay, and deleting."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.errors import AccessError
+from engine.paths import spec_path
+from engine.spec.sweep import parse_sweep
+from engine.store.store import Store
+from pages.shared import runner
+from tests.helpers.trial_factory import sweep_trials
+from tests.pages.test_pages import ROOT, enter, open_app, words
+
+pytestmark = pytest.mark.usefixtures("home")
+INEXPRESSIBLE = """name: odd
+model: {source: resnet8}
+space: {finetune: {epochs: 3}, quantize: [null, {weight_bits: 8, activation_bits: 8}]}
+"""
+
+
+def tiles(app: AppTest) -> dict[str, str]:
+    return {m.label: m.value for m in app.metric}
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return next(b for b in app.button if b.label == label).click().run()
+
+
+def turn_to(app: AppTest, side: str) -> AppTest:
+    app.segmented_control(key="form shown as").set_value(side).run()
+    assert not app.exception
+    return app
+
+
+def typed(text: str) -> AppTest:
+    app = turn_to(open_app("new_sweep"), "As YAML")
+    app.text_area(key="form text").set_value(text).run()
+    assert not app.exception
+    return app
+
+
+def errors(app: AppTest) -> list[str]:
+    return [e.value.replace("\\", "") for e in app.error]
+
+
+@pytest.mark.parametrize(
+    ("preset", "recipes"), [("First look", "24"), ("int8 only", "13"), ("Microcontroller", "17"), ("GPU server", "36")]
+)
+def test_a_preset_fills_the_form_in_and_the_model_stays(preset, recipes):
+    app = open_app("new_sweep")
+    app.selectbox(key="form model").set_value("resnet20").run()
+    press(app, preset)
+    assert app.selectbox(key="form model").value == "resnet20"
+    assert tiles(app)["Recipes"] == recipes
+    assert f"About {recipes} recipes" in words(app)
+    assert "source: resnet20" in app.code[0].value
+    assert not errors(app)
+
+
+def test_a_scenario_sets_device_limits_and_data_and_says_what_is_assumed():
+    app = open_app("new_sweep")
+    before = tiles(app)["Recipes"]
+    press(app, "Handheld medical imager")
+    said = words(app)
+    assert "20,000 images a day on each of 2,000 devices" in said
+    assert "medmnist:pathmnist" in said
+    assert "not installed: uses the built-in data" in said
+    assert tiles(app)["Recipes"] == before
+    assert app.multiselect(key="form profiles").value == ["host", "stm32h7a3-xcubeai"]
+    assert app.number_input(key="form limit accuracy").value == 90
+    assert app.number_input(key="form limit size_bytes").value == 500
+    assert app.number_input(key="form limit energy_mj").value is None
+    assert "limits: {accuracy: 0.9, latency_ms: 100.0, size_bytes: 500000.0}" in app.code[0].value
+
+
+def test_a_finished_sweep_opens_with_the_limits_that_it_was_for():
+    sweep = enter()
+    other = sweep.model_dump(mode="json") | {
+        "name": "for a board",
+        "target": {"device": "stm32h7a3-xcubeai", "limits": {"accuracy": 0.9, "latency_ms": 33.3}},
+    }
+    store, aimed = Store.open(), parse_sweep(other)
+    store.begin(aimed, sweep_trials(), 110, 110)
+    store.end(aimed.id, "done")
+    app = open_app("new_sweep", run=aimed.id)
+    link = next(p for p in app.get("page_link") if p.proto.label == "Explore its frontier")
+    for part in ("device=stm32h7a3-xcubeai", "min_accuracy=0.9", "max_latency_ms=33.3"):
+        assert part in link.proto.query_string
+
+
+def test_the_text_is_the_form_and_the_form_is_the_text():
+    app = turn_to(open_app("new_sweep"), "As YAML")
+    text = app.text_area(key="form text").value
+    assert "student: ds_cnn" in text
+    assert tiles(app)["Recipes"] == "24"
+    app.text_area(key="form text").set_value(text.replace("[0.25, 0.5, 0.7]", "[0.33]")).run()
+    assert tiles(app)["Recipes"] == "12"
+    assert "The form shows the same" in words(app)
+    turn_to(app, "Form")
+    assert tiles(app)["Recipes"] == "12"
+    # A share that the form has no chip for gets one.
+    assert app.pills(key="form channels").value == [0.33]
+    assert "33 %" in app.pills(key="form channels").options
+    app.pills(key="form channels").set_value([0.33, 0.5]).run()
+    assert "ratio: [0.33, 0.5]" in turn_to(app, "As YAML").text_area(key="form text").value
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: [", "line 1, column 8"),
+        (
+            "model: {source: resnet8}\nspace: {quantize: {weight_bits: 9, activation_bits: 8}}",
+            "space.quantize.weight_bits",
+        ),
+        (
+            "model: {source: resnet8}\nspace: {quantize: {weight_bits: 8, activation_bits: 8}, prune: {method: nm}}",
+            "cannot follow",
+        ),
+    ],
+)
+def test_a_mistake_in_the_text_is_one_line_and_leaves_the_form_alone(text, says):
+    app = typed(text)
+    assert len(errors(app)) == 1
+    assert says in errors(app)[0]
+    assert not any(b.label == "Start sweep" for b in app.button)
+    turn_to(app, "Form")
+    assert tiles(app)["Recipes"] == "24"
+    assert not errors(app)
+    assert "the text has a mistake" in words(app)
+    # And the text is still there to be put right.
+    assert turn_to(app, "As YAML").text_area(key="form text").value == text
+
+
+@pytest.mark.parametrize("place", ["![](http://evil.net/x.png): 1", "model: {source: '![](http://evil.net/x.png)'}"])
+def test_what_an_uploaded_text_says_is_never_drawn(place):
+    app = typed(place)
+    assert app.error[0].value.count("http") == app.error[0].value.count(r"\!\[\]\(http\:") == 1
+
+
+def test_what_the_form_cannot_show_is_run_from_the_text(monkeypatch):
+    started = []
+
+    class Runner:
+        def __init__(self, command, **options):
+            started.append(command[4])
+
+        def poll(self):
+            return None
+
+    monkeypatch.setattr("pages.shared.runner.subprocess.Popen", Runner)
+    app = typed(INEXPRESSIBLE)
+    assert "The form cannot show this" in words(app)
+    assert "finetune 3" in words(app)
+    assert tiles(app)["Recipes"] == "3"
+    press(app, "Start sweep")
+    assert "epochs: 3" in Path(started[0]).read_text()
+
+
+def test_a_text_that_the_form_cannot_show_is_dropped_only_when_told_to():
+    app = turn_to(typed(INEXPRESSIBLE), "Form")
+    app.pills(key="form channels").set_value([0.5]).run()
+    assert turn_to(app, "As YAML").text_area(key="form text").value == INEXPRESSIBLE
+    press(app, "Write it anew from the form")
+    assert "ratio: [0.5]" in app.text_area(key="form text").value
+    assert tiles(app)["Recipes"] == "12"
+
+
+def test_a_file_is_read_like_what_is_typed():
+    app = turn_to(open_app("new_sweep"), "As YAML")
+    text = (
+        "name: from a file\nmodel: {source: ds_cnn}\nspace: {quantize: [null, {weight_bits: 8, activation_bits: 8}]}\n"
+    )
+    app.file_uploader[0].set_value(("../../etc/passwd.yaml", text.encode(), "application/yaml")).run()
+    assert app.text_area(key="form text").value == text
+    assert tiles(app)["Recipes"] == "2"
+    turn_to(app, "Form")
+    assert app.text_input(key="form name").value == "from a file"
+    assert app.selectbox(key="form model").value == "ds_cnn"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"x" * 60_000, b"a: \x00"])
+def test_a_file_that_is_no_spec_changes_nothing(content):
+    app = turn_to(open_app("new_sweep"), "As YAML")
+    before = app.text_area(key="form text").value
+    app.file_uploader[0].set_value(("spec.yaml", content, "application/yaml")).run()
+    assert app.text_area(key="form text").value == before
+    assert "That file is not a spec" in errors(app)[0]
+
+
+def test_every_box_keeps_its_value_over_a_visit_to_another_page():
+    app = open_app("new_sweep")
+    app.pills(key="form channels").set_value([0.5]).run()
+    app.pills(key="form run batches").set_value([8]).run()
+    app.number_input(key="form replicates").set_value(2).run()
+    app.multiselect(key="form profiles").set_value(["host", "nvidia-t4"]).run()
+    app.number_input(key="form limit latency_ms").set_value(12.5).run()
+    app.text_input(key="form name").set_value("kept").run()
+    boxes = ("selectbox", "pills", "number_input", "multiselect", "text_input", "checkbox", "segmented_control")
+
+    def state() -> dict[str, object]:
+        return {e.key: e.value for kind in boxes for e in getattr(app, kind) if str(e.key).startswith("form")}
+
+    before, counted = state(), tiles(app)
+    assert len(before) > 40
+    app.switch_page("pages/overview/page.py").run()
+    app.switch_page("pages/new_sweep/page.py").run().run()
+    assert state() == before
+    assert tiles(app) == counted
+
+
+def test_the_text_stays_over_a_visit_to_another_page():
+    app = typed(INEXPRESSIBLE)
+    app.switch_page("pages/overview/page.py").run()
+    app.switch_page("pages/new_sweep/page.py").run().run()
+    assert app.text_area(key="form text").value == INEXPRESSIBLE
+    assert "It is planned and run from the text" in words(app)
+
+
+def test_every_box_says_what_it_is_for():
+    app = open_app("new_sweep")
+    for kind in ("selectbox", "pills", "number_input", "multiselect", "text_input", "checkbox", "segmented_control"):
+        silent = [e.label for e in getattr(app, kind) if not e.help]
+        assert silent == [], kind
+
+
+def test_the_figures_are_those_of_the_command_line(tmp_path):
+    app = press(open_app("new_sweep"), "Microcontroller")
+    app.number_input(key="form replicates").set_value(2).run()
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(app.code[0].value)
+    command = [sys.executable, "-m", "engine.cli", "plan", str(spec), "--json"]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=True)
+    plan = json.loads(done.stdout)
+    assert tiles(app)["Recipes"] == str(plan["recipes"])
+    assert tiles(app)["Nodes"] == str(plan["unique_nodes"])
+    assert f"{plan['naive_nodes']:,} nodes" in words(app)
+    assert f"{plan['naive_nodes'] - plan['unique_nodes']:,} are shared" in words(app)
+
+
+def test_profiles_are_named_for_people_and_found_by_kind():
+    app = open_app("new_sweep")
+    options = app.multiselect(key="form profiles").options
+    assert options[0] == "This machine"
+    assert "Microcontroller · STMicroelectronics NUCLEO-H7A3ZI-Q · X-CUBE-AI 9, int8 · fitted" in options
+    assert "GPU · NVIDIA T4 · GPU · datasheet" in options
+    kinds = [o.partition(" · ")[0] for o in options]
+    assert len(set(kinds)) == sum(a != b for a, b in zip(["", *kinds], kinds, strict=False))
+    app.multiselect(key="form profiles").set_value(["stm32h7a3-xcubeai", "nvidia-t4"]).run()
+    assert "1 fitted to published measurements; 1 from a datasheet" in words(app)
+
+
+def test_a_budget_is_told_before_and_after():
+    app = open_app("new_sweep")
+    app.number_input(key="form budget trials").set_value(4).run()
+    assert "This run takes on 4 recipes that are not measured yet" in words(app)
+    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"trials": 4}})
+    store = Store.open()
+    trials = sweep_trials(pending=20)
+    store.begin(spec, trials, 110, 20)
+    store.end(spec.id, "done")
+    app = open_app("new_sweep", run=spec.id)
+    assert "The budget of this run is used. 20 of 24 recipes are not measured yet" in words(app)
+    assert any(b.label == "Go on with it" for b in app.button)
+
+
+def search_boxes(app: AppTest) -> list:
+    return [box for box in app.selectbox if box.key == "form search method"]
+
+
+def test_the_search_is_asked_for_with_a_budget_and_kept_in_the_text():
+    app = open_app("new_sweep")
+    assert search_boxes(app) == []
+    app.number_input(key="form budget trials").set_value(4).run()
+    assert search_boxes(app)[0].value == "grid"
+    assert "nodes and forecast are means" not in words(app)
+    search_boxes(app)[0].set_value("tpe").run()
+    assert "Learns which options the good recipes have in common" in words(app)
+    assert "takes on 4 recipes that are not measured yet, about" in words(app)
+    assert "Which recipes, the search decides as it goes, so nodes and forecast are means" in words(app)
+    assert "search: {method: tpe, trials: 4}" in app.code[0].value
+    # Without the budget it is an order and no more, which is said.
+    app.number_input(key="form budget trials").set_value(0).run()
+    assert "every recipe is measured all the same" in words(app)
+    search_boxes(app)[0].set_value("grid").run()
+    assert search_boxes(app) == []
+
+
+def test_a_text_with_a_search_fills_the_form_in():
+    app = typed(
+        "name: s\nmodel: {source: resnet8}\nsearch: {method: gp}\nspace: {quantize: [null, {weight_bits: [8, 4], activation_bits: 32}]}\n"
+    )
+    app = turn_to(app, "Form")
+    assert search_boxes(app)[0].value == "gp"
+    assert "search: {method: gp}" in app.code[0].value
+    press(app, "First look")
+    assert search_boxes(app) == []
+
+
+def test_a_search_out_of_budget_offers_to_be_taken_on():
+    spec = parse_sweep({"name": "some", "model": {"source": "resnet8"}, "search": {"method": "tpe", "trials": 4}})
+    store = Store.open()
+    store.begin(spec, sweep_trials(pending=20), 110, 20)
+    store.end(spec.id, "done")
+    said = words(open_app("new_sweep", run=spec.id))
+    assert "20 of 24 recipes are not measured yet. Another run takes the search on from the 4 that are" in said
+
+
+def test_a_sweep_is_deleted_after_being_asked():
+    sweep = enter(state="cancelled", pending=20)
+    spec_path(sweep.id).parent.mkdir()
+    spec_path(sweep.id).write_text("a trace")
+    app = open_app("new_sweep", run=sweep.id)
+    press(app, "Delete")
+    assert Store.open().sweep(sweep.id)
+    assert "Finished files stay on the disk" in words(app)
+    press(app, "Delete it")
+    assert [r.id for r in Store.open().sweeps() if not r.example] == []
+    assert "There is no sweep" in words(open_app("new_sweep", run=sweep.id))
+
+
+def test_what_cannot_be_deleted_has_no_button_and_refuses():
+    running = enter("now", state="running", pending=20)
+    assert not any(b.label == "Delete" for b in open_app("new_sweep", run=running.id).button)
+    overview = open_app("overview")
+    assert not any(b.label == "Delete" for b in overview.button)
+    enter("over")
+    assert sum(b.label == "Delete" for b in open_app("overview").button) == 1
+
+
+def test_deleting_takes_the_role(monkeypatch):
+    sweep = enter()
+
+    def refuse(role: str) -> None:
+        raise AccessError(f"that takes the role {role}; nothing was done")
+
+    monkeypatch.setattr("pages.shared.access.require", refuse)
+    with pytest.raises(AccessError):
+        runner.delete(sweep.id)
+    assert Store.open().sweep(sweep.id)
+
+
+def test_thousands_of_recipes_are_planned_when_asked_for():
+    ratios = [round(0.0001 * n, 4) for n in range(1, 2101)]
+    app = typed(f"name: many\nmodel: {{source: resnet8}}\nspace: {{prune: {{method: magnitude, ratio: {ratios}}}}}\n")
+    assert tiles(app) == {"Recipes": "2,101"}
+    assert not any(b.label == "Start sweep" for b in app.button)
+    press(app, "Work out nodes and forecast")
+    assert tiles(app)["Recipes"] == "2,101"
+    assert any(b.label == "Start sweep" for b in app.button)

@@ -1,0 +1,330 @@
+"""Specs: what is expanded, what is refused and with which words, and that writing and reading is the identity."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import SpecError
+from engine.spec.steps import Distill, Finetune, Prune, Quantize, Recipe
+from engine.spec.sweep import expand_space, parse_sweep, read_sweep, to_yaml
+
+SPEC = {
+    "name": "first look",
+    "model": {"source": "resnet8"},
+    "space": {
+        "distill": [None, {"student": "ds_cnn"}],
+        "prune": [None, {"method": "channel", "ratio": [0.25, 0.5, 0.7], "finetune_epochs": 1}],
+        "quantize": [None, {"weight_bits": 8, "activation_bits": 8}, {"weight_bits": 4, "activation_bits": 32}],
+    },
+}
+
+
+def test_every_combination_is_a_recipe_and_the_baseline_comes_first():
+    recipes = parse_sweep(SPEC).all_recipes
+    assert len(recipes) == 2 * 4 * 3
+    assert recipes[0] == Recipe()
+    assert len({r.id for r in recipes}) == len(recipes)
+
+
+def test_finetuning_after_pruning_is_a_step_of_its_own_so_that_sweeps_share_the_pruned_network():
+    recipes = expand_space(
+        {"prune": {"method": "channel", "ratio": 0.5, "finetune_epochs": [0, 1, 2], "finetune_samples": 100}}
+    )
+    pruned = Prune(method="channel", ratio=0.5)
+    assert [r.steps for r in recipes[1:]] == [
+        (pruned,),
+        (pruned, Finetune(epochs=1, samples=100)),
+        (pruned, Finetune(epochs=2, samples=100)),
+    ]
+
+
+def test_rounds_reach_the_ratio_in_ever_smaller_steps_with_training_between():
+    recipe = expand_space(
+        {"prune": {"method": "magnitude", "ratio": 0.8, "rounds": 3, "finetune_epochs": 1, "finetune_augment": "shift"}}
+    )[1]
+    prunings = [s.ratio for s in recipe.steps if isinstance(s, Prune)]
+    assert prunings == [0.563, 0.7704, 0.8]
+    assert [s.step for s in recipe.steps] == ["prune", "finetune"] * 3
+    assert {s.augment for s in recipe.steps if isinstance(s, Finetune)} == {"shift"}
+
+
+def test_each_stage_of_a_recipe_is_a_recipe_and_pruning_counts_with_its_training():
+    recipe = expand_space(
+        {
+            "distill": {"student": "ds_cnn"},
+            "prune": {"method": "channel", "macs_ratio": 0.5, "finetune_epochs": 1},
+            "quantize": {"weight_bits": 8, "activation_bits": 8},
+        }
+    )[1]
+    assert [[s.step for s in r.steps] for r in recipe.stages] == [
+        [],
+        ["distill"],
+        ["distill", "prune", "finetune"],
+        ["distill", "prune", "finetune", "quantize"],
+    ]
+    assert Recipe().stages == (Recipe(),)
+
+
+def test_knobs_left_out_are_filled_in_by_method_so_that_one_recipe_has_one_name():
+    short, long = (
+        Recipe(steps=(Prune(method="channel", ratio=0.5, **more),))
+        for more in ({}, {"importance": "l2", "allocation": "uniform", "round_to": 4, "macs_ratio": None})
+    )
+    assert short.id == long.id
+    assert Quantize(weight_bits=3, activation_bits=8).ends_8bit
+    assert not Quantize(weight_bits=4, activation_bits=8).ends_8bit
+    assert Quantize(weight_bits=4, activation_bits=8, method="qat").epochs == 1
+
+
+def test_bits_of_named_layers_are_a_mapping_in_a_spec_and_read_back_the_same():
+    step = Quantize(weight_bits=8, activation_bits=8, layers={"b": 4, "a": 32})
+    assert step.layers == (("a", 32), ("b", 4))
+    recipe = Recipe(steps=(step,))
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_recipes_can_be_listed_step_by_step_beside_the_space():
+    listed = [[{"step": "prune", "method": "nm"}, {"step": "finetune"}, {"step": "distill", "student": "current"}]]
+    sweep = parse_sweep({"model": {"source": "resnet8"}, "space": {"finetune": {"epochs": 1}}, "recipes": listed * 2})
+    assert [r.label for r in sweep.all_recipes] == ["baseline", "finetune 1", "2:4 sparse · finetune 1 · distil on 2"]
+    assert parse_sweep(yaml.safe_load(to_yaml(sweep))).id == sweep.id
+    with pytest.raises(SpecError, match=r"recipes\.0: quantize before|recipes\.0.*quantized once"):
+        parse_sweep({**SPEC, "recipes": [[{"step": "quantize", "weight_bits": 8, "activation_bits": 8}] * 2]})
+
+
+def test_a_teacher_beside_the_spec_is_found(tmp_path: Path):
+    teach = {"student": "ds_cnn", "teacher": ["big.onnx", "resnet20"]}
+    sweep = parse_sweep(
+        {**SPEC, "space": {"distill": [None, teach]}, "recipes": [[{"step": "distill", **teach, "teacher": "b.onnx"}]]},
+        tmp_path,
+    )
+    teachers = {s.teacher for r in sweep.all_recipes for s in r.steps}
+    assert teachers == {f"{tmp_path}/big.onnx", f"{tmp_path}/b.onnx", "resnet20"}
+
+
+def test_equal_recipes_appear_once():
+    twice = {"quantize": [None, {"weight_bits": [8, 8], "activation_bits": 8}, None]}
+    assert len(expand_space(twice)) == 2
+
+
+def test_the_order_of_the_space_is_the_order_of_the_steps():
+    space = {"prune": {"method": "magnitude", "ratio": 0.5}, "distill": {"student": "current"}}
+    assert [s.step for s in expand_space(space)[1].steps] == ["prune", "distill"]
+    reversed_space = dict(reversed(space.items()))
+    assert parse_sweep({**SPEC, "space": space}).id != parse_sweep({**SPEC, "space": reversed_space}).id
+
+
+def test_yaml_reads_back_as_the_same_sweep(tmp_path: Path):
+    sweep = parse_sweep(SPEC)
+    path = tmp_path / "spec.yaml"
+    path.write_text(to_yaml(sweep))
+    assert read_sweep(path) == sweep
+    assert read_sweep(path).id == sweep.id
+
+
+steps = st.one_of(
+    st.builds(
+        Distill,
+        student=st.sampled_from(["ds_cnn", "torchvision:resnet18", "self"]),
+        temperature=st.floats(0.5, 20),
+        teacher=st.just("previous"),
+        width=st.floats(0.25, 2),
+    ),
+    st.builds(Prune, method=st.sampled_from(["magnitude", "channel"]), ratio=st.floats(0.01, 0.99)),
+)
+quantizers = st.builds(
+    Quantize,
+    weight_bits=st.sampled_from([2, 3, 4, 8]),
+    activation_bits=st.sampled_from([4, 8]),
+    method=st.sampled_from(["ptq", "qat"]),
+    calibration=st.sampled_from(["minmax", "entropy"]),
+    layers=st.none() | st.dictionaries(st.text(max_size=5), st.integers(2, 32), max_size=2),
+)
+
+
+@given(st.lists(steps, max_size=3), st.lists(quantizers, max_size=1))
+def test_recipes_survive_json(torch_steps, onnx_steps):
+    recipe = Recipe(steps=(*torch_steps, *onnx_steps))
+    again = Recipe.from_json(recipe.to_json())
+    assert again == recipe
+    assert again.id == recipe.id
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"space": {"prune": {"method": "channel", "ratio": 1.5}}}, ["space.prune.ratio", "1.5", "less than 1"]),
+        ({"space": {"quantize": {"weight_bits": 0, "activation_bits": 8}}}, ["weight_bits", "0", "2, 3, 4"]),
+        ({"space": {"prunee": {}}}, ["prunee", "distill, prune, finetune, quantize"]),
+        ({"space": {"prune": {"method": "channel", "ratio": 0.5, "ratios": 1}}}, ["'ratios'", "space.prune"]),
+        ({"space": {"prune": 0.5}}, ["space.prune", "0.5", "null"]),
+        ({"space": {"prune": []}}, ["space.prune", "[null]"]),
+        ({"space": {"quantize": {"weight_bits": 16, "activation_bits": 8}}}, ["16-bit", "activation_bits 32"]),
+        ({"modle": {}}, ["'modle'"]),
+        ({"seed": -1}, ["seed", "-1"]),
+        ({"seed": "x"}, ["seed", "'x'"]),
+        ({"data": {"source": "a.npz", "std": [0.0]}}, ["data.std", "0.0"]),
+        ({"measure": {"latency": {"threads": 0}}}, ["measure.latency.threads", "0"]),
+        ({"search": {"method": "luck"}}, ["search.method", "'luck'"]),
+        (
+            {
+                "space": {
+                    "quantize": {"weight_bits": 8, "activation_bits": 8},
+                    "prune": {"method": "channel", "ratio": 0.5},
+                }
+            },
+            ["prune cannot follow quantize"],
+        ),
+        (
+            {"space": {"prune": {"method": "channel", "ratio": 0.5}, "distill": {"student": "ds_cnn"}}},
+            ["prune before distill has no effect", "student: current"],
+        ),
+        ({"space": {"prune": {"method": "nm", "ratio": 0.5}}}, ["ratio", "method nm", "pattern"]),
+        ({"space": {"prune": {"method": "channel"}}}, ["macs_ratio"]),
+        ({"space": {"prune": {"method": "magnitude", "ratio": 0.5, "rounds": 3}}}, ["rounds", "finetune_epochs"]),
+        ({"space": {"prune": {"method": "nm", "rounds": 2, "finetune_epochs": 1}}}, ["rounds", "no ratio"]),
+        ({"space": {"prune": {"method": "magnitude", "ratio": 0.5, "rounds": 0}}}, ["rounds", "0", "1 to 100"]),
+        ({"space": {"distill": {"student": "resnet20", "repeats": 3}}}, ["repeats", "resnet20"]),
+        ({"space": {"distill": {"student": "current", "width": 0.5}}}, ["current", "self"]),
+        ({"space": {"quantize": {"weight_bits": 4, "activation_bits": 8, "epochs": 2}}}, ["epochs", "qat"]),
+        (
+            {"space": {"quantize": {"weight_bits": 4, "activation_bits": 32, "method": "qat"}}},
+            ["qat", "activation_bits 8"],
+        ),
+        ({"space": {"quantize": {"weight_bits": 8, "activation_bits": 8, "symmetric": False}}}, ["per_channel false"]),
+        (
+            {"space": {"quantize": {"weight_bits": 8, "activation_bits": 32, "format": "u8u8"}}},
+            ["u8u8", "integer kernels"],
+        ),
+        (
+            {"space": {"quantize": {"weight_bits": 4, "activation_bits": 8, "mean_bits": 5}}},
+            ["mean_bits 5", "weight_bits 4"],
+        ),
+        (
+            {"space": {"quantize": {"weight_bits": 4, "activation_bits": 32, "max_latency": 0.5}}},
+            ["max_latency", "activation_bits 8"],
+        ),
+        ({"space": {"quantize": {"weight_bits": 8, "activation_bits": 8, "layers": {"a": 1}}}}, ["layers", "1"]),
+        (
+            {"model": {"source": "net.onnx"}, "space": {"prune": {"method": "channel", "ratio": 0.5}}},
+            ["net.onnx", "prune", "built-in student"],
+        ),
+        ({"model": {"source": "net.onnx"}, "space": {"distill": {"student": "self"}}}, ["net.onnx", "student self"]),
+    ],
+)
+def test_a_wrong_spec_is_one_line_with_the_value_and_the_remedy(change, words):
+    with pytest.raises(SpecError) as caught:
+        parse_sweep({**SPEC, **change})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [w for w in words if w not in message] == [], message
+
+
+def test_files_are_found_beside_the_spec_and_overrides_change_keys(tmp_path: Path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        yaml.safe_dump({"model": {"source": "nets.py:build", "weights": "w.pt"}, "data": {"source": "d.npz"}})
+    )
+    sweep = read_sweep(
+        path, ("seed=3", "measure.latency.threads=2", "space.quantize={weight_bits: 8, activation_bits: 8}")
+    )
+    assert sweep.model.source == f"{tmp_path}/nets.py:build"
+    assert sweep.model.weights == f"{tmp_path}/w.pt"
+    assert sweep.data.source == f"{tmp_path}/d.npz"
+    assert (sweep.seed, sweep.measure.latency.threads, len(sweep.all_recipes)) == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a: [", "not YAML"), ("- 1", "a spec is a mapping"), ("", "a spec is a mapping")]
+)
+def test_a_file_that_is_no_spec_says_so(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=words):
+        read_sweep(path)
+    with pytest.raises(SpecError, match="does not exist"):
+        read_sweep(tmp_path / "none.yaml")
+    path.write_text("model: {source: resnet8}")
+    with pytest.raises(SpecError, match="KEY=VALUE"):
+        read_sweep(path, ("seed",))
+
+
+@pytest.mark.parametrize(
+    ("steps", "label"),
+    [
+        ((), "baseline"),
+        ((Prune(method="channel", ratio=0.25), Finetune(epochs=1)), "channels −25 % · finetune 1"),
+        ((Quantize(weight_bits=8, activation_bits=8),), "int8"),
+        ((Quantize(weight_bits=16, activation_bits=32),), "fp16 weights"),
+        ((Distill(student="ds_cnn", alpha=0),), "train ds_cnn"),
+        ((Distill(student="self", width=0.5, depth=0.5, feature_weight=1),), "distil self ×0.5 ×0.5 deep (features)"),
+        (
+            (Distill(student="recursive_resnet", repeats=5, teacher="resnet20"),),
+            "distil recursive_resnet R5 (from resnet20)",
+        ),
+        ((Distill(student="current", epochs=3),), "distil on 3"),
+        (
+            (Prune(method="channel", macs_ratio=0.5, importance="taylor", allocation="global"),),
+            "channels −50 % MACs (global, Taylor)",
+        ),
+        ((Prune(method="nm"),), "2:4 sparse"),
+        ((Quantize(weight_bits=3, activation_bits=4, method="qat", epochs=2),), "w3a4 QAT 2"),
+        (
+            (Quantize(weight_bits=8, activation_bits=8, format="u8u8", per_channel=False, calibration="mse"),),
+            "int8 (u8u8, per layer, mse)",
+        ),
+        ((Quantize(weight_bits=8, activation_bits=8, mean_bits=3.5),), "wmixed3.5a8"),
+    ],
+)
+def test_labels_are_what_people_say(steps, label):
+    assert Recipe(steps=steps).label == label
+
+
+def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
+    from engine.paths import EXAMPLE
+
+    assert read_sweep(EXAMPLE / "spec.yaml").id == "resnet8-first-look-e564c7"
+    base = {"name": "a", "model": {"source": "resnet8"}}
+    ids = {
+        parse_sweep(base | more).id
+        for more in (
+            {},
+            {"search": {"trials": 3}},
+            {"search": {"method": "tpe"}},
+            {"search": {"minutes": 3}},
+            {"target": {"limits": {"accuracy": 0.9}}},
+        )
+    }
+    assert len(ids) == 5
+    assert parse_sweep(base | {"search": {"method": "grid"}, "target": None}).id == parse_sweep(base).id
+
+
+def test_a_space_beyond_all_reason_is_refused_before_it_is_made():
+    huge = {"prune": {"method": "magnitude", "ratio": [0.5] * 1000}, "quantize": {"weight_bits": [8] * 1000}}
+    with pytest.raises(SpecError, match=r"space: 1,000,000 combinations are more than 100,000"):
+        expand_space(huge)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"target": {"limits": {"speed": 1}}}, "target.limits: 'speed' is not a metric"),
+        ({"target": {"device": "nvidia-t4"}}, "target.device nvidia-t4 is not one of measure.profiles"),
+        ({"target": {"limits": {"accuracy": float("nan")}}}, "target.limits"),
+        ({"search": {"minutes": 0}}, "search.minutes"),
+        ({"search": {"trials": 0}}, "search.trials: input should be greater than or equal to 1, but is 0"),
+        ({"search": {"recipes": 5}}, "search.recipes: 'recipes' is not a known key of search"),
+        (
+            {"search": {"method": "cma"}},
+            "search.method: input should be 'grid', 'random', 'nsga2', 'tpe' or 'gp', but is 'cma'",
+        ),
+    ],
+)
+def test_targets_and_budgets_that_mean_nothing_are_refused(more, words):
+    with pytest.raises(SpecError) as found:
+        parse_sweep({"name": "a", "model": {"source": "resnet8"}} | more)
+    assert words in str(found.value)
