@@ -12,10 +12,11 @@ import sys
 
 import numpy as np
 
-from engine.explain.insight import SHIPPED_PER_MS, SIDES, samples_of
+from engine.explain.latency_samples import SHIPPED_PER_MS, SIDES, samples_of
 from engine.measure.machine import machine
 from engine.paths import EXAMPLE
-from engine.run.plan import Plan, make_plan
+from engine.run.plan import Plan
+from engine.run.planner import make_plan
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 

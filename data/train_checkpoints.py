@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.compress.finetune import Schedule, train
-from engine.datasets.dataset import load_fashion_mnist
-from engine.graph.graph import graph_facts, load_onnx, save_onnx
+from engine.datasets.fashion_mnist import load_fashion_mnist
+from engine.graph.facts import graph_facts
+from engine.graph.graph import load_onnx, save_onnx
 from engine.measure.accuracy import predict
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS, count_params

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli import tables
-from engine.cli.options import JsonFlag, print_json
+from engine.cli._options import JsonFlag, print_json
+from engine.cli._tables import print_table
 from engine.errors import SpecError
-from engine.spec.sweep import Data
+from engine.spec.sections import Data
 
 
 def datasets(
@@ -35,11 +35,11 @@ def datasets(
         raise SpecError("--from, --download and --side are about a dataset to prepare; give --prepare NAME")
     names = [prepare] if prepare else ["fashion_mnist", *named_datasets.prepared()]
     rows = [_row(name) for name in names]
-    print_json(rows) if as_json else tables.print_datasets(rows)
+    print_json(rows) if as_json else print_datasets(rows)
 
 
 def _row(source: str) -> dict[str, Any]:
-    from engine.datasets.dataset import load_dataset
+    from engine.datasets.load import load_dataset
 
     data = load_dataset(Data(source=source))
     return {
@@ -49,3 +49,21 @@ def _row(source: str) -> dict[str, Any]:
         **{s: len(getattr(data, s)) for s in ("train", "calibration", "validation", "test")},
         "checksum": data.checksum,
     }
+
+
+def print_datasets(rows: list[dict[str, Any]]) -> None:
+    """Datasets that are ready."""
+    columns = {"name": "left", "input": "left", "classes": "right", "train": "right", "calibration": "right"}
+    columns |= {"validation": "right", "test": "right"}
+    print_table(
+        columns,
+        [
+            (
+                r["name"],
+                "×".join(map(str, r["input_shape"])),
+                str(len(r["classes"])),
+                *(f"{r[s]:,}" for s in ("train", "calibration", "validation", "test")),
+            )
+            for r in rows
+        ],
+    )

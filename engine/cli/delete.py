@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.cli.options import JsonFlag, SweepRef, print_json
+from engine.cli._options import JsonFlag, SweepRef, print_json
 
 
 def delete(sweep: SweepRef, as_json: JsonFlag = False) -> None:

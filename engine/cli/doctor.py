@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal
 
+from engine.cli._options import JsonFlag, print_json
+from engine.cli._tables import print_table
 from engine.errors import InputError
 from engine.measure.machine import machine
 from engine.paths import home
+
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def _disk() -> tuple[Literal["ok", "warning"], str]:
 
 
 def _dataset() -> tuple[Literal["ok"], str]:
-    from engine.datasets.dataset import load_fashion_mnist
+    from engine.datasets.fashion_mnist import load_fashion_mnist
 
     data = load_fashion_mnist()
     return "ok", f"{data.name}: checksums right, {len(data.train):,} training and {len(data.test):,} test images"
@@ -110,3 +115,18 @@ def _checkpoints() -> tuple[Literal["ok"], str]:
 def _chromium() -> tuple[Literal["ok", "warning"], str]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     return ("ok", path) if path else ("warning", "no Chromium here; `make test` will say which tests it leaves out")
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check this installation and say what the machine can do."""
+    checks = examine()
+    print_json([asdict(c) for c in checks]) if as_json else print_checks(checks)
+    if any(c.state == "failed" for c in checks):
+        sys.exit(1)
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What `doctor` found."""
+    print_table(
+        {"check": "left", "": "left", "finding": "left"}, [(c.name, _MARKS[c.state], c.finding) for c in checks]
+    )

@@ -15,7 +15,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.datasets.dataset import Array, Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Array, Split
 from engine.errors import StepError
 from engine.spec.steps import Finetune
 

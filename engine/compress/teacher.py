@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from engine.datasets.dataset import Preprocessing, Split
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
 from engine.graph.graph import constant_names, first_line, fixed_batch, graph_inputs, open_session, with_outputs
 

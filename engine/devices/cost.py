@@ -19,8 +19,11 @@ import yaml
 
 from engine.errors import SetupError, SpecError
 from engine.frontier.dominance import Floats
+from engine.metrics import METRICS, SCENARIO_METRICS
 from engine.paths import DATA
-from engine.trials.trial import METRICS, SCENARIO_METRICS, PerMillion, Projection, Trial, metric_value
+from engine.trials.measurements import PerMillion, Projection
+from engine.trials.metric_values import metric_value
+from engine.trials.trial import Trial
 
 INTENSITIES = DATA / "carbon_intensity.csv"
 SCENARIOS = DATA / "scenarios.yaml"

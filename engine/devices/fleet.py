@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.devices.cost import Scenario, find_grid, fleet, payback_inferences, sweep_kwh
 from engine.measure.energy import WATTS_PER_CORE
-from engine.trials.trial import Trial, metric_value
+from engine.trials.metric_values import metric_value
+from engine.trials.trial import Trial
 
 
 def fleet_view(scenario: Scenario, trial: Trial, baseline: Trial | None, sweep_seconds: float) -> dict[str, Any]:

@@ -20,8 +20,11 @@ from engine.devices.projection import project
 from engine.frontier.columns import Fact, Numbers, Objects, Rows, Trials
 from engine.frontier.dominance import Bools, Floats
 from engine.graph.demand import Demand
+from engine.metrics import DEVICE_METRICS, SCENARIO_METRICS
 from engine.store.artifacts import Artifacts
-from engine.trials.trial import DEVICE_METRICS, SCENARIO_METRICS, Energy, Interval, Trial
+from engine.trials.evidence import Interval
+from engine.trials.measurements import Energy
+from engine.trials.trial import Trial
 
 MOST_FILES = 500
 """So many files of a sweep are opened at the most where records do not say what they ask; a file takes about 10 ms."""

@@ -15,7 +15,9 @@ from engine.devices.published import demand_of, reference_demands
 from engine.devices.roofline import bound, missing_rate
 from engine.devices.validation import class_fit, class_rows, measured_power, system_errors
 from engine.graph.demand import Demand
-from engine.trials.trial import Energy, Interval, Projection, Trial
+from engine.trials.evidence import Interval
+from engine.trials.measurements import Energy, Projection
+from engine.trials.trial import Trial
 
 
 def project(profile: Profile | str, demand: Demand) -> Projection:

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from engine.metrics import METRICS
 from engine.quality.statistics import Bools, discordant, mcnemar_midp
-from engine.spec.steps import Recipe, step_label
+from engine.spec.labels import step_label
+from engine.spec.recipe import Recipe
+from engine.spec.sentences import step_text
 from engine.store.artifacts import Artifacts
 from engine.trials.evidence import TIED_P
-from engine.trials.text import is_estimated, metric_range, step_text, text_of
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.metric_values import metric_value
+from engine.trials.text import is_estimated, metric_range, text_of
+from engine.trials.trial import Trial
 
 NOTHING = "–"
 
@@ -180,7 +184,8 @@ QUANTITIES = {
 def read_layers(name: str, artifacts: Artifacts) -> tuple[Layer, ...]:
     """The layers of an artifact's ONNX file, in the order in which they run; raises NotFoundError, or ModelError for a damaged file."""
     # onnx and onnxruntime take a while to load, and only this needs them.
-    from engine.graph.graph import graph_facts, load_onnx
+    from engine.graph.facts import graph_facts
+    from engine.graph.graph import load_onnx
 
     layers = graph_facts(load_onnx(artifacts.local(name))).layers
     return tuple(Layer(**{field: getattr(layer, field) for field in Layer.__dataclass_fields__}) for layer in layers)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.datasets.dataset import Array, Preprocessing
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Array
 from engine.errors import StepError
 from engine.measure.session import FloatArray, Runner
 

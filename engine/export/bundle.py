@@ -20,15 +20,19 @@ import numpy.typing as npt
 import yaml
 
 from engine import __version__
-from engine.datasets.dataset import Dataset, Split, load_dataset, reported
+from engine.datasets.dataset import Dataset
+from engine.datasets.load import load_dataset, reported
+from engine.datasets.splits import Split
 from engine.errors import InputError
 from engine.export import verify_template
 from engine.export.card import card
 from engine.export.verify_template import BundleError, Check, Limits
 from engine.export.zips import check_target, packed, unpacked, write_atomically
-from engine.spec.steps import Recipe, Runtime
-from engine.spec.sweep import LatencyOptions, Sweep
-from engine.trials.text import source_name
+from engine.spec.labels import source_name
+from engine.spec.recipe import Recipe
+from engine.spec.runtime import Runtime
+from engine.spec.sections import LatencyOptions
+from engine.spec.sweep import Sweep
 from engine.trials.trial import Trial
 
 if TYPE_CHECKING:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from engine.datasets.dataset import Dataset
+from engine.metrics import METRICS
+from engine.spec.labels import source_name
+from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
-from engine.trials.text import (
-    confirmation_text,
-    recipe_texts,
-    seeds_text,
-    source_name,
-    stage_rows,
-    text_of,
-    timing_texts,
-)
-from engine.trials.trial import METRICS, Energy, Trial
+from engine.trials.measurements import Energy
+from engine.trials.text import confirmation_text, seeds_text, stage_rows, text_of, timing_texts
+from engine.trials.trial import Trial
 
 PROVENANCE = {
     "deployed": "every measured number below is of this very file, run in ONNX Runtime",

@@ -16,10 +16,14 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
 from engine.frontier.recommendation import View
 from engine.frontier.selection import Front, find_front
+from engine.metrics import METRICS
+from engine.spec.labels import source_name
+from engine.spec.sentences import recipe_texts
 from engine.spec.sweep import Sweep
-from engine.store.store import SweepRow
-from engine.trials.text import is_estimated, metric_range, recipe_texts, source_name, text_of
-from engine.trials.trial import METRICS, Trial, measured_metrics, metric_value
+from engine.store.rows import SweepRow
+from engine.trials.metric_values import measured_metrics, metric_value
+from engine.trials.text import is_estimated, metric_range, text_of
+from engine.trials.trial import Trial
 
 OBJECTIVES = ("accuracy", "size_bytes", "latency_ms")
 MOST_ROWS = 2_000

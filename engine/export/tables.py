@@ -14,8 +14,10 @@ import numpy as np
 
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
+from engine.metrics import DEVICE_METRICS, METRICS
+from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range
-from engine.trials.trial import DEVICE_METRICS, METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 
 # A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

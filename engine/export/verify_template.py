@@ -332,9 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of verify.py; returns the exit code."""
     parser = argparse.ArgumentParser(description="Check this Paretoscope bundle on this machine.")
     parser.add_argument("--data", type=Path, metavar="FILE.npz", help="measure accuracy on your x_test and y_test too")
-    parser.add_argument(
-        "--max-drop", type=float, metavar="POINTS", help="accuracy that may be lost against the baseline"
-    )
+    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="accuracy that may be lost to the baseline")
     parser.add_argument("--max-p95-ms", type=float, metavar="MS", help="95th percentile of latency on this machine")
     parser.add_argument("--max-kb", type=float, metavar="KB", help="size of model.onnx, 1 kB = 1000 bytes")
     given = parser.parse_args(arguments)

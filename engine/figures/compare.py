@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from engine.metrics import METRICS
+from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range, shown, text_of
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 
 COSTS = ("size_bytes", "size_zipped_bytes", "latency_ms", "energy_mj", "nonzero_params", "macs")
 """Metrics of which less is better, and a share of the baseline's says something."""

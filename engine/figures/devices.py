@@ -18,8 +18,10 @@ from engine.devices.validation import Check, ErrorLine
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.frontier.columns import Trials
 from engine.frontier.selection import best_under
+from engine.metrics import DEVICE_METRICS, METRICS
+from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, text_of
-from engine.trials.trial import DEVICE_METRICS, METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 
 _CLASS_COLOURS = {"microcontroller": BLUE, "accelerator": ORANGE, "application": GREEN}
 _CLASS_SYMBOLS = {"microcontroller": "circle", "accelerator": "diamond", "application": "square"}

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier_info import FrontierInfo, Point, Role, is_log
 from engine.frontier.recommendation import View
-from engine.trials.trial import METRICS
+from engine.metrics import METRICS
 
 BLUE, GREEN, ORANGE, PINK, GREY = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3"
 # Blue to orange: the same for any colour vision, and neither end is lost on a light or a dark page.

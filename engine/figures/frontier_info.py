@@ -16,9 +16,10 @@ from engine.frontier.dominance import Bools, Floats
 from engine.frontier.recommendation import Choice, View, choose
 from engine.frontier.selection import objective_points, within_limits
 from engine.frontier.thinning import thin
+from engine.metrics import METRICS
 from engine.trials.evidence import Seeds
 from engine.trials.text import axis_title, seeds_text, share_text, shown, text_of
-from engine.trials.trial import METRICS, Trial
+from engine.trials.trial import Trial
 
 Role = Literal["front", "tied", "beaten", "over"]
 """front: no other drawn trial beats it; tied: one does, but the measurements cannot tell; beaten: one does; over: outside the limits."""

@@ -14,8 +14,10 @@ import plotly.graph_objects as go
 from engine.figures.frontier import COLOUR_SCALE, GREEN, GREY
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.selection import front_rows
+from engine.metrics import DEVICE_METRICS, METRICS
+from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range, shown, text_of
-from engine.trials.trial import DEVICE_METRICS, METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 
 FITS = "fits"
 CELL_KEYS = (FITS, *(key for key in METRICS if key in DEVICE_METRICS))

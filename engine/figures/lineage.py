@@ -16,9 +16,12 @@ import plotly.graph_objects as go
 from engine.figures.frontier import COLOUR_SCALE, GREY, PINK, legend_entry
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
-from engine.spec.steps import Step, step_label
+from engine.metrics import METRICS
+from engine.spec.labels import step_label
+from engine.spec.steps import Step
+from engine.trials.metric_values import metric_value
 from engine.trials.text import axis_title, is_estimated, shown, text_of
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 
 MOST_NODES = 600
 """More marks than this cannot be told apart; the frontier's branches come first."""

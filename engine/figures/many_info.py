@@ -14,8 +14,9 @@ from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Floats, non_dominated
 from engine.frontier.recommendation import Choice, View
 from engine.frontier.selection import front_rows, objective_points
+from engine.metrics import METRICS
 from engine.trials.text import axis_title, shown
-from engine.trials.trial import METRICS, Trial
+from engine.trials.trial import Trial
 
 MOST_IN_SPACE, MOST_LINES, MOST_IN_PAIRS = 5000, 300, 600
 """More trials than this are not told apart in the chart, or not drawn in a moment; see `sample`."""

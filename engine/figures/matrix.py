@@ -22,7 +22,7 @@ from engine.figures.many import (
     ticks,
 )
 from engine.figures.many_info import ManyInfo, Mark
-from engine.trials.trial import METRICS
+from engine.metrics import METRICS
 
 
 def matrix_figure(info: ManyInfo, height: int | None = None) -> go.Figure:

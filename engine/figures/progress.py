@@ -19,8 +19,9 @@ from engine.frontier import dominance as frontier
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
 from engine.frontier.selection import objective_points
+from engine.metrics import METRICS
 from engine.trials.text import axis_title, duration, shown, text_of
-from engine.trials.trial import METRICS, Trial
+from engine.trials.trial import Trial
 
 MOST_STEPS = 200
 """A sweep of more recipes is drawn in this many steps, of about as many recipes each."""

@@ -30,9 +30,10 @@ from engine.frontier import dominance as frontier
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Bools, Floats
 from engine.frontier.selection import best_row, front_rows, objective_points, within_limits
+from engine.metrics import HOST_TIMES, METRICS
 from engine.quality.predictions import load_right
 from engine.quality.statistics import Z_95
-from engine.trials.trial import HOST_TIMES, METRICS, Trial
+from engine.trials.trial import Trial
 
 DRAWS = 500
 """Shares are known to 0.02 (standard error at one half)."""

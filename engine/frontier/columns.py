@@ -18,9 +18,11 @@ import numpy.typing as npt
 from pydantic_core import to_json
 
 from engine.frontier.dominance import Bools, Floats
+from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.evidence import Interval
+from engine.trials.metric_values import metric_interval
 from engine.trials.text import is_estimated
-from engine.trials.trial import DEVICE_METRICS, METRICS, Trial, metric_interval
+from engine.trials.trial import Trial
 
 Fact = Literal[
     "id",

@@ -10,7 +10,8 @@ import numpy as np
 from engine.errors import SpecError
 from engine.frontier import dominance as frontier
 from engine.frontier.columns import Rows, Trials
-from engine.trials.trial import HOST_TIMES, METRICS, Trial
+from engine.metrics import HOST_TIMES, METRICS
+from engine.trials.trial import Trial
 
 
 @dataclass(frozen=True)

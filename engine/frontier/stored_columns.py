@@ -16,8 +16,10 @@ from pydantic_core import from_json, to_json
 
 from engine.frontier.columns import Fact, Numbers, Objects, Place, Rows, Trials, as_numbers, as_objects
 from engine.frontier.dominance import Bools
+from engine.metrics import DEVICE_METRICS, METRICS, SCENARIO_METRICS
 from engine.trials.evidence import TIED_P, Fidelity, Quality, Seeds
-from engine.trials.trial import DEVICE_METRICS, METRICS, SCENARIO_METRICS, Machine, Trial
+from engine.trials.measurements import Machine
+from engine.trials.trial import Trial
 
 Load = Callable[[Sequence[str]], Mapping[str, Trial]]
 """Ids -> whole trials."""

@@ -11,18 +11,9 @@ import onnx
 import onnxruntime
 
 from engine.graph.demand import Demand, Kind, LayerDemand
-from engine.graph.graph import (
-    GraphFacts,
-    LayerFacts,
-    constant_names,
-    fixed_batch,
-    graph_facts,
-    graph_inputs,
-    inlined,
-    input_shape,
-    open_session,
-    with_outputs,
-)
+from engine.graph.facts import GraphFacts, LayerFacts, graph_facts
+from engine.graph.graph import constant_names, fixed_batch, graph_inputs, input_shape, open_session, with_outputs
+from engine.graph.inline import inlined
 
 # Another view of the same bytes, or the same tensor in another number format: no runtime keeps both.
 _VIEWS = (

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.datasets.dataset import Preprocessing, Split
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import StepError
 from engine.measure.session import Runner
 from engine.quality.predictions import Predictions, concatenated, from_scores

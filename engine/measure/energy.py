@@ -6,7 +6,8 @@ import math
 import os
 
 from engine.errors import SetupError
-from engine.trials.trial import Energy, Interval, Machine
+from engine.trials.evidence import Interval
+from engine.trials.measurements import Energy, Machine
 
 ENVIRONMENT = "PARETOSCOPE_HOST_WATTS"
 

@@ -23,7 +23,7 @@ import numpy as np
 from engine.errors import ParetoscopeError
 from engine.measure.fresh_process import run_module
 from engine.measure.ratio import student_t
-from engine.trials.trial import Energy
+from engine.trials.measurements import Energy
 
 POWERCAP = Path("/sys/class/powercap")
 

@@ -22,9 +22,10 @@ from engine.errors import SpecError, StepError
 from engine.measure.fresh_process import run_module
 from engine.measure.latency_process import Limits, logs_of
 from engine.measure.ratio import pooled, undisturbed
-from engine.spec.steps import Runtime
-from engine.spec.sweep import LatencyOptions
-from engine.trials.trial import Interval, Latency
+from engine.spec.runtime import Runtime
+from engine.spec.sections import LatencyOptions
+from engine.trials.evidence import Interval
+from engine.trials.measurements import Latency
 
 Ask = Callable[[dict[str, Any], float], dict[str, Any]]
 """A request and seconds to wait -> what the measuring process answered."""

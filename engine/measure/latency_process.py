@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ParetoscopeError
+from engine.measure.pinning import _read, pin
 from engine.measure.ratio import block_logs, pooled, undisturbed
 from engine.measure.session import Runner, one_line
 
@@ -38,8 +39,6 @@ EMPTY_MODEL = bytes.fromhex(
     "08083a4f0a100a017812017922084964656e746974791201655a1b0a017812160a14080112100a0208010a0208010a0208010a02080162"
     "1b0a017912160a14080112100a0208010a0208010a0208010a02080142040a00100d"
 )
-# So long are the cores watched before one is chosen.
-_WATCH_S = 0.1
 # A first run longer than this is not repeated for the sake of memory.
 _LONG_RUN_S = 0.2
 
@@ -166,75 +165,6 @@ def _is_precise(turns: Turns, limits: Limits) -> bool:
     return width is not None and width <= limits.half_width
 
 
-def choose_cpus(
-    available: Iterable[int],
-    threads: int,
-    core: Mapping[int, str],
-    mhz: Mapping[int, float],
-    busy: Mapping[int, float] = {},
-) -> tuple[int, ...]:
-    """Which CPUs to pin to: fastest kind first, then the least busy, one per physical core, high numbers first.
-
-    The system's own work is on low numbers. `core` names the physical core of a CPU (siblings share a name), `mhz` its highest clock,
-    `busy` its share of time at work, in [0, 1], of which tenths count; all may be empty.
-    """
-    work = {cpu: round(share, 1) for cpu, share in busy.items()}
-    ordered = sorted(available, key=lambda cpu: (-mhz.get(cpu, 0), work.get(cpu, 0), -cpu))
-    first: list[int] = []
-    siblings: list[int] = []
-    seen: set[str] = set()
-    for cpu in ordered:
-        name = core.get(cpu, str(cpu))
-        (siblings if name in seen else first).append(cpu)
-        seen.add(name)
-    return tuple((first + siblings)[:threads])
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
-
-
-def cpu_ticks(stat: str) -> dict[int, tuple[int, int]]:
-    """The text of /proc/stat -> {cpu: (ticks at work, all ticks)} since the start; what a hypervisor took away (steal) is work."""
-    found = {}
-    for line in stat.splitlines():
-        name, *numbers = line.split()
-        if re.fullmatch(r"cpu\d+", name):
-            ticks = [int(n) for n in numbers[:8]]
-            found[int(name[3:])] = (sum(ticks) - sum(ticks[3:5]), sum(ticks))  # idle and waiting for disks are not
-    return found
-
-
-def _busy() -> dict[int, float]:
-    """Share of each CPU's time that others use while this process sleeps; empty where the system does not say."""
-    before = cpu_ticks(_read("/proc/stat"))
-    if not before:
-        return {}
-    time.sleep(_WATCH_S)
-    after = cpu_ticks(_read("/proc/stat"))
-    return {
-        cpu: (after[cpu][0] - work) / max(1, after[cpu][1] - total)
-        for cpu, (work, total) in before.items()
-        if cpu in after
-    }
-
-
-def _pin(threads: int) -> tuple[int, ...]:
-    """The `threads` CPUs to work on, this thread pinned to the first of them, where the system can do that; else none."""
-    if not hasattr(os, "sched_setaffinity"):
-        return ()
-    available = os.sched_getaffinity(0)
-    root = "/sys/devices/system/cpu/cpu"
-    core = {c: _read(f"{root}{c}/topology/thread_siblings_list") or str(c) for c in available}
-    mhz = {c: float(_read(f"{root}{c}/cpufreq/cpuinfo_max_freq") or 0) for c in available}
-    cpus = choose_cpus(available, threads, core, mhz, _busy())
-    os.sched_setaffinity(0, cpus[:1])
-    return cpus
-
-
 def _memory(field: str) -> int | None:
     """A field of /proc/self/status in bytes; None where there is none (not Linux)."""
     for line in _read("/proc/self/status").splitlines():
@@ -332,7 +262,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     the two), `limits`, `arena` (whether to look at it).
     """
     sessions = [_Session(**s) for s in request["sessions"]]
-    cpus = _pin(max(s.threads for s in sessions))
+    cpus = pin(max(s.threads for s in sessions))
     images = [s.images(request["shape"]) for s in sessions]
     path = Path(request["candidate"])
     candidate, cold = _load_alone(path, sessions[0], images[0], cpus)

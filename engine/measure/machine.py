@@ -10,8 +10,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engine.spec.steps import digest
-from engine.trials.trial import Machine
+from engine.spec.canonical import digest
+from engine.trials.measurements import Machine
 
 # Instruction sets that ONNX Runtime's kernels (MLAS) choose between, by their names in /proc/cpuinfo.
 _FLAGS = frozenset({"sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "neon", "asimd", "asimddp", "fphp", "asimdhp"})

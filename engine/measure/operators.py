@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from engine.graph.graph import constant_names, graph_facts, inlined, load_onnx
+from engine.graph.facts import graph_facts
+from engine.graph.graph import constant_names, load_onnx
+from engine.graph.inline import inlined
 from engine.measure.diagnose import Kernel, Profile
 from engine.measure.session import Runner
-from engine.spec.steps import Runtime
+from engine.spec.runtime import Runtime
 
 _RUNS = 60
 _BLOCK = 10

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.compress.quantization.torch_graph import Call, Operator, attributes, operator, window_pads, with_lifetimes
+from engine.compress.quantization.torch_graph import Call, with_lifetimes
+from engine.compress.quantization.torch_operators import Operator, attributes, operator, window_pads
 from engine.errors import StepError
-from engine.graph.graph import Array, constant_names, constant_values, graph_inputs, inlined
-from engine.quality.statistics import mcnemar_midp
+from engine.graph.graph import Array, constant_names, constant_values, graph_inputs
+from engine.graph.inline import inlined
+
+IMAGES_AT_ONCE = 25
 
 LOW, HIGH = -32768, 32767
 """The range of int16, in which pairs are added."""
@@ -41,41 +44,6 @@ _LARGEST_CODE = 255
 _EXACT = 2**24
 # Numbers of an unfolded batch held at a time.
 _BLOCK = 2**22
-_IMAGES = 25
-
-
-@dataclass(frozen=True)
-class LayerSaturation:
-    """One integer layer: the share of its pair sums that saturated, and of its outputs that came out different for it.
-
-    `possible`: whether any image could make a pair of its weights saturate.
-    """
-
-    name: str
-    possible: bool
-    saturated: float
-    outputs_changed: float
-
-
-@dataclass(frozen=True)
-class Portability:
-    """What is to be expected on CPUs without VNNI.
-
-    `risk`: `none`, no pair of weights can saturate, or no kernel would; `unseen`, none did on these images; `harmless`, some did, and
-    accuracy is not told apart; `harmful`, accuracy differs (McNemar's mid-p below 0.05). `accuracy` and `saturated_accuracy` are shares of
-    `images` test images, with exact and with saturating sums; `flips` change class, `harmed` of them were right before and `helped` are
-    right now. `layers`: shares on calibration images.
-    """
-
-    risk: Literal["none", "unseen", "harmless", "harmful"]
-    images: int
-    accuracy: float
-    saturated_accuracy: float
-    flips: int
-    harmed: int
-    helped: int
-    p_value: float
-    layers: tuple[LayerSaturation, ...]
 
 
 def pair_excess(codes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -321,7 +289,7 @@ class Emulator:
         self._saturating = saturating
         parts = []
         with torch.no_grad():
-            for part in torch.split(torch.from_numpy(np.ascontiguousarray(images)), _IMAGES):
+            for part in torch.split(torch.from_numpy(np.ascontiguousarray(images)), IMAGES_AT_ONCE):
                 values = {**self._constants, self._input: part}
                 for call in self._run:
                     found = call.run(*(values[name] if name else None for name in call.inputs))
@@ -349,47 +317,14 @@ def _rounding(how: _Rounded, op_type: str) -> Operator:
     return lambda exact: (torch.round(exact / scale) + how.zero_point).clamp(low, high)
 
 
-def measure_portability(
-    model: onnx.ModelProto,
-    calibration: npt.NDArray[np.float32],
-    images: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-) -> Portability:
-    """Run preprocessed images (n, C, H, W) through an int8 file with exact and with saturating sums.
+@dataclass(frozen=True)
+class LayerSaturation:
+    """One integer layer: the share of its pair sums that saturated, and of its outputs that came out different for it.
 
-    `calibration` images give the layers' shares, `images` with their labels the predicted accuracy. Raises StepError for a file without
-    integer layers, or with operators that cannot be run here.
+    `possible`: whether any image could make a pair of its weights saturate.
     """
-    emulator = Emulator(model)
-    if not emulator.layers:
-        raise StepError("portability: this file has no integer layers, so nothing in it can saturate; int8 files have")
-    exact = emulator(images, saturating=False).argmax(1)
-    emulator.forget()
-    if any(layer.possible for layer in emulator.layers):
-        emulator(calibration, saturating=True)
-    layers = tuple(layer.summary() for layer in emulator.layers)
-    seen = any(layer.saturated for layer in layers)
-    found = emulator(images, saturating=True).argmax(1) if any(x.possible for x in layers) else exact
-    right, still = exact == labels, found == labels
-    p_value = mcnemar_midp(right, still)
-    return Portability(
-        risk=_risk(layers, seen or bool((exact != found).any()), p_value),
-        images=len(labels),
-        accuracy=float(right.mean()),
-        saturated_accuracy=float(still.mean()),
-        flips=int((exact != found).sum()),
-        harmed=int((right & ~still).sum()),
-        helped=int((~right & still).sum()),
-        p_value=p_value,
-        layers=layers,
-    )
 
-
-def _risk(
-    layers: Sequence[LayerSaturation], seen: bool, p_value: float
-) -> Literal["none", "unseen", "harmless", "harmful"]:
-    if not any(layer.possible for layer in layers):
-        return "none"
-    if not seen:
-        return "unseen"
-    return "harmful" if p_value < 0.05 else "harmless"
+    name: str
+    possible: bool
+    saturated: float
+    outputs_changed: float

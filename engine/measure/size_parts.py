@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 
 from engine.errors import StepError
-from engine.graph.graph import Array, constant_names, constant_values, first_line, inlined
+from engine.graph.graph import Array, constant_names, constant_values, first_line
+from engine.graph.inline import inlined
 
 Role = Literal["weights", "scales", "biases"]
 ROLES: tuple[Role, ...] = ("weights", "scales", "biases")

@@ -19,7 +19,7 @@ from engine.errors import ModelError
 from engine.models.catalog import check_model, one_line, source_kind, split_python
 from engine.models.scaling import build_scaled
 from engine.models.zoo import BUILDERS
-from engine.spec.sweep import Model
+from engine.spec.sections import Model
 
 # Auxiliary classifiers help only while training from scratch, and return more than logits.
 _TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {

@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.paths import CHECKPOINTS
-from engine.spec.steps import digest
-from engine.spec.sweep import Model
+from engine.spec.canonical import digest
+from engine.spec.sections import Model
 
 DESCRIPTIONS: dict[str, str] = {
     "resnet8": "MLPerf Tiny's image classifier: a stem and three residual blocks.",

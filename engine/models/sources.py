@@ -21,8 +21,8 @@ from engine.models.builders import Origin, build
 from engine.models.catalog import ZooEntry, check_model, code_sha256, one_line, source_kind, split_python, zoo_index
 from engine.models.state import fit_to, load_state, read_weights, shape_text
 from engine.models.zoo import BUILDERS
+from engine.spec.sections import Model
 from engine.spec.steps import SELF
-from engine.spec.sweep import Model
 
 __all__ = ["Network", "Origin", "build_student", "load_network", "open_network", "read_origin", "save_network"]
 

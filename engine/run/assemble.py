@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.datasets.dataset import load_dataset, reported
+from engine.datasets.load import load_dataset, reported
 from engine.devices.projection import project
 from engine.graph.demand import Demand
 from engine.measure.energy import host_energy
@@ -18,11 +18,12 @@ from engine.quality.predictions import Predictions
 from engine.quality.quality import accuracy, fidelity, quality
 from engine.quality.statistics import mcnemar_midp
 from engine.run.plan import Chain, Plan
+from engine.spec.sections import Data, Measure
 from engine.spec.steps import Prune
-from engine.spec.sweep import Data, Measure
 from engine.store.artifacts import Artifacts
-from engine.trials.evidence import SeedRun
-from engine.trials.trial import Interval, Latency, Machine, Projection, Seeds, Stage, Timing, Trial
+from engine.trials.evidence import Interval, SeedRun, Seeds
+from engine.trials.measurements import Latency, Machine, Projection, Timing
+from engine.trials.trial import Stage, Trial
 
 # A stage must save this share of the time to count as faster; latency ratios are known to about a third of it.
 _FASTER = 0.03

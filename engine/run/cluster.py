@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
-from engine.trials.trial import Machine
+from engine.trials.measurements import Machine
 
 _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": 4_000_000_000,

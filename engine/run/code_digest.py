@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from engine.spec.steps import digest
+from engine.spec.canonical import digest
 
 _ENGINE = Path(__file__).resolve().parents[1]
 # The modules that do the work of each kind of node. Their code, and that of what they import, is part of the node's key.
@@ -26,7 +26,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "accuracy": ("measure/accuracy.py",),
     "latency": ("measure/latency.py",),
     "why": ("measure/operators.py",),
-    "portability": ("measure/saturation.py",),
+    "portability": ("measure/portability.py",),
 }
 # Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
 _NOT_CODE = {

@@ -10,15 +10,16 @@ import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
-from engine.datasets.dataset import dataset_checksum, load_dataset
+from engine.datasets.load import dataset_checksum, load_dataset
 from engine.errors import InputError
 from engine.measure.accuracy import predict
 from engine.quality.predictions import Predictions
 from engine.quality.quality import accuracy
-from engine.spec.steps import digest
+from engine.spec.canonical import digest
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
-from engine.store.store import NodeRow, Store
+from engine.store.rows import NodeRow
+from engine.store.store import Store
 from engine.trials.evidence import Confirmation
 from engine.trials.trial import Trial
 

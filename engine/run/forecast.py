@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from engine.measure.machine import machine
-from engine.run.plan import EXCLUSIVE, Plan, make_plan
+from engine.run.plan import EXCLUSIVE, Plan
+from engine.run.planner import make_plan
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store

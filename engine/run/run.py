@@ -23,12 +23,14 @@ from engine.run.assemble import assemble, reported_labels
 from engine.run.cluster import Cluster, connect
 from engine.run.confirm import with_confirmation
 from engine.run.forecast import forecast_s, missing_nodes
-from engine.run.plan import EXCLUSIVE, Chain, Plan, make_plan
-from engine.run.schedule import turns_of
+from engine.run.plan import EXCLUSIVE, Chain, Plan
+from engine.run.planner import make_plan
+from engine.run.schedule import schedule_of
 from engine.run.worker import Task, run_node
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
-from engine.store.store import NodeRow, Store
+from engine.store.rows import NodeRow
+from engine.store.store import Store
 from engine.trials.trial import Trial
 
 _POLL_S = 1.0
@@ -107,8 +109,8 @@ class _Run:
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
                 self.waiting.setdefault(key, []).append(chain)
-        self.turns = turns_of(plan, self.needs, missing, store.failed(plan.sweep.id))
-        self.missing = set(self.turns.planned)
+        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id))
+        self.missing = set(self.schedule.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
@@ -162,7 +164,7 @@ class _Run:
         """Nodes to submit now, taken on by that; none as long as the run has enough to do, or nothing more."""
         # On other hosts nobody is disturbed by what this process computes.
         timing = self._timing if cluster.is_here else lambda: False
-        keys = self.turns.more(self.under_way, self.trials, cluster.slots, timing)
+        keys = self.schedule.more(self.under_way, self.trials, cluster.slots, timing)
         self.missing |= keys & self.left
         return keys
 
@@ -240,7 +242,7 @@ class _Run:
     def _beat(self, cancellable: bool = True) -> None:
         total, elapsed = self.plan.unique, self._elapsed()
         done = total - len(self.left)
-        to_come = self.turns.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
+        to_come = self.schedule.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
         remaining = forecast_s(self.plan, to_come, self.rates, self.cores)
         remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)

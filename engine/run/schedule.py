@@ -10,11 +10,11 @@ from typing import Protocol
 from engine.run.forecast import chances, next_nodes
 from engine.run.plan import Chain, Plan
 from engine.search.search import Chooser
-from engine.spec.steps import Recipe
+from engine.spec.recipe import Recipe
 from engine.trials.trial import Trial
 
 
-class Turns(Protocol):
+class Schedule(Protocol):
     """What a run asks. `needs` is, by the recipe's id, every node that it waits for."""
 
     planned: frozenset[str]
@@ -35,14 +35,16 @@ class Turns(Protocol):
         ...
 
 
-def turns_of(plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]) -> Turns:
+def schedule_of(
+    plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
+) -> Schedule:
     """The turns of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget."""
     if plan.sweep.search.method == "grid":
-        return _Grid(plan, needs, missing, failed)
-    return _Search(plan, needs, missing, failed)
+        return _GridSchedule(plan, needs, missing, failed)
+    return _SearchSchedule(plan, needs, missing, failed)
 
 
-class _Grid:
+class _GridSchedule:
     """All that the budget allows, in the order of the plan, which the cluster keeps to by itself."""
 
     def __init__(
@@ -65,7 +67,7 @@ class _Grid:
         return {}
 
 
-class _Search:
+class _SearchSchedule:
     """As many recipes under way as there are cores, each chosen when there is room for it, from all that is known by then."""
 
     def __init__(

@@ -14,12 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.datasets.dataset import Dataset, load_dataset, reported
+from engine.datasets.dataset import Dataset
+from engine.datasets.load import load_dataset, reported
 from engine.errors import StepError
 from engine.measure.session import one_line
 from engine.run.plan import Node
-from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize, Runtime
-from engine.spec.sweep import Data, LatencyOptions, Measure, Model
+from engine.spec.runtime import Runtime
+from engine.spec.sections import Data, LatencyOptions, Measure, Model
+from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
 from engine.store.artifacts import Artifacts
 
 if TYPE_CHECKING:
@@ -221,7 +223,8 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
-    from engine.graph.graph import graph_facts, load_onnx
+    from engine.graph.facts import graph_facts
+    from engine.graph.graph import load_onnx
     from engine.graph.read_demand import graph_demand
     from engine.measure.size import measure_size
     from engine.measure.size_parts import external_files, measure_parts

@@ -12,10 +12,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from engine.frontier import dominance as frontier
+from engine.metrics import METRICS
 from engine.search.space import Codes, Floats, Told, space_of
-from engine.spec.steps import Recipe
+from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.metric_values import metric_value
+from engine.trials.trial import Trial
 
 START = 10
 """So many recipes are measured at random before a sampler is asked: below that it would learn from accidents. Optuna's number too."""

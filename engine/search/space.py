@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.spec.steps import Recipe, Step, canonical_json
+from engine.spec.canonical import canonical_json
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Step
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -52,14 +52,3 @@ class Runtime(Frozen):
             for name, default in (("graph_optimisation", "all"), ("provider", "CPU"))
             if self.options.get(name, default) != default
         }
-
-    @property
-    def label(self) -> str:
-        """`4 threads · batch 8`."""
-        parts = [] if self.threads is None else [f"{self.threads} thread{'s' if self.threads > 1 else ''}"]
-        parts += [] if self.batch is None else [f"batch {self.batch}"]
-        if self.graph_optimisation is not None:
-            how = "graph as stored" if self.graph_optimisation == "disable" else f"optimised {self.graph_optimisation}"
-            parts.append(how)
-        parts += [] if self.provider is None else [self.provider]
-        return " · ".join(parts)

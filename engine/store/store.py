@@ -13,61 +13,36 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from engine.errors import NotFoundError, SetupError, SpecError
-from engine.paths import EXAMPLE, home
-from engine.spec.steps import canonical_json
+from engine.paths import home
+from engine.spec.canonical import canonical_json
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store import notes
+from engine.store.example import add_example
 from engine.store.migrations.upgrade import migrate
+from engine.store.rows import (
+    NodeRow,
+    State,
+    SweepRow,
+    must_exist,
+    new_sweep,
+    read_trial,
+    state_of,
+    sweep_row,
+    trial_row,
+    unknown_sweep,
+)
 from engine.store.schema import nodes as _nodes
 from engine.store.schema import sweeps as _sweeps
 from engine.store.schema import trials as _trials
 from engine.trials.trial import Trial
 
-HEARTBEAT_LIMIT_S = 30.0
-"""A running sweep whose runner has been silent for longer is shown as interrupted."""
-
 _AT_ONCE = 500
-
-State = Literal["running", "done", "cancelled", "failed", "interrupted"]
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds."""
-
-    id: str
-    name: str
-    state: State
-    trials: int
-    recipes: int
-    created: str
-    nodes_done: int
-    nodes_total: int
-    elapsed_s: float
-    remaining_s: float | None
-    error: str | None
-    example: bool
-    revision: int
-    runner: str | None
-
-
-@dataclass(frozen=True)
-class NodeRow:
-    """What a finished node returned; `work` is its forecast unit (see `plan`), `seconds` what it took."""
-
-    key: str
-    kind: str
-    work: float
-    seconds: float
-    result: dict[str, Any]
 
 
 class Store:
@@ -90,7 +65,7 @@ class Store:
         """The store of this home, or the one that `PARETOSCOPE_STORE` names, with the shipped example in it."""
         url = os.environ.get("PARETOSCOPE_STORE") or f"sqlite:///{home() / 'paretoscope.db'}"
         store = cls(url)
-        store._add_example()
+        add_example(store._engine)
         return store
 
     def sweeps(self) -> list[SweepRow]:
@@ -107,7 +82,7 @@ class Store:
             .order_by(_sweeps.c.example, _sweeps.c.created.desc(), _sweeps.c.id)
         )
         with self._engine.connect() as connection:
-            return [_sweep_row(row) for row in connection.execute(query).mappings()]
+            return [sweep_row(row) for row in connection.execute(query).mappings()]
 
     def sweep(self, ref: str) -> SweepRow:
         """A sweep by id, by name (the newest of that name), by a unique start of its id, or `latest`; else NotFoundError."""
@@ -129,7 +104,7 @@ class Store:
         with self._engine.connect() as connection:
             text = connection.scalar(sa.select(_sweeps.c.spec).where(_sweeps.c.id == sweep_id))
         if text is None:
-            raise NotFoundError(_unknown(sweep_id))
+            raise NotFoundError(unknown_sweep(sweep_id))
         return parse_sweep(json.loads(text))
 
     def trials(self, sweep_id: str) -> list[Trial]:
@@ -138,7 +113,7 @@ class Store:
 
     def changed_trials(self, sweep_id: str, since: int = -1) -> dict[int, Trial]:
         """The trials that changed after a revision of the sweep, by their position in it, in that order."""
-        return {position: _trial(text) for position, text in self.changed_records(sweep_id, since)}
+        return {position: read_trial(text) for position, text in self.changed_records(sweep_id, since)}
 
     def changed_records(self, sweep_id: str, since: int = -1) -> Iterator[tuple[int, str]]:
         """As `changed_trials`, but the records as they are stored: position and the JSON of `Trial.to_json`."""
@@ -160,7 +135,7 @@ class Store:
                 query = sa.select(_trials.c.id, _trials.c.record).where(
                     mine, _trials.c.id.in_(ids[start : start + _AT_ONCE])
                 )
-                found |= {name: _trial(text) for name, text in connection.execute(query)}
+                found |= {name: read_trial(text) for name, text in connection.execute(query)}
         if missing := [i for i in ids if i not in found]:
             raise NotFoundError(f"{sweep_id} has no trial {missing[0]} any more; reload the page")
         return found
@@ -207,10 +182,10 @@ class Store:
         with self._engine.begin() as connection:
             row = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep_id)).mappings().first()
             if row is None:
-                raise NotFoundError(_unknown(sweep_id))
+                raise NotFoundError(unknown_sweep(sweep_id))
             if row["example"]:
                 raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
-            if _state(row) == "running":
+            if state_of(row) == "running":
                 raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
             for table in (_trials, notes.table):
                 connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
@@ -227,12 +202,12 @@ class Store:
         with self._engine.begin() as connection:
             old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
             if old is None:
-                connection.execute(_sweeps.insert().values(**_new_sweep(sweep)))
+                connection.execute(_sweeps.insert().values(**new_sweep(sweep)))
             elif old["example"]:
                 raise SetupError(
                     f"{sweep.id} ships with Paretoscope and is finished; give your sweep another name to run it"
                 )
-            elif _state(old) == "running":
+            elif state_of(old) == "running":
                 raise SetupError(
                     f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
                 )
@@ -255,7 +230,7 @@ class Store:
                 )
             )
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
-            connection.execute(_trials.insert(), [_trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
+            connection.execute(_trials.insert(), [trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
 
     def beat(self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None) -> bool:
@@ -270,7 +245,7 @@ class Store:
         mine = _sweeps.c.id == sweep_id
         with self._engine.begin() as connection:
             changed = connection.execute(_sweeps.update().where(mine).values(revision=_sweeps.c.revision + 1))
-            _must_exist(changed.rowcount, sweep_id)
+            must_exist(changed.rowcount, sweep_id)
             connection.execute(
                 _trials.update()
                 .where(_trials.c.sweep_id == sweep_id, _trials.c.id == trial.id)
@@ -316,84 +291,7 @@ class Store:
     def _update(self, sweep_id: str, **values: Any) -> None:
         with self._engine.begin() as connection:
             changed = connection.execute(_sweeps.update().where(_sweeps.c.id == sweep_id).values(**values))
-        _must_exist(changed.rowcount, sweep_id)
-
-    def _add_example(self) -> None:
-        """Enter the sweep that ships in `data/example`, once, and again when an update of the program brings another one."""
-        path = EXAMPLE / "sweep.json"
-        if not path.is_file():
-            return
-        shipped = json.loads(path.read_text())
-        sweep = parse_sweep(shipped["spec"])
-        with self._engine.begin() as connection:
-            query = sa.select(_sweeps.c.example, _sweeps.c.created).where(
-                sa.or_(_sweeps.c.example, _sweeps.c.id == sweep.id)
-            )
-            known = connection.execute(query).all()
-            # A sweep of the user's own under the same id is theirs and stays.
-            if any(not is_example or created == shipped["row"]["created"] for is_example, created in known):
-                return
-            connection.execute(_sweeps.delete().where(_sweeps.c.example))
-            row = _new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}
-            connection.execute(_sweeps.insert().values(**row))
-            rows = [_trial_row(sweep.id, i, Trial.from_json(t), 1) for i, t in enumerate(shipped["trials"])]
-            connection.execute(_trials.insert(), rows)
-
-
-def _trial(text: str) -> Trial:
-    return Trial.from_json(json.loads(text))
-
-
-def _unknown(sweep_id: str) -> str:
-    return f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them"
-
-
-def _must_exist(rows: int, sweep_id: str) -> None:
-    if not rows:
-        raise NotFoundError(_unknown(sweep_id))
-
-
-def _new_sweep(sweep: Sweep) -> dict[str, Any]:
-    return {
-        "id": sweep.id,
-        "name": sweep.name,
-        # Not canonical: the order of `space` is the order of the steps.
-        "spec": json.dumps(sweep.model_dump(mode="json")),
-        "state": "running",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipes": 0,
-        "nodes_total": 0,
-        "nodes_done": 0,
-        "elapsed_s": 0.0,
-        "remaining_s": None,
-        "heartbeat": 0.0,
-        "runner": None,
-        "cancel_requested": False,
-        "error": None,
-        "example": False,
-        "revision": 1,
-    }
-
-
-def _trial_row(sweep_id: str, position: int, trial: Trial, revision: int) -> dict[str, Any]:
-    return {
-        "sweep_id": sweep_id,
-        "id": trial.id,
-        "position": position,
-        "state": trial.state,
-        "record": canonical_json(trial.to_json()),
-        "revision": revision,
-    }
-
-
-def _state(row: Any) -> State:
-    silent = time.time() - row["heartbeat"] > HEARTBEAT_LIMIT_S
-    return "interrupted" if row["state"] == "running" and silent else row["state"]
-
-
-def _sweep_row(row: Any) -> SweepRow:
-    names = SweepRow.__dataclass_fields__
-    return SweepRow(**{**{k: v for k, v in row.items() if k in names}, "state": _state(row)})
+        must_exist(changed.rowcount, sweep_id)
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

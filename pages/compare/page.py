@@ -19,7 +19,7 @@ from engine.figures.compare import (
     costs_info,
 )
 from engine.frontier.columns import Trials
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import comparison, queries, share, shell
 

@@ -10,7 +10,7 @@ import streamlit as st
 from engine.devices.own import keep_profile, paper_chip, remove_profile
 from engine.devices.profiles import own_profiles
 from engine.errors import InputError
-from engine.spec.sweep import load_plain_yaml
+from engine.spec.read import load_plain_yaml
 from pages.shared import access, shell
 
 _NUMBERS = {

@@ -37,9 +37,9 @@ from engine.figures.selected import in_sight, with_selected
 from engine.figures.style import style
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice, View
-from engine.store.store import SweepRow
+from engine.metrics import METRICS
+from engine.store.rows import SweepRow
 from engine.trials.text import text_of
-from engine.trials.trial import METRICS
 from pages.explore import chart_events
 from pages.shared import address, progress, share, shell
 from pages.shared.pickers import usual_metrics

@@ -13,7 +13,7 @@ from engine.errors import NotFoundError
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text, text_of
 from pages.explore import charts, limits, presentation
 from pages.shared import address, comparison, notes, pickers, queries, share, shell, state, trial_panel, trial_table

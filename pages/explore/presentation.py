@@ -12,9 +12,11 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
-from engine.store.store import SweepRow
+from engine.metrics import METRICS
+from engine.store.rows import SweepRow
+from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, limits_text, text_of
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 from pages.shared import queries, shell, state
 
 HEIGHT = 600

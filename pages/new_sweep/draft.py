@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from engine.spec.sections import LatencyOptions
 from engine.spec.steps import SELF, Distill, Finetune, Quantize
-from engine.spec.sweep import LatencyOptions
 
 AS_IT_IS = "as it is"
 BUILT_IN = "fashion_mnist"

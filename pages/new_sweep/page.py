@@ -11,9 +11,10 @@ import streamlit as st
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.frontier.recommendation import View
 from engine.run.forecast import Preview, preview
-from engine.run.plan import providers_here
-from engine.spec.sweep import Sweep, Target, parse_sweep
-from engine.store.store import SweepRow
+from engine.run.planner import providers_here
+from engine.spec.sections import Target
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store.rows import SweepRow
 from engine.trials.text import duration
 from pages.new_sweep import presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.datasets.dataset import is_available
+from engine.datasets.load import is_available
 from engine.devices.cost import Scenario
-from engine.spec.sweep import expand_space
+from engine.spec.space import expand_space
 from pages.new_sweep.draft import AS_IT_IS, BUILT_IN, Draft, to_spec
 
 

@@ -10,8 +10,11 @@ import yaml
 
 from engine.errors import SpecError
 from engine.models.catalog import zoo_names
-from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize, Recipe, Runtime
-from engine.spec.sweep import Sweep, load_plain_yaml, parse_sweep
+from engine.spec.read import load_plain_yaml
+from engine.spec.recipe import Recipe
+from engine.spec.runtime import Runtime
+from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize
+from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, Draft, quantization_name, to_spec
 
 LONGEST = 50_000

@@ -8,13 +8,15 @@ from typing import Any
 import streamlit as st
 
 from engine.devices.profiles import Profile, all_profiles
+from engine.metrics import METRICS
 from engine.models.catalog import DESCRIPTIONS, zoo_index
 from engine.trials.text import based, duration, shown
-from engine.trials.trial import METRICS
 from pages.new_sweep import fields
 from pages.new_sweep.draft import BUILT_IN, LIMITED, SEARCHES, TEST_IMAGES, Draft
 from pages.new_sweep.fields import KEEP, choice, key, number, text, tick
-from pages.new_sweep.step_form import image_count, pruning, quantizing, running, students
+from pages.new_sweep.form_parts import image_count
+from pages.new_sweep.quantize_form import quantizing, running
+from pages.new_sweep.training_form import pruning, students
 
 OTHER = "my own file …"
 _SEARCHES_SAY = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from engine.figures.thumbnail import Summary, summary_text, thumbnail_alt, thumbnail_svg
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from pages.shared import access, deletion, queries, shell
 
 CARDS, PER_ROW = 12, 3

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine.datasets.dataset import Array
 from engine.datasets.pictures import MOST_BYTES, decode, enlarged, to_input, to_pixels
+from engine.datasets.splits import Array
 from engine.errors import InputError, StepError
 from engine.explain.playground import Answer, answer
 from engine.trials.text import text_of

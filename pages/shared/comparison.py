@@ -15,7 +15,7 @@ import streamlit as st
 from engine.figures.compare import MOST
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View, choose
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import address, pickers, queries, shell
 from pages.shared.state import LONGEST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from engine.errors import InputError
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.text import duration
 from pages.shared import access, runner, shell
 

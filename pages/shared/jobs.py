@@ -19,7 +19,7 @@ import psutil
 
 from engine.errors import SetupError
 from engine.paths import DATA, home
-from engine.spec.steps import digest
+from engine.spec.canonical import digest
 from pages.shared import access, queries
 
 STARTING = Lock()

@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.frontier.columns import Trials
 from engine.store.notes import LONGEST, Note
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import access, queries, shell
 

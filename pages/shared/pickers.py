@@ -17,8 +17,9 @@ from engine.frontier.columns import Trials
 from engine.frontier.dominance import Bools
 from engine.frontier.recommendation import View
 from engine.frontier.selection import front_rows
-from engine.store.store import SweepRow
-from engine.trials.trial import METRICS, Trial
+from engine.metrics import METRICS
+from engine.store.rows import SweepRow
+from engine.trials.trial import Trial
 from pages.shared import address, queries, shell
 from pages.shared.state import LIMITED, Chart, third_axis
 

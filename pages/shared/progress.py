@@ -12,7 +12,7 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import frontier_info
 from engine.figures.progress import HELP, progress_alt, progress_figure, progress_info, progress_text
 from engine.frontier.recommendation import View
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.text import duration
 from engine.trials.trial import Trial
 from pages.shared import access, queries, runner, share, shell, trial_table

@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from engine.datasets.dataset import Preprocessing, Split, load_dataset, reported
+from engine.datasets.load import load_dataset, reported
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.devices.cost import Scenario, read_scenarios
 from engine.devices.profiles import Profile, all_profiles
 from engine.devices.projected import Projector, under_scenario
 from engine.devices.validation import Check, ErrorLine, all_checks, error_table
 from engine.errors import NotFoundError
-from engine.explain import compare, insight, playground
+from engine.explain import compare, playground
+from engine.explain import latency_samples as samples
 from engine.figures.frontier_info import FrontierInfo, frontier_info
 from engine.figures.thumbnail import Summary, summarise_sweep
 from engine.frontier.certainty import Certainty, certainty
@@ -29,7 +32,8 @@ from engine.quality.predictions import Predictions
 from engine.quality.statistics import Bools
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
-from engine.store.store import Store, SweepRow
+from engine.store.rows import SweepRow
+from engine.store.store import Store
 from engine.trials.trial import Trial
 
 
@@ -149,13 +153,13 @@ def spec(row: SweepRow) -> Sweep:
 @st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
 def _latency_samples(
     address: tuple[str, str], at: tuple[str, str, int], trial_id: str, _sweep: Sweep, _trial: Trial
-) -> insight.Samples | None:
+) -> samples.Samples | None:
     # Spec and trial follow from the other arguments.
-    return insight.latency_samples(store(), _sweep, _trial)
+    return samples.latency_samples(store(), _sweep, _trial)
 
 
-def latency_samples(row: SweepRow, trial: Trial) -> insight.Samples | None:
-    """Every timed call behind a trial's latency; None where they are not kept. Raises InputError as `insight.latency_samples`."""
+def latency_samples(row: SweepRow, trial: Trial) -> samples.Samples | None:
+    """Every timed call behind a trial's latency; None where they are not kept. Raises InputError where the model or the data are gone."""
     return _latency_samples(_address(), _at(row), trial.id, spec(row), trial)
 
 

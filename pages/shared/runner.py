@@ -7,7 +7,8 @@ import sys
 
 from engine.errors import SetupError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
-from engine.spec.sweep import Sweep, to_yaml
+from engine.spec.read import to_yaml
+from engine.spec.sweep import Sweep
 from pages.shared import access, jobs, queries
 
 

@@ -14,7 +14,7 @@ from engine.export import tables as table_export
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
 from engine.frontier.selection import objective_points
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import access, queries
 

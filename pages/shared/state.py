@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.figures.many_info import LEAST_METRICS, MOST_AXES
 from engine.frontier.recommendation import View
-from engine.trials.trial import METRICS
+from engine.metrics import METRICS
 
 LIMITED = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 """The metrics that always have a limit slider; any other gets one when it is limited."""

@@ -8,18 +8,20 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine.store.store import SweepRow
+from engine.metrics import METRICS, ON_IMAGES
+from engine.spec.sentences import recipe_texts
+from engine.store.rows import SweepRow
+from engine.trials.metric_values import metric_value
 from engine.trials.text import (
     axis_title,
     baseline_text,
     confirmation_text,
     is_estimated,
     metric_range,
-    recipe_texts,
     seeds_text,
     text_of,
 )
-from engine.trials.trial import METRICS, ON_IMAGES, Trial, metric_value
+from engine.trials.trial import Trial
 from pages.shared import access, comparison, notes, queries, shell
 
 TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")

@@ -13,8 +13,8 @@ from engine.figures.frontier_info import shown_all
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.recommendation import Choice
 from engine.frontier.selection import within_limits
+from engine.metrics import METRICS
 from engine.trials.text import text_of
-from engine.trials.trial import METRICS
 from pages.shared import shell
 
 MOST_ROWS = 1_000

@@ -12,30 +12,18 @@ import pandas as pd
 import streamlit as st
 
 from engine.errors import DatasetError, InputError
-from engine.explain.insight import computes_in_integers
+from engine.explain.portability import computes_in_integers
 from engine.export import tables as table_export
-from engine.figures.trial import (
-    MOST_CLASSES,
-    Bar,
-    bars_alt,
-    histogram_alt,
-    histogram_figure,
-    histogram_info,
-    parts_figure,
-    recall_alt,
-    recall_figure,
-    recall_info,
-    size_by_layer,
-    size_types,
-    stages_figure,
-    stages_info,
-)
-from engine.store.store import SweepRow
+from engine.figures.trial import Bar, bars_alt, parts_figure, size_by_layer, size_types, stages_figure, stages_info
+from engine.figures.trial_latency import histogram_alt, histogram_figure, histogram_info
+from engine.figures.trial_recall import MOST_CLASSES, recall_alt, recall_figure, recall_info
+from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES
+from engine.store.rows import SweepRow
 from engine.trials.text import text_of, timing_texts
-from engine.trials.trial import DEVICE_METRICS, METRICS, ON_IMAGES, Trial
+from engine.trials.trial import Trial
 from pages.shared import comparison, notes, pickers, queries, share, shell, trial_panel
 from pages.shared.trial_panel import Number
-from pages.trial import asked
+from pages.trial import explanations
 
 _GROUPS = {
     "On the test images": ON_IMAGES,
@@ -272,16 +260,16 @@ def _insights(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
     if baseline and trial.recipe.steps and queries.file_of(trial) and queries.file_of(baseline):
         st.subheader("Why isn’t it faster?", anchor=False)
         with shell.one_line_errors():
-            asked.why(row, trial, baseline)
+            explanations.why(row, trial, baseline)
     if computes_in_integers(trial.recipe) and queries.file_of(trial):
         st.subheader("On CPUs without VNNI", anchor=False)
         st.caption("8-bit products can saturate there, and the same file may answer differently.")
         with shell.one_line_errors():
-            asked.portability(row, trial)
+            explanations.portability(row, trial)
     if trial.accuracy:
         st.subheader("On held-back images", anchor=False)
         with shell.one_line_errors():
-            asked.confirmation(row, trial)
+            explanations.confirmation(row, trial)
 
 
 def _classes(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:

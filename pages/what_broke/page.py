@@ -19,11 +19,13 @@ from engine.figures.what_broke import (
 )
 from engine.frontier.recommendation import View
 from engine.frontier.selection import within_limits
+from engine.metrics import METRICS
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
+from engine.trials.metric_values import metric_value
 from engine.trials.text import based, shown, text_of
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 from pages.shared import pickers, queries, share, shell, state
 
 PER_PAGE = 12

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.measure.machine import machine
-from engine.run.plan import Plan, make_plan
+from engine.run.plan import Plan
+from engine.run.planner import make_plan
 from engine.run.run import execute
-from engine.spec.steps import Recipe
+from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store

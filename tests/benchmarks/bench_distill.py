@@ -19,14 +19,16 @@ import torch
 
 from engine.compress import distill
 from engine.compress.teacher import TeacherOutputs, teacher_outputs
-from engine.datasets.dataset import Dataset, load_fashion_mnist
-from engine.graph.graph import graph_facts, save_onnx
+from engine.datasets.dataset import Dataset
+from engine.datasets.fashion_mnist import load_fashion_mnist
+from engine.graph.facts import graph_facts
+from engine.graph.graph import save_onnx
 from engine.measure.accuracy import predict
 from engine.measure.machine import machine
 from engine.models.export import export_onnx
 from engine.models.sources import Network, load_network
+from engine.spec.sections import Model
 from engine.spec.steps import Distill
-from engine.spec.sweep import Model
 
 RECIPE = {"student": "resnet8", "width": 0.75, "epochs": 3, "augment": "none"}
 

@@ -25,7 +25,7 @@ from engine.graph.graph import input_shape, load_onnx
 from engine.measure.latency import measure_latency
 from engine.measure.machine import machine
 from engine.paths import EXAMPLE
-from engine.spec.sweep import LatencyOptions
+from engine.spec.sections import LatencyOptions
 from engine.store.artifacts import Artifacts
 from engine.trials.trial import Trial
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from engine.compress import quantize
-from engine.datasets.dataset import load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.devices import profile_template
 from engine.devices.profiles import parse_profile
 from engine.devices.projection import project
@@ -27,8 +27,8 @@ from engine.measure.latency import measure_latency
 from engine.models.catalog import zoo_index
 from engine.models.export import export_onnx
 from engine.models.sources import load_network
+from engine.spec.sections import LatencyOptions, Model
 from engine.spec.steps import Quantize
-from engine.spec.sweep import LatencyOptions, Model
 
 
 def graphs(name: str) -> dict[int, onnx.ModelProto]:

@@ -18,11 +18,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine.compress import finetune, prune
-from engine.datasets.dataset import Dataset, load_fashion_mnist
+from engine.datasets.dataset import Dataset
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.models.builders import Origin, build
 from engine.models.sources import Network, load_network
+from engine.spec.sections import Model
 from engine.spec.steps import Finetune, Prune
-from engine.spec.sweep import Model
 
 ZOO = ("resnet8", "resnet20", "ds_cnn", "mobilenet_v2", "recursive_resnet")
 TORCHVISION = (

@@ -24,12 +24,12 @@ import onnx
 
 from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
-from engine.datasets.dataset import load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.graph.graph import load_onnx, open_session, save_onnx
 from engine.measure.accuracy import predict
 from engine.measure.latency import measure_latency
+from engine.spec.sections import LatencyOptions, Model
 from engine.spec.steps import Quantize
-from engine.spec.sweep import LatencyOptions, Model
 
 DATA = load_fashion_mnist()
 SHAPE = DATA.input_shape

@@ -22,12 +22,13 @@ from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.datasets.dataset import Dataset, load_fashion_mnist
+from engine.datasets.dataset import Dataset
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.graph.graph import open_session
 from engine.models.export import export_onnx
 from engine.models.sources import load_network
+from engine.spec.sections import Model
 from engine.spec.steps import Quantize
-from engine.spec.sweep import Model
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright  # noqa: E402
 
-from engine.spec.steps import Recipe  # noqa: E402
+from engine.spec.recipe import Recipe  # noqa: E402
 from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 from engine.trials.trial import Trial  # noqa: E402

@@ -25,10 +25,12 @@ sys.path.insert(0, str(ROOT))
 
 from engine.frontier import dominance as frontier  # noqa: E402
 from engine.frontier.selection import objective_points, within_limits  # noqa: E402
+from engine.metrics import METRICS  # noqa: E402
 from engine.search.search import Chooser  # noqa: E402
-from engine.spec.sweep import Sweep, Target, parse_sweep  # noqa: E402
+from engine.spec.sections import Target  # noqa: E402
+from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
 from engine.store.store import Store  # noqa: E402
-from engine.trials.trial import METRICS, Trial  # noqa: E402
+from engine.trials.trial import Trial  # noqa: E402
 
 METHODS = ("grid", "random", "nsga2", "tpe", "gp")
 

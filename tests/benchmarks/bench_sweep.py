@@ -21,8 +21,9 @@ from pathlib import Path
 import psutil
 
 from engine.measure.machine import machine
-from engine.run.plan import make_plan
-from engine.spec.sweep import Sweep, read_sweep
+from engine.run.planner import make_plan
+from engine.spec.read import read_sweep
+from engine.spec.sweep import Sweep
 from engine.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

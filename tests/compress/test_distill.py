@@ -9,7 +9,9 @@ from torch import nn
 from engine.compress import distill
 from engine.compress.distill import classifier_of, distillation_loss, feature_loss
 from engine.compress.teacher import TeacherOutputs
-from engine.datasets.dataset import Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import ModelError, StepError
 from engine.models.builders import Origin
 from engine.models.sources import build_student, open_network, save_network

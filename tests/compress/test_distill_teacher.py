@@ -7,14 +7,15 @@ from torch import nn
 
 from engine.compress.distill import classifier_of
 from engine.compress.teacher import TeacherOutputs, classifier_input, teacher_outputs
-from engine.datasets.dataset import Preprocessing, Split
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
 from engine.models.builders import Origin, build
 from engine.models.catalog import zoo_names
 from engine.models.export import export_onnx
 from engine.models.sources import load_network
 from engine.models.zoo import BUILDERS
-from engine.spec.sweep import Model
+from engine.spec.sections import Model
 
 torch.set_num_threads(1)
 
@@ -65,7 +66,7 @@ def test_outputs_are_torchs_in_both_views(source):
 
 
 def test_trained_teacher_keeps_its_accuracy_in_half_precision():
-    from engine.datasets.dataset import load_fashion_mnist
+    from engine.datasets.fashion_mnist import load_fashion_mnist
 
     data = load_fashion_mnist()
     network = load_network(Model(source="resnet8"), data)

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 from engine.compress import finetune
 from engine.compress.finetune import Schedule, one_cycle, reuses_batch_norm, train, zero_keeper
-from engine.datasets.dataset import Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Finetune

@@ -1,7 +1,6 @@
 """That channel pruning takes out what it means to, whatever ties layers together, and knows when it would not."""
 
 import copy
-import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ from torchvision.models import VisionTransformer
 
 from engine.compress import prune
 from engine.compress.pruning import graph as prune_graph
-from engine.compress.pruning.costs import CostModel, count_costs, measure_uses
 from engine.compress.pruning.graph import find_structure
 from engine.compress.pruning.structure import Group, Structure
 from engine.compress.pruning.surgery import checked, silenced, without
@@ -19,24 +17,19 @@ from engine.errors import StepError
 from engine.models.builders import Origin, build
 from engine.models.sources import Network
 from engine.spec.steps import Prune
-from tests.helpers.prune_cases import as_it_sees, built, from_file, images, macs, params, stripes
+from tests.helpers.prune_cases import (
+    Attention,
+    as_it_sees,
+    built,
+    from_file,
+    images,
+    params,
+    some_units,
+    stripes,
+    structure_of,
+)
 
 HALF = Prune(method="channel", ratio=0.5)
-
-
-def structure_of(module: nn.Module, shape) -> Structure:
-    return checked(module, find_structure(module, shape), shape)
-
-
-def some_units(structure: Structure, share=0.5, seed=0) -> torch.Tensor:
-    """A random choice of units to remove, so many of each group as may go together."""
-    generator = torch.Generator().manual_seed(seed)
-    removed, kept = torch.zeros(structure.units, dtype=torch.bool), {}
-    for group in sorted(structure.groups, key=lambda g: g.follows is not None):
-        step = math.lcm(group.multiple, group.parts)
-        kept[group.name] = kept.get(group.follows or "", max(1, int(len(group) * (1 - share)) // step) * step)
-        removed[group.least(torch.rand(len(group), generator=generator), min(kept[group.name], len(group)))] = True
-    return removed
 
 
 def silence(network: Network, structure: Structure, removed: torch.Tensor) -> Network:
@@ -87,20 +80,6 @@ def test_pruning_leaves_its_input_and_what_trains_alone():
     assert all(torch.equal(t, before[k]) for k, t in network.module.state_dict().items())
     flags = [[p.requires_grad for p in m.parameters()] for m in (network.module, pruned)]
     assert flags[0] == flags[1]
-
-
-class Attention(nn.Module):
-    """Self-attention without the layer norms that make pruning inexact."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(1, 24, 4, 4)
-        self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
-        self.head = nn.Linear(24, 3)
-
-    def forward(self, x):
-        x = self.embed(x).flatten(2).transpose(1, 2)
-        return self.head((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))
 
 
 def test_attention_keeps_its_heads_and_its_scale():
@@ -256,53 +235,6 @@ def test_shufflenet_loses_what_is_not_shuffled():
     assert report.note is not None
     assert "stays whole, since" in report.note
     assert "other layers" in report.note
-
-
-def test_costs_are_what_they_are_by_hand():
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
-        nn.Conv2d(8, 16, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
-    )  # fmt: skip
-    costs = count_costs(network, measure_uses(network, (3, 16, 16)))
-    assert costs.macs == 64 * 8 * 27 + 64 * 8 * 9 + 64 * 16 * 8 + 16 * 10
-    assert costs.params == (8 * 27 + 8) + 16 + 8 * 9 + (16 * 8 + 16) + (160 + 10)
-
-
-def test_attention_costs_its_projections_and_both_products():
-    network = Attention().eval()
-    tokens, width = 16, 24
-    products = 2 * tokens * tokens * width
-    projections = tokens * (3 * width * width + width * width)
-    assert (
-        count_costs(network, measure_uses(network, (1, 16, 16))).macs
-        == tokens * 16 * width + projections + products + 3 * width
-    )
-
-
-@pytest.mark.parametrize(
-    ("source", "shape"),
-    [
-        ("resnet20", (1, 28, 28)),
-        ("mobilenet_v2", (1, 28, 28)),
-        ("recursive_resnet", (1, 28, 28)),
-        ("torchvision:regnet_y_400mf", (3, 32, 32)),
-        ("torchvision:squeezenet1_1", (3, 64, 64)),
-        ("vit", (3, 32, 32)),
-    ],
-)
-def test_forecast_costs_are_those_of_the_pruned_network(source, shape):
-    module = VisionTransformer(32, 8, 2, 4, 48, 96).eval() if source == "vit" else built(source, shape).module
-    structure = structure_of(module, shape)
-    uses = measure_uses(module, shape)
-    model = CostModel(module, structure, uses)
-    for share in (0.0, 0.3, 0.7):
-        removed = some_units(structure, share)
-        lost = torch.stack([removed[g.units].sum() for g in model.groups]).numpy()
-        real = count_costs(without(module, structure, removed), uses)
-        forecast = [float(cost) for cost in model(lost)]
-        assert forecast == pytest.approx([real.params, real.macs], rel=1e-12)
-    if source != "vit":
-        assert count_costs(module, uses).macs == macs(module, shape)
 
 
 def test_the_least_of_every_part_go():

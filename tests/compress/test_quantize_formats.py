@@ -15,7 +15,8 @@ from engine.compress.quantization.place import place
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.graph.graph import graph_facts, inlined
+from engine.graph.facts import graph_facts
+from engine.graph.inline import inlined
 from engine.spec.steps import Quantize
 from tests.helpers.quantize_cases import MIXTURE_SHAPE, mixture, operators_at_run_time, pictures, relative_error, run
 

@@ -14,7 +14,9 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import within_int32, write
 from engine.compress.quantize import make_scheme, prepare
-from engine.graph.graph import constant_value, graph_facts, inlined
+from engine.graph.facts import graph_facts
+from engine.graph.graph import constant_value
+from engine.graph.inline import inlined
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize

@@ -13,7 +13,8 @@ from engine.compress.quantization import sensitivity
 from engine.compress.quantization.sensitivity import BITS, layer_times, measure_sensitivity
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import make_scheme
-from engine.datasets.dataset import Dataset, Split
+from engine.datasets.dataset import Dataset
+from engine.datasets.splits import Split
 from engine.errors import StepError
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize

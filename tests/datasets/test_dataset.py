@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from engine.datasets import dataset as datasets
-from engine.datasets.dataset import Preprocessing, dataset_checksum, is_available, load_dataset, load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
+from engine.datasets.load import dataset_checksum, is_available, load_dataset
+from engine.datasets.preprocessing import Preprocessing
 from engine.errors import DatasetError
-from engine.spec.sweep import Data
+from engine.spec.sections import Data
 
 RNG = np.random.default_rng(0)
 

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from engine.datasets import named as named_datasets
-from engine.datasets.dataset import FASHION_MNIST_SHA256, load_dataset, load_fashion_mnist
+from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mnist
+from engine.datasets.load import load_dataset
 from engine.datasets.named import prepare, prepared
 from engine.errors import DatasetError
 from engine.paths import DATA
-from engine.spec.sweep import Data
-from tests.cli.test_cli import paretoscope
+from engine.spec.sections import Data
+from tests.helpers.command_line import paretoscope
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.datasets.dataset import Dataset, Preprocessing, Split, image_hashes, load_dataset, load_fashion_mnist
+from engine.datasets.dataset import Dataset
+from engine.datasets.fashion_mnist import load_fashion_mnist
+from engine.datasets.load import image_hashes, load_dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import DatasetError
-from engine.spec.sweep import Data, parse_sweep
+from engine.spec.sections import Data
+from engine.spec.sweep import parse_sweep
 from tests.helpers.places import ROOT
 from tests.helpers.tiny import images
 
@@ -68,8 +73,8 @@ def test_pruning_training_and_choosing_bits_leave_the_test_split_alone(sealed: D
     from engine.compress.quantize import prepare
     from engine.models.export import export_onnx
     from engine.models.sources import load_network
+    from engine.spec.sections import Model
     from engine.spec.steps import Finetune, Prune, Quantize
-    from engine.spec.sweep import Model
 
     torch.set_num_threads(1)
     (tmp_path / "net.py").write_text(BUILDER)

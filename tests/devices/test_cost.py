@@ -27,7 +27,9 @@ from engine.devices.fleet import fleet_view
 from engine.devices.profiles import profile_names
 from engine.errors import SetupError, SpecError
 from engine.frontier.selection import find_front
-from engine.trials.trial import SCENARIO_METRICS, Energy, Projection, metric_value
+from engine.metrics import SCENARIO_METRICS
+from engine.trials.measurements import Energy, Projection
+from engine.trials.metric_values import metric_value
 from tests.helpers.trial_factory import trial
 
 EDGE = Scenario(

@@ -18,9 +18,13 @@ from engine.figures.frontier_info import frontier_info
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
 from engine.graph.demand import in_integers
+from engine.metrics import DEVICE_METRICS
+from engine.trials.evidence import Interval
+from engine.trials.measurements import Projection
+from engine.trials.metric_values import metric_interval
 from engine.trials.text import is_estimated
-from engine.trials.trial import DEVICE_METRICS, Interval, Projection, Trial, metric_interval
-from tests.frontier.test_columns import BOARD, random_trials, stored
+from engine.trials.trial import Trial
+from tests.helpers.columns import BOARD, random_trials, stored
 
 DEVICES = ("host", BOARD, "raspberry-pi-5", "ndp120")
 NETWORKS = list(reference_demands().values())

@@ -25,9 +25,8 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from tests.conftest import browser_required
-from tests.e2e.browser import PATIENCE_S, browsing, free_port, serving
+from tests.e2e.browser import PATIENCE_S, browsing, free_port, in_address, serving, start_small_sweep
 from tests.e2e.oidc import Provider, provider_of
-from tests.e2e.test_first_frontier import in_address, start_small_sweep
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)

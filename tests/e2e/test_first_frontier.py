@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import DRAWN, PATIENCE_S, ROOT, browsing, dashboard, idle
+from tests.e2e.browser import DRAWN, PATIENCE_S, browsing, dashboard, idle, in_address, start_small_sweep
+from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
@@ -36,10 +37,6 @@ def address(tmp_path: Path) -> Iterator[str]:
 def page(chromium: str) -> Iterator[Page]:
     with browsing(chromium) as opened:
         yield opened
-
-
-def in_address(page: Page, name: str) -> str | None:
-    return parse_qs(urlsplit(page.url).query).get(name, [None])[0]
 
 
 def outside_requests(page: Page) -> list[str]:
@@ -113,19 +110,6 @@ def row_trial(page: Page, tmp_path: Path, sweep: str | None, row: int) -> str:
         check=True,
     )
     return str(json.loads(done.stdout)[row]["id"])
-
-
-def start_small_sweep(page: Page) -> None:
-    """Quantization alone, measured on 500 images: seconds instead of minutes."""
-    page.get_by_role("link", name="New sweep").click()
-    expect(page.get_by_role("button", name="Start sweep")).to_be_enabled()
-    for chip in ("ds_cnn", "25 %", "50 %", "70 %"):
-        page.get_by_role("button", name=chip, exact=True).first.click()
-        expect(page.get_by_role("button", name=chip, exact=True).first).to_have_attribute("aria-pressed", "false")
-    page.get_by_role("radio", name="500", exact=True).or_(page.get_by_role("button", name="500", exact=True)).click()
-    expect(page.get_by_test_id("stMetric").filter(has_text="Recipes")).to_contain_text("3")
-    page.get_by_role("button", name="Start sweep").click()
-    page.wait_for_url(re.compile("run="))
 
 
 def check_bundle(bundle: Path, folder: Path) -> None:

@@ -26,10 +26,11 @@ from engine.figures.compare import (
     costs_figure,
     costs_info,
 )
-from engine.spec.steps import Prune, Quantize, Recipe
+from engine.metrics import METRICS
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Prune, Quantize
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
-from engine.trials.trial import METRICS
 from tests.helpers.trial_factory import MACHINE, sweep_trials, trial
 
 INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))

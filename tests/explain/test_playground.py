@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.datasets.dataset import load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.errors import StepError
 from engine.explain import playground
 from engine.explain.playground import answer, open_model, softmax

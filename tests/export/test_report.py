@@ -13,10 +13,11 @@ from engine.export.report import MOST_ROWS, OBJECTIVES, report_html, write_repor
 from engine.export.tables import flat_rows, has_parquet, to_csv, to_json, to_parquet
 from engine.frontier.recommendation import View, choose
 from engine.frontier.selection import find_front
-from engine.spec.steps import Distill, Prune, Recipe
+from engine.metrics import METRICS
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Distill, Prune
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
-from engine.trials.trial import METRICS
 from tests.helpers.places import ROOT
 from tests.helpers.trial_factory import SPACE, sweep_trials, trial
 

@@ -13,7 +13,7 @@ from engine.devices.validation import ErrorLine, own_checks
 from engine.figures.devices import best_rows, error_rows, validation_alt, validation_figure, validation_info
 from engine.figures.heat_map import CELL_KEYS, MOST_ROWS, heat_map_alt, heat_map_figure, heat_map_info
 from engine.graph.demand import in_integers
-from engine.trials.trial import metric_value
+from engine.trials.metric_values import metric_value
 from tests.helpers.trial_factory import sweep_trials, trial
 
 FLOAT = reference_demands()["resnet8"]

@@ -11,9 +11,11 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import frontier_info
 from engine.frontier.certainty import Certainty
 from engine.frontier.recommendation import View, choose, within_limits
-from engine.spec.steps import Distill, Prune, Quantize, Recipe
+from engine.metrics import METRICS
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Distill, Prune, Quantize
 from engine.trials.evidence import SeedRun, Seeds
-from engine.trials.trial import METRICS, Trial
+from engine.trials.trial import Trial
 from tests.helpers.trial_factory import sweep_trials, trial
 
 INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))

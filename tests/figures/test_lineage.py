@@ -7,7 +7,7 @@ import pytest
 
 from engine.figures.lineage import MOST_NODES, lineage_alt, lineage_figure, lineage_info
 from engine.frontier.recommendation import View, choose
-from engine.spec.steps import Recipe
+from engine.spec.recipe import Recipe
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import sweep_trials, trial
 

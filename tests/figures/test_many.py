@@ -24,8 +24,12 @@ from engine.figures.matrix import matrix_alt, matrix_figure
 from engine.figures.progress import progress_figure, progress_info
 from engine.figures.selected import SELECTED, in_sight, with_selected
 from engine.frontier.recommendation import View, choose
-from engine.spec.steps import Distill, Prune, Quantize, Recipe
-from engine.trials.trial import METRICS, Machine, Trial, metric_value
+from engine.metrics import METRICS
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Distill, Prune, Quantize
+from engine.trials.measurements import Machine
+from engine.trials.metric_values import metric_value
+from engine.trials.trial import Trial
 from tests.helpers.trial_factory import MACHINE, sweep_trials, trial
 
 INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))

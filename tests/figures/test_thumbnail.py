@@ -8,7 +8,8 @@ import pytest
 
 from engine.figures.thumbnail import MOST_BEATEN, summarise_sweep, summary_text, thumbnail_alt, thumbnail_svg
 from engine.frontier.recommendation import View, choose
-from engine.spec.steps import Prune, Quantize, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Prune, Quantize
 from tests.helpers.trial_factory import sweep_trials, trial
 
 SVG = "{http://www.w3.org/2000/svg}"

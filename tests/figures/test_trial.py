@@ -6,23 +6,24 @@ import pytest
 from engine.figures.trial import (
     MOST_LAYERS,
     bars_alt,
-    histogram_alt,
-    histogram_figure,
-    histogram_info,
     parts_figure,
-    recall_alt,
-    recall_figure,
-    recall_info,
     size_by_layer,
     size_types,
     stages_figure,
     stages_info,
+)
+from engine.figures.trial_latency import (
+    histogram_alt,
+    histogram_figure,
+    histogram_info,
     times_alt,
     times_figure,
     times_info,
 )
+from engine.figures.trial_recall import recall_alt, recall_figure, recall_info
 from engine.quality.statistics import wilson
-from engine.spec.steps import Prune, Quantize, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Prune, Quantize
 from engine.trials.trial import Stage
 from tests.helpers.trial_factory import trial
 

@@ -12,7 +12,8 @@ from engine.frontier.certainty import DRAWS, bootstrap, certainty, optimism
 from engine.frontier.dominance import beaten_shares, front_and_knee_shares, never_beaten_for_sure, non_dominated
 from engine.quality.predictions import Predictions
 from engine.quality.statistics import wilson
-from engine.spec.steps import Prune, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Prune
 from engine.trials.evidence import Accuracy, Interval
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import trial

@@ -13,7 +13,8 @@ from engine.figures.frontier_info import drawn_text, frontier_info
 from engine.frontier.certainty import Certainty
 from engine.frontier.recommendation import View
 from engine.frontier.thinning import thin
-from engine.spec.steps import Prune, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Prune
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import trial
 

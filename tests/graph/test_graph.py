@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.quantize import apply
 from engine.errors import ModelError
-from engine.graph.graph import constant_value, graph_facts, inlined, load_onnx, open_session, save_onnx
+from engine.graph.facts import graph_facts
+from engine.graph.graph import constant_value, load_onnx, open_session, save_onnx
+from engine.graph.inline import inlined
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS, resnet8
 from engine.spec.steps import Quantize

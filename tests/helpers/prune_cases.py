@@ -1,12 +1,18 @@
 """Networks and data that the tests of pruning share, and costs counted another way than the engine does."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from engine.datasets.dataset import Dataset, Preprocessing, Split
+from engine.compress.pruning.graph import find_structure
+from engine.compress.pruning.structure import Structure
+from engine.compress.pruning.surgery import checked
+from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.models.builders import Origin, build
 from engine.models.sources import Network
 
@@ -96,3 +102,32 @@ def stripes(n=96, size=12, classes=3) -> Dataset:
     inputs[labels == 1, 0] += wave[None, :]
     parts = [Split(inputs[i::4], labels[i::4]) for i in range(4)]
     return Dataset("stripes", "0" * 64, tuple("hvnabcdefg"[:classes]), Preprocessing(1.0, (0.0,), (1.5,)), *parts)
+
+
+def structure_of(module: nn.Module, shape) -> Structure:
+    return checked(module, find_structure(module, shape), shape)
+
+
+def some_units(structure: Structure, share=0.5, seed=0) -> torch.Tensor:
+    """A random choice of units to remove, so many of each group as may go together."""
+    generator = torch.Generator().manual_seed(seed)
+    removed, kept = torch.zeros(structure.units, dtype=torch.bool), {}
+    for group in sorted(structure.groups, key=lambda g: g.follows is not None):
+        step = math.lcm(group.multiple, group.parts)
+        kept[group.name] = kept.get(group.follows or "", max(1, int(len(group) * (1 - share)) // step) * step)
+        removed[group.least(torch.rand(len(group), generator=generator), min(kept[group.name], len(group)))] = True
+    return removed
+
+
+class Attention(nn.Module):
+    """Self-attention without the layer norms that make pruning inexact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(1, 24, 4, 4)
+        self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
+        self.head = nn.Linear(24, 3)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        return self.head((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))

@@ -8,7 +8,8 @@ import numpy as np
 
 from engine.frontier import dominance as frontier
 from engine.search.search import Chooser
-from engine.spec.steps import Distill, Prune, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Distill, Prune
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import trial

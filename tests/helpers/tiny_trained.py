@@ -15,7 +15,9 @@ from engine.compress.finetune import Schedule, train
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import write
 from engine.compress.quantize import prepare
-from engine.datasets.dataset import Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.graph.graph import open_session
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
-from engine.spec.steps import Recipe
-from engine.spec.sweep import expand_space
-from engine.trials.trial import Accuracy, Energy, Interval, Latency, Machine, Projection, Trial
+from engine.spec.recipe import Recipe
+from engine.spec.space import expand_space
+from engine.trials.evidence import Accuracy, Interval
+from engine.trials.measurements import Energy, Latency, Machine, Projection
+from engine.trials.trial import Trial
 
 MACHINE = Machine(
     fingerprint="f" * 64,

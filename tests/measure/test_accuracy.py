@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from engine.datasets.dataset import Preprocessing, Split
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import StepError
 from engine.measure.accuracy import predict
 from tests.helpers.tiny_onnx import conv_net, image_net, linear_net

@@ -2,7 +2,8 @@ import pytest
 
 from engine.errors import SetupError
 from engine.measure.energy import ENVIRONMENT, host_energy
-from engine.trials.trial import Interval, Machine
+from engine.trials.evidence import Interval
+from engine.trials.measurements import Machine
 
 HOST = Machine("0" * 64, "some CPU", 8, 16.0, (), "Linux x86_64", {})
 TWO_MS = Interval(2.0, 1.9, 2.2)

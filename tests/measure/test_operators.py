@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.graph.graph import save_onnx
 from engine.measure.diagnose import explain, unfused
 from engine.measure.operators import kernels_of, owners, profile_pair
-from engine.spec.sweep import LatencyOptions
+from engine.spec.sections import LatencyOptions
 
 
 def event(name, op_name, dur, index, category="Node"):

@@ -10,11 +10,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.datasets.dataset import load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.errors import StepError
 from engine.graph.graph import load_onnx, open_session
 from engine.measure.machine import machine
-from engine.measure.saturation import Emulator, measure_portability, pair_excess
+from engine.measure.portability import measure_portability
+from engine.measure.saturation import Emulator, pair_excess
 from engine.paths import EXAMPLE
 
 torch.set_num_threads(1)

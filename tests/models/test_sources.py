@@ -7,14 +7,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine.compress import prune
-from engine.datasets.dataset import Dataset, Preprocessing, Split
+from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
 from engine.errors import ModelError
 from engine.models import catalog
 from engine.models.builders import Origin
 from engine.models.catalog import zoo_index, zoo_names
 from engine.models.sources import Network, build_student, load_network, open_network, read_origin, save_network
+from engine.spec.sections import Model
 from engine.spec.steps import Prune
-from engine.spec.sweep import Model
 
 torch.set_num_threads(1)
 

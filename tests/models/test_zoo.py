@@ -8,7 +8,7 @@ from engine.errors import ModelError
 from engine.models import catalog
 from engine.models.catalog import DESCRIPTIONS, model_fingerprint, torchvision_names, zoo_index, zoo_names
 from engine.models.zoo import BUILDERS, count_params
-from engine.spec.sweep import Model
+from engine.spec.sections import Model
 
 torch.set_num_threads(1)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.store.store import Store, SweepRow
+from engine.store.rows import SweepRow
+from engine.store.store import Store
 from engine.trials.trial import Trial
 
 

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from engine.errors import StepError
+from engine.metrics import METRICS
 from engine.quality.predictions import Predictions, from_scores
 from engine.quality.quality import accuracy, divergence_of, fidelity, quality
 from engine.quality.statistics import wilson
-from engine.spec.steps import Quantize, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Quantize
 from engine.trials.evidence import Interval
+from engine.trials.metric_values import metric_value
 from engine.trials.text import metric_range
-from engine.trials.trial import METRICS, Trial, metric_value
+from engine.trials.trial import Trial
 from tests.helpers.trial_factory import trial
 
 NAMES = tuple("abcdefg")
@@ -172,7 +175,7 @@ def test_every_figure_survives_the_record_and_is_a_metric():
 
 
 def test_the_worst_of_several_has_an_interval_of_its_own_around_it():
-    from engine.trials.trial import metric_interval
+    from engine.trials.metric_values import metric_interval
 
     made = full(Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),)))
     for key in ("lowest_recall", "worst_class_drop", "ece"):

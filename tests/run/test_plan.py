@@ -7,8 +7,9 @@ import pytest
 from engine.errors import ModelError, SpecError
 from engine.measure.machine import machine
 from engine.run.forecast import forecast_s, next_nodes
-from engine.run.plan import make_plan
-from engine.spec.sweep import parse_sweep, read_sweep
+from engine.run.planner import make_plan
+from engine.spec.read import read_sweep
+from engine.spec.sweep import parse_sweep
 from tests.helpers.tiny import write_problem
 
 SPACE = {

@@ -18,9 +18,9 @@ from engine.errors import SetupError
 from engine.export.bundle import export_bundle, verify_bundle
 from engine.measure.machine import machine
 from engine.run.forecast import preview
-from engine.run.plan import make_plan
+from engine.run.planner import make_plan
 from engine.run.run import execute
-from engine.spec.sweep import read_sweep
+from engine.spec.read import read_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from tests.helpers.places import ROOT
@@ -78,7 +78,7 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
 
 
 def _preprocessing(sweep):
-    from engine.datasets.dataset import load_dataset
+    from engine.datasets.load import load_dataset
 
     return load_dataset(sweep.data).preprocessing
 
@@ -119,7 +119,7 @@ def _nodes(store: Store) -> set[str]:
 
 def _total(sweep) -> int:
     from engine.measure.machine import machine
-    from engine.run.plan import make_plan
+    from engine.run.planner import make_plan
 
     return make_plan(sweep, machine()).unique
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from engine.run.run import execute
-from engine.spec.sweep import read_sweep
+from engine.spec.read import read_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.trial import Trial

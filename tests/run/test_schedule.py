@@ -6,8 +6,9 @@ import pytest
 
 from engine.measure.machine import machine
 from engine.run.forecast import chances, forecast_s
-from engine.run.plan import Plan, make_plan
-from engine.run.schedule import Turns, turns_of
+from engine.run.plan import Plan
+from engine.run.planner import make_plan
+from engine.run.schedule import Schedule, schedule_of
 from engine.spec.sweep import parse_sweep
 from engine.trials.trial import Trial
 from tests.helpers.search_cases import measured
@@ -27,8 +28,8 @@ def needs_of(plan: Plan) -> dict[str, frozenset[str]]:
     return {c.recipe.id: plan.awaited(c) for c in plan.chains}
 
 
-def turns(plan: Plan, failed: frozenset[str] = frozenset()) -> Turns:
-    return turns_of(plan, needs_of(plan), frozenset(plan.nodes), failed)
+def turns(plan: Plan, failed: frozenset[str] = frozenset()) -> Schedule:
+    return schedule_of(plan, needs_of(plan), frozenset(plan.nodes), failed)
 
 
 class Host:
@@ -46,7 +47,7 @@ class Host:
                 self.finished[chain.recipe.id] = measured(chain.recipe)
 
 
-def ask(found: Turns, host: Host, slots: int = 1, timing: bool = False) -> frozenset[str]:
+def ask(found: Schedule, host: Host, slots: int = 1, timing: bool = False) -> frozenset[str]:
     return found.more(set(), host.finished, slots, lambda: timing)
 
 

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
-from engine.spec.steps import Distill, Finetune, Prune, Quantize, Recipe
-from engine.spec.sweep import expand_space, parse_sweep, read_sweep, to_yaml
+from engine.spec.read import read_sweep, to_yaml
+from engine.spec.recipe import Recipe
+from engine.spec.space import expand_space
+from engine.spec.steps import Distill, Finetune, Prune, Quantize
+from engine.spec.sweep import parse_sweep
 
 SPEC = {
     "name": "first look",

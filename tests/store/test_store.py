@@ -15,8 +15,11 @@ from engine.spec.sweep import parse_sweep
 from engine.store import schema
 from engine.store import store as store_module
 from engine.store.migrations.upgrade import SCHEMA_REVISION
-from engine.store.store import NodeRow, Store
-from engine.trials.trial import Accuracy, Energy, Interval, Latency, Projection, Trial
+from engine.store.rows import NodeRow
+from engine.store.store import Store
+from engine.trials.evidence import Accuracy, Interval
+from engine.trials.measurements import Energy, Latency, Projection
+from engine.trials.trial import Trial
 
 SWEEP = parse_sweep(
     {

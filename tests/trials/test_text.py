@@ -5,8 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from engine.spec.steps import Distill, Finetune, Prune, Quantize, Recipe, Runtime
+from engine.metrics import METRICS
+from engine.spec.recipe import Recipe
+from engine.spec.runtime import Runtime
+from engine.spec.sentences import recipe_texts
+from engine.spec.steps import Distill, Finetune, Prune, Quantize
 from engine.trials.evidence import Accuracy, Confirmation, Interval
+from engine.trials.measurements import Timing
 from engine.trials.text import (
     axis_title,
     based,
@@ -15,13 +20,12 @@ from engine.trials.text import (
     confirmation_text,
     is_estimated,
     metric_range,
-    recipe_texts,
     shown,
     stage_rows,
     text_of,
     timing_texts,
 )
-from engine.trials.trial import METRICS, Stage, Timing
+from engine.trials.trial import Stage
 from tests.helpers.trial_factory import trial
 
 

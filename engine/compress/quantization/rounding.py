@@ -21,15 +21,8 @@ from engine.compress.quantization.codes import code_range
 from engine.compress.quantization.grid import storable_bias, storable_scales
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.compress.quantization.simulate import RoundedLayer, Simulation
-from engine.compress.quantization.torch_graph import (
-    as_call,
-    attributes,
-    constants_of,
-    execute,
-    operator,
-    window_pads,
-    with_lifetimes,
-)
+from engine.compress.quantization.torch_graph import as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_operators import attributes, operator, window_pads
 from engine.compress.quantization.weights import Layer
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch, graph_inputs

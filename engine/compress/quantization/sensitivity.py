@@ -22,14 +22,16 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.lsq import RoundedActivation
 from engine.compress.quantization.scheme import Float32, Scheme
-from engine.compress.quantization.torch_graph import Call, Operator, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_operators import Operator
 from engine.compress.quantization.weights import Layer, find_layers, weight_names
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
-from engine.graph.graph import fixed_batch, graph_facts, graph_inputs, input_shape
+from engine.graph.facts import graph_facts
+from engine.graph.graph import fixed_batch, graph_inputs, input_shape
 from engine.spec.steps import Quantize
 
 BITS = (2, 3, 4, 5, 6, 7, 8)

@@ -14,7 +14,8 @@ from engine.compress.quantization.grid import storable_bias
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.lsq import RoundedActivation, RoundedWeight
 from engine.compress.quantization.scheme import Scheme
-from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, operator, with_lifetimes
+from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.teacher import logits_name
 from engine.graph.graph import graph_inputs

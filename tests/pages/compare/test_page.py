@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.datasets.dataset import load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.explain.compare import metric_rows
 from engine.export.tables import flat_rows
 from engine.quality.predictions import Predictions
@@ -11,8 +11,8 @@ from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from pages.shared.comparison import default_trials, parse, to_params
+from tests.helpers.pages import address, enter, open_app, words
 from tests.helpers.trial_factory import SPACE, sweep_trials, trial
-from tests.pages.test_pages import address, enter, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
 TRIALS = sweep_trials()

@@ -13,8 +13,8 @@ from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from pages.explore import chart_events
 from pages.shared.state import SHAPES
+from tests.helpers.pages import address, enter, open_app, words
 from tests.helpers.trial_factory import SPACE, sweep_trials
-from tests.pages.test_pages import address, enter, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("home")
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody sends a heartbeat for the running sweeps of these tests."""
-    monkeypatch.setattr("engine.store.store.HEARTBEAT_LIMIT_S", 3600.0)
+    monkeypatch.setattr("engine.store.rows.HEARTBEAT_LIMIT_S", 3600.0)
 
 
 def timed(count: int = 24) -> str:

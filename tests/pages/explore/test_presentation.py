@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.store.store import Store
+from tests.helpers.pages import address, enter, open_app, words
 from tests.helpers.trial_factory import sweep_trials
-from tests.pages.test_pages import address, enter, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
 TRIALS = sweep_trials()

@@ -3,8 +3,9 @@
 import pytest
 
 from engine.errors import SpecError
+from engine.spec.read import read_sweep
 from engine.spec.steps import Distill, Prune, Quantize
-from engine.spec.sweep import parse_sweep, read_sweep
+from engine.spec.sweep import parse_sweep
 from engine.trials.text import duration
 from pages.new_sweep.draft import ALL, AS_IT_IS, QUANTIZATIONS, TRAINED, Draft, to_spec
 

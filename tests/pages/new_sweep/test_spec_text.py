@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from engine.devices.cost import read_scenarios
 from engine.errors import InputError, SpecError
 from engine.paths import EXAMPLE
-from engine.spec.sweep import Sweep, parse_sweep, read_sweep
+from engine.spec.read import read_sweep
+from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep import presets
 from pages.new_sweep.draft import AS_IT_IS, BOUNDS, Draft, bits_of, quantization_name, to_spec
 from pages.new_sweep.spec_text import LONGEST, CannotShow, parse, to_draft, write

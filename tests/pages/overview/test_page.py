@@ -6,8 +6,8 @@ from engine.figures.thumbnail import summarise_sweep, summary_text
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from pages.overview.page import CARDS, MATCHES
+from tests.helpers.pages import enter, open_app, words
 from tests.helpers.trial_factory import sweep_trials, trial
-from tests.pages.test_pages import enter, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
 

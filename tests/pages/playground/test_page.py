@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.datasets.dataset import load_fashion_mnist
+from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.store.store import Store
 from pages.playground import drawing
-from tests.pages.test_pages import address, open_app, words
+from tests.helpers.pages import address, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import asyncio
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,58 +12,23 @@ from streamlit.testing.v1 import AppTest
 from engine.errors import AccessError, SetupError
 from engine.store.store import Store
 from pages.shared import access as page_access
-from pages.shared.return_to_page import COOKIE, ReturnToPage, is_local_path, page_of
-from tests.helpers.places import ROOT
+from tests.helpers.pages import enter, words
 from tests.helpers.trial_factory import sweep_trials
-from tests.pages.test_pages import enter, words
-
-PATIENCE_S = 300
-TEAM = """
-[viewer]
-domains = ["example.org"]
-[editor]
-emails = ["ana@example.org"]
-"""
+from tests.helpers.visitors import (
+    ANONYMOUS,
+    EDITOR,
+    PATIENCE_S,
+    STRANGER,
+    TEAM,
+    VIEWER,
+    labels,
+    person,
+    shows_nothing,
+    visit,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
-def person(email: str, **more: object) -> dict[str, Any]:
-    return {"is_logged_in": True, "email": email, "email_verified": True, "iat": int(time.time()), "sub": email} | more
-
-
-ANONYMOUS = {"is_logged_in": False}
-VIEWER, EDITOR, STRANGER = person("bob@example.org"), person("ana@example.org"), person("eve@evil.net")
-
-
-def write(home: Path, text: str = TEAM) -> None:
-    path = home / "access.toml"
-    path.write_text(text)
-    # The clock of a file system may tick more slowly than a test.
-    stamp = time.time_ns() + len(text) * 1_000_000
-    os.utime(path, ns=(stamp, stamp))
-
-
-def visit(user: dict[str, Any], page: str | None = None, script: str = "app.py", **params: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / script), default_timeout=PATIENCE_S)
-    app.secrets["auth"] = {"client_id": "paretoscope", "okta": {"client_id": "also"}}
-    app.user = user
-    app.query_params.update(params)
-    app.run()
-    if page:
-        app.switch_page(f"pages/{page}/page.py")
-        app.query_params.update(params)
-        app.run()
-    assert not app.exception
-    return app
-
-
-def labels(app: AppTest) -> list[str]:
-    return [b.label for b in app.button]
-
-
-def shows_nothing(app: AppTest) -> bool:
-    return not (app.dataframe or app.metric or app.selectbox or app.table or app.get("plotly_chart"))
 
 
 def test_without_an_access_file_everything_is_as_it_was():
@@ -307,113 +269,5 @@ def test_settings_that_go_around_the_login_are_refused(
 
 # The structure that keeps it so, as pages are added.
 
-VIEWS = sorted((ROOT / "pages").glob("*/page.py"))
-UI = sorted((ROOT / "pages").rglob("*.py"))
-WRITERS = {"request_cancel", "begin", "beat", "save_trial", "end", "save_node", "delete_sweep", "Popen"}
-
-
-def calls(node: ast.AST) -> list[str]:
-    """The dotted names of what is called inside a node."""
-    return [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
-
-
-@pytest.mark.parametrize("path", VIEWS, ids=lambda p: p.parent.name)
-def test_every_page_guards_itself_before_it_does_anything(path: Path):
-    harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    body = ast.parse(path.read_text()).body[1:]
-    # A string that stands alone is the docstring of a constant.
-    said = [n for n in body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-    acting = [n for n in body if not isinstance(n, harmless) and n not in said]
-    first = acting[0].body[0] if isinstance(acting[0], ast.With) else acting[0]
-    assert calls(first)[:1] == ["shell.guard"], f"{path.name} must begin with shell.guard()"
-
-
-@pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)
-def test_what_changes_things_asks_for_the_role_and_fragments_are_the_guarded_kind(path: Path):
-    tree = ast.parse(path.read_text())
-    for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
-        named = calls(function)
-        if WRITERS & {n.rpartition(".")[2] for n in named}:
-            assert "access.require" in named, f"{path.name}: {function.name} must call access.require"
-    if path.name != "shell.py":
-        assert "st.fragment" not in ast.unparse(tree), (
-            f"{path.name}: shell.fragment guards itself, st.fragment does not"
-        )
-
 
 # Back to the page after the login.
-
-
-@pytest.mark.parametrize(
-    ("referer", "page"),
-    [
-        ("https://box.lan/explore?sweep=a&x=b", "/explore?sweep=a&x=b"),
-        ("https://box.lan/", "/"),
-        ("https://evil.net/explore", None),
-        ("https://box.lan.evil.net/explore", None),
-        ("https://box.lan@evil.net/explore", None),
-        ("https://box.lan//evil.net", None),
-        ("https://box.lan/\\evil.net", None),
-        ("javascript:alert(1)", None),
-        ("https://[box.lan/", None),
-        ("https://box.lan/a set-cookie: x", None),
-        (f"https://box.lan/{'x' * 3000}", None),
-        (None, None),
-    ],
-)
-def test_only_pages_of_this_server_are_remembered(referer: str | None, page: str | None):
-    assert page_of(referer, "box.lan") == page
-
-
-@pytest.mark.parametrize("path", ["//evil.net", "/\\evil.net", "https://evil.net", "", "evil", "/é", "/a\nb", "/a b"])
-def test_nothing_leads_away(path: str):
-    assert not is_local_path(path)
-
-
-def through(path: str, location: str = "/", status: int = 302, **headers: str) -> dict[str, list[str]]:
-    """The headers of a server's redirect as they come out of the middleware."""
-    found: list[Any] = []
-
-    async def server(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": [(b"location", location.encode())]})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def receive() -> Any:
-        return {"type": "http.request"}
-
-    async def send(message: Any) -> None:
-        found.append(message)
-
-    asked = [(k.encode(), v.encode()) for k, v in {"host": "box.lan", **headers}.items()]
-    scope = {"type": "http", "path": path, "scheme": "https", "headers": asked}
-    asyncio.run(ReturnToPage(server)(scope, receive, send))
-    out: dict[str, list[str]] = {}
-    for name, value in found[0]["headers"]:
-        out.setdefault(name.decode(), []).append(value.decode())
-    return out
-
-
-def test_a_login_comes_back_to_the_page_that_it_left():
-    out = through("/auth/login", "https://id.net/authorize", referer="https://box.lan/explore?sweep=a&x=b")
-    (cookie,) = out["set-cookie"]
-    assert out["location"] == ["https://id.net/authorize"]
-    assert "HttpOnly; SameSite=Lax; Secure" in cookie
-    value = cookie.partition(";")[0]
-    assert through("/oauth2callback", cookie=value)["location"] == ["/explore?sweep=a&x=b"]
-    assert "Max-Age=0" in through("/oauth2callback", cookie=value)["set-cookie"][0]
-    assert through("/oauth2callback")["location"] == ["/"]
-
-
-def test_a_forged_cookie_leads_nowhere_else():
-    for forged in ("https%3A%2F%2Fevil.net", "%2F%2Fevil.net", "%2F%5Cevil.net", "%0d%0aset-cookie"):
-        assert through("/oauth2callback", cookie=f"{COOKIE}={forged}")["location"] == ["/"]
-
-
-def test_a_login_from_elsewhere_forgets_an_older_page_and_other_answers_pass_untouched():
-    assert "Max-Age=0" in through("/auth/login", referer="https://evil.net/explore")["set-cookie"][0]
-    assert "set-cookie" not in through("/explore", cookie=f"{COOKIE}=%2Fx")
-    assert "set-cookie" not in through("/oauth2callback", status=400, cookie=f"{COOKIE}=%2Fx")
-    assert through("/oauth2callback", "https://id.net/logout", cookie=f"{COOKIE}=%2Fx")["location"] == [
-        "https://id.net/logout"
-    ]
-    assert through("/base/oauth2callback", "/base/", cookie=f"{COOKIE}=%2Fbase%2Fx")["location"] == ["/base/x"]

@@ -11,14 +11,15 @@ from engine.devices.published import reference_demands
 from engine.figures.heat_map import MOST_ROWS
 from engine.frontier.columns import Trials
 from engine.graph.demand import in_integers
-from engine.spec.steps import Prune, Quantize, Recipe
+from engine.spec.recipe import Recipe
+from engine.spec.steps import Prune, Quantize
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store import store as stored
 from engine.store.store import Store
 from engine.trials.trial import Trial
 from pages.shared.pickers import MOST_OFFERED, offered
+from tests.helpers.pages import address, open_app, words
 from tests.helpers.trial_factory import trial
-from tests.pages.test_pages import address, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
 COUNT = MOST_OFFERED + 100

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pages.shared import share
-from tests.pages.test_pages import open_app
+from tests.helpers.pages import open_app
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.frontier.recommendation import View
-from engine.trials.trial import METRICS
+from engine.metrics import METRICS
 from pages.shared.state import SHAPES, Chart, Explore, limit_name, parse, third_axis, to_params
 
 OWN = ("sweep", "trial", "x", "y", "colour", "device", "chart", "z", "size", "metrics", "zoom")

@@ -12,18 +12,18 @@ import psutil
 import pytest
 
 from engine.errors import AccessError, SetupError
-from engine.explain import insight
+from engine.explain import portability, why
 from engine.measure.diagnose import Kernel, Profile
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
+from engine.trials.evidence import Confirmation
 from engine.trials.text import text_of
-from engine.trials.trial import Confirmation
 from pages.shared import jobs
 from pages.shared.jobs import Job
+from tests.helpers.pages import address, enter, open_app, words
 from tests.helpers.trial_factory import SPACE, sweep_trials, trial
-from tests.pages.shared.test_access import EDITOR, VIEWER, labels, visit, write
-from tests.pages.test_pages import address, enter, open_app, words
+from tests.helpers.visitors import EDITOR, VIEWER, labels, visit, write
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -124,7 +124,7 @@ def test_why_is_drawn_for_everybody_once_somebody_has_asked(example, monkeypatch
                    1.8, 1, 1000, {"a": 1000}, {"a": 12})  # fmt: skip
     slow = Profile((Kernel("a", "Conv", "a", 1.2),), 1.3, 1, 2000, {"a": 2000}, {"a": 16})
     monkeypatch.setattr("engine.measure.operators.profile_pair", lambda *_: [fast, slow])
-    insight.why(Store.open(), Artifacts.open(), row.id, trials["int8"].id)
+    why.why(Store.open(), Artifacts.open(), row.id, trials["int8"].id)
     write(home)
     app = visit(VIEWER, "trial", sweep=row.id, trial=trials["int8"].id)
     said = words(app)
@@ -139,11 +139,11 @@ def test_why_is_drawn_for_everybody_once_somebody_has_asked(example, monkeypatch
 
 
 def test_portability_shows_the_prediction_and_offers_the_safe_recipe(example, monkeypatch):
-    from tests.explain.test_insight import made_portability
+    from tests.helpers.portability import made_portability
 
     row, trials = example
-    monkeypatch.setattr("engine.measure.saturation.measure_portability", lambda *_: made_portability())
-    insight.portability(Store.open(), Artifacts.open(), row.id, trials["int8"].id)
+    monkeypatch.setattr("engine.measure.portability.measure_portability", lambda *_: made_portability())
+    portability.portability(Store.open(), Artifacts.open(), row.id, trials["int8"].id)
     app = open_app("trial", sweep=row.id, trial=trials["int8"].id)
     tiles = {m.label: m.value for m in app.metric}
     assert (tiles["Right here"], tiles["Right there (sim.)"]) == ("93.00 %", "90.00 %")

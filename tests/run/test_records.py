@@ -15,18 +15,21 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.datasets.dataset import load_dataset
+from engine.datasets.load import load_dataset
 from engine.errors import InputError, NotFoundError, ParetoscopeError
 from engine.measure.accuracy import predict
 from engine.measure.machine import machine
 from engine.run.assemble import assemble
 from engine.run.confirm import confirm_trial
-from engine.run.plan import Plan, make_plan
+from engine.run.plan import Plan
+from engine.run.planner import make_plan
 from engine.run.run import _Run
 from engine.run.worker import Task, run_node
-from engine.spec.sweep import Sweep, read_sweep
+from engine.spec.read import read_sweep
+from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
-from engine.store.store import NodeRow, Store
+from engine.store.rows import NodeRow
+from engine.store.store import Store
 from engine.trials.trial import Trial
 from tests.helpers.tiny import images, write_problem
 from tests.helpers.tiny_onnx import conv_net

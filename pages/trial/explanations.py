@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine.explain import insight
-from engine.figures.trial import times_alt, times_figure, times_info
-from engine.spec.steps import Recipe
+from engine.explain.portability import SAMPLES, kept_portability
+from engine.explain.why import kept_why
+from engine.figures.trial_latency import times_alt, times_figure, times_info
+from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep
-from engine.store.store import SweepRow
+from engine.store.rows import SweepRow
 from engine.trials.text import SATURATION_RISKS, confirmation_text, duration, share_text, text_of
 from engine.trials.trial import Trial
 from pages.shared import access, jobs, queries, share, shell
@@ -32,14 +33,14 @@ def _kept_why(
     job: str, revision: int, stamp: tuple[int, bool], _sweep: Sweep, _trial: Trial, _baseline: Trial
 ) -> dict[str, Any] | None:
     # Spec and trials follow from the job, whose file lies in this home, and the revision.
-    return insight.kept_why(queries.store(), _sweep, _trial, _baseline)
+    return kept_why(queries.store(), _sweep, _trial, _baseline)
 
 
 @st.cache_data(ttl=60, max_entries=256, show_spinner=False)
 def _kept_portability(
     job: str, revision: int, stamp: tuple[int, bool], _sweep: Sweep, _trial: Trial
 ) -> dict[str, Any] | None:
-    return insight.kept_portability(queries.store(), _sweep, _trial)
+    return kept_portability(queries.store(), _sweep, _trial)
 
 
 def why(row: SweepRow, trial: Trial, baseline: Trial) -> None:
@@ -66,7 +67,7 @@ def portability(row: SweepRow, trial: Trial) -> None:
         _ask(
             job,
             "Predict it",
-            f"Emulates saturating sums on {insight.SAMPLES} test images, layer by layer, and keeps what it found.",
+            f"Emulates saturating sums on {SAMPLES} test images, layer by layer, and keeps what it found.",
         )
 
 

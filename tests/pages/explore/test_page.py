@@ -1,58 +1,18 @@
-"""Every page, run as Streamlit runs it, from app.py; the browser's own part is in tests/e2e."""
+"""Explore: the frontier, limits, and the recipe behind every point."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from engine.frontier.recommendation import View, choose
-from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.store import Store
 from pages.shared import queries
-from tests.helpers.places import ROOT
-from tests.helpers.trial_factory import SPACE, sweep_trials
-
-# Says when something hangs; how long a page takes is for the benchmark.
-PATIENCE_S = 120
+from tests.helpers.pages import address, enter, open_app, words
+from tests.helpers.trial_factory import sweep_trials
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
-def enter(name: str = "first", state: str = "done", failed: int = 0, pending: int = 0, space: object = SPACE) -> Sweep:
-    """Put a sweep with made-up trials into the store of this test."""
-    store = Store.open()
-    sweep = parse_sweep({"name": name, "model": {"source": "resnet8"}, "space": space})
-    trials = sweep_trials(failed=failed, pending=pending)
-    store.begin(sweep, trials, nodes_total=110, nodes_done=110)
-    for made in trials:
-        store.save_trial(sweep.id, made)
-    if state != "running":
-        store.end(sweep.id, state, "the disk is full" if state == "failed" else None)
-    return sweep
-
-
-def open_app(page: str | None = "explore", **params: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
-    if page:
-        app.run().switch_page(f"pages/{page}/page.py")
-    app.query_params.update(params)
-    # The first run of a page may show its chart alone; the browser then asks for the rest by itself.
-    app.run().run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    """All that the page says."""
-    kinds = ("markdown", "caption", "info", "warning", "error", "success", "subheader")
-    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind))
-
-
-def address(app: AppTest) -> dict[str, str]:
-    return {k: v[-1] if isinstance(v, list) else v for k, v in app.query_params.items()}
 
 
 def test_four_limits_are_offered_and_any_other_metric_on_request():
@@ -209,97 +169,6 @@ def test_a_home_that_cannot_be_written_is_one_clear_line(monkeypatch, tmp_path):
     assert len(app.error) == 1
     assert "set PARETOSCOPE_HOME" in app.error[0].value.replace("\\", "")
     assert "Traceback" not in words(app)
-
-
-def test_the_form_previews_the_default_sweep():
-    app = open_app("new_sweep")
-    tiles = {m.label: m.value for m in app.metric}
-    assert tiles["Recipes"] == "24"
-    assert int(tiles["Nodes"]) < 205
-    assert "are shared" in words(app)
-    assert "name: my sweep" in app.code[0].value
-    assert next(b for b in app.button if b.label == "Start sweep").disabled is False
-
-
-def test_the_count_of_recipes_follows_the_chips():
-    app = open_app("new_sweep")
-    app.pills(key="form channels").set_value([0.5]).run()
-    assert {m.label: m.value for m in app.metric}["Recipes"] == "12"
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "complaint"),
-    [
-        ("form name", "", "name"),
-        ("form model path", "no_such_net", "no_such_net"),
-        ("form data path", "/no/data.npz", "data.npz"),
-    ],
-)
-def test_a_mistake_in_the_form_is_one_clear_line(key, value, complaint):
-    app = open_app("new_sweep")
-    if key != "form name":
-        app.selectbox(key=key.removesuffix(" path")).set_value("my own file …").run()
-    app.text_input(key=key).set_value(value).run()
-    assert len(app.error) == 1
-    assert complaint in app.error[0].value.replace("\\", "")
-    assert not any(b.label == "Start sweep" for b in app.button)
-
-
-def test_starting_writes_the_spec_and_starts_a_process_of_its_own(monkeypatch, home):
-    started = []
-
-    class Runner:
-        def __init__(self, command, **options):
-            started.append((command, options))
-
-        def poll(self):
-            return None
-
-    monkeypatch.setattr("pages.shared.runner.subprocess.Popen", Runner)
-    app = open_app("new_sweep")
-    next(b for b in app.button if b.label == "Start sweep").click().run()
-    ((command, options),) = started
-    assert command[1:4] == ["-m", "engine.cli", "run"]
-    assert options["start_new_session"] is True
-    assert Path(command[4]).parent == home / "specs"
-    assert Path(command[4]).stem == address(app)["run"]
-    assert "the sweep goes on" in words(app)
-
-
-def test_a_runner_that_ends_at_once_leaves_its_last_words(monkeypatch, home):
-    class Runner:
-        def __init__(self, command, stdout, **options):
-            stdout.write(b"paretoscope: the disk is full; make room\n")
-
-        def poll(self):
-            return 2
-
-    monkeypatch.setattr("pages.shared.runner.subprocess.Popen", Runner)
-    app = open_app("new_sweep")
-    next(b for b in app.button if b.label == "Start sweep").click().run()
-    assert "the disk is full; make room" in words(app)
-
-
-def test_progress_counts_and_cancel_asks_the_runner_to_stop():
-    sweep = enter(state="running", pending=20)
-    store = Store.open()
-    store.beat(sweep.id, nodes_done=30, elapsed_s=42, remaining_s=100)
-    app = open_app("new_sweep", run=sweep.id)
-    next(b for b in app.button if b.label == "Cancel").click().run()
-    assert store.beat(sweep.id, 31, 43, 99) is True
-
-
-@pytest.mark.parametrize(
-    ("state", "text"),
-    [("done", "The sweep is done"), ("cancelled", "was cancelled"), ("failed", "The sweep failed: the disk is full")],
-)
-def test_an_ended_sweep_says_how_it_ended(state, text):
-    sweep = enter(state=state, pending=20)
-    assert text in words(open_app("new_sweep", run=sweep.id))
-
-
-def test_following_a_sweep_that_does_not_exist_says_so():
-    assert "There is no sweep '../../x' here" in words(open_app("new_sweep", run="../../x")).replace("\\", "")
 
 
 def test_the_example_ships_and_explore_shows_it_to_a_new_user():

@@ -1,0 +1,117 @@
+"""Trials as rows of a table, on a device and under a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engine.cli._tables import kilobytes
+from engine.metrics import METRICS, SCENARIO_METRICS
+from engine.trials.evidence import Accuracy
+from engine.trials.measurements import Energy
+from engine.trials.metric_values import metric_value
+from engine.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from engine.devices.cost import Scenario
+
+
+def trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
+    """A trial as a row under `TRIAL_COLUMNS`."""
+    if trial.state != "done":
+        return (trial.id, trial.label, trial.error or trial.state, *[""] * 6)
+    accuracy, ratio, projection = trial.accuracy, trial.latency_ratio, trial.projections.get(device)
+    energy = projection.energy_mj if projection else None
+    latency = trial.latency_ms.p50 if trial.latency_ms else None
+    if device != "host" and projection and not projection.fits:
+        return (
+            trial.id,
+            f"{trial.label}: {projection.reason}",
+            _accuracy_cell(accuracy),
+            *_size_cells(trial),
+            "–",
+            "–",
+            "–",
+        )
+    if device != "host":
+        latency = projection.latency_ms.value if projection and projection.latency_ms else None
+    return (
+        trial.id,
+        trial.label,
+        _accuracy_cell(accuracy),
+        *_size_cells(trial),
+        "–" if latency is None else f"{latency:.3g}",
+        "–" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
+        "–" if energy is None else f"{energy.value:.3g} ({energy.low:.2g}–{energy.high:.2g}) {_known(energy)}",
+    )
+
+
+def _known(energy: Energy) -> str:
+    return "measured" if energy.source == "measured" else "estimated"
+
+
+def _accuracy_cell(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return "–"
+    return f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})"
+
+
+def _size_cells(trial: Trial) -> tuple[str, str, str]:
+    return kilobytes(trial.size_bytes), kilobytes(trial.size_zipped_bytes), f"{(trial.macs or 0) / 1e6:.2f}"
+
+
+TRIAL_COLUMNS = {
+    "id": "left",
+    "recipe": "left",
+    "accuracy % (95 %)": "right",
+    "kB": "right",
+    "kB zipped": "right",
+    "M MACs": "right",
+    "ms p50": "right",
+    "× baseline": "right",
+    "mJ": "right",
+}
+
+
+def with_scenario(
+    columns: dict[str, str],
+    rows: list[tuple[str, ...]],
+    trials: Sequence[Trial],
+    device: str,
+    scenario: Scenario | None,
+) -> tuple[dict[str, str], list[tuple[str, ...]], str]:
+    """The columns that a scenario adds, and a line that says what it assumes."""
+    if scenario is None:
+        return columns, rows, ""
+    # A line has room for so much: what a scenario does not ask about makes way.
+    kept = [i for i, name in enumerate(columns) if name not in {"kB zipped", "M MACs", "× baseline"}]
+    columns = {name: columns[name] for i, name in enumerate(columns) if i in kept}
+    more = {f"{_unit(k, scenario)}/million": "right" for k in SCENARIO_METRICS} | {"limits": "left"}
+    added = []
+    for row, trial in zip(rows, trials, strict=True):
+        values = (metric_value(trial, key, device) for key in SCENARIO_METRICS)
+        cells = ["–" if v is None else f"{v:.3g}" for v in values]
+        added.append(
+            (
+                *(row[i] for i in kept),
+                *cells,
+                "" if trial.state != "done" else "kept" if scenario.keeps(trial) else "broken",
+            )
+        )
+    return (
+        columns | more,
+        added,
+        f" Scenario {scenario.name}: {scenario.title}. Assumed: {'; '.join(scenario.assumptions)}.",
+    )
+
+
+def _unit(key: str, scenario: Scenario) -> str:
+    unit = METRICS[key].unit.replace("¤", scenario.currency)
+    return f"{unit} CO2e" if key == "co2e_kg_per_million" else unit
+
+
+def machine_line(trials: Sequence[Trial], device: str) -> str:
+    """Where the times were measured, and for what they are estimates."""
+    machines = sorted({t.machine.label for t in trials if t.machine})
+    measured = "; ".join(machines)
+    return f"Measured on {measured}." + (f" ms and mJ: estimates for {device}." if device != "host" else "")

@@ -1,0 +1,89 @@
+"""`paretoscope front`: the Pareto frontier of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli._options import JsonFlag, ScenarioName, SweepRef, print_json
+from engine.cli._tables import print_table
+from engine.cli._trial_table import TRIAL_COLUMNS, machine_line, trial_cells, with_scenario
+from engine.cli._view import looked_at
+from engine.trials.text import share_text
+from engine.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from engine.devices.cost import Scenario
+    from engine.frontier.certainty import Certainty
+    from engine.frontier.selection import Front
+
+
+def front(
+    sweep: SweepRef,
+    objectives: Annotated[str, typer.Option(help="Metrics, divided by commas.")] = "accuracy,size_bytes,latency_ms",
+    device: Annotated[
+        str | None, typer.Option(help="Profile that latency and energy are for; default: the scenario's, or host.")
+    ] = None,
+    scenario: ScenarioName = None,
+    tied: Annotated[
+        bool, typer.Option("--tied", help="List also the trials that are statistically tied with it.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """The Pareto frontier: the trials that no other trial beats in every objective, and how sure that is."""
+    from engine.frontier.certainty import certainty
+    from engine.frontier.selection import find_front, parse_objectives
+    from engine.store.artifacts import Artifacts
+
+    wanted = parse_objectives(objectives)
+    listed, device, chosen = looked_at(sweep, device, scenario)
+    kept = [t for t in listed if chosen is None or chosen.keeps(t)]
+    found = find_front(kept, wanted, device)
+    sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
+    if as_json:
+        print_json(front_json(found, sure, kept if tied else (), device))
+    else:
+        print_front(found, sure, [t for t in kept if tied and t.id in sure.tied], device, chosen)
+
+
+def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: str) -> list[dict[str, Any]]:
+    """What `front --json` prints: the frontier, then those of `listed` that are tied with it.
+
+    `p_front` is the share of redraws of the measurements in which a trial is on the front; `tied_with` names, for a trial of the front,
+    those that it does not beat for sure. `p_knee` stands at the knee.
+    """
+    tied = [t for t in listed if t.id in sure.tied]
+    return [
+        t.to_json(device)
+        | {
+            "knee": t.id == front.knee,
+            "p_knee": sure.knee if t.id == front.knee else None,
+            "p_front": sure.p_front.get(t.id, 0.0),
+            "tied_with_frontier": t.id in sure.tied,
+            "tied_with": list(sure.groups.get(t.id, ())),
+        }
+        for t in (*front.trials, *tied)
+    ]
+
+
+def print_front(
+    front: Front, sure: Certainty, tied: Sequence[Trial], device: str, scenario: Scenario | None = None
+) -> None:
+    """The frontier, its knee marked, and the trials tied with it; each with the share of redraws in which it is on the front."""
+    marks = {front.knee: f"  ← knee ({share_text(sure.knee or 0)})"} | dict.fromkeys((t.id for t in tied), "  tied")
+    listed = (*front.trials, *tied)
+    rows: list[tuple[str, ...]] = []
+    for trial in listed:
+        cells = trial_cells(trial, device)
+        rows.append(
+            (cells[0], cells[1] + marks.get(trial.id, ""), share_text(sure.p_front.get(trial.id, 0.0)), *cells[2:])
+        )
+    columns = {"id": "left", "recipe": "left", "on front": "right", **TRIAL_COLUMNS}
+    caption = f"Frontier over {', '.join(front.objectives)}; hypervolume {front.hypervolume:.3f} of 1. "
+    caption += f"On front: share of {sure.draws} redraws of the measurements. "
+    if sure.tied and not tied:
+        caption += f"{len(sure.tied)} more are statistically tied with it: --tied lists them. "
+    columns, rows, assumed = with_scenario(columns, rows, listed, device, scenario)
+    print_table(columns, rows, caption + machine_line(front.trials, device) + assumed)

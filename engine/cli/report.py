@@ -1,0 +1,32 @@
+"""`paretoscope report`: the frontier as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli._options import JsonFlag, SweepRef, print_json
+from engine.cli._view import known_device
+
+
+def report(
+    sweep: SweepRef,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the report.")],
+    objectives: Annotated[
+        str, typer.Option(help="Metrics, divided by commas; the first is drawn against each of the others.")
+    ] = "accuracy,size_bytes,latency_ms",
+    device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the frontier as one HTML file that stays interactive without a network."""
+    from engine.export.report import write_report
+    from engine.frontier.selection import parse_objectives
+    from engine.store.store import Store
+
+    known_device(device)
+    store = Store.open()
+    row = store.sweep(sweep)
+    path = write_report(output, row, store.spec(row.id), store.trials(row.id), parse_objectives(objectives), device)
+    print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

@@ -1,0 +1,97 @@
+"""`paretoscope run`: running a spec, with its progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from engine.cli._options import JsonFlag, Overrides, SpecFile, print_json
+from engine.trials.text import duration
+
+if TYPE_CHECKING:
+    from engine.run.run import Outcome, Progress
+
+
+def run(
+    spec: SpecFile,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    as_json: JsonFlag = False,
+) -> None:
+    """Run what is missing of a spec. Ctrl-C stops it; the next run goes on where it was."""
+    from engine.spec.read import read_sweep
+    from engine.store.store import Store
+
+    execute_and_tell(read_sweep(spec, tuple(overrides)), Store.open(), scheduler, as_json)
+
+
+def execute_and_tell(sweep: Any, store: Any, scheduler: str | None, as_json: bool) -> None:
+    """Run a sweep with a progress bar and tell how it ended; exit code 1 where it was not done."""
+    from engine.run.run import execute
+    from engine.store.artifacts import Artifacts
+
+    with run_bar(as_json, sweep.name) as on_progress:
+        outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress)
+    if as_json:
+        print_json({"sweep": sweep.id, **asdict(outcome)})
+    else:
+        print_outcome(sweep.id, outcome)
+    if outcome.state != "done":
+        sys.exit(1)
+
+
+def print_outcome(sweep_id: str, outcome: Outcome) -> None:
+    """How a run ended."""
+    if outcome.nodes_run == 0 and outcome.state == "done" and not outcome.recipes_left:
+        print(
+            f"{sweep_id}: nothing to do, all {outcome.trials_done + outcome.trials_failed} recipes are measured already"
+        )
+        return
+    failed = (
+        f", {outcome.trials_failed} failed (`paretoscope trials {sweep_id}` says why)" if outcome.trials_failed else ""
+    )
+    print(
+        f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}, {outcome.nodes_run} nodes run in {duration(outcome.seconds)}"
+    )
+    if outcome.state == "done" and outcome.recipes_left:
+        print(f"the budget is used: {outcome.recipes_left} recipes are left; `paretoscope resume {sweep_id}` goes on")
+    print(f"see it: paretoscope front {sweep_id}   or: paretoscope app")
+
+
+@contextmanager
+def run_bar(silent: bool, name: str) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on stderr, so that stdout stays clean for scripts; `silent` for none."""
+    if silent:
+        yield lambda progress: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(name, total=None, note="starting")
+
+    def show(progress: Any) -> None:
+        # Not before there is something to show: a spec that is refused must leave one line on stderr and no empty bar.
+        bar.start()
+        note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}"
+        bar.update(task, completed=progress.nodes_done, total=progress.nodes_total, note=note)
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()

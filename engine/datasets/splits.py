@@ -1,0 +1,74 @@
+"""The four disjoint splits of a dataset, and how they are carved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import DatasetError
+
+Array = npt.NDArray[np.generic]
+
+# Of the images that a dataset gives for training: what calibration and validation take. The draw is fixed, so that the shipped
+# checkpoints, trained on `train` alone, have never seen the other two.
+SPLIT_SEED = 20261123
+CALIBRATION_IMAGES = 1_000
+VALIDATION_IMAGES = 5_000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs (n, channels, height, width) and int64 labels (n,); all labels are -1 where nobody told the classes (test only)."""
+
+    inputs: Array
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def head(self, n: int | None) -> Split:
+        """The first n items, or all of them for None."""
+        return self if n is None else Split(self.inputs[:n], self.labels[:n])
+
+    def take(self, chosen: npt.NDArray[np.intp]) -> Split:
+        """The items of these numbers, in this order."""
+        return Split(self.inputs[chosen], self.labels[chosen])
+
+    def reported(self, samples: int | None, held_back: float = 0.0) -> Split:
+        """Of a test split: what every figure of a sweep is measured on, the first `samples` (None: all) that are not held back.
+
+        Raises DatasetError when nothing is left.
+        """
+        kept = (
+            self if not held_back else self.take(np.setdiff1d(np.arange(len(self)), _held_back(len(self), held_back)))
+        )
+        if not len(kept):
+            raise DatasetError(
+                f"measure.held_back: {held_back:g} of {len(self)} test images leaves none to measure on; give a smaller share"
+            )
+        return kept.head(samples)
+
+    def held_back(self, share: float) -> Split:
+        """Of a test split: the share, in (0, 1), that only `paretoscope confirm` looks at."""
+        return self.take(_held_back(len(self), share))
+
+
+def _held_back(n: int, share: float) -> npt.NDArray[np.intp]:
+    """Which of n test images are held back, sorted: drawn at random, since files may be sorted by class; the same for every sweep."""
+    return np.sort(np.random.default_rng(SPLIT_SEED).permutation(n)[: max(1, round(n * share))])
+
+
+def carve(inputs: Array, labels: npt.NDArray[np.int64]) -> tuple[Split, Split, Split]:
+    """Training images -> disjoint (train, calibration, validation); the two small ones never take more than a fifth."""
+    n = len(inputs)
+    n_calibration = min(CALIBRATION_IMAGES, n // 10)
+    n_validation = min(VALIDATION_IMAGES, n // 10)
+    order = np.random.default_rng(SPLIT_SEED).permutation(n)
+    calibration, validation, train = np.split(order, [n_calibration, n_calibration + n_validation])
+    return (
+        Split(inputs[train], labels[train]),
+        Split(inputs[calibration], labels[calibration]),
+        Split(inputs[validation], labels[validation]),
+    )

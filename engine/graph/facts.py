@@ -1,0 +1,203 @@
+"""What can be read off an ONNX graph: layers, parameters, MACs, bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from engine.graph.graph import (
+    _UNOPTIMIZED,
+    LAYER_OPS,
+    Array,
+    constant_names,
+    constant_values,
+    fixed_batch,
+    graph_inputs,
+    input_shape,
+    open_session,
+    with_outputs,
+)
+from engine.graph.inline import inlined
+
+# Operators with learned constants, beside the three that multiply: which of their inputs those are.
+_PARAMETER_SLOTS = {
+    "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "PRelu": (1,),
+    "Add": (0, 1),
+    "Mul": (0, 1),
+}
+
+
+# These move values or pick them, so that rounded values stay what they are.
+_MOVING_OPS = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer. `macs` per image; `params` are weights and biases as the runtime sees them, whatever their storage.
+
+    `weight_bits`: bits that the file spends on one weight; 0 for a product of two activations. `activation_bits`: what
+    the layer's input was quantized to, 32 when it was not. Shapes are for one image, batch axis included.
+    """
+
+    name: str
+    op_type: str
+    macs: int
+    params: int
+    nonzero_params: int
+    weight_bits: int
+    activation_bits: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """A whole graph; `macs` per image. Tied weights count once in `params`, as often as they run in `macs`."""
+
+    params: int
+    nonzero_params: int
+    macs: int
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    layers: tuple[LayerFacts, ...]
+
+
+def _run_shapes(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes that tensors have in a run of one blank image (or of the batch that the graph fixes)."""
+    batch = fixed_batch(model) or 1
+    blank = np.zeros((batch, *input_shape(model)), np.float32)
+    wanted = list(dict.fromkeys(names))
+    values = open_session(with_outputs(model, wanted), _UNOPTIMIZED).run(wanted, {graph_inputs(model)[0].name: blank})
+    return {name: tuple(value.shape) for name, value in zip(wanted, values, strict=True)}
+
+
+def _macs(node: onnx.NodeProto, weight: tuple[int, ...], data: tuple[int, ...], output: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one run of a layer; `weight` is the shape of its second input."""
+    if node.op_type == "Conv":  # (out, in / group, kh, kw): every output sums over one filter
+        return math.prod(output) * math.prod(weight[1:])
+    if node.op_type == "ConvTranspose":  # (in, out / group, kh, kw): every input is spread over one filter
+        return math.prod(data) * math.prod(weight[1:])
+    transposed = any(a.name == "transA" and a.i for a in node.attribute)
+    return math.prod(output) * (data[0] if transposed else data[-1])
+
+
+def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.TensorProto], name: str) -> int:
+    """Bits that the file spends on one weight; on one that is not zero, where zeros are left out.
+
+    Followed back to what the weight is made from (quantization/unpacking.py): every operator on the way has the codes as first input
+    but for those named here.
+    """
+    packed = False
+    while name not in stored:
+        node = nodes[name]
+        if not node.input:  # a Constant
+            return 32
+        first = node.input[0]
+        looked_up = node.op_type == "Gather" and first in nodes and nodes[first].op_type != "Concat"
+        packed |= looked_up
+        places = {"ScatterElements": 2, "Concat": len(node.input) - 1, "Gather": int(looked_up)}
+        name = node.input[places.get(node.op_type, 0)]
+    tensor = stored[name]
+    if packed:  # one row of bytes for each bit (quantization/packing.py)
+        return int(tensor.dims[0])
+    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        return 4
+    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8)
+
+
+def _source(nodes: Mapping[str, onnx.NodeProto], name: str) -> str:
+    """What a weight is made from: the initialiser, or the piece that a Split cut from one, the same for all uses of tied weights."""
+    while name in nodes and nodes[name].op_type in ("DequantizeLinear", "Cast", "Mul", "Sub", "Reshape"):
+        name = nodes[name].input[0]
+    return name
+
+
+def _code_ranges(nodes: Mapping[str, onnx.NodeProto], data: Iterable[str]) -> dict[str, list[str]]:
+    """For rounded tensors, the constants that tell how many codes they have: the ends of a Clip, or a zero point of their type."""
+    found: dict[str, list[str]] = {}
+    for tensor in data:
+        name = tensor
+        while (maker := nodes.get(name)) is not None and maker.op_type == "DequantizeLinear":
+            code = nodes.get(maker.input[0])
+            if code is None or code.op_type not in ("Clip", "QuantizeLinear"):
+                break
+            found[tensor] = list(code.input[1:3] if code.op_type == "Clip" else code.input[2:3])
+            moved = nodes.get(code.input[0])
+            if code.op_type == "Clip" or moved is None or moved.op_type not in _MOVING_OPS:
+                break
+            name = moved.input[0]  # what was moved has the codes that it had before
+    return found
+
+
+def _activation_bits(ends: Sequence[Array]) -> int:
+    """Bits of codes between two ends, or of the type of a zero point; 8 for QuantizeLinear without one."""
+    if len(ends) == 2:
+        low, high = (int(end) for end in ends)
+        return (high - low + 1).bit_length() - 1
+    return ends[0].dtype.itemsize * 8 if ends else 8
+
+
+def graph_facts(model: onnx.ModelProto) -> GraphFacts:
+    """Layers, parameters and MACs of a graph that `check_interface` accepts.
+
+    Raises ModelError when the runtime refuses the graph.
+    """
+    model = inlined(model)
+    constants = constant_names(model)
+    nodes = [n for n in model.graph.node if not set(n.output) <= constants]
+    slots = {
+        i: [n.input[s] for s in _PARAMETER_SLOTS.get(n.op_type, (1, 2)) if s < len(n.input) and n.input[s] in constants]
+        for i, n in enumerate(nodes)
+        if n.op_type in (*LAYER_OPS, *_PARAMETER_SLOTS)
+    }
+    values = constant_values(model, [name for names in slots.values() for name in names])
+    makers = {o: n for n in model.graph.node for o in n.output}
+    stored = {t.name: t for t in model.graph.initializer}
+    ends = _code_ranges(makers, (n.input[0] for n in nodes if n.op_type in LAYER_OPS))
+    ranges = constant_values(model, [name for names in ends.values() for name in names])
+    output = model.graph.output[0].name
+    dynamic = {name for i in slots for name in (nodes[i].input[0], nodes[i].input[1], nodes[i].output[0])} - constants
+    shapes = _run_shapes(model, [output, *sorted(dynamic)])
+    shapes |= {name: value.shape for name, value in values.items()}
+    batch = fixed_batch(model) or 1
+    layers, counted, params, nonzero = [], set[str](), 0, 0
+    for i, names in slots.items():
+        node = nodes[i]
+        multiplies = node.op_type in LAYER_OPS
+        # Scalars beside Add and Mul are arithmetic, not parameters.
+        learned = [values[n] for n in names if multiplies or values[n].size > 1]
+        if not multiplies and not learned:
+            continue
+        size, used = sum(v.size for v in learned), sum(int(np.count_nonzero(v)) for v in learned)
+        data, weight, result = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
+        bits = _weight_bits(makers, stored, names[0]) if learned else 0
+        rounded = ends.get(node.input[0]) if multiplies else None
+        layers.append(
+            LayerFacts(
+                name=node.name or node.output[0],
+                op_type=node.op_type,
+                macs=_macs(node, weight, data, result) // batch if multiplies else 0,
+                params=size,
+                nonzero_params=used,
+                weight_bits=bits,
+                activation_bits=32 if rounded is None else _activation_bits([ranges[name] for name in rounded]),
+                input_shape=data,
+                output_shape=result,
+            )
+        )
+        # A layer that is applied again with the same weights adds none; its quantized bias may differ by pass.
+        source = _source(makers, names[0]) if names else ""
+        if names and source not in counted:
+            params, nonzero = params + size, nonzero + used
+            counted.add(source)
+    return GraphFacts(
+        params, nonzero, sum(x.macs for x in layers), input_shape(model), shapes[output][-1], tuple(layers)
+    )

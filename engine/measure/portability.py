@@ -1,0 +1,82 @@
+"""How an int8 file would answer on CPUs without VNNI: its accuracy there, and which layers saturate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from engine.errors import StepError
+from engine.measure.saturation import Emulator, LayerSaturation
+from engine.quality.statistics import mcnemar_midp
+
+
+@dataclass(frozen=True)
+class Portability:
+    """What is to be expected on CPUs without VNNI.
+
+    `risk`: `none`, no pair of weights can saturate, or no kernel would; `unseen`, none did on these images; `harmless`, some did, and
+    accuracy is not told apart; `harmful`, accuracy differs (McNemar's mid-p below 0.05). `accuracy` and `saturated_accuracy` are shares of
+    `images` test images, with exact and with saturating sums; `flips` change class, `harmed` of them were right before and `helped` are
+    right now. `layers`: shares on calibration images.
+    """
+
+    risk: Literal["none", "unseen", "harmless", "harmful"]
+    images: int
+    accuracy: float
+    saturated_accuracy: float
+    flips: int
+    harmed: int
+    helped: int
+    p_value: float
+    layers: tuple[LayerSaturation, ...]
+
+
+def measure_portability(
+    model: onnx.ModelProto,
+    calibration: npt.NDArray[np.float32],
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+) -> Portability:
+    """Run preprocessed images (n, C, H, W) through an int8 file with exact and with saturating sums.
+
+    `calibration` images give the layers' shares, `images` with their labels the predicted accuracy. Raises StepError for a file without
+    integer layers, or with operators that cannot be run here.
+    """
+    emulator = Emulator(model)
+    if not emulator.layers:
+        raise StepError("portability: this file has no integer layers, so nothing in it can saturate; int8 files have")
+    exact = emulator(images, saturating=False).argmax(1)
+    emulator.forget()
+    if any(layer.possible for layer in emulator.layers):
+        emulator(calibration, saturating=True)
+    layers = tuple(layer.summary() for layer in emulator.layers)
+    seen = any(layer.saturated for layer in layers)
+    found = emulator(images, saturating=True).argmax(1) if any(x.possible for x in layers) else exact
+    right, still = exact == labels, found == labels
+    p_value = mcnemar_midp(right, still)
+    return Portability(
+        risk=_risk(layers, seen or bool((exact != found).any()), p_value),
+        images=len(labels),
+        accuracy=float(right.mean()),
+        saturated_accuracy=float(still.mean()),
+        flips=int((exact != found).sum()),
+        harmed=int((right & ~still).sum()),
+        helped=int((~right & still).sum()),
+        p_value=p_value,
+        layers=layers,
+    )
+
+
+def _risk(
+    layers: Sequence[LayerSaturation], seen: bool, p_value: float
+) -> Literal["none", "unseen", "harmless", "harmful"]:
+    if not any(layer.possible for layer in layers):
+        return "none"
+    if not seen:
+        return "unseen"
+    return "harmful" if p_value < 0.05 else "harmless"

@@ -1,0 +1,91 @@
+"""The numbers of a trial: how each is named, shown and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number of a trial is named, shown and compared."""
+
+    key: str
+    name: str
+    unit: str
+    maximise: bool
+    help: str
+
+
+METRICS: dict[str, Metric] = {
+    m.key: m
+    for m in (
+        Metric("accuracy", "Accuracy", "%", True, "Share of test images classified correctly, with its 95 % interval."),
+        Metric("size_bytes", "File size", "kB", False, "Bytes of the ONNX file that would be exported."),
+        Metric("size_zipped_bytes", "Zipped size", "kB", False, "The file after zip, as an app store would ship it."),
+        Metric(
+            "latency_ms", "Latency", "ms", False,
+            "Median time of one call in ONNX Runtime on the machine named: the ratio to the baseline, which was measured in "
+            "turns with it, times the baseline's own median. A call is one image unless a runtime step says otherwise.",
+        ),
+        Metric("latency_ratio", "Latency vs baseline", "×", False, "Time per image relative to the baseline, measured in turns with it."),
+        Metric("energy_mj", "Energy", "mJ", False, "Energy per inference; estimated unless it says measured."),
+        Metric(
+            "kwh_per_million", "Energy per million", "kWh", False, "Energy at the plug for a million inferences, under the scenario."
+        ),
+        Metric(
+            "cost_per_million", "Cost per million", "¤", False, "What a million inferences cost, in the scenario's currency."
+        ),
+        Metric(
+            "co2e_kg_per_million", "CO2e per million", "kg", False, "CO2 equivalent of a million inferences, under the scenario."
+        ),
+        Metric("params", "Parameters", "", False, "Learned weights in the graph."),
+        Metric("nonzero_params", "Non-zero parameters", "", False, "Weights that are not zero."),
+        Metric("macs", "MACs", "M", False, "Multiply-accumulate operations per image."),
+        Metric(
+            "vs_baseline", "Accuracy vs baseline", "points", True,
+            "Accuracy minus the baseline's on the same images; its 95 % interval is narrower than that of either (Tango's, paired).",
+        ),
+        Metric("top5", "Top-5 accuracy", "%", True, "Share of test images whose class is among the five likeliest answers."),
+        Metric("lowest_recall", "Recall of the worst class", "%", True, "Share right of the class that is classified worst."),
+        Metric(
+            "worst_class_drop", "Worst class drop", "points", False,
+            "How much recall the class lost that lost most against the baseline. The worst of many flatters nobody: by chance alone "
+            "it is above zero.",
+        ),
+        Metric("flip_rate", "Flips", "%", False, "Share of test images that get another answer than from the baseline."),
+        Metric(
+            "harmful_flip_rate", "Harmful flips", "%", False, "Share of test images that the baseline has right and this one wrong."
+        ),
+        Metric("nll", "Negative log-likelihood", "nats", False, "Mean of -log p of the true class: punishes sureness that is wrong."),
+        Metric(
+            "ece", "Calibration error", "%", False,
+            "Expected calibration error over 15 bins of equal width: how far confidence and share right are apart.",
+        ),
+        Metric("agreement", "Fidelity: agreement", "%", True, "Share of test images with the baseline's answer. Needs no labels."),
+        Metric(
+            "kl", "Fidelity: KL divergence", "nats", False,
+            "Kullback-Leibler divergence of the class probabilities from the baseline's, mean over test images. Needs no labels.",
+        ),
+    )
+}  # fmt: skip
+
+
+ON_IMAGES = frozenset(
+    {
+        "accuracy", "vs_baseline", "top5", "lowest_recall", "worst_class_drop", "flip_rate", "harmful_flip_rate", "nll", "ece",
+        "agreement", "kl",
+    }
+)  # fmt: skip
+"""Metrics that are counted on test images."""
+
+
+SCENARIO_METRICS = {"kwh_per_million": "kwh", "cost_per_million": "cost", "co2e_kg_per_million": "co2e_kg"}
+"""Metrics that exist where a scenario is given, and their fields of `PerMillion`."""
+
+
+DEVICE_METRICS = {"latency_ms", "energy_mj", *SCENARIO_METRICS}
+"""Metrics that are those of the device that is looked at."""
+
+
+HOST_TIMES = frozenset({"latency_ms", "latency_ratio", "energy_mj"})
+"""Metrics that, for the host, hold on the machine that measured them and on no other."""

@@ -1,0 +1,270 @@
+"""Recipes -> the graph of unique nodes that a sweep needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from engine.datasets.load import dataset_checksum
+from engine.devices.profiles import profile_names
+from engine.errors import ModelError, SpecError, StepError
+from engine.measure.machine import machine as this_machine
+from engine.measure.session import available_providers, check_provider
+from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
+from engine.run.code_digest import code_digest
+from engine.run.plan import EXCLUSIVE, Chain, Kind, Node, Plan
+from engine.spec.canonical import digest
+from engine.spec.recipe import Recipe
+from engine.spec.runtime import Runtime
+from engine.spec.sections import Model
+from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
+from engine.spec.sweep import Sweep
+from engine.trials.measurements import Machine
+
+_SUFFIX = dict.fromkeys(("source", "distill", "prune", "finetune"), ".safetensors")
+
+
+_SUFFIX |= dict.fromkeys(("export", "quantize", "qat"), ".onnx")
+
+
+_SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "layer_times": ".json"}
+
+
+_USES_DATA = {
+    "source",
+    "teacher",
+    "distill",
+    "prune",
+    "finetune",
+    "sensitivity",
+    "layer_times",
+    "quantize",
+    "qat",
+    "accuracy",
+}
+
+
+_USES_SEED = {"distill", "finetune", "qat"}
+
+
+# What of a quantize step its sensitivity and its layers' times depend on; budgets share the rest.
+_SENSITIVITY = ("activation_bits", "per_channel", "symmetric", "format", "calibration", "calibration_samples")
+
+
+# Zoo networks have about as many; only forecasts use it.
+_TYPICAL_MACS = 10e6
+
+
+# So many images does a dataset have, as far as forecasts care.
+_TYPICAL_TRAIN, _TYPICAL_TEST = 54_000, 10_000
+
+
+# Learned rounding takes about as long as so many plain roundings.
+_LEARNING_WORK = 30.0
+
+
+class _Builder:
+    """Collects unique nodes for one sweep."""
+
+    def __init__(self, sweep: Sweep, machine: Machine) -> None:
+        self.sweep = sweep
+        self.seed = sweep.seed
+        self.machine = machine
+        self.data_digest = dataset_checksum(sweep.data)
+        self.nodes: dict[str, Node] = {}
+        self.chains: dict[Recipe, Chain] = {}
+        self.sources: dict[Model, dict[str, Any]] = {}
+        self.own_macs = _source_macs(sweep.model.source)
+        self.baseline, _ = self.model(Recipe())
+
+    def add(
+        self,
+        kind: Kind,
+        inputs: tuple[str, ...],
+        options: dict[str, Any],
+        work: float = 1.0,
+        suffix: str | None = None,
+    ) -> str:
+        """The key of the node, new or shared."""
+        key = digest(
+            {
+                "kind": kind,
+                "inputs": inputs,
+                "options": options,
+                "code": code_digest(kind),
+                "seed": self.seed if kind in _USES_SEED else None,
+                "data": self.data_digest if kind in _USES_DATA else None,
+                "machine": self.machine.fingerprint if kind in EXCLUSIVE else None,
+            }
+        )
+        seed = self.seed if kind in _USES_SEED else 0
+        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind), seed))
+        return key
+
+    def source(self, model: Model) -> str:
+        """The node that loads a network: the sweep's, or a teacher."""
+        if model not in self.sources:
+            # Reads whole files, and every recipe asks for it.
+            self.sources[model] = {"digest": model_fingerprint(model), **model.model_dump()}
+        return self.add("source", (), self.sources[model], suffix=".onnx" if model.is_onnx else None)
+
+    def exported(self, key: str) -> str:
+        """The node of the ONNX file of a network in whatever form."""
+        return key if self.nodes[key].suffix == ".onnx" else self.add("export", (key,), {})
+
+    def teacher(self, step: Distill, current: str) -> str:
+        """The node of what a teacher says to every training image."""
+        if step.teacher == "previous":
+            network, macs = current, _TYPICAL_MACS
+        else:
+            model = self.sweep.model if step.teacher == "baseline" else Model(source=step.teacher)
+            network, macs = self.source(model), _source_macs(model.source)
+        options = {
+            "images": step.images_needed,
+            "mirrored": step.augment != "none",
+            "features": step.feature_weight > 0,
+        }
+        work = (step.images_needed or _TYPICAL_TRAIN) * (2 if options["mirrored"] else 1) * macs / 1e6
+        return self.add("teacher", (self.exported(network),), options, work)
+
+    def model(self, recipe: Recipe) -> tuple[str, float]:
+        """The nodes that make the recipe's ONNX file, and about how many MACs it will have."""
+        key, macs = self.source(self.sweep.model), self.own_macs
+        for step in recipe.steps:
+            if isinstance(step, Quantize):
+                key = self.quantize(step, self.exported(key), macs)
+                continue
+            if isinstance(step, Runtime):
+                continue  # changes no file
+            macs = _macs_after(step, macs, self.own_macs)
+            inputs: tuple[str, ...] = (key,)
+            if isinstance(step, Distill):
+                # A fresh student reads the sweep's own network at most, for its shape.
+                inputs = (key if not step.is_fresh else self.source(self.sweep.model),)
+                if step.has_teacher:
+                    inputs += (self.teacher(step, key),)
+            key = self.add(step.step, inputs, step.model_dump(mode="json"), _training_work(step, macs))
+        return self.exported(key), macs
+
+    def quantize(self, step: Quantize, onnx: str, macs: float) -> str:
+        """The node of a quantized file, and those that its choice of bits reads."""
+        options = step.model_dump(mode="json")
+        inputs: tuple[str, ...] = (onnx,)
+        if step.mean_bits is not None or step.max_latency is not None:
+            shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
+            inputs += (self.add("sensitivity", (onnx,), shared),)
+            if step.max_latency is not None:
+                inputs += (self.add("layer_times", (onnx,), shared),)
+        if step.method == "qat":
+            return self.add("qat", inputs, options, _training_work(step, macs))
+        return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding == "learned" else 1.0)
+
+    def chain(self, recipe: Recipe) -> Chain:
+        """A recipe's nodes, measurements included, and those of the recipes on the way to it."""
+        if recipe in self.chains:
+            return self.chains[recipe]
+        before = self.chain(recipe.stages[-2]) if len(recipe.stages) > 1 else None
+        measure = self.sweep.measure
+        model, macs = self.model(recipe)
+        images = _TYPICAL_TEST if measure.test_samples == "all" else measure.test_samples
+        accuracy, facts = self.reported(recipe, model, images * macs / 1e6)
+        latency = None
+        if measure.latency:
+            runtime, own = measure.latency.filled(recipe.runtime), measure.latency.filled(None)
+            inputs = (model,) if model == self.baseline and runtime == own else (model, self.baseline)
+            options = {"measure": measure.latency.model_dump(), "runtime": runtime.options}
+            latency = self.add("latency", inputs, options)
+        self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)
+        return self.chains[recipe]
+
+    def reported(self, recipe: Recipe, model: str, work: float) -> tuple[str, str]:
+        """The nodes of a file's accuracy, as the recipe runs it, and of what can be read off it."""
+        measure = self.sweep.measure
+        options: dict[str, Any] = {"samples": measure.test_samples, "held_back": measure.held_back}
+        options |= recipe.runtime.numerics if recipe.runtime else {}
+        return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
+
+    def replicas(self, chain: Chain) -> tuple[Chain, ...]:
+        """A recipe with every further seed; none where no step of it draws random numbers."""
+        found: list[Chain] = []
+        for seed in range(self.sweep.seed + 1, self.sweep.seed + self.sweep.replicates):
+            self.seed = seed
+            model, _ = self.model(chain.recipe)
+            if model == chain.model:
+                break
+            accuracy, facts = self.reported(chain.recipe, model, self.nodes[chain.accuracy].work)
+            found.append(Chain(chain.recipe, model, facts, accuracy, None, seed=seed))
+        self.seed = self.sweep.seed
+        return tuple(found)
+
+
+def providers_here() -> tuple[str, ...]:
+    """The execution providers that a runtime step can name on this machine."""
+    return available_providers()
+
+
+def make_plan(sweep: Sweep, machine: Machine) -> Plan:
+    """The plan of a sweep on a machine; raises InputError when a source or profile is missing or unknown."""
+    check_model(sweep.model)
+    for profile in sweep.measure.profiles:
+        if profile not in profile_names():
+            raise SpecError(
+                f"measure.profiles: {profile!r} is not a profile; known profiles: {', '.join(profile_names())}"
+            )
+    for step in {s for r in sweep.all_recipes for s in r.steps}:
+        if isinstance(step, Distill):
+            _check_distill(step)
+        if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
+            _check_provider(step, machine)
+    builder = _Builder(sweep, machine)
+    firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
+    # After all first seeds, so that every point is on the chart before any is repeated.
+    chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)
+    return Plan(sweep, builder.nodes, chains)
+
+
+def _check_provider(step: Runtime, where: Machine) -> None:
+    """The provider is there, as far as can be told from here; workers elsewhere say so themselves. Raises SpecError."""
+    if where.fingerprint != this_machine().fingerprint:
+        return
+    try:
+        check_provider(step.provider or "CPU")
+    except StepError as error:
+        raise SpecError(str(error)) from None
+
+
+def _check_distill(step: Distill) -> None:
+    """Student and teacher exist; raises ModelError."""
+    if step.student not in (SELF, CURRENT):
+        if source_kind(step.student) not in {"zoo", "torchvision"}:
+            raise ModelError(f"student {step.student!r} is not a built-in network; known: {', '.join(zoo_names())}")
+        if source_kind(step.student) == "torchvision":
+            check_model(Model(source=step.student))
+    if step.teacher not in ("baseline", "previous"):
+        check_model(Model(source=step.teacher))
+        if source_kind(step.teacher) == "torchvision":
+            raise ModelError(
+                f"teacher {step.teacher!r} has random weights here; give a trained one: {', '.join(zoo_index())}, an .onnx file, or "
+                "path/to/file.py:function"
+            )
+
+
+def _source_macs(source: str) -> float:
+    entry = zoo_index().get(source)
+    return float(entry.macs) if entry and entry.macs else _TYPICAL_MACS
+
+
+def _macs_after(step: Distill | Prune | Finetune, macs: float, own_macs: float) -> float:
+    """A guess, for forecasts only."""
+    if isinstance(step, Distill) and step.is_fresh:
+        student = own_macs if step.student == SELF else _source_macs(step.student)
+        return student * step.width**2 * step.depth
+    if isinstance(step, Prune) and step.method == "channel":
+        return macs * (1 - (step.macs_ratio or step.ratio or 0.0))
+    return macs
+
+
+def _training_work(step: Distill | Prune | Finetune | Quantize, macs: float) -> float:
+    if isinstance(step, Prune) or step.epochs is None:
+        return 1.0
+    return step.epochs * (step.samples or _TYPICAL_TRAIN) * macs / 1e6

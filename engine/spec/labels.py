@@ -1,0 +1,95 @@
+"""Steps in a few words: `channels −50 % · finetune 1 · int8`."""
+
+from __future__ import annotations
+
+from engine.spec.runtime import Runtime
+from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio * 100:g} %"
+
+
+def _with_notes(label: str, notes: list[str]) -> str:
+    return f"{label} ({', '.join(notes)})" if notes else label
+
+
+def step_label(step: Step) -> str:
+    """A few words for one step; knobs that are not at their default are named."""
+    if isinstance(step, Distill):
+        return _distill_label(step)
+    if isinstance(step, Prune):
+        return _prune_label(step)
+    if isinstance(step, Finetune):
+        return f"finetune {step.epochs}"
+    if isinstance(step, Runtime):
+        return _runtime_label(step)
+    return _quantize_label(step)
+
+
+def _distill_label(step: Distill) -> str:
+    scale = "".join(f" ×{v:g}{n}" for v, n in ((step.width, ""), (step.depth, " deep")) if v != 1)
+    repeats = f" R{step.repeats}" if step.repeats is not None else ""
+    verb = "distil" if step.has_teacher else "train"
+    notes = [f"from {step.teacher}"] if step.has_teacher and step.teacher != "baseline" else []
+    if step.feature_weight:
+        notes.append("features")
+    if not step.is_fresh:
+        return _with_notes(f"{verb} on {step.epochs}", notes)
+    return _with_notes(f"{verb} {step.student}{scale}{repeats}", notes)
+
+
+def _prune_label(step: Prune) -> str:
+    if step.method == "nm":
+        return f"{step.pattern} sparse"
+    notes: list[str] = (
+        [step.allocation]
+        if step.allocation and step.allocation != ("global" if step.method == "magnitude" else "uniform")
+        else []
+    )
+    if step.importance and step.importance != "l2":
+        notes.append({"bn_scale": "BN scale", "taylor": "Taylor"}[step.importance])
+    if step.method == "magnitude":
+        return _with_notes(f"weights −{_percent(step.ratio or 0)}", notes)
+    what = f"−{_percent(step.ratio)}" if step.ratio is not None else f"−{_percent(step.macs_ratio or 0)} MACs"
+    return _with_notes(f"channels {what}", notes)
+
+
+def _quantize_label(step: Quantize) -> str:
+    bits = f"mixed {step.mean_bits:g}" if step.mean_bits is not None else str(step.weight_bits)
+    if step.activation_bits == 32:
+        label = "fp16 weights" if step.weight_bits == 16 else f"{bits}-bit weights"
+    elif (step.weight_bits, step.activation_bits, step.mean_bits) == (8, 8, None):
+        label = "int8"
+    else:
+        label = f"w{bits.replace(' ', '')}a{step.activation_bits}"
+    if step.method == "qat":
+        label += f" QAT {step.epochs}"
+    notes: list[str] = [step.format] if step.format != "u8s8" else []
+    notes += ["per layer"] if not step.per_channel else []
+    notes += ["asymmetric"] if not step.symmetric else []
+    notes += [step.calibration] if step.calibration != "percentile" and step.activation_bits < 32 else []
+    notes += ["equalised"] if step.equalize else []
+    notes += ["bias corrected"] if step.bias_correction else []
+    notes += ["learned rounding"] if step.rounding == "learned" else []
+    if step.ends_8bit != (step.weight_bits < 4):
+        notes.append("ends 8 bit" if step.ends_8bit else "ends too")
+    notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
+    notes += ["bits by layer"] if step.layers is not None else []
+    return _with_notes(label, notes)
+
+
+def source_name(source: str) -> str:
+    """A model or data source without the folders of whoever exported it, which are nobody else's business."""
+    is_file = any(mark in source for mark in (".py:", ".onnx", ".npz", ".safetensors", ".pt"))
+    return source.replace("\\", "/").rpartition("/")[2] if is_file else source
+
+
+def _runtime_label(step: Runtime) -> str:
+    parts = [] if step.threads is None else [f"{step.threads} thread{'s' if step.threads > 1 else ''}"]
+    parts += [] if step.batch is None else [f"batch {step.batch}"]
+    if step.graph_optimisation is not None:
+        how = "graph as stored" if step.graph_optimisation == "disable" else f"optimised {step.graph_optimisation}"
+        parts.append(how)
+    parts += [] if step.provider is None else [step.provider]
+    return " · ".join(parts)

@@ -1,0 +1,104 @@
+"""The sections of a spec beside its space: model, data, what to measure, how to search, what the network is for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from engine.metrics import METRICS
+from engine.spec.frozen import Frozen
+from engine.spec.runtime import Runtime
+
+
+class Model(Frozen):
+    """A model source: a zoo name, `torchvision:NAME`, `path/to/file.py:function`, or an `.onnx` file.
+
+    `weights` is a checkpoint for a Python builder (safetensors, or a .pt/.pth file of plain tensors).
+    """
+
+    source: str = Field(min_length=1)
+    weights: str | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether only ONNX steps are possible."""
+        return self.source.endswith(".onnx")
+
+
+class Data(Frozen):
+    """A dataset: `fashion_mnist`, or an `.npz` with x_train, y_train, x_test, y_test; `mean` and `std` per channel."""
+
+    source: str = Field("fashion_mnist", min_length=1)
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    classes: tuple[str, ...] | None = None
+
+
+class LatencyOptions(Frozen):
+    """How latency is measured: intra-op threads and images per call, for the baseline and every recipe without a runtime step.
+
+    Each measurement is spread over at least `processes` fresh processes and stops when the 95 % interval of the ratio is within
+    ±`half_width` (a share) of it, or after about `time_limit_s` seconds.
+    """
+
+    threads: int = Field(1, ge=1, le=1024)
+    batch: int = Field(1, ge=1, le=65_536)
+    half_width: float = Field(0.02, gt=0, le=0.5)
+    time_limit_s: float = Field(10.0, gt=0, le=3600)
+    processes: int = Field(3, ge=1, le=50)
+
+    def filled(self, runtime: Runtime | None) -> Runtime:
+        """A recipe's runtime with every option stated."""
+        own = {"threads": self.threads, "batch": self.batch, "graph_optimisation": "all", "provider": "CPU"}
+        return Runtime(**{**own, **(runtime.options if runtime else {})})
+
+
+class Measure(Frozen):
+    """What is measured of each recipe. `latency: null` leaves latency (and with it the host's energy) out.
+
+    `held_back` is a share of the test images that no figure sees until `paretoscope confirm`; `test_samples` counts among the others.
+    """
+
+    test_samples: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    held_back: float = Field(0.0, ge=0, lt=1)
+    latency: LatencyOptions | None = LatencyOptions()
+    profiles: tuple[str, ...] = ("host", "stm32h7a3-xcubeai")
+
+
+class Search(Frozen):
+    """How the space is walked: `grid` is every combination in the order of the plan, `random` another order, the others are samplers that
+    learn from what is measured where the frontier may grow: `nsga2` (Deb et al. 2002), `tpe` (Bergstra et al. 2011), `gp` (a Gaussian
+    process for each objective).
+
+    One run measures at most `trials` recipes that are not measured yet and stops after about `minutes`. What is left stays "not measured
+    yet"; the next run goes on with it. Without either, every recipe is measured, and the method is the order.
+    """
+
+    method: Literal["grid", "random", "nsga2", "tpe", "gp"] = "grid"
+    trials: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0, le=100_000)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a run may leave recipes for the next one."""
+        return self.trials is not None or self.minutes is not None
+
+
+class Target(Frozen):
+    """What the network is for: the device, and what must be kept there. The results open with it, and a sampler searches within it; a grid
+    is measured all the same.
+
+    `limits`: metric -> most (accuracy and its like: least), in base units: shares, bytes, milliseconds, millijoules.
+    """
+
+    device: str = Field("host", min_length=1)
+    limits: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("limits")
+    @classmethod
+    def _limits_are_on_metrics(cls, limits: dict[str, float]) -> dict[str, float]:
+        unknown = next((key for key in limits if key not in METRICS), None)
+        if unknown is not None:
+            raise ValueError(f"{unknown!r} is not a metric; known: {', '.join(METRICS)}")
+        return limits

@@ -1,0 +1,112 @@
+"""A sweep and a node as the database has them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from engine.errors import NotFoundError
+from engine.spec.canonical import canonical_json
+from engine.spec.sweep import Sweep
+from engine.trials.trial import Trial
+
+HEARTBEAT_LIMIT_S = 30.0
+"""A running sweep whose runner has been silent for longer is shown as interrupted."""
+State = Literal["running", "done", "cancelled", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds."""
+
+    id: str
+    name: str
+    state: State
+    trials: int
+    recipes: int
+    created: str
+    nodes_done: int
+    nodes_total: int
+    elapsed_s: float
+    remaining_s: float | None
+    error: str | None
+    example: bool
+    revision: int
+    runner: str | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """What a finished node returned; `work` is its forecast unit (see `plan`), `seconds` what it took."""
+
+    key: str
+    kind: str
+    work: float
+    seconds: float
+    result: dict[str, Any]
+
+
+def read_trial(text: str) -> Trial:
+    """A trial from its record in the database."""
+    return Trial.from_json(json.loads(text))
+
+
+def unknown_sweep(sweep_id: str) -> str:
+    """One line for a sweep that is not there."""
+    return f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them"
+
+
+def must_exist(rows: int, sweep_id: str) -> None:
+    """Raise NotFoundError where a change of a sweep met no row."""
+    if not rows:
+        raise NotFoundError(unknown_sweep(sweep_id))
+
+
+def new_sweep(sweep: Sweep) -> dict[str, Any]:
+    """The row of a sweep that no runner has begun yet."""
+    return {
+        "id": sweep.id,
+        "name": sweep.name,
+        # Not canonical: the order of `space` is the order of the steps.
+        "spec": json.dumps(sweep.model_dump(mode="json")),
+        "state": "running",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipes": 0,
+        "nodes_total": 0,
+        "nodes_done": 0,
+        "elapsed_s": 0.0,
+        "remaining_s": None,
+        "heartbeat": 0.0,
+        "runner": None,
+        "cancel_requested": False,
+        "error": None,
+        "example": False,
+        "revision": 1,
+    }
+
+
+def trial_row(sweep_id: str, position: int, trial: Trial, revision: int) -> dict[str, Any]:
+    """The row of a trial; `position` is its place in the plan."""
+    return {
+        "sweep_id": sweep_id,
+        "id": trial.id,
+        "position": position,
+        "state": trial.state,
+        "record": canonical_json(trial.to_json()),
+        "revision": revision,
+    }
+
+
+def state_of(row: Any) -> State:
+    """The state of a sweep’s row, a runner that fell silent counted in."""
+    silent = time.time() - row["heartbeat"] > HEARTBEAT_LIMIT_S
+    return "interrupted" if row["state"] == "running" and silent else row["state"]
+
+
+def sweep_row(row: Any) -> SweepRow:
+    """A row of the database as a `SweepRow`."""
+    names = SweepRow.__dataclass_fields__
+    return SweepRow(**{**{k: v for k, v in row.items() if k in names}, "state": state_of(row)})

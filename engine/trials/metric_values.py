@@ -1,0 +1,57 @@
+"""One number of a trial, by the key of its metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.metrics import METRICS, SCENARIO_METRICS
+from engine.trials.evidence import Interval
+from engine.trials.trial import Trial
+
+
+def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | float | None:
+    """One number of a trial in base units (share, bytes, ms, mJ, nats), with its interval where it has one; None where not measured.
+
+    For another device than the host, `latency_ms` and `energy_mj` are that profile's projections. On the host the interval of
+    `latency_ms` is that of the ratio to the baseline, which is how it was measured.
+    """
+    projection, accuracy = trial.projections.get(device), trial.accuracy
+    if key in SCENARIO_METRICS:
+        per_million = projection.per_million if projection else None
+        return getattr(per_million, SCENARIO_METRICS[key]) if per_million else None
+    if key == "energy_mj":
+        energy = projection.energy_mj if projection else None
+        return Interval(energy.value, energy.low, energy.high) if energy else None
+    if key == "latency_ms":
+        if device != "host":
+            return projection.latency_ms if projection else None
+        ratio, p50 = trial.latency_ratio, trial.latency_ms.p50 if trial.latency_ms else None
+        if p50 is None or ratio is None:
+            return p50
+        return Interval(p50, p50 * ratio.low / ratio.value, p50 * ratio.high / ratio.value)
+    if key == "accuracy":
+        return Interval(accuracy.value, accuracy.low, accuracy.high) if accuracy else None
+    if key in {"vs_baseline", "worst_class_drop"} and trial.quality and not trial.recipe.steps:
+        return 0.0
+    if key == "vs_baseline":
+        return accuracy.vs_baseline if accuracy else None
+    if trial.quality and key in trial.quality.intervals:
+        return trial.quality.intervals[key]
+    if key == "worst_class_drop":
+        return trial.quality.worst_class.drop if trial.quality and trial.quality.worst_class else None
+    for part in (trial.quality, trial.fidelity):
+        if key in getattr(type(part), "__dataclass_fields__", ()):
+            found: Interval | float | None = getattr(part, key)
+            return found
+    return getattr(trial, key, None)
+
+
+def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
+    """One number of a trial in base units, None where not measured; see `metric_interval`."""
+    found = metric_interval(trial, key, device)
+    return found.value if isinstance(found, Interval) else found
+
+
+def measured_metrics(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
+    """The keys of the metrics that some trial has, in the order of `METRICS`."""
+    return tuple(k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials))

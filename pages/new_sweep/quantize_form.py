@@ -1,0 +1,168 @@
+"""The part of the form of a new sweep that asks how to quantize, and how to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from engine.run.planner import providers_here
+from pages.new_sweep.draft import (
+    BATCHES,
+    MEAN_BITS,
+    QUANTIZATIONS,
+    THREADS,
+    TIME_SHARES,
+    TRAINED,
+)
+from pages.new_sweep.fields import chips, choice, number, tick
+from pages.new_sweep.form_parts import _RATE, images_per_epoch, percent
+
+
+def quantizing() -> dict[str, Any]:
+    """The fields of `Draft` that say how to quantize."""
+    with st.container(border=True):
+        st.markdown("**Quantize**: store and compute in fewer bits")
+        fields: dict[str, Any] = {
+            "quantizations": chips(
+                "Each recipe so far, as",
+                "quantizations",
+                QUANTIZATIONS,
+                "int8 computes in integers; w4a8 too, with weights stored in 4 bits. N-bit weights are stored in exactly N bits and "
+                "computed with in floats.",
+                is_open=True,
+            ),
+            "trained": chips(
+                "and trained on in low precision, as",
+                "trained",
+                TRAINED,
+                "Quantization-aware training: w3a8 is 3 bits per weight, 8 per activation. Takes epochs, and loses less.",
+                is_open=True,
+            ),
+        }
+        if fields["trained"]:
+            left, right = st.columns(2)
+            told = "How often the network sees the training images while its numbers are rounded."
+            fields["trained_epochs"] = number("Epochs in low precision", "trained_epochs", told, place=left)
+            fields |= images_per_epoch("trained_images", right)
+        with st.expander("Mixed precision"):
+            fields |= _mixed()
+        with st.expander("How numbers are rounded"):
+            fields |= _rounding()
+            if fields["trained"]:
+                fields["trained_rate"] = number("Learning rate in low precision", "trained_rate", _RATE, 0.01)
+        return fields
+
+
+def _mixed() -> dict[str, Any]:
+    ends = {"auto": "below 4 bits", "yes": "always", "no": "never"}
+    return {
+        "mean_bits": chips(
+            "Bits chosen by layer, on average per weight",
+            "mean_bits",
+            MEAN_BITS,
+            "Layers that lose more get more bits, up to 8.",
+            lambda b: f"{b:g}",
+            is_open=True,
+        ),
+        "time_shares": chips(
+            "int8, but layers that lose most stay in float within this share of the float network's time",
+            "time_shares",
+            TIME_SHARES,
+            "Each layer is timed on this machine first. 80 %: as many layers in float as leave the network a fifth faster.",
+            percent,
+            is_open=True,
+        ),
+        "ends_8bit": choice(
+            "First and last layer kept at 8 bits",
+            "ends_8bit",
+            list(ends),
+            "They are small and lose most.",
+            ends.__getitem__,
+            kind="buttons",
+        ),
+    }
+
+
+def _rounding() -> dict[str, Any]:
+    return {
+        "learned_rounding": tick(
+            "Learn whether to round up or down, at 4 bits and fewer",
+            "learned_rounding",
+            "On calibration images, layer by layer; takes a minute or so for each network.",
+        ),
+        "bias_correction": tick("Correct biases", "bias_correction", "For what rounding shifts on average."),
+        "equalize": tick(
+            "Equalize channels first",
+            "equalize",
+            "Scales of neighbouring layers are evened out, which changes no answer of the float network and helps where one scale "
+            "serves a whole layer.",
+        ),
+        "per_channel": chips(
+            "One scale per",
+            "per_channel",
+            [True, False],
+            "A scale says what number a step of the rounded weights stands for. None chosen: one per channel.",
+            lambda c: "channel" if c else "layer",
+        )
+        or (True,),
+        "formats": chips(
+            "Types of activations and weights in integer kernels",
+            "formats",
+            ["u8s8", "u8u8", "s8s8"],
+            "u8s8: unsigned activations, signed weights. Which is fastest depends on the processor, so measure.",
+        )
+        or ("u8s8",),
+        "calibrations": chips(
+            "Ranges of activations by",
+            "calibrations",
+            ["minmax", "percentile", "entropy", "mse"],
+            "How much of the largest values is cut off so that the others get finer steps; minmax cuts nothing.",
+        )
+        or ("percentile",),
+        "calibration_images": number(
+            "Images that the ranges are read from",
+            "calibration_images",
+            "Of the calibration images, never of the test images.",
+        ),
+    }
+
+
+def running() -> dict[str, Any]:
+    """The fields of `Draft` that say how finished files are run."""
+    levels = {"disable": "as stored", "basic": "basic", "extended": "extended", "all": "all"}
+    with st.container(border=True):
+        st.markdown("**Run**: the same file in other ways")
+        fields: dict[str, Any] = {
+            "run_threads": chips(
+                "Threads", "run_threads", THREADS, "Processor cores that one inference may use.", is_open=True
+            ),
+            "run_batches": chips(
+                "Images per call",
+                "run_batches",
+                BATCHES,
+                "More at once give more images a second, and each waits longer.",
+                is_open=True,
+            ),
+        }
+        here = providers_here()
+        with st.expander("More options"):
+            fields["run_levels"] = chips(
+                "The graph, rewritten by ONNX Runtime when it is loaded",
+                "run_levels",
+                list(levels),
+                "How far it fuses and simplifies layers; usually all.",
+                levels.__getitem__,
+            )
+            fields["run_providers"] = chips(
+                "On",
+                "run_providers",
+                here,
+                "The part of ONNX Runtime that computes; those that are installed here.",
+                is_open=True,
+            )
+        if any(fields.values()):
+            fields["run_usual"] = tick(
+                "and as the sweep measures", "run_usual", "With the threads and images per call under **Measure**."
+            )
+        return fields

@@ -1,0 +1,176 @@
+"""The part of the form of a new sweep that asks for students and pruning: knobs as chips, the rarer ones behind a fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from engine.models.catalog import zoo_index, zoo_names
+from pages.new_sweep.draft import (
+    CHANNEL_RATIOS,
+    OWN_WIDTHS,
+    PATTERNS,
+    WEIGHT_RATIOS,
+)
+from pages.new_sweep.fields import chips, choice, number, tick
+from pages.new_sweep.form_parts import images_per_epoch, percent, training
+
+
+def students(model: str) -> dict[str, Any]:
+    """The fields of `Draft` that say how to distil."""
+    with st.container(border=True):
+        st.markdown("**Distil**: train a smaller network to do as the model does")
+        # A student may be of the model's own kind, only then there is nothing gained.
+        others = [n for n in zoo_names() if n != model]
+        fields: dict[str, Any] = {
+            "students": chips(
+                "Students", "students", others, "Each is trained from scratch with the model as its teacher."
+            ),
+            "own_widths": chips(
+                "The model itself, narrower",
+                "own_widths",
+                OWN_WIDTHS,
+                "The same kind of network with this share of its channels in each layer.",
+                lambda w: f"×{w:g}",
+                is_open=True,
+            ),
+        }
+        if not fields["students"] and not fields["own_widths"]:
+            return fields
+        left, right = st.columns(2)
+        told = "How often the student sees the training images."
+        fields["student_epochs"] = number("Epochs", "student_epochs", told, place=left)
+        fields |= images_per_epoch("student_images", right)
+        with st.expander("How the teacher teaches"):
+            fields |= _teaching(model, "recursive_resnet" in fields["students"]) | training("student")
+        fields["untaught"] = tick(
+            "and the same students without a teacher",
+            "untaught",
+            "Trained for as long from the labels alone, so that you see what the teacher bought.",
+        )
+        fields["plain"] = tick("and recipes without a student", "plain", "The other steps on the model itself as well.")
+        return fields
+
+
+def _teaching(model: str, recursive: bool) -> dict[str, Any]:
+    columns = st.columns(3)
+    fields: dict[str, Any] = {
+        "temperature": number(
+            "Temperature", "temperature", "How soft the teacher's answers are made.", 0.5, place=columns[0]
+        ),
+        "alpha": number(
+            "Weight of its answers", "alpha", "Against the labels, which get the rest.", 0.1, place=columns[1]
+        ),
+        "feature_weight": number(
+            "Weight of its features",
+            "feature_weight",
+            "Also imitate what the teacher sees just before it decides.",
+            0.5,
+            place=columns[2],
+        ),
+        "teacher": choice(
+            "Teacher",
+            "teacher",
+            ["baseline", *(n for n in zoo_index() if n != model)],
+            "Whose answers the students imitate: the model's, or those of another trained network, which may know more.",
+            lambda t: "the model" if t == "baseline" else t,
+            is_open=True,
+        ),
+    }
+    if recursive:
+        fields["repeats"] = chips(
+            "Times that recursive_resnet applies each block",
+            "repeats",
+            range(1, 7),
+            "More depth and time from the same weights. None chosen: three times.",
+            is_open=True,
+        )
+    return fields
+
+
+def pruning() -> dict[str, Any]:
+    """The fields of `Draft` that say how to prune."""
+    with st.container(border=True):
+        st.markdown("**Prune**: remove what matters least")
+        left, right = st.columns([2, 1])
+        fields: dict[str, Any] = {
+            "channels": chips(
+                "Whole channels, share removed",
+                "channels",
+                CHANNEL_RATIOS,
+                "Makes the network smaller and faster everywhere.",
+                percent,
+                is_open=True,
+                place=left,
+            ),
+            "channel_quantity": choice(
+                "of the",
+                "channel_quantity",
+                ["ratio", "macs_ratio"],
+                "MACs: multiply-accumulate operations per image, which is what time mostly follows.",
+                lambda q: {"ratio": "parameters", "macs_ratio": "MACs"}[q],
+                place=right,
+                kind="buttons",
+            ),
+            "zeros": chips(
+                "Single weights, share set to zero",
+                "zeros",
+                WEIGHT_RATIOS,
+                "The smallest weights of the whole network. The file gets smaller; a runtime without sparse kernels is no faster.",
+                percent,
+                is_open=True,
+            ),
+            "patterns": chips(
+                "Sparse patterns",
+                "patterns",
+                PATTERNS,
+                "2:4 keeps the 2 largest of every 4 neighbouring weights, a form that some accelerators run faster.",
+            ),
+        }
+        if not fields["channels"] and not fields["zeros"] and not fields["patterns"]:
+            return fields
+        left, right = st.columns(2)
+        told = "Training that repairs what pruning broke; 0 leaves it broken, to see how much that is."
+        epochs = number("Epochs of training after it", "finetune_epochs", told, place=left)
+        fields["finetune_epochs"] = epochs
+        if epochs:
+            fields |= images_per_epoch("finetune_images", right)
+        with st.expander("What goes first, and how it is repaired"):
+            fields |= _what_goes_first(bool(epochs))
+        fields["unpruned"] = tick(
+            "and recipes without pruning", "unpruned", "The other steps on the whole network as well."
+        )
+        return fields
+
+
+def _what_goes_first(trains: bool) -> dict[str, Any]:
+    importances = {"l2": "weights", "bn_scale": "batch-norm scale", "taylor": "effect on the loss"}
+    spread = {"uniform": "evenly", "global": "where least matters", "sensitivity": "where it hurts least"}
+    fields: dict[str, Any] = {
+        "importances": chips(
+            "Channels with the smallest",
+            "importances",
+            list(importances),
+            "How a channel's worth is told. None chosen: by its weights.",
+            importances.__getitem__,
+        )
+        or ("l2",),
+        "allocation": choice(
+            "Spread over layers",
+            "allocation",
+            list(spread),
+            "How the removal of channels is shared out: the same share of each layer, or more where less is lost.",
+            spread.__getitem__,
+            kind="buttons",
+        ),
+        "round_to": number(
+            "Channels left in multiples of",
+            "round_to",
+            "Processors compute several channels at once; a layer of 13 takes as long as one of 16.",
+        ),
+    }
+    if trains:
+        fields["rounds"] = number("Rounds", "rounds", "Prune a little, train, and again, until the share is reached.")
+        fields |= training("finetune")
+    return fields
