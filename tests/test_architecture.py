@@ -78,9 +78,9 @@ def private_names(path: Path) -> Iterator[str]:
         if name is None:
             modules[called] = module
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
-            if node.attr.startswith("_") and not node.attr.startswith("__"):
-                yield f"{modules[node.value.id]}.{node.attr}"
+        private = isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if private and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield f"{modules[node.value.id]}.{node.attr}"
 
 
 def test_every_room_has_its_place_in_the_order() -> None:

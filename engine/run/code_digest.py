@@ -6,6 +6,7 @@ import ast
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from engine.spec.canonical import digest
 
@@ -18,30 +19,18 @@ _CODE: dict[str, tuple[str, ...]] = {
     "prune": ("compress/prune.py",),
     "finetune": ("compress/finetune.py",),
     "export": ("models/export.py",),
-    "quantize": ("compress/quantize.py",),
-    "qat": ("compress/qat.py",),
+    "quantize": ("compress/quantize.py", "compress/quantization/allocation.py"),
+    "qat": ("compress/qat.py", "compress/quantization/allocation.py"),
     "sensitivity": ("compress/quantization/sensitivity.py",),
     "layer_times": ("compress/quantization/sensitivity.py",),
-    "facts": ("measure/size_parts.py", "graph/read_demand.py", "graph/graph.py"),
+    "facts": ("measure/size.py", "measure/size_parts.py", "graph/read_demand.py", "graph/facts.py"),
     "accuracy": ("measure/accuracy.py",),
-    "latency": ("measure/latency.py",),
+    "latency": ("measure/latency.py", "measure/energy_counter.py"),
     "why": ("measure/operators.py",),
     "portability": ("measure/portability.py",),
 }
 # Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
-_NOT_CODE = {
-    "errors.py",
-    "spec/frozen.py",
-    "spec/runtime.py",
-    "spec/sweep.py",
-    "spec/steps.py",
-    "trials/trial.py",
-    "paths.py",
-    "datasets/dataset.py",
-    "datasets/npz.py",
-    "models/catalog.py",
-    "measure/machine.py",
-}
+_NOT_CODE = ("errors.py", "paths.py", "metrics.py", "spec/", "trials/", "models/catalog.py", "measure/machine.py")
 _LIBRARY = {
     "prune": "torch-pruning",
     "export": "torch",
@@ -51,29 +40,30 @@ _LIBRARY = {
 }
 
 
+def code_digests() -> dict[str, str]:
+    """The digest of every kind of node."""
+    return {kind: code_digest(kind) for kind in _CODE}
+
+
 @cache
 def code_digest(kind: str) -> str:
-    """SHA-256, in hex, of the code of a kind of node and all that it imports, blind to comments, layout and docstrings."""
+    """SHA-256, in hex, of the code of a kind of node and all that it imports; see `tree_text` for what it does not see."""
     library = _LIBRARY.get(kind)
-    trees = [ast.dump(_undocumented(_tree(name))) for name in sorted(_with_imports(*_CODE[kind]))]
-    return digest([trees, version(library) if library else None])
+    # Sorted as texts: a module that is called otherwise, or lies elsewhere, is the same code.
+    texts = sorted(tree_text(_source(name)) for name in code_files(kind))
+    return digest([texts, version(library) if library else None])
 
 
-@cache
-def _tree(name: str) -> ast.Module:
-    return ast.parse((_ENGINE / name).read_text())
-
-
-def _with_imports(*names: str) -> frozenset[str]:
-    """Modules of the engine and those that they import, directly or not, as paths below `engine/`."""
+def code_files(kind: str) -> frozenset[str]:
+    """The modules whose code makes a kind of node, as paths below `engine/`."""
     found: set[str] = set()
-    waiting = [*names]
+    waiting = [*_CODE[kind]]
     while waiting:
         current = waiting.pop()
-        if current in found or current in _NOT_CODE:
+        if current in found or current.startswith(_NOT_CODE):
             continue
         found.add(current)
-        for part in ast.walk(_tree(current)):
+        for part in ast.walk(ast.parse(_source(current))):
             if isinstance(part, ast.ImportFrom) and part.module and part.module.split(".")[0] == "engine":
                 inside = "/".join(part.module.split(".")[1:])
                 paths = [f"{inside}.py", *(f"{inside}/{a.name}.py".lstrip("/") for a in part.names)]
@@ -81,9 +71,40 @@ def _with_imports(*names: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _undocumented(tree: ast.Module) -> ast.Module:
+def tree_text(source: str) -> str:
+    """The syntax tree of a module as text, blind to comments, layout, docstrings and import statements.
+
+    Where a name comes from is not lost with them: one from another library stands for that library's (`np.rint` is numpy's under whatever
+    alias), one from the engine for itself, wherever in the engine it lies.
+    """
+    tree = ast.parse(source)
+    return ast.dump(_Blind(_meanings(tree)).visit(tree))
+
+
+def _meanings(tree: ast.Module) -> dict[str, str]:
+    """What the names that a module imports stand for."""
+    meant: dict[str, set[str]] = {}
     for part in ast.walk(tree):
-        body = getattr(part, "body", None)
+        if isinstance(part, ast.Import):
+            for alias in part.names:
+                whole = alias.name if alias.asname else alias.name.partition(".")[0]
+                meant.setdefault(alias.asname or whole, set()).add(whole)
+        elif isinstance(part, ast.ImportFrom):
+            ours = (part.module or "").partition(".")[0] == "engine"
+            for alias in part.names:
+                whole = alias.name if ours else f"{part.module}.{alias.name}"
+                meant.setdefault(alias.asname or alias.name, set()).add(whole)
+    return {name: " or ".join(sorted(whole)) for name, whole in meant.items()}
+
+
+class _Blind(ast.NodeTransformer):
+    """Takes out imports and docstrings, and says what imported names stand for."""
+
+    def __init__(self, meant: dict[str, str]) -> None:
+        self.meant = meant
+
+    def visit(self, node: ast.AST) -> Any:
+        body = getattr(node, "body", None)
         if (
             isinstance(body, list)
             and body
@@ -91,4 +112,24 @@ def _undocumented(tree: ast.Module) -> ast.Module:
             and isinstance(body[0].value, ast.Constant)
         ):
             body[0].value.value = ""
-    return tree
+        return super().visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        node.id = self.meant.get(node.id, node.id)
+        return node
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+    def visit_If(self, node: ast.If) -> ast.If | None:
+        self.generic_visit(node)
+        # One that held imports alone, as under TYPE_CHECKING.
+        return node if node.body or node.orelse else None
+
+
+@cache
+def _source(name: str) -> str:
+    return (_ENGINE / name).read_text()

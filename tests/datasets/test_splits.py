@@ -21,9 +21,12 @@ from tests.helpers.places import ROOT
 from tests.helpers.tiny import images
 
 ENGINE = ROOT / "engine"
-# Who reports, exports or describes: the worker's accuracy node, trials and confirm (labels), bundle (its sample), and two that say how many
-# images there are, or of which type.
-REPORTERS = {"worker.py", "trials.py", "confirm.py", "bundle.py", "card.py", "doctor.py", "insight.py"}
+# Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and three that say how
+# many images there are, of which type, or what another CPU would answer.
+REPORTERS = {
+    "run/worker.py", "run/assemble.py", "run/confirm.py",
+    "export/bundle.py", "export/card.py", "cli/doctor.py", "explain/portability.py",
+}  # fmt: skip
 
 
 def readers(tree: ast.AST) -> list[ast.Attribute]:
@@ -39,7 +42,9 @@ def test_only_what_reports_reads_the_test_split():
 
 
 def test_in_the_worker_it_is_the_accuracy_node_alone():
-    functions = [n for n in ast.parse((ENGINE / "worker.py").read_text()).body if isinstance(n, ast.FunctionDef)]
+    functions = [
+        n for n in ast.parse((ENGINE / "run" / "worker.py").read_text()).body if isinstance(n, ast.FunctionDef)
+    ]
     assert [f.name for f in functions if readers(f)] == ["_accuracy"]
 
 

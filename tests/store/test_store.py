@@ -12,7 +12,8 @@ from alembic.script import ScriptDirectory
 
 from engine.errors import NotFoundError, SetupError, SpecError
 from engine.spec.sweep import parse_sweep
-from engine.store import schema
+from engine.store import example as example_module
+from engine.store import rows, schema
 from engine.store import store as store_module
 from engine.store.migrations.upgrade import SCHEMA_REVISION
 from engine.store.rows import NodeRow
@@ -95,7 +96,7 @@ def test_a_silent_runner_makes_its_sweep_interrupted_and_free_to_run_again(
     assert store.sweep(SWEEP.id).state == "running"
     with pytest.raises(SetupError, match="is being run by process"):
         store.begin(SWEEP, pending(), 9, 0)
-    monkeypatch.setattr(store_module, "HEARTBEAT_LIMIT_S", -1.0)
+    monkeypatch.setattr(rows, "HEARTBEAT_LIMIT_S", -1.0)
     assert store.sweep(SWEEP.id).state == "interrupted"
     store.beat(SWEEP.id, 4, 12.5, None)
     assert store.begin(SWEEP, pending(), 9, 4) == 12.5
@@ -190,7 +191,7 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, bad: str):
 def test_a_sweep_of_the_users_own_with_the_examples_id_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example = tmp_path / "example"
     example.mkdir()
-    monkeypatch.setattr(store_module, "EXAMPLE", example)
+    monkeypatch.setattr(example_module, "EXAMPLE", example)
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
     Store.open().begin(SWEEP, pending(), 9, 0)
@@ -210,7 +211,7 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
         "trials": [measured(0).to_json(), measured(1).to_json()],
     }
     (example / "sweep.json").write_text(json.dumps(shipped))
-    monkeypatch.setattr(store_module, "EXAMPLE", example)
+    monkeypatch.setattr(example_module, "EXAMPLE", example)
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
     Store.open()
@@ -261,7 +262,7 @@ def test_what_runs_is_not_deleted_until_it_is_cancelled_or_has_gone_silent(
     store.begin(SWEEP, pending(), 9, 0)
     with pytest.raises(SpecError, match=f"is running; cancel it first .`paretoscope cancel {SWEEP.id}`"):
         store.delete_sweep(SWEEP.id)
-    monkeypatch.setattr(store_module, "HEARTBEAT_LIMIT_S", -1.0)
+    monkeypatch.setattr(rows, "HEARTBEAT_LIMIT_S", -1.0)
     store.delete_sweep(SWEEP.id)
     assert store.sweeps() == []
 

@@ -53,9 +53,9 @@ def many() -> Sweep:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The whole trials that are read from the store meanwhile."""
     texts: list[str] = []
-    parse = stored._trial
+    parse = stored.read_trial
     with monkeypatch.context() as patch:
-        patch.setattr(stored, "_trial", lambda text: texts.append(text) or parse(text))
+        patch.setattr(stored, "read_trial", lambda text: texts.append(text) or parse(text))
         yield texts
 
 
@@ -82,7 +82,7 @@ def test_pickers_stay_bounded_and_say_so(page, many) -> None:
     app = open_app(page, sweep=many.id)
     assert all(len(box.options) <= MOST_OFFERED + 6 for box in [*app.selectbox, *app.multiselect])
     if page not in {"devices", "explore"}:
-        assert f"({MOST_OFFERED} of {COUNT - (page == 'broke')} offered)" in " ".join(
+        assert f"({MOST_OFFERED} of {COUNT - (page == 'what_broke')} offered)" in " ".join(
             b.label for b in [*app.selectbox, *app.multiselect]
         )
 
@@ -131,7 +131,7 @@ def test_recipes_of_one_name_are_told_apart() -> None:
 def test_a_link_to_a_recipe_that_is_not_offered_shows_it(page, many) -> None:
     app = open_app(page, sweep=many.id, trial=TRIALS[-1].id)
     assert address(app)["trial"] == TRIALS[-1].id
-    assert app.selectbox(key=f"{page} trial").value == TRIALS[-1].id
+    assert app.selectbox(key=f"{page.removeprefix('what_')} trial").value == TRIALS[-1].id
 
 
 def test_chosen_recipes_stay_when_others_are_searched(many) -> None:
