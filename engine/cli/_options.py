@@ -16,6 +16,12 @@ ScenarioName = Annotated[str | None, typer.Option(help="Use and prices, one of `
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec.")]
 
 
+Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")]
+KeepOldCode = Annotated[
+    bool, typer.Option("--keep-old-code", help="Take nodes that an earlier version of Paretoscope has finished.")
+]
+
+
 def print_json(value: Any) -> None:
     """What `--json` prints."""
     print(json.dumps(value, indent=1, ensure_ascii=False))

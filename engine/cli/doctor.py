@@ -11,7 +11,7 @@ from typing import Literal
 from engine.cli._options import JsonFlag, print_json
 from engine.cli._tables import print_table
 from engine.errors import InputError
-from engine.measure.machine import machine
+from engine.measure.machine import integer_sums, machine
 from engine.paths import home
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
@@ -62,11 +62,11 @@ def _machine() -> tuple[Literal["ok"], str]:
 
 
 def _int8() -> tuple[Literal["ok", "warning"], str]:
-    flags = " ".join(machine().flags)
-    if "vnni" in flags or "amx" in flags or "asimddp" in flags:
-        return "ok", "this CPU multiplies int8 without overflow (VNNI, AMX or dot product)"
-    if "avx2" in flags or "avx512" in flags:
+    flags = machine().flags
+    if integer_sums(machine()) == "saturating":
         return "warning", "no VNNI: int8 products can saturate here, so int8 accuracy may differ from CPUs that have it"
+    if any("vnni" in flag or flag.startswith("amx") or flag == "asimddp" for flag in flags):
+        return "ok", "this CPU multiplies int8 without overflow (VNNI, AMX or dot product)"
     return "warning", "no int8 instructions known here: int8 may be slower than fp32"
 
 

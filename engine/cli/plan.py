@@ -31,6 +31,11 @@ def print_plan(plan: Preview) -> None:
         f"({plan.naive_nodes} if every recipe ran from scratch); {plan.missing_nodes} still to run, "
         f"{_part(plan)}about {duration(plan.forecast_s)} (from scratch {duration(plan.naive_forecast_s)})"
     )
+    if plan.old_code_nodes:
+        console().print(
+            f"{plan.old_code_nodes} of those still to run were finished by an earlier version of Paretoscope, "
+            f"{duration(plan.old_code_s)} of work; `paretoscope run --keep-old-code` takes them as they are"
+        )
 
 
 def _part(plan: Preview) -> str:

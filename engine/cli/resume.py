@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from engine.cli._options import JsonFlag, SweepRef
+from engine.cli._options import JsonFlag, KeepOldCode, Scheduler, SweepRef
 from engine.cli.run import execute_and_tell
 
 
 def resume(
     sweep: SweepRef,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")
-    ] = None,
+    scheduler: Scheduler = None,
+    keep_old_code: KeepOldCode = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Go on with a sweep that was cancelled or interrupted."""
+    """Go on with a sweep that was cancelled or interrupted; with old code where the run before took it."""
     from engine.store.store import Store
 
     store = Store.open()
-    execute_and_tell(store.spec(store.sweep(sweep).id), store, scheduler, as_json)
+    row = store.sweep(sweep)
+    execute_and_tell(store.spec(row.id), store, scheduler, as_json, keep_old_code or row.keep_old_code)

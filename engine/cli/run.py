@@ -6,40 +6,42 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 
-from engine.cli._options import JsonFlag, Overrides, SpecFile, print_json
+from engine.cli._options import JsonFlag, KeepOldCode, Overrides, Scheduler, SpecFile, print_json
 from engine.trials.text import duration
 
 if TYPE_CHECKING:
     from engine.run.run import Outcome, Progress
+    from engine.spec.sweep import Sweep
+    from engine.store.store import Store
 
 
 def run(
     spec: SpecFile,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")
-    ] = None,
+    scheduler: Scheduler = None,
     overrides: Overrides = [],  # noqa: B006
+    keep_old_code: KeepOldCode = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run what is missing of a spec. Ctrl-C stops it; the next run goes on where it was."""
     from engine.spec.read import read_sweep
     from engine.store.store import Store
 
-    execute_and_tell(read_sweep(spec, tuple(overrides)), Store.open(), scheduler, as_json)
+    execute_and_tell(read_sweep(spec, tuple(overrides)), Store.open(), scheduler, as_json, keep_old_code)
 
 
-def execute_and_tell(sweep: Any, store: Any, scheduler: str | None, as_json: bool) -> None:
+def execute_and_tell(
+    sweep: Sweep, store: Store, scheduler: str | None, as_json: bool, keep_old_code: bool = False
+) -> None:
     """Run a sweep with a progress bar and tell how it ended; exit code 1 where it was not done."""
     from engine.run.run import execute
     from engine.store.artifacts import Artifacts
 
     with run_bar(as_json, sweep.name) as on_progress:
-        outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress)
+        outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress, keep_old_code)
     if as_json:
         print_json({"sweep": sweep.id, **asdict(outcome)})
     else:

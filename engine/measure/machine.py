@@ -9,6 +9,7 @@ import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from engine.spec.canonical import digest
 from engine.trials.measurements import Machine
@@ -106,6 +107,18 @@ def describe(
     flags, cpu = relevant_flags(fields), cpu_name(fields)
     fingerprint = digest([cpu, model, cores, flags, os_name, versions.get("onnxruntime", "")])
     return Machine(fingerprint, cpu, cores, memory_gib, flags, os_name, versions, governor)
+
+
+def integer_sums(host: Machine) -> Literal["exact", "saturating", "unknown"]:
+    """Whether ONNX Runtime's uint8 × int8 kernels add without overflow on a machine.
+
+    x86 without VNNI or AMX adds pairs of products in 16 bits, which saturate (VPMADDUBSW); Arm adds in 32 bits.
+    """
+    if any("vnni" in flag or flag == "amx_int8" for flag in host.flags):
+        return "exact"
+    if not host.os.lower().endswith(("x86_64", "amd64")):
+        return "exact"
+    return "saturating" if host.flags else "unknown"
 
 
 @lru_cache(maxsize=1)

@@ -135,6 +135,8 @@ def _stages(
 def _step_notes(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     """What the steps themselves have to say, and that zeros alone make nothing faster where they did not."""
     needed = plan.needed(chain)
+    if old := needed & plan.old:
+        yield f"{len(old)} of its {len(needed)} steps and measurements were made by an earlier version of Paretoscope and kept as asked."
     yield from (note for key in plan.nodes if key in needed and (note := results.get(key, {}).get("note")))
     for before, stage in zip(chain.stages, chain.stages[1:], strict=False):
         sets_zeros = any(

@@ -6,7 +6,7 @@ import ast
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.spec.canonical import digest
 
@@ -50,7 +50,7 @@ def code_digest(kind: str) -> str:
     """SHA-256, in hex, of the code of a kind of node and all that it imports; see `tree_text` for what it does not see."""
     library = _LIBRARY.get(kind)
     # Sorted as texts: a module that is called otherwise, or lies elsewhere, is the same code.
-    texts = sorted(tree_text(_source(name)) for name in code_files(kind))
+    texts = sorted(_module(name).text for name in code_files(kind))
     return digest([texts, version(library) if library else None])
 
 
@@ -60,15 +60,29 @@ def code_files(kind: str) -> frozenset[str]:
     waiting = [*_CODE[kind]]
     while waiting:
         current = waiting.pop()
-        if current in found or current.startswith(_NOT_CODE):
-            continue
-        found.add(current)
-        for part in ast.walk(ast.parse(_source(current))):
-            if isinstance(part, ast.ImportFrom) and part.module and part.module.split(".")[0] == "engine":
-                inside = "/".join(part.module.split(".")[1:])
-                paths = [f"{inside}.py", *(f"{inside}/{a.name}.py".lstrip("/") for a in part.names)]
-                waiting += [p for p in paths if (_ENGINE / p).is_file()]
+        if current not in found and not current.startswith(_NOT_CODE):
+            found.add(current)
+            waiting += _module(current).imports
     return frozenset(found)
+
+
+class _Module(NamedTuple):
+    """The text of a module's tree, and what it imports of the engine, as paths below `engine/`."""
+
+    text: str
+    imports: tuple[str, ...]
+
+
+@cache
+def _module(name: str) -> _Module:
+    source = (_ENGINE / name).read_text()
+    imports: list[str] = []
+    for part in ast.walk(ast.parse(source)):
+        if isinstance(part, ast.ImportFrom) and part.module and part.module.split(".")[0] == "engine":
+            inside = "/".join(part.module.split(".")[1:])
+            paths = [f"{inside}.py", *(f"{inside}/{a.name}.py".lstrip("/") for a in part.names)]
+            imports += [p for p in paths if (_ENGINE / p).is_file()]
+    return _Module(tree_text(source), tuple(imports))
 
 
 def tree_text(source: str) -> str:
@@ -128,8 +142,3 @@ class _Blind(ast.NodeTransformer):
         self.generic_visit(node)
         # One that held imports alone, as under TYPE_CHECKING.
         return node if node.body or node.orelse else None
-
-
-@cache
-def _source(name: str) -> str:
-    return (_ENGINE / name).read_text()

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from engine.measure.machine import machine
+from engine.run.missing import missing_nodes
+from engine.run.old_code import left_by_old_code
 from engine.run.plan import EXCLUSIVE, Plan
 from engine.run.planner import make_plan
 from engine.spec.sweep import Sweep
@@ -37,7 +39,8 @@ class Preview:
 
     `run_recipes` of the recipes are not measured yet and would be by one run; with a budget (`search`) that may be fewer than there are,
     and `run_nodes` and `forecast_s` are those of that run. Which recipes a sampler will choose nobody knows, so for one with a budget both
-    are an estimate (`is_estimate`): the mean over all choices.
+    are an estimate (`is_estimate`): the mean over all choices. `old_code_nodes` of the missing nodes have been finished by earlier versions
+    of the code, which took `old_code_s`; `run --keep-old-code` takes them.
     """
 
     sweep: str
@@ -51,12 +54,15 @@ class Preview:
     run_nodes: int
     forecast_s: float
     naive_forecast_s: float
+    old_code_nodes: int
+    old_code_s: float
 
 
 def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
     """What running a spec here would do; raises InputError for a bad model or dataset."""
     plan = make_plan(sweep, machine())
     missing = missing_nodes(plan, store, artifacts)
+    left = left_by_old_code(plan, machine(), store, artifacts) if missing else {}
     rates, cores = store.rates(), machine().cores
     now, recipes = _next_run(plan, missing, store.failed(sweep.id))
     seconds = forecast_s(plan, now, rates, cores)
@@ -74,20 +80,9 @@ def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
         run_nodes=round(sum(now.values())),
         forecast_s=round(seconds, 1),
         naive_forecast_s=round(sum(forecast_s(plan, plan.needed(c), rates, cores) for c in plan.chains), 1),
+        old_code_nodes=len(left),
+        old_code_s=round(sum(row.seconds for row in left.values()), 1),
     )
-
-
-def missing_nodes(plan: Plan, store: Store, artifacts: Artifacts) -> frozenset[str]:
-    """The nodes that must run: those without a result, and those whose file is gone and is needed."""
-    known = store.nodes(plan.nodes)
-    lost = {k for k, n in plan.nodes.items() if k in known and n.artifact and not artifacts.has(n.artifact)}
-    missing = set(plan.nodes) - set(known)
-    missing |= lost & {k for c in plan.chains for k in (*c.measures, *c.models)}
-    # Backwards through the order of running: what runs needs its inputs' files.
-    for key in reversed(list(plan.nodes)):
-        if key in missing:
-            missing |= lost & set(plan.nodes[key].inputs)
-    return frozenset(missing)
 
 
 def _next_run(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tuple[dict[str, float], int]:

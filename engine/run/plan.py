@@ -89,11 +89,15 @@ class Chain:
 
 @dataclass(frozen=True)
 class Plan:
-    """Unique nodes in an order in which they can run, and each recipe's place in them."""
+    """Unique nodes in an order in which they can run, and each recipe's place in them.
+
+    `old`: those of them that an earlier version of the code has finished and that are taken as they are.
+    """
 
     sweep: Sweep
     nodes: dict[str, Node]
     chains: tuple[Chain, ...]
+    old: frozenset[str] = frozenset()
 
     @property
     def unique(self) -> int:

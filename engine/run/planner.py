@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from engine.datasets.load import dataset_checksum
 from engine.devices.profiles import profile_names
 from engine.errors import ModelError, SpecError, StepError
+from engine.measure.machine import integer_sums
 from engine.measure.machine import machine as this_machine
 from engine.measure.session import available_providers, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
@@ -66,10 +68,11 @@ _LEARNING_WORK = 30.0
 class _Builder:
     """Collects unique nodes for one sweep."""
 
-    def __init__(self, sweep: Sweep, machine: Machine) -> None:
+    def __init__(self, sweep: Sweep, machine: Machine, digest_of: Callable[[str], str]) -> None:
         self.sweep = sweep
         self.seed = sweep.seed
         self.machine = machine
+        self.digest_of = digest_of
         self.data_digest = dataset_checksum(sweep.data)
         self.nodes: dict[str, Node] = {}
         self.chains: dict[Recipe, Chain] = {}
@@ -86,17 +89,19 @@ class _Builder:
         suffix: str | None = None,
     ) -> str:
         """The key of the node, new or shared."""
-        key = digest(
-            {
-                "kind": kind,
-                "inputs": inputs,
-                "options": options,
-                "code": code_digest(kind),
-                "seed": self.seed if kind in _USES_SEED else None,
-                "data": self.data_digest if kind in _USES_DATA else None,
-                "machine": self.machine.fingerprint if kind in EXCLUSIVE else None,
-            }
-        )
+        parts = {
+            "kind": kind,
+            "inputs": inputs,
+            "options": options,
+            "code": self.digest_of(kind),
+            "seed": self.seed if kind in _USES_SEED else None,
+            "data": self.data_digest if kind in _USES_DATA else None,
+            "machine": self.machine.fingerprint if kind in EXCLUSIVE else None,
+        }
+        if kind == "accuracy" and (sums := integer_sums(self.machine)) != "exact":
+            # An integer network answers otherwise there; what other machines counted is not its accuracy.
+            parts["integer_sums"] = sums
+        key = digest(parts)
         seed = self.seed if kind in _USES_SEED else 0
         self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind), seed))
         return key
@@ -203,8 +208,11 @@ def providers_here() -> tuple[str, ...]:
     return available_providers()
 
 
-def make_plan(sweep: Sweep, machine: Machine) -> Plan:
-    """The plan of a sweep on a machine; raises InputError when a source or profile is missing or unknown."""
+def make_plan(sweep: Sweep, machine: Machine, digest_of: Callable[[str], str] = code_digest) -> Plan:
+    """The plan of a sweep on a machine; raises InputError when a source or profile is missing or unknown.
+
+    `digest_of`: the digest of the code of a kind of node, that of this version unless another is looked for (`old_code`).
+    """
     check_model(sweep.model)
     for profile in sweep.measure.profiles:
         if profile not in profile_names():
@@ -216,7 +224,7 @@ def make_plan(sweep: Sweep, machine: Machine) -> Plan:
             _check_distill(step)
         if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
             _check_provider(step, machine)
-    builder = _Builder(sweep, machine)
+    builder = _Builder(sweep, machine, digest_of)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
     chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)

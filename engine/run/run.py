@@ -21,8 +21,11 @@ from engine.errors import CancelledError, ParetoscopeError
 from engine.measure.machine import machine
 from engine.run.assemble import assemble, reported_labels
 from engine.run.cluster import Cluster, connect
+from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
-from engine.run.forecast import forecast_s, missing_nodes
+from engine.run.forecast import forecast_s
+from engine.run.missing import missing_nodes
+from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
@@ -31,6 +34,7 @@ from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow
 from engine.store.store import Store
+from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
 _POLL_S = 1.0
@@ -66,20 +70,28 @@ def execute(
     artifacts: Artifacts,
     scheduler: str | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    keep_old_code: bool = False,
 ) -> Outcome:
     """Run all that is missing of a sweep. A second call does no work; a call after a crash goes on where it was.
+
+    `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`).
 
     Raises InputError for a bad model, dataset or scheduler before anything is written.
     """
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
+
+    def plan_for(where: Machine) -> Plan:
+        plan = make_plan(sweep, where)
+        return with_old_code(plan, left_by_old_code(plan, where, store, artifacts)) if keep_old_code else plan
+
     if scheduler is None:
-        plan = make_plan(sweep, machine())
+        plan = plan_for(machine())
         if not missing_nodes(plan, store, artifacts):
-            run = _Run(plan, store, artifacts, on_progress)
+            run = _Run(plan, store, artifacts, on_progress, keep_old_code)
             return run.follow(None)
     with connect(scheduler) as cluster:
-        return _Run(make_plan(sweep, cluster.machine), store, artifacts, on_progress).follow(cluster)
+        return _Run(plan_for(cluster.machine), store, artifacts, on_progress, keep_old_code).follow(cluster)
 
 
 class _Run:
@@ -88,7 +100,15 @@ class _Run:
     `left` are the nodes that are not finished, `missing` those of them that this run has taken on, `under_way` those that the cluster has.
     """
 
-    def __init__(self, plan: Plan, store: Store, artifacts: Artifacts, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        artifacts: Artifacts,
+        on_progress: Callable[[Progress], None],
+        keep_old_code: bool = False,
+    ) -> None:
+        self.keep_old_code = keep_old_code
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
         self.left = set(missing)
@@ -117,7 +137,10 @@ class _Run:
         pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in self.store.trials(self.plan.sweep.id) if t.state == "done"}
-        self.earlier_s = self.store.begin(self.plan.sweep, pending, self.plan.unique, len(self.results))
+        self.store.save_code(code_digests())
+        self.earlier_s = self.store.begin(
+            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code
+        )
         try:
             with _interruptible():
                 self._assemble_ready(self.plan.chains)

@@ -20,7 +20,10 @@ State = Literal["running", "done", "cancelled", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class SweepRow:
-    """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds."""
+    """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds.
+
+    `keep_old_code`: its last run took nodes that an earlier version of the code had finished.
+    """
 
     id: str
     name: str
@@ -36,6 +39,7 @@ class SweepRow:
     example: bool
     revision: int
     runner: str | None
+    keep_old_code: bool
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def new_sweep(sweep: Sweep) -> dict[str, Any]:
         "cancel_requested": False,
         "error": None,
         "example": False,
+        "keep_old_code": False,
         "revision": 1,
     }
 

@@ -12,7 +12,7 @@ sweeps = sa.Table(
     *(sa.Column(name, sa.String) for name in ("name", "spec", "state", "created", "runner", "error")),
     *(sa.Column(name, sa.Integer) for name in ("recipes", "nodes_total", "nodes_done", "revision")),
     *(sa.Column(name, sa.Float) for name in ("elapsed_s", "remaining_s", "heartbeat")),
-    *(sa.Column(name, sa.Boolean) for name in ("cancel_requested", "example")),
+    *(sa.Column(name, sa.Boolean) for name in ("cancel_requested", "example", "keep_old_code")),
 )
 nodes = sa.Table(
     "nodes",
@@ -22,6 +22,12 @@ nodes = sa.Table(
     sa.Column("work", sa.Float),
     sa.Column("seconds", sa.Float),
     sa.Column("result", sa.String),
+)
+code_versions = sa.Table(
+    "code_versions",
+    meta,
+    sa.Column("digests", sa.String, primary_key=True),
+    sa.Column("seen", sa.String),
 )
 trials = sa.Table(
     "trials",

@@ -4,6 +4,7 @@ sweeps    one row per spec: state, progress, heartbeat of its runner, revision (
 nodes     what a finished node returned and how long it took; shared by all sweeps
 trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
 notes     pins and notes on trials (`notes.py`)
+code_versions  the digests of the code that nodes were made by, and when that was last
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,12 +39,15 @@ from engine.store.rows import (
     trial_row,
     unknown_sweep,
 )
+from engine.store.schema import code_versions as _code
 from engine.store.schema import nodes as _nodes
 from engine.store.schema import sweeps as _sweeps
 from engine.store.schema import trials as _trials
 from engine.trials.trial import Trial
 
 _AT_ONCE = 500
+MOST_VERSIONS = 5
+"""So many earlier versions of the code are looked through for finished nodes."""
 
 
 class Store:
@@ -193,7 +198,9 @@ class Store:
 
     # What only the runner calls.
 
-    def begin(self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int) -> float:
+    def begin(
+        self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int, keep_old_code: bool = False
+    ) -> float:
         """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
 
         Raises SetupError when another runner is at it.
@@ -226,6 +233,7 @@ class Store:
                     nodes_total=nodes_total,
                     nodes_done=nodes_done,
                     remaining_s=None,
+                    keep_old_code=keep_old_code,
                     revision=revision,
                 )
             )
@@ -276,6 +284,21 @@ class Store:
         with self._engine.begin() as connection:
             if connection.scalar(sa.select(_nodes.c.key).where(_nodes.c.key == node.key)) is None:
                 connection.execute(_nodes.insert().values(**{**node.__dict__, "result": canonical_json(node.result)}))
+
+    def save_code(self, digests: Mapping[str, str]) -> None:
+        """Note the version of the code, by the digest of each kind of node, that a run makes its nodes by."""
+        text, now = canonical_json(dict(digests)), datetime.now(UTC).isoformat()
+        with self._engine.begin() as connection:
+            known = connection.execute(_code.update().where(_code.c.digests == text).values(seen=now))
+            if not known.rowcount:
+                connection.execute(_code.insert().values(digests=text, seen=now))
+
+    def earlier_code(self, digests: Mapping[str, str]) -> list[dict[str, str]]:
+        """Other versions than this one that nodes were made by, the last one first."""
+        query = sa.select(_code.c.digests).where(_code.c.digests != canonical_json(dict(digests)))
+        with self._engine.connect() as connection:
+            found = connection.scalars(query.order_by(_code.c.seen.desc()).limit(MOST_VERSIONS)).all()
+        return [json.loads(text) for text in found]
 
     def rates(self) -> dict[str, float]:
         """Seconds per unit of work by node kind, the median of the last 200 finished nodes of each; for forecasts."""

@@ -157,6 +157,7 @@ def _plan(sweep: Sweep) -> None:
     st.markdown(_in_words(found))
     if limited:
         st.markdown(_budget_in_words(sweep, found))
+    keep = _keep_old_code(found)
     running = _is_running(sweep)
     if st.button(
         "It is running" if running else "Start sweep",
@@ -165,7 +166,7 @@ def _plan(sweep: Sweep) -> None:
         disabled=running,
         width="stretch",
     ):
-        progress.remember(sweep.id, runner.start(sweep))
+        progress.remember(sweep.id, runner.start(sweep, keep))
         st.query_params["run"] = sweep.id
         st.rerun()
     with st.expander("The spec, for `paretoscope run`", icon=":material/code:"):
@@ -191,6 +192,18 @@ def _what_was_found() -> None:
         st.caption(f"What {shell.plain(repr(row.name))} found:")
         figure = frontier_figure(info, height=300)
         st.plotly_chart(figure, key="what was found", config={"staticPlot": True}, alt=frontier_alt(info))
+
+
+def _keep_old_code(found: Preview) -> bool:
+    """Whether the run shall take what an earlier version of the program has finished; asked where there is such a thing."""
+    if not found.old_code_nodes:
+        return False
+    st.info(
+        f"{found.old_code_nodes:,} of these nodes were finished by an earlier version of Paretoscope, "
+        f"{duration(found.old_code_s)} of work. Its code has changed since, so results may differ.",
+        icon=":material/history:",
+    )
+    return st.checkbox("Keep them as they are", help="Recipes that rest on them say so in their notes.")
 
 
 def _in_words(found: Preview) -> str:
@@ -267,7 +280,7 @@ def _ended(row: SweepRow) -> None:
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
         more = row.state != "done" or left
         if more and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
-            progress.remember(row.id, runner.start(spec))
+            progress.remember(row.id, runner.start(spec, row.keep_old_code))
             st.rerun()
         deletion.button(row, "ended")
 

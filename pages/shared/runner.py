@@ -12,8 +12,10 @@ from engine.spec.sweep import Sweep
 from pages.shared import access, jobs, queries
 
 
-def start(sweep: Sweep) -> subprocess.Popen[bytes]:
+def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
     """Write the spec under the home folder and start `paretoscope run` on it, detached; SetupError when that fails.
+
+    `keep_old_code`: with what an earlier version of the program has finished.
 
     AccessError for who may not run anything.
     """
@@ -31,7 +33,14 @@ def start(sweep: Sweep) -> subprocess.Popen[bytes]:
                 raise SetupError(reason)
             with log.open("wb") as output:
                 return subprocess.Popen(
-                    [sys.executable, "-m", "engine.cli", "run", str(spec)],
+                    [
+                        sys.executable,
+                        "-m",
+                        "engine.cli",
+                        "run",
+                        str(spec),
+                        *(["--keep-old-code"] if keep_old_code else []),
+                    ],
                     cwd=DATA.parent,
                     stdin=subprocess.DEVNULL,
                     stdout=output,

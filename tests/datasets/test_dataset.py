@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.datasets import dataset as datasets
 from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.datasets.load import dataset_checksum, is_available, load_dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.errors import DatasetError
+from engine.paths import DATA
 from engine.spec.sections import Data
 
 RNG = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_fashion_mnist_has_disjoint_splits_of_the_published_images():
     parts = [
         hashlib.sha256(i.tobytes()).digest() for s in (data.train, data.calibration, data.validation) for i in s.inputs
     ]
-    whole = gzip.decompress((datasets.DATA / "fashion_mnist" / "train-images-idx3-ubyte.gz").read_bytes())
+    whole = gzip.decompress((DATA / "fashion_mnist" / "train-images-idx3-ubyte.gz").read_bytes())
     originals = [
         hashlib.sha256(i.tobytes()).digest() for i in np.frombuffer(whole, np.uint8, offset=16).reshape(60_000, 28, 28)
     ]
@@ -65,7 +65,7 @@ def test_fashion_mnist_has_disjoint_splits_of_the_published_images():
 @pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_damaged_fashion_mnist_is_named_with_a_remedy(tmp_path, damage):
     name = "t10k-labels-idx1-ubyte.gz"
-    for file in (datasets.DATA / "fashion_mnist").iterdir():
+    for file in (DATA / "fashion_mnist").iterdir():
         if not (damage == "missing" and file.name == name):
             (tmp_path / file.name).symlink_to(file)
     if damage == "changed":

@@ -119,7 +119,7 @@ def test_reading_a_prepared_dataset_takes_no_torch(tmp_path):
     gtsrb(tmp_path)
     prepare("torchvision:GTSRB", tmp_path)
     code = (
-        "import sys; from engine.datasets.dataset import load_dataset; from engine.spec.sweep import Data; "
+        "import sys; from engine.datasets.load import load_dataset; from engine.spec.sections import Data; "
         "load_dataset(Data(source='torchvision:GTSRB')); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

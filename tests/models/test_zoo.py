@@ -174,7 +174,7 @@ def test_catalog_does_not_import_torch():
     import sys
 
     code = (
-        "import sys; from engine.models.catalog import *; from engine.spec.sweep import Model; zoo_index(); "
+        "import sys; from engine.models.catalog import *; from engine.spec.sections import Model; zoo_index(); "
         "model_fingerprint(Model(source='torchvision:resnet18')); print('torch' in sys.modules, 'torchvision' in sys.modules)"
     )
     assert (

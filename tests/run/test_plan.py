@@ -173,7 +173,7 @@ def test_a_budget_takes_recipes_in_order_and_those_that_failed_last():
 
 
 def test_a_network_is_read_once_for_all_recipes(monkeypatch: pytest.MonkeyPatch):
-    from engine.run import plan as module
+    from engine.run import planner as module
 
     read = []
     fingerprint = module.model_fingerprint

@@ -16,69 +16,24 @@ import onnx
 import pytest
 
 from engine.datasets.load import load_dataset
-from engine.errors import InputError, NotFoundError, ParetoscopeError
+from engine.errors import InputError, NotFoundError
 from engine.measure.accuracy import predict
 from engine.measure.machine import machine
 from engine.run.assemble import assemble
 from engine.run.confirm import confirm_trial
-from engine.run.plan import Plan
 from engine.run.planner import make_plan
-from engine.run.run import _Run
-from engine.run.worker import Task, run_node
+from engine.run.worker import Task
 from engine.spec.read import read_sweep
-from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
-from engine.store.rows import NodeRow
 from engine.store.store import Store
 from engine.trials.trial import Trial
+from tests.helpers.run_here import swept
 from tests.helpers.tiny import images, write_problem
 from tests.helpers.tiny_onnx import conv_net
 
 PRUNE = "prune: [null, {method: channel, ratio: 0.5, finetune_epochs: 1}]"
 QUANTIZE = "quantize: [null, {weight_bits: 8, activation_bits: 8, calibration_samples: 32}]"
 PRUNED, QUANTIZED = f"space={{{PRUNE}, {QUANTIZE}}}", f"space={{{QUANTIZE}}}"
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
-    monkeypatch.delenv("PARETOSCOPE_ARTIFACTS", raising=False)
-    return tmp_path
-
-
-class Here:
-    """Runs nodes in this process, for `_Run.follow`."""
-
-    cores = 1
-
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-
-    def collect(self, _cluster: object) -> None:
-        run = self.run
-        for key, node in run.plan.nodes.items():
-            if key not in run.missing or not set(node.inputs) <= run.results.keys():
-                run.missing.discard(key)
-                continue
-            names = tuple(run.plan.nodes[k].artifact or "" for k in node.inputs)
-            run.missing.discard(key)
-            try:
-                seconds, run.results[key] = run_node(Task(node, names, run.plan.sweep.data, node.seed, run.artifacts))
-                run.store.save_node(NodeRow(key, node.kind, node.work, seconds, run.results[key]))
-            except ParetoscopeError as error:
-                run.errors[key] = str(error)
-            run._assemble_ready(run.plan.chains)
-
-
-def swept(spec: Path, *overrides: str) -> tuple[Sweep, list[Trial], Plan]:
-    sweep = read_sweep(spec, ("measure.latency=null", *overrides))
-    store, artifacts = Store.open(), Artifacts.open()
-    plan = make_plan(sweep, machine())
-    run = _Run(plan, store, artifacts, lambda progress: None)
-    run._collect = Here(run).collect  # type: ignore[method-assign]
-    run.follow(Here(run))  # type: ignore[arg-type]
-    return sweep, store.trials(sweep.id), plan
 
 
 def test_held_back_images_confirm_a_trial_once_and_nothing_else_sees_them(place: Path):

@@ -21,18 +21,11 @@ from engine.run.forecast import preview
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.spec.read import read_sweep
+from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from tests.helpers.places import ROOT
 from tests.helpers.tiny import images, write_problem
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
-    monkeypatch.delenv("PARETOSCOPE_ARTIFACTS", raising=False)
-    return tmp_path
 
 
 def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -93,14 +86,14 @@ def test_a_killed_run_goes_on_where_it_was(place: Path):
     )
     try:
         deadline = time.monotonic() + 120
-        while not _nodes(store) and time.monotonic() < deadline:
+        while not _nodes(store, sweep) and time.monotonic() < deadline:
             time.sleep(0.2)
-        done = _nodes(store)
+        done = _nodes(store, sweep)
         assert done
     finally:
         runner.send_signal(signal.SIGKILL)
         runner.wait()
-    done = _nodes(store)
+    done = _nodes(store, sweep)
     with pytest.raises(SetupError, match="is being run by"):
         execute(sweep, store, Artifacts.open())
     # The dead runner is silent; rather than wait half a minute for that to count, turn its clock back.
@@ -110,17 +103,11 @@ def test_a_killed_run_goes_on_where_it_was(place: Path):
     assert outcome.nodes_run == _total(sweep) - len(done)
 
 
-def _nodes(store: Store) -> set[str]:
-    import sqlalchemy as sa
-
-    with store._engine.connect() as connection:
-        return set(connection.scalars(sa.text("SELECT key FROM nodes")))
+def _nodes(store: Store, sweep: Sweep) -> set[str]:
+    return set(store.nodes(make_plan(sweep, machine()).nodes))
 
 
-def _total(sweep) -> int:
-    from engine.measure.machine import machine
-    from engine.run.planner import make_plan
-
+def _total(sweep: Sweep) -> int:
     return make_plan(sweep, machine()).unique
 
 

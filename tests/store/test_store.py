@@ -195,7 +195,11 @@ def test_a_sweep_of_the_users_own_with_the_examples_id_stays(tmp_path: Path, mon
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
     Store.open().begin(SWEEP, pending(), 9, 0)
-    shipped = {"spec": SWEEP.model_dump(mode="json"), "row": {"created": "2026-11-23T00:00:00+00:00"}, "trials": []}
+    shipped = {
+        "spec": SWEEP.model_dump(mode="json"),
+        "row": {"created": "2026-11-23T00:00:00+00:00", "revision": 1},
+        "trials": [],
+    }
     (example / "sweep.json").write_text(json.dumps(shipped))
     store = Store.open()
     assert [(r.id, r.example) for r in store.sweeps()] == [(SWEEP.id, False)]
@@ -207,7 +211,7 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     example.mkdir()
     shipped = {
         "spec": SWEEP.model_dump(mode="json"),
-        "row": {"created": "2026-11-23T00:00:00+00:00", "recipes": 2, "nodes_total": 9, "nodes_done": 9},
+        "row": {"created": "2026-11-23T00:00:00+00:00", "recipes": 2, "nodes_total": 9, "nodes_done": 9, "revision": 1},
         "trials": [measured(0).to_json(), measured(1).to_json()],
     }
     (example / "sweep.json").write_text(json.dumps(shipped))

@@ -1,0 +1,43 @@
+"""Gives the shipped example the keys of this version of the code: `python data/rekey_example.py`.
+
+For changes that move code and leave what it does as it is. After any other change the example is remade (`make_example.py`), since its
+files would carry the key of code that did not make them. Renames files and names; no number is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from make_example import next_revision, write_nodes
+
+from engine.paths import EXAMPLE
+from engine.run.code_digest import code_digests
+from engine.run.planner import make_plan
+from engine.spec.sweep import parse_sweep
+from engine.trials.trial import Trial
+
+
+def main() -> None:
+    """Rename what is under the keys of before."""
+    shipped, nodes = (json.loads((EXAMPLE / name).read_text()) for name in ("sweep.json", "nodes.json"))
+    sweep, where = parse_sweep(shipped["spec"]), Trial.from_json(shipped["trials"][0]).machine
+    assert where is not None, "a measured trial names its machine"
+    before, now = make_plan(sweep, where, nodes["code"].__getitem__), make_plan(sweep, where)
+    keys = dict(zip(before.nodes, now.nodes, strict=True))
+    unknown = {node["key"] for node in nodes["nodes"]} - keys.keys()
+    if unknown:
+        sys.exit(f"{len(unknown)} nodes of nodes.json are not in the plan of its code; remake the example")
+    for trial in shipped["trials"]:
+        for part in ("artifact", "predictions"):
+            key, _, suffix = trial[part].partition(".")
+            (EXAMPLE / "artifacts" / trial[part]).rename(EXAMPLE / "artifacts" / f"{keys[key]}.{suffix}")
+            trial[part] = f"{keys[key]}.{suffix}"
+    shipped["row"]["revision"] = next_revision()
+    (EXAMPLE / "sweep.json").write_text(json.dumps(shipped, indent=1) + "\n")
+    write_nodes({**nodes, "code": code_digests(), "nodes": [{**n, "key": keys[n["key"]]} for n in nodes["nodes"]]})
+    print(f"{sum(old != new for old, new in keys.items())} of {len(keys)} keys are new")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Finished nodes that differ from what is wanted in the code's digest alone: hours that an upgrade would spend again.
+
+A run makes its nodes by one version of the code and notes it in the store. The plan of that version has the same nodes in the same order
+under other keys, so what it finished is found. Nothing of it is taken unasked, and what is taken keeps its key: no node of this version
+ever carries a result of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from engine.run.code_digest import code_digest, code_digests
+from engine.run.missing import missing_nodes
+from engine.run.plan import Chain, Node, Plan
+from engine.run.planner import make_plan
+from engine.spec.canonical import digest
+from engine.spec.sweep import Sweep
+from engine.store.artifacts import Artifacts
+from engine.store.rows import NodeRow
+from engine.store.store import Store
+from engine.trials.measurements import Machine
+
+
+def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Artifacts) -> dict[str, NodeRow]:
+    """The missing nodes of a plan that an earlier version of the code has finished: key -> what it left, under its own key.
+
+    A node whose file is gone, and would be needed, is not among them.
+    """
+    missing = missing_nodes(plan, store, artifacts)
+    found: dict[str, NodeRow] = {}
+    for version in store.earlier_code(code_digests()):
+        if missing <= found.keys():
+            break
+        if not _was_run(plan.sweep, machine, store, version):
+            continue
+        theirs = make_plan(plan.sweep, machine, _digest_in(version))
+        wanted = {key: old for key, old in zip(plan.nodes, theirs.nodes, strict=True) if key in missing - found.keys()}
+        finished = store.nodes(wanted.values())
+        found |= {key: finished[old] for key, old in wanted.items() if old in finished}
+    while lost := missing_nodes(with_old_code(plan, found), store, artifacts) & {row.key for row in found.values()}:
+        found = {key: row for key, row in found.items() if row.key not in lost}
+    return found
+
+
+def _was_run(sweep: Sweep, machine: Machine, store: Store, version: Mapping[str, str]) -> bool:
+    """Whether that version has run anything of this model; every sweep measures the baseline, and planning a whole one may take long."""
+    baseline = make_plan(sweep.model_copy(update={"space": {}, "recipes": ()}), machine, _digest_in(version))
+    return bool(store.nodes(baseline.nodes))
+
+
+def _digest_in(version: Mapping[str, str]) -> Callable[[str], str]:
+    """How that version digested the code of a kind of node; a kind that came later has no old nodes."""
+    return lambda kind: version.get(kind) or code_digest(kind)
+
+
+def with_old_code(plan: Plan, left: Mapping[str, NodeRow]) -> Plan:
+    """The plan with finished nodes of earlier code in the place of its own; what comes after them gets keys that say so."""
+    keys: dict[str, str] = {}
+    nodes: dict[str, Node] = {}
+    for key, node in plan.nodes.items():
+        inputs = tuple(keys[k] for k in node.inputs)
+        if key in left:
+            keys[key] = left[key].key
+        else:
+            keys[key] = key if inputs == node.inputs else digest({"node": key, "inputs": inputs})
+        nodes[keys[key]] = replace(node, key=keys[key], inputs=inputs)
+
+    def chain(of: Chain) -> Chain:
+        return replace(
+            of,
+            model=keys[of.model],
+            facts=keys[of.facts],
+            accuracy=keys[of.accuracy],
+            latency=of.latency and keys[of.latency],
+            before=of.before and chain(of.before),
+            replicas=tuple(chain(r) for r in of.replicas),
+        )
+
+    old = frozenset(row.key for row in left.values())
+    return replace(plan, nodes=nodes, chains=tuple(chain(c) for c in plan.chains), old=old)
