@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.compress.finetune import Schedule, train
 from engine.datasets.fashion_mnist import load_fashion_mnist
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import load_onnx, save_onnx
 from engine.measure.accuracy import predict
 from engine.models.export import export_onnx

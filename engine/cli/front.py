@@ -17,7 +17,7 @@ from engine.trials.trial import Trial
 if TYPE_CHECKING:
     from engine.devices.cost import Scenario
     from engine.frontier.certainty import Certainty
-    from engine.frontier.selection import Front
+    from engine.frontier.front import Front
 
 
 def front(
@@ -34,7 +34,7 @@ def front(
 ) -> None:
     """The Pareto frontier: the trials that no other trial beats in every objective, and how sure that is."""
     from engine.frontier.certainty import certainty
-    from engine.frontier.selection import find_front, parse_objectives
+    from engine.frontier.front import find_front, parse_objectives
     from engine.store.artifacts import Artifacts
 
     wanted = parse_objectives(objectives)

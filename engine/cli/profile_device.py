@@ -22,7 +22,7 @@ def profile_device(
     as_json: JsonFlag = False,
 ) -> None:
     """Time a small set of layers here, and keep a profile of this machine; --script gives the program to run on another."""
-    from engine.devices.own import profile_here, write_script
+    from engine.devices.user_profiles import profile_here, write_script
 
     if script:
         path = write_script(output)

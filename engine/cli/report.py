@@ -22,7 +22,7 @@ def report(
 ) -> None:
     """Write the frontier as one HTML file that stays interactive without a network."""
     from engine.export.report import write_report
-    from engine.frontier.selection import parse_objectives
+    from engine.frontier.front import parse_objectives
     from engine.store.store import Store
 
     known_device(device)

@@ -29,7 +29,7 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
-from engine.compress.quantization.place import Placement, place
+from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
 from engine.compress.quantization.weights import find_layers, layer_bits, weight_names
 from engine.compress.quantization.write import write

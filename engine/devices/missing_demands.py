@@ -22,8 +22,8 @@ def with_demands(trials: Sequence[Trial], artifacts: Artifacts) -> tuple[Trial, 
 def demand_of_file(name: str, artifacts: Artifacts) -> Demand | None:
     """What an artifact's ONNX file asks of a device; None where it is gone or damaged."""
     # Not at the top: importing onnx takes a third of a second, and new sweeps never come here.
+    from engine.graph.count_demand import graph_demand
     from engine.graph.graph import load_onnx
-    from engine.graph.read_demand import graph_demand
 
     try:
         return graph_demand(load_onnx(artifacts.local(name))) if artifacts.has(name) else None

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.devices.fitting import Z_90, features
-from engine.devices.limits import obstacle
+from engine.devices.obstacles import obstacle
 from engine.devices.profiles import HOST, Profile, all_profiles, find_profile, shipped_profiles
 from engine.devices.published import demand_of, reference_demands
 from engine.devices.roofline import bound, missing_rate

@@ -184,7 +184,7 @@ QUANTITIES = {
 def read_layers(name: str, artifacts: Artifacts) -> tuple[Layer, ...]:
     """The layers of an artifact's ONNX file, in the order in which they run; raises NotFoundError, or ModelError for a damaged file."""
     # onnx and onnxruntime take a while to load, and only this needs them.
-    from engine.graph.facts import graph_facts
+    from engine.graph.counts import graph_facts
     from engine.graph.graph import load_onnx
 
     layers = graph_facts(load_onnx(artifacts.local(name))).layers

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from engine.datasets.load import dataset_checksum, load_dataset, reported
-from engine.explain.kept import kept, known, measured_pair
+from engine.explain.cached_answers import kept, known, measured_pair
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Quantize, Step
 from engine.spec.sweep import Sweep

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.errors import InputError
-from engine.explain.kept import kept, known, measured_pair
-from engine.measure.diagnose import explain
+from engine.explain.advice import explain
+from engine.explain.cached_answers import kept, known, measured_pair
 from engine.measure.machine import machine
 from engine.spec.runtime import Runtime
 from engine.spec.sections import LatencyOptions

@@ -14,8 +14,8 @@ from engine.errors import SpecError
 from engine.export.zips import check_target, write_atomically
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
+from engine.frontier.front import Front, find_front
 from engine.frontier.recommendation import View
-from engine.frontier.selection import Front, find_front
 from engine.metrics import METRICS
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from engine.devices.validation import Check, ErrorLine
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.frontier.columns import Trials
-from engine.frontier.selection import best_under
+from engine.frontier.front import best_under
 from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, text_of

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from engine.frontier.certainty import Certainty
 from engine.frontier.columns import Numbers, Rows, Trials
 from engine.frontier.dominance import Bools, Floats
+from engine.frontier.front import objective_points, within_limits
 from engine.frontier.recommendation import Choice, View, choose
-from engine.frontier.selection import objective_points, within_limits
 from engine.frontier.thinning import thin
 from engine.metrics import METRICS
 from engine.trials.evidence import Seeds

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier import COLOUR_SCALE, GREEN, GREY
 from engine.frontier.columns import Rows, Trials
-from engine.frontier.selection import front_rows
+from engine.frontier.front import front_rows
 from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range, shown, text_of

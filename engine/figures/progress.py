@@ -17,8 +17,8 @@ import plotly.graph_objects as go
 from engine.figures.frontier import BLUE
 from engine.frontier import dominance as frontier
 from engine.frontier.columns import Trials
+from engine.frontier.front import objective_points
 from engine.frontier.recommendation import View
-from engine.frontier.selection import objective_points
 from engine.metrics import METRICS
 from engine.trials.text import axis_title, duration, shown, text_of
 from engine.trials.trial import Trial

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREY
-from engine.figures.trial import _named_places
+from engine.figures.trial_bars import _named_places
 from engine.quality.statistics import Floats
 
 _BINS = 60

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREY
-from engine.figures.trial import _named_places
+from engine.figures.trial_bars import _named_places
 from engine.quality.statistics import wilson
 
 MOST_CLASSES = 40

@@ -29,7 +29,7 @@ from engine.errors import NotFoundError
 from engine.frontier import dominance as frontier
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Bools, Floats
-from engine.frontier.selection import best_row, front_rows, objective_points, within_limits
+from engine.frontier.front import best_row, front_rows, objective_points, within_limits
 from engine.metrics import HOST_TIMES, METRICS
 from engine.quality.predictions import load_right
 from engine.quality.statistics import Z_95

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.frontier.columns import Trials
-from engine.frontier.selection import best_row, front_rows, within_limits
+from engine.frontier.front import best_row, front_rows, within_limits
 from engine.trials.trial import Trial
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import constant_names, load_onnx
 from engine.graph.inline import inlined
-from engine.measure.diagnose import Kernel, Profile
+from engine.measure.profile import Kernel, Profile
 from engine.measure.session import Runner
 from engine.spec.runtime import Runtime
 

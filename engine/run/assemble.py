@@ -15,7 +15,7 @@ from engine.graph.demand import Demand
 from engine.measure.energy import host_energy
 from engine.measure.energy_counter import counted_energy
 from engine.quality.predictions import Predictions
-from engine.quality.quality import accuracy, fidelity, quality
+from engine.quality.scores import accuracy, fidelity, quality
 from engine.quality.statistics import mcnemar_midp
 from engine.run.plan import Chain, Plan
 from engine.spec.sections import Data, Measure

@@ -23,10 +23,10 @@ _CODE: dict[str, tuple[str, ...]] = {
     "qat": ("compress/qat.py", "compress/quantization/allocation.py"),
     "sensitivity": ("compress/quantization/sensitivity.py",),
     "layer_times": ("compress/quantization/sensitivity.py",),
-    "facts": ("measure/size.py", "measure/size_parts.py", "graph/read_demand.py", "graph/facts.py"),
+    "facts": ("measure/size.py", "measure/size_parts.py", "graph/count_demand.py", "graph/counts.py"),
     "accuracy": ("measure/accuracy.py",),
     "latency": ("measure/latency.py", "measure/energy_counter.py"),
-    "why": ("measure/operators.py",),
+    "why": ("measure/operators.py", "explain/advice.py"),
     "portability": ("measure/portability.py",),
 }
 # Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.

@@ -14,7 +14,7 @@ from engine.datasets.load import dataset_checksum, load_dataset
 from engine.errors import InputError
 from engine.measure.accuracy import predict
 from engine.quality.predictions import Predictions
-from engine.quality.quality import accuracy
+from engine.quality.scores import accuracy
 from engine.spec.canonical import digest
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts

@@ -223,9 +223,9 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
-    from engine.graph.facts import graph_facts
+    from engine.graph.count_demand import graph_demand
+    from engine.graph.counts import graph_facts
     from engine.graph.graph import load_onnx
-    from engine.graph.read_demand import graph_demand
     from engine.measure.size import measure_size
     from engine.measure.size_parts import external_files, measure_parts
 

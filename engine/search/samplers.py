@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from engine.search.space import Codes, Space, Told
+from engine.search.search_space import Codes, Space, Told
 
 _PARENTS = 12
 """Of so many of the best recipes so far NSGA-II makes the next one. Optuna's 50 is a random search for most budgets; of 8, 12 and 20, tried

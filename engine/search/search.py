@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.frontier import dominance as frontier
 from engine.metrics import METRICS
-from engine.search.space import Codes, Floats, Told, space_of
+from engine.search.search_space import Codes, Floats, Told, space_of
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep
 from engine.trials.metric_values import metric_value

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine.devices.own import keep_profile, paper_chip, remove_profile
 from engine.devices.profiles import own_profiles
+from engine.devices.user_profiles import keep_profile, paper_chip, remove_profile
 from engine.errors import InputError
 from engine.spec.read import load_plain_yaml
 from pages.shared import access, shell

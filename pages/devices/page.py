@@ -26,7 +26,8 @@ from engine.metrics import METRICS, SCENARIO_METRICS
 from engine.store.rows import SweepRow
 from engine.trials.text import limits_text
 from pages.devices import device_editor
-from pages.shared import address, pickers, queries, share, shell, state
+from pages.shared import address, pickers, queries, share, shell
+from pages.shared import explore_address as state
 
 NO_SCENARIO = "none"
 MOST_DEVICES = 12

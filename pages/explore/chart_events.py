@@ -12,7 +12,8 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.shared import address, shell, state
+from pages.shared import address, shell
+from pages.shared import explore_address as state
 
 _JS = """
 export default function (component) {

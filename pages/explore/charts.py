@@ -15,15 +15,16 @@ import streamlit as st
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo
 from engine.figures.frontier_info import drawn_text as sampled_text
+from engine.figures.highlight import in_sight, with_selected
 from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
-from engine.figures.many import (
+from engine.figures.many_metrics import (
     drawn_text,
     parallel_alt,
     parallel_figure,
     space_alt,
     space_figure,
 )
-from engine.figures.many_info import (
+from engine.figures.many_metrics_info import (
     LEAST_METRICS,
     MOST_PAIRED,
     marker_sizes,
@@ -31,9 +32,8 @@ from engine.figures.many_info import (
     parallel_info,
     space_info,
 )
-from engine.figures.matrix import matrix_alt, matrix_figure
 from engine.figures.progress import HELP, progress_alt, progress_figure, progress_info, progress_text
-from engine.figures.selected import in_sight, with_selected
+from engine.figures.scatter_matrix import matrix_alt, matrix_figure
 from engine.figures.style import style
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice, View
@@ -42,8 +42,8 @@ from engine.store.rows import SweepRow
 from engine.trials.text import text_of
 from pages.explore import chart_events
 from pages.shared import address, progress, share, shell
+from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text
 from pages.shared.pickers import usual_metrics
-from pages.shared.state import SHAPES, Chart, third_axis, zoom_text
 
 SHAPE = "explore shape"
 _KEYS = {shape: f"explore {'chart' if shape == 'frontier' else shape}" for shape in SHAPES}

@@ -12,7 +12,7 @@ import streamlit as st
 from engine.frontier.columns import Trials
 from engine.metrics import METRICS
 from engine.trials.text import based, shown
-from pages.shared.state import LIMITED, limit_name
+from pages.shared.explore_address import LIMITED, limit_name
 
 # Fine enough for tenths of a point of accuracy when one recipe has lost everything; arrow keys reach each step.
 STEPS_PER_SLIDER = 200

@@ -16,7 +16,8 @@ from engine.frontier.recommendation import Choice
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text, text_of
 from pages.explore import charts, limits, presentation
-from pages.shared import address, comparison, notes, pickers, queries, share, shell, state, trial_panel, trial_table
+from pages.shared import address, comparison, notes, pickers, queries, share, shell, trial_panel, trial_table
+from pages.shared import explore_address as state
 
 MISSING = "explore sweep that is not here"
 TABLE, SELECTED, TICKED, MOVED = "explore table", "explore trial", "explore ticked", "explore selection moved"

@@ -17,7 +17,8 @@ from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, limits_text, text_of
 from engine.trials.trial import Trial
-from pages.shared import queries, shell, state
+from pages.shared import explore_address as state
+from pages.shared import queries, shell
 
 HEIGHT = 600
 REFRESH_S = 5.0

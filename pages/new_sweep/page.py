@@ -19,7 +19,8 @@ from engine.trials.text import duration
 from pages.new_sweep import presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec
 from pages.new_sweep.fields import KEEP
-from pages.shared import access, deletion, progress, queries, runner, shell, state
+from pages.shared import access, deletion, progress, queries, runner, shell
+from pages.shared import explore_address as state
 
 FORM, TEXT = "Form", "As YAML"
 LIVE = 2_000

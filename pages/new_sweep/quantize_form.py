@@ -16,7 +16,7 @@ from pages.new_sweep.draft import (
     TRAINED,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
-from pages.new_sweep.form_parts import _RATE, images_per_epoch, percent
+from pages.new_sweep.training_fields import _RATE, images_per_epoch, percent
 
 
 def quantizing() -> dict[str, Any]:

@@ -14,8 +14,8 @@ from engine.trials.text import based, duration, shown
 from pages.new_sweep import fields
 from pages.new_sweep.draft import BUILT_IN, LIMITED, SEARCHES, TEST_IMAGES, Draft
 from pages.new_sweep.fields import KEEP, choice, key, number, text, tick
-from pages.new_sweep.form_parts import image_count
 from pages.new_sweep.quantize_form import quantizing, running
+from pages.new_sweep.training_fields import image_count
 from pages.new_sweep.training_form import pruning, students
 
 OTHER = "my own file …"

@@ -14,7 +14,7 @@ from pages.new_sweep.draft import (
     WEIGHT_RATIOS,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
-from pages.new_sweep.form_parts import images_per_epoch, percent, training
+from pages.new_sweep.training_fields import images_per_epoch, percent, training
 
 
 def students(model: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from engine.frontier.recommendation import View, choose
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import address, pickers, queries, shell
-from pages.shared.state import LONGEST
+from pages.shared.explore_address import LONGEST
 
 LETTERS = "ABCDEF"
 _ID = re.compile(r"[0-9a-f]{1,64}")

@@ -12,16 +12,16 @@ import streamlit as st
 
 from engine.devices.profiles import profile_names
 from engine.errors import NotFoundError
-from engine.figures.many_info import MOST_AXES, MOST_PAIRED
+from engine.figures.many_metrics_info import MOST_AXES, MOST_PAIRED
 from engine.frontier.columns import Trials
 from engine.frontier.dominance import Bools
+from engine.frontier.front import front_rows
 from engine.frontier.recommendation import View
-from engine.frontier.selection import front_rows
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import address, queries, shell
-from pages.shared.state import LIMITED, Chart, third_axis
+from pages.shared.explore_address import LIMITED, Chart, third_axis
 
 MOST_OFFERED = 500
 """Every name that a box offers goes to the browser with every change; of more recipes it offers some, and a search finds the others."""

@@ -12,8 +12,8 @@ import streamlit as st
 from engine.errors import SpecError
 from engine.export import tables as table_export
 from engine.frontier.columns import Trials
+from engine.frontier.front import objective_points
 from engine.frontier.recommendation import Choice
-from engine.frontier.selection import objective_points
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import access, queries

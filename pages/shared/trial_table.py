@@ -11,8 +11,8 @@ import streamlit as st
 
 from engine.figures.frontier_info import shown_all
 from engine.frontier.columns import Rows, Trials
+from engine.frontier.front import within_limits
 from engine.frontier.recommendation import Choice
-from engine.frontier.selection import within_limits
 from engine.metrics import METRICS
 from engine.trials.text import text_of
 from pages.shared import shell

@@ -14,7 +14,7 @@ import streamlit as st
 from engine.errors import DatasetError, InputError
 from engine.explain.portability import computes_in_integers
 from engine.export import tables as table_export
-from engine.figures.trial import Bar, bars_alt, parts_figure, size_by_layer, size_types, stages_figure, stages_info
+from engine.figures.trial_bars import Bar, bars_alt, parts_figure, size_by_layer, size_types, stages_figure, stages_info
 from engine.figures.trial_latency import histogram_alt, histogram_figure, histogram_info
 from engine.figures.trial_recall import MOST_CLASSES, recall_alt, recall_figure, recall_info
 from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES

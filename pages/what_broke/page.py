@@ -17,8 +17,8 @@ from engine.figures.what_broke import (
     reliability_alt,
     reliability_figure,
 )
+from engine.frontier.front import within_limits
 from engine.frontier.recommendation import View
-from engine.frontier.selection import within_limits
 from engine.metrics import METRICS
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
@@ -26,7 +26,8 @@ from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
 from engine.trials.text import based, shown, text_of
 from engine.trials.trial import Trial
-from pages.shared import pickers, queries, share, shell, state
+from pages.shared import explore_address as state
+from pages.shared import pickers, queries, share, shell
 
 PER_PAGE = 12
 LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")

@@ -21,7 +21,7 @@ from engine.compress import distill
 from engine.compress.teacher import TeacherOutputs, teacher_outputs
 from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import load_fashion_mnist
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import save_onnx
 from engine.measure.accuracy import predict
 from engine.measure.machine import machine

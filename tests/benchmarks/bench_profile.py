@@ -21,8 +21,8 @@ from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.devices import profile_template
 from engine.devices.profiles import parse_profile
 from engine.devices.projection import project
+from engine.graph.count_demand import graph_demand
 from engine.graph.graph import save_onnx
-from engine.graph.read_demand import graph_demand
 from engine.measure.latency import measure_latency
 from engine.models.catalog import zoo_index
 from engine.models.export import export_onnx

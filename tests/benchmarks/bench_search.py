@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from engine.frontier import dominance as frontier  # noqa: E402
-from engine.frontier.selection import objective_points, within_limits  # noqa: E402
+from engine.frontier.front import objective_points, within_limits  # noqa: E402
 from engine.metrics import METRICS  # noqa: E402
 from engine.search.search import Chooser  # noqa: E402
 from engine.spec.sections import Target  # noqa: E402

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from engine.compress import prune
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import open_session
 from engine.models.export import export_onnx
 from engine.models.sources import Network, open_network, save_network

@@ -16,7 +16,7 @@ from torch import nn
 
 from engine.compress.quantize import apply
 from engine.errors import StepError
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize

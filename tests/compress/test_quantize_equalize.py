@@ -16,7 +16,7 @@ from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.kinds import limit_codes
 from engine.compress.quantization.write import write
 from engine.compress.quantize import apply, make_scheme, prepare
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize

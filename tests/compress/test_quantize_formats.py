@@ -11,11 +11,11 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from engine.compress.quantization.place import place
+from engine.compress.quantization.qdq_placement import place
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.inline import inlined
 from engine.spec.steps import Quantize
 from tests.helpers.quantize_cases import MIXTURE_SHAPE, mixture, operators_at_run_time, pictures, relative_error, run

@@ -14,7 +14,7 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.write import within_int32, write
 from engine.compress.quantize import make_scheme, prepare
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import constant_value
 from engine.graph.inline import inlined
 from engine.models.export import export_onnx

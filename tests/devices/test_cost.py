@@ -26,7 +26,7 @@ from engine.devices.cost import (
 from engine.devices.fleet import fleet_view
 from engine.devices.profiles import profile_names
 from engine.errors import SetupError, SpecError
-from engine.frontier.selection import find_front
+from engine.frontier.front import find_front
 from engine.metrics import SCENARIO_METRICS
 from engine.trials.measurements import Energy, Projection
 from engine.trials.metric_values import metric_value

@@ -12,11 +12,11 @@ import pytest
 
 import engine.devices.profile_template as template
 from engine.devices.fitting import FEATURES, features
-from engine.devices.own import profile_here, write_script
 from engine.devices.profiles import parse_profile
 from engine.devices.projection import project
+from engine.devices.user_profiles import profile_here, write_script
 from engine.errors import SpecError
-from engine.graph.read_demand import graph_demand
+from engine.graph.count_demand import graph_demand
 
 TRUE_NS = np.array([2.0, 5.0, 1.0, 6.0, 3.0, 0.5, 4000.0])
 

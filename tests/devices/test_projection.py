@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine.devices.fitting import FEATURES
-from engine.devices.limits import obstacle
+from engine.devices.obstacles import obstacle
 from engine.devices.profiles import Profile, all_profiles, find_profile, parse_profile, profile_names, shipped_profiles
 from engine.devices.projection import devices_json, largest_slack, project, with_projections
 from engine.devices.published import read_rows, reference_demands

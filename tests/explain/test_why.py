@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import InputError
 from engine.explain import portability, why
-from engine.measure.diagnose import Kernel, Profile
+from engine.measure.profile import Kernel, Profile
 from tests.helpers.portability import made_portability
 
 

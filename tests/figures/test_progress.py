@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.figures.progress import MOST_STEPS, progress_alt, progress_figure, progress_info, progress_text
+from engine.frontier.front import find_front
 from engine.frontier.recommendation import View
-from engine.frontier.selection import find_front
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Prune, Quantize
 from engine.trials.trial import Trial

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.explain.advice import explain, unfused
 from engine.graph.graph import save_onnx
-from engine.measure.diagnose import explain, unfused
 from engine.measure.operators import kernels_of, owners, profile_pair
 from engine.spec.sections import LatencyOptions
 

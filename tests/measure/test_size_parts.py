@@ -14,7 +14,7 @@ from torch import nn
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.errors import StepError
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import save_onnx
 from engine.measure.size import measure_size
 from engine.measure.size_parts import apportioned, external_files, measure_parts

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.devices.published import reference_demands
-from engine.graph.read_demand import graph_demand
+from engine.graph.count_demand import graph_demand
 from engine.models.mlperf_tiny import REFERENCES, keras_params, reference_onnx
 
 # MACs and parameters by the project's reference table (../shared/reference/README.md).

@@ -10,7 +10,7 @@ import pytest
 
 from engine.frontier import dominance as frontier
 from engine.search.search import START, Chooser
-from engine.search.space import space_of
+from engine.search.search_space import space_of
 from engine.spec.recipe import Recipe
 from engine.trials.trial import Trial
 from tests.helpers.search_cases import SMALL, SPACE, measured, share, sweep, walk

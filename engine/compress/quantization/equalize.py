@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from engine.compress.quantization.place import clipped_range
+from engine.compress.quantization.qdq_placement import clipped_range
 from engine.compress.quantization.weights import Layer, find_layers, weight_names
 
 Float64 = npt.NDArray[np.float64]

@@ -30,7 +30,7 @@ from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import fixed_batch, graph_inputs, input_shape
 from engine.spec.steps import Quantize
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.figures.selected import SELECTED
+from engine.figures.highlight import SELECTED
 from engine.frontier.recommendation import View, choose
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from pages.explore import chart_events
-from pages.shared.state import SHAPES
+from pages.shared.explore_address import SHAPES
 from tests.helpers.pages import address, enter, open_app, words
 from tests.helpers.trial_factory import SPACE, sweep_trials
 

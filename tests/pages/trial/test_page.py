@@ -13,7 +13,7 @@ import pytest
 
 from engine.errors import AccessError, SetupError
 from engine.explain import portability, why
-from engine.measure.diagnose import Kernel, Profile
+from engine.measure.profile import Kernel, Profile
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store

@@ -12,8 +12,8 @@ import numpy as np
 from engine.figures.frontier_info import Role, is_log, number_line
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Floats, non_dominated
+from engine.frontier.front import front_rows, objective_points
 from engine.frontier.recommendation import Choice, View
-from engine.frontier.selection import front_rows, objective_points
 from engine.metrics import METRICS
 from engine.trials.text import axis_title, shown
 from engine.trials.trial import Trial

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from engine.datasets.npz import UNLABELLED
 from engine.errors import StepError
-from engine.quality.extremes import Counts, calibration_range, largest_drop, lowest_share
 from engine.quality.predictions import Predictions
 from engine.quality.statistics import Floats, calibration_error, mcnemar_midp, mean_interval, paired_difference, wilson
+from engine.quality.worst_of_many import Counts, calibration_range, largest_drop, lowest_share
 from engine.trials.evidence import Accuracy, Fidelity, Interval, Quality, WorstClass
 
 Labels = npt.NDArray[np.int64]

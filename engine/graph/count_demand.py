@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from engine.graph.counts import GraphFacts, LayerFacts, graph_facts
 from engine.graph.demand import Demand, Kind, LayerDemand
-from engine.graph.facts import GraphFacts, LayerFacts, graph_facts
 from engine.graph.graph import constant_names, fixed_batch, graph_inputs, input_shape, open_session, with_outputs
 from engine.graph.inline import inlined
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.quality.extremes import calibration_range, largest_drop, lowest_share
 from engine.quality.statistics import calibration_error, wilson
+from engine.quality.worst_of_many import calibration_range, largest_drop, lowest_share
 
 SWEEPS = 1_000
 

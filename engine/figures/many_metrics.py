@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_entry, role_style
 from engine.figures.frontier_info import Role
-from engine.figures.many_info import Axis, ManyInfo, Mark
+from engine.figures.many_metrics_info import Axis, ManyInfo, Mark
 from engine.trials.text import based, text_of
 
 _HOVER = "%{hovertext}<extra></extra>"

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.quantize import apply
 from engine.errors import ModelError
-from engine.graph.facts import graph_facts
+from engine.graph.counts import graph_facts
 from engine.graph.graph import constant_value, load_onnx, open_session, save_onnx
 from engine.graph.inline import inlined
 from engine.models.export import export_onnx

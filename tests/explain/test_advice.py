@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.measure.diagnose import Kernel, Profile, explain, float_layers, unfused, vector_width
+from engine.explain.advice import explain, float_layers, unfused, vector_width
+from engine.measure.profile import Kernel, Profile
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from engine.figures.many_info import LEAST_METRICS, MOST_AXES
+from engine.figures.many_metrics_info import LEAST_METRICS, MOST_AXES
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS
 

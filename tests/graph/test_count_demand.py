@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.graph.count_demand import graph_demand
 from engine.graph.demand import Demand, in_integers
-from engine.graph.read_demand import graph_demand
 
 
 def graph(nodes, constants, shape=(1, 4, 8, 8), output=(1, 8)):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS
-from pages.shared.state import SHAPES, Chart, Explore, limit_name, parse, third_axis, to_params
+from pages.shared.explore_address import SHAPES, Chart, Explore, limit_name, parse, third_axis, to_params
 
 OWN = ("sweep", "trial", "x", "y", "colour", "device", "chart", "z", "size", "metrics", "zoom")
 NAMES = [*METRICS, *OWN, *(limit_name(k) for k in METRICS)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.figures.trial import (
+from engine.figures.trial_bars import (
     MOST_LAYERS,
     bars_alt,
     parts_figure,

@@ -137,7 +137,7 @@ def test_images_without_labels_give_fidelity_and_no_accuracy(place: Path):
     assert trials[1].fidelity.agreement.value > 0.9
     assert trials[1].stages[-1].accuracy is None
     from engine.frontier.certainty import certainty
-    from engine.frontier.selection import best_under, find_front
+    from engine.frontier.front import best_under, find_front
     from engine.trials.text import stage_rows
 
     assert find_front(trials, ("kl", "size_bytes")).trials[0].id == trials[0].id

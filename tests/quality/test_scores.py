@@ -8,7 +8,7 @@ import pytest
 from engine.errors import StepError
 from engine.metrics import METRICS
 from engine.quality.predictions import Predictions, from_scores
-from engine.quality.quality import accuracy, divergence_of, fidelity, quality
+from engine.quality.scores import accuracy, divergence_of, fidelity, quality
 from engine.quality.statistics import wilson
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Quantize
