@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
+"""From base units (share, bytes, operations) to the unit that `METRICS` shows."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,6 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }  # fmt: skip
-
-
 ON_IMAGES = frozenset(
     {
         "accuracy", "vs_baseline", "top5", "lowest_recall", "worst_class_drop", "flip_rate", "harmful_flip_rate", "nll", "ece",
@@ -77,15 +80,50 @@ ON_IMAGES = frozenset(
     }
 )  # fmt: skip
 """Metrics that are counted on test images."""
-
-
 SCENARIO_METRICS = {"kwh_per_million": "kwh", "cost_per_million": "cost", "co2e_kg_per_million": "co2e_kg"}
 """Metrics that exist where a scenario is given, and their fields of `PerMillion`."""
-
-
 DEVICE_METRICS = {"latency_ms", "energy_mj", *SCENARIO_METRICS}
 """Metrics that are those of the device that is looked at."""
-
-
 HOST_TIMES = frozenset({"latency_ms", "latency_ratio", "energy_mj"})
 """Metrics that, for the host, hold on the machine that measured them and on no other."""
+
+
+def shown(key: str, value: float) -> float:
+    """A value in base units -> the unit that the metric is shown in."""
+    return value * SCALE.get(METRICS[key].unit, 1.0)
+
+
+def based(key: str, value: float) -> float:
+    """The inverse of `shown`."""
+    return value / SCALE.get(METRICS[key].unit, 1.0)
+
+
+def text_of(key: str, value: float | None, unit: bool = True) -> str:
+    """A value in base units as people read it, `91.24 %`, `84.3 kB`; an en dash where it was not measured."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    number = shown(key, value)
+    if METRICS[key].unit in {"%", "points"}:
+        text = f"{number:.2f}"
+    elif METRICS[key].unit == "":
+        text = f"{number:,.0f}"
+    else:
+        # Three significant digits, but never fewer than the whole number.
+        decimals = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
+        text = f"{number:,.{min(decimals, 6)}f}"
+    return f"{text} {METRICS[key].unit}".rstrip() if unit else text
+
+
+def limits_text(limits: Mapping[str, float]) -> str:
+    """Limits by metric in base units as people read them, `accuracy ≥ 90.00 %, file size ≤ 500 kB`; empty for none."""
+    return ", ".join(
+        f"{METRICS[k].name.lower()} {'≥' if METRICS[k].maximise else '≤'} {text_of(k, v)}" for k, v in limits.items()
+    )
+
+
+def axis_title(key: str, device: str = "host", estimated: bool = False) -> str:
+    """`Latency on stm32h7a3-xcubeai, estimated (ms)`."""
+    metric = METRICS[key]
+    where = f" on {device}" if key in DEVICE_METRICS and device != "host" else ""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.name}{where}{', estimated' if estimated else ''}{unit}"

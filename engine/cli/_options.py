@@ -14,8 +14,6 @@ TrialRef = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec; see README, “A spec”.")]
 ScenarioName = Annotated[str | None, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec.")]
-
-
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")]
 KeepOldCode = Annotated[
     bool, typer.Option("--keep-old-code", help="Take nodes that an earlier version of Paretoscope has finished.")

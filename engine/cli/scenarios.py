@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli._options import JsonFlag, print_json
 from engine.cli._tables import print_table
-from engine.metrics import METRICS
-from engine.trials.text import text_of
+from engine.metrics import METRICS, text_of
 
 if TYPE_CHECKING:
     from engine.devices.cost import Scenario

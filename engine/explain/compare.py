@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from engine.metrics import METRICS
+from engine.metrics import METRICS, text_of
 from engine.quality.statistics import Bools, discordant, mcnemar_midp
 from engine.spec.labels import step_label
 from engine.spec.recipe import Recipe
@@ -14,7 +14,7 @@ from engine.spec.sentences import step_text
 from engine.store.artifacts import Artifacts
 from engine.trials.evidence import TIED_P
 from engine.trials.metric_values import metric_value
-from engine.trials.text import is_estimated, metric_range, text_of
+from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
 
 NOTHING = "–"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from engine.datasets.dataset import Dataset
-from engine.metrics import METRICS
+from engine.metrics import METRICS, text_of
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
 from engine.trials.measurements import Energy
-from engine.trials.text import confirmation_text, seeds_text, stage_rows, text_of, timing_texts
+from engine.trials.text import confirmation_text, seeds_text, stage_rows, timing_texts
 from engine.trials.trial import Trial
 
 PROVENANCE = {

@@ -16,13 +16,13 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
 from engine.frontier.front import Front, find_front
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS
+from engine.metrics import METRICS, text_of
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.sweep import Sweep
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import measured_metrics, metric_value
-from engine.trials.text import is_estimated, metric_range, text_of
+from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
 
 OBJECTIVES = ("accuracy", "size_bytes", "latency_ms")

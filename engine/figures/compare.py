@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from engine.metrics import METRICS
+from engine.metrics import METRICS, shown, text_of
 from engine.trials.metric_values import metric_value
-from engine.trials.text import is_estimated, metric_range, shown, text_of
+from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
 
 COSTS = ("size_bytes", "size_zipped_bytes", "latency_ms", "energy_mj", "nonzero_params", "macs")

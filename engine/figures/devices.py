@@ -18,9 +18,9 @@ from engine.devices.validation import Check, ErrorLine
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.frontier.columns import Trials
 from engine.frontier.front import best_under
-from engine.metrics import DEVICE_METRICS, METRICS
+from engine.metrics import DEVICE_METRICS, METRICS, text_of
 from engine.trials.metric_values import metric_value
-from engine.trials.text import is_estimated, text_of
+from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
 _CLASS_COLOURS = {"microcontroller": BLUE, "accelerator": ORANGE, "application": GREEN}

@@ -16,9 +16,9 @@ from engine.frontier.dominance import Bools, Floats
 from engine.frontier.front import objective_points, within_limits
 from engine.frontier.recommendation import Choice, View, choose
 from engine.frontier.thinning import thin
-from engine.metrics import METRICS
+from engine.metrics import METRICS, axis_title, shown, text_of
 from engine.trials.evidence import Seeds
-from engine.trials.text import axis_title, seeds_text, share_text, shown, text_of
+from engine.trials.text import seeds_text, share_text
 from engine.trials.trial import Trial
 
 Role = Literal["front", "tied", "beaten", "over"]

@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 from engine.figures.frontier import COLOUR_SCALE, GREEN, GREY
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.front import front_rows
-from engine.metrics import DEVICE_METRICS, METRICS
+from engine.metrics import DEVICE_METRICS, METRICS, shown, text_of
 from engine.trials.metric_values import metric_value
-from engine.trials.text import is_estimated, metric_range, shown, text_of
+from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
 
 FITS = "fits"

@@ -16,11 +16,11 @@ import plotly.graph_objects as go
 from engine.figures.frontier import COLOUR_SCALE, GREY, PINK, legend_entry
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
-from engine.metrics import METRICS
+from engine.metrics import METRICS, axis_title, shown, text_of
 from engine.spec.labels import step_label
 from engine.spec.steps import Step
 from engine.trials.metric_values import metric_value
-from engine.trials.text import axis_title, is_estimated, shown, text_of
+from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
 MOST_NODES = 600

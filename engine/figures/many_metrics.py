@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_entry, role_style
+from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_style
 from engine.figures.frontier_info import Role
 from engine.figures.many_metrics_info import Axis, ManyInfo, Mark
-from engine.trials.text import based, text_of
 
 _HOVER = "%{hovertext}<extra></extra>"
 # Plots in space know fewer symbols.
@@ -96,159 +94,6 @@ def lay_out(figure: go.Figure, info: ManyInfo, height: int, kind: str) -> None:
         figure.update_layout(coloraxis={"colorscale": COLOUR_SCALE, "colorbar": {**bar, "yanchor": "top"}})
 
 
-def space_figure(info: ManyInfo, height: int = 560, sizes: Mapping[str, float] | None = None) -> go.Figure:
-    """Three axes in space, to turn; the frontier of the three stands on stems. `sizes` as in `frontier_figure`."""
-    figure = go.Figure(_stems(info))
-    for role in ROLES:
-        marks = [m for m in info.marks if m.role == role]
-        if marks:
-            coloured = is_coloured(info, role)
-            marker = marker_of(marks, role, coloured, sizes)
-            marker["symbol"] = _IN_SPACE.get(marker["symbol"], marker["symbol"])
-            x, y, z = zip(*(m.values for m in marks), strict=True)
-            figure.add_trace(
-                go.Scatter3d(
-                    x=x,
-                    y=y,
-                    z=z,
-                    mode="markers",
-                    name=role_style(role)[0],
-                    showlegend=not coloured,
-                    marker=marker | _smaller(marker["size"]),
-                    opacity=0.5 if role == "over" else 1,
-                    **of_marks(marks),
-                )
-            )
-            if coloured:
-                grey = {"symbol": marker["symbol"], "size": 8, "color": GREY}
-                unseen: dict[str, Any] = {"x": [None], "y": [None], "z": [None], "mode": "markers"}
-                figure.add_trace(go.Scatter3d(name=role_style(role)[0], marker=grey, **unseen))
-    for name, mark, symbol, colour, size in specials(info):
-        # There are no open stars in space, so that one is written.
-        written = symbol == "star-open"
-        figure.add_trace(
-            go.Scatter3d(
-                x=[mark.values[0]],
-                y=[mark.values[1]],
-                z=[mark.values[2]],
-                mode="text" if written else "markers",
-                name=name,
-                showlegend=not written,
-                text=["★"] if written else None,
-                textposition="top center",
-                textfont={"size": 22, "color": colour},
-                marker={"symbol": "circle" if written else symbol, "color": colour} | _smaller(size),
-                **of_marks([mark]),
-            )
-        )
-    lay_out(figure, info, height, "3d")
-    x_axis, y_axis, z_axis = (
-        ticks(a) | {"title": {"text": "<br>".join([*wrap(a.title, 22), a.wish]), "font": {"size": 11}}}
-        for a in info.axes
-    )
-    camera = {"eye": {"x": 1.3, "y": 1.3, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.12}}
-    figure.update_layout(scene={"xaxis": x_axis, "yaxis": y_axis, "zaxis": z_axis, "camera": camera})
-    return figure
-
-
-def _smaller(size: float | list[float]) -> dict[str, Any]:
-    """Marks in space are drawn larger than on paper, for the same number."""
-    return {"size": [0.65 * s for s in size] if isinstance(size, list) else 0.65 * size}
-
-
-def _stems(info: ManyInfo) -> go.Scatter3d:
-    """From each frontier point down to the floor, which tells how deep in the picture it is."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    z: list[float | None] = []
-    for mark in (m for m in info.marks if m.role == "front"):
-        x += [mark.values[0], mark.values[0], None]
-        y += [mark.values[1], mark.values[1], None]
-        z += [mark.values[2], info.axes[2].low, None]
-    line = {"width": 2, "color": "#7FB5DC"}
-    return go.Scatter3d(x=x, y=y, z=z, mode="lines", line=line, hoverinfo="skip", showlegend=False, name="stems")
-
-
-def parallel_figure(info: ManyInfo, height: int | None = None) -> go.Figure:
-    """One axis under the other, better to the right on each; a line is a recipe, its marks are to hover and click."""
-    figure = go.Figure()
-    last = len(info.axes) - 1
-    for role in ROLES:
-        marks = [m for m in info.marks if m.role == role]
-        if marks:
-            _add_lines(figure, info, marks, role)
-    for name, mark, symbol, colour, size in specials(info):
-        places = [(a.place(v), last - k) for k, (a, v) in enumerate(zip(info.axes, mark.values, strict=True))]
-        known = [(x, y) for x, y in places if math.isfinite(x)]
-        figure.add_trace(
-            go.Scatter(
-                x=[x for x, _ in known],
-                y=[y for _, y in known],
-                mode="markers",
-                name=name,
-                marker={"symbol": symbol, "size": size * 0.8, "color": colour, "line": {"width": 2}},
-                **of_marks([mark] * len(known)),
-            )
-        )
-    bar = 70 if info.colour_title else 0
-    lay_out(figure, info, height or 90 + 78 * len(info.axes) + bar, "parallel")
-    figure.update_layout(
-        xaxis={"visible": False, "range": [-0.06, 1.06], "fixedrange": True},
-        yaxis={"visible": False, "range": [-0.45, last + 0.5], "fixedrange": True},
-        dragmode=False,
-    )
-    for k, axis in enumerate(info.axes):
-        _add_axis(figure, axis, last - k)
-    return figure
-
-
-def _add_lines(figure: go.Figure, info: ManyInfo, marks: Sequence[Mark], role: Role) -> None:
-    last = len(info.axes) - 1
-    x: list[float | None] = []
-    y: list[float | None] = []
-    owners: list[Mark] = []
-    for mark in marks:
-        for k, (axis, value) in enumerate(zip(info.axes, mark.values, strict=True)):
-            x.append(axis.place(value) if math.isfinite(value) else None)
-            y.append(last - k)
-            owners.append(mark)
-        x.append(None)
-        y.append(None)
-        owners.append(mark)
-    name, symbol, _, _ = role_style(role)
-    coloured = is_coloured(info, role)
-    marker = marker_of(owners, role, coloured, None)
-    if coloured:
-        figure.add_trace(role_entry(role))
-    figure.add_trace(
-        go.Scatter(
-            x=x,
-            y=y,
-            mode="lines+markers",
-            name=name,
-            showlegend=not coloured,
-            line=_LINES[role],
-            marker=marker | {"symbol": symbol, "size": 9 if role == "front" else 6},
-            opacity=0.6 if role == "over" else 1,
-            **of_marks(owners),
-        )
-    )
-
-
-def _add_axis(figure: go.Figure, axis: Axis, y: float) -> None:
-    figure.add_shape(
-        type="line", x0=0, x1=1, y0=y, y1=y, line={"width": 1.5, "color": "rgba(140, 149, 163, 0.8)"}, layer="below"
-    )
-    text = {"showarrow": False, "y": y, "font": {"size": 11}}
-    figure.add_annotation(
-        text | {"text": f"<b>{axis.title}</b>, better →", "x": 0, "xanchor": "left", "yshift": 24, "font": {"size": 12}}
-    )
-    for place, anchor in ((0.0, "left"), (0.5, "center"), (1.0, "right")):
-        value = text_of(axis.key, based(axis.key, axis.value_at(place)), unit=False)
-        if place == 0 or axis.high > axis.low:
-            figure.add_annotation(text | {"text": value, "x": place, "xanchor": anchor, "yshift": -17})
-
-
 def drawn_text(info: ManyInfo) -> str:
     """How many recipes the chart shows and why not all, in words; empty where it shows all."""
     parts = []
@@ -265,21 +110,3 @@ def drawn_text(info: ManyInfo) -> str:
 def counts(info: ManyInfo) -> str:
     """How many trials are drawn, for the charts in words."""
     return f"{len(info.marks)} of {len(info.choice.measured)} measured recipes are drawn, {info.kept} of them within the limits"
-
-
-def space_alt(info: ManyInfo) -> str:
-    """The chart in space in two sentences."""
-    names = ", ".join(f"{a.title} ({a.wish})" for a in info.axes)
-    return (
-        f"Three-dimensional scatter chart of {names}: {counts(info)}, {len(info.front)} on the frontier of the three. "
-        "The table lists them all."
-    )
-
-
-def parallel_alt(info: ManyInfo) -> str:
-    """The parallel axes in two sentences."""
-    names = ", ".join(f"{a.title} ({a.wish})" for a in info.axes)
-    return (
-        f"Parallel coordinates with one axis each for {names}: {counts(info)}, {len(info.front)} on the frontier are coloured. "
-        "The table lists them all."
-    )

@@ -14,8 +14,7 @@ from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Floats, non_dominated
 from engine.frontier.front import front_rows, objective_points
 from engine.frontier.recommendation import Choice, View
-from engine.metrics import METRICS
-from engine.trials.text import axis_title, shown
+from engine.metrics import METRICS, axis_title, shown
 from engine.trials.trial import Trial
 
 MOST_IN_SPACE, MOST_LINES, MOST_IN_PAIRS = 5000, 300, 600

@@ -19,8 +19,8 @@ from engine.frontier import dominance as frontier
 from engine.frontier.columns import Trials
 from engine.frontier.front import objective_points
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS
-from engine.trials.text import axis_title, duration, shown, text_of
+from engine.metrics import METRICS, axis_title, shown, text_of
+from engine.trials.text import duration
 from engine.trials.trial import Trial
 
 MOST_STEPS = 200

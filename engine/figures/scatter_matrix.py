@@ -11,16 +11,7 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, role_entry, role_style
 from engine.figures.frontier_info import Role
-from engine.figures.many_metrics import (
-    ROLES,
-    counts,
-    is_coloured,
-    lay_out,
-    marker_of,
-    of_marks,
-    specials,
-    ticks,
-)
+from engine.figures.many_metrics import ROLES, counts, is_coloured, lay_out, marker_of, of_marks, specials, ticks
 from engine.figures.many_metrics_info import ManyInfo, Mark
 from engine.metrics import METRICS
 

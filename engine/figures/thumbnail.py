@@ -11,8 +11,7 @@ import numpy as np
 from engine.frontier.columns import Trials
 from engine.frontier.dominance import Bools, Floats, non_dominated
 from engine.frontier.front import objective_points
-from engine.metrics import METRICS
-from engine.trials.text import axis_title, text_of
+from engine.metrics import METRICS, axis_title, text_of
 from engine.trials.trial import Trial
 
 # Middle tones, which a light and a dark page both show.

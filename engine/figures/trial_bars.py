@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
-from engine.trials.text import shown, stage_rows
+from engine.metrics import shown
+from engine.trials.text import stage_rows
 from engine.trials.trial import Trial
 
 PARTS = {"weights": BLUE, "scales": ORANGE, "biases": GREEN, "constants": PINK, "graph": GREY}

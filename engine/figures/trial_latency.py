@@ -15,8 +15,6 @@ from engine.figures.trial_bars import _named_places
 from engine.quality.statistics import Floats
 
 _BINS = 60
-
-
 # Runs slower than this quantile would squeeze all others into a few bins.
 _DRAWN = 0.995
 

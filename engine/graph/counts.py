@@ -33,8 +33,6 @@ _PARAMETER_SLOTS = {
     "Add": (0, 1),
     "Mul": (0, 1),
 }
-
-
 # These move values or pick them, so that rounded values stay what they are.
 _MOVING_OPS = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 

@@ -9,13 +9,12 @@ from typing import Any
 from engine.datasets.load import dataset_checksum
 from engine.devices.profiles import profile_names
 from engine.errors import ModelError, SpecError, StepError
-from engine.measure.machine import integer_sums
 from engine.measure.machine import machine as this_machine
 from engine.measure.session import available_providers, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.run.code_digest import code_digest
-from engine.run.plan import EXCLUSIVE, Chain, Kind, Node, Plan
-from engine.spec.canonical import digest
+from engine.run.node_key import USES_SEED, node_key
+from engine.run.plan import Chain, Kind, Node, Plan
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Model
@@ -24,43 +23,14 @@ from engine.spec.sweep import Sweep
 from engine.trials.measurements import Machine
 
 _SUFFIX = dict.fromkeys(("source", "distill", "prune", "finetune"), ".safetensors")
-
-
 _SUFFIX |= dict.fromkeys(("export", "quantize", "qat"), ".onnx")
-
-
 _SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "layer_times": ".json"}
-
-
-_USES_DATA = {
-    "source",
-    "teacher",
-    "distill",
-    "prune",
-    "finetune",
-    "sensitivity",
-    "layer_times",
-    "quantize",
-    "qat",
-    "accuracy",
-}
-
-
-_USES_SEED = {"distill", "finetune", "qat"}
-
-
 # What of a quantize step its sensitivity and its layers' times depend on; budgets share the rest.
 _SENSITIVITY = ("activation_bits", "per_channel", "symmetric", "format", "calibration", "calibration_samples")
-
-
 # Zoo networks have about as many; only forecasts use it.
 _TYPICAL_MACS = 10e6
-
-
 # So many images does a dataset have, as far as forecasts care.
 _TYPICAL_TRAIN, _TYPICAL_TEST = 54_000, 10_000
-
-
 # Learned rounding takes about as long as so many plain roundings.
 _LEARNING_WORK = 30.0
 
@@ -89,20 +59,8 @@ class _Builder:
         suffix: str | None = None,
     ) -> str:
         """The key of the node, new or shared."""
-        parts = {
-            "kind": kind,
-            "inputs": inputs,
-            "options": options,
-            "code": self.digest_of(kind),
-            "seed": self.seed if kind in _USES_SEED else None,
-            "data": self.data_digest if kind in _USES_DATA else None,
-            "machine": self.machine.fingerprint if kind in EXCLUSIVE else None,
-        }
-        if kind == "accuracy" and (sums := integer_sums(self.machine)) != "exact":
-            # An integer network answers otherwise there; what other machines counted is not its accuracy.
-            parts["integer_sums"] = sums
-        key = digest(parts)
-        seed = self.seed if kind in _USES_SEED else 0
+        seed = self.seed if kind in USES_SEED else 0
+        key = node_key(kind, inputs, options, self.digest_of(kind), seed, self.data_digest, self.machine)
         self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind), seed))
         return key
 

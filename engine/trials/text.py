@@ -5,10 +5,7 @@ Plain text without markup, so that the browser, the command line and a bundle's 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
-from engine.metrics import DEVICE_METRICS, METRICS, SCENARIO_METRICS
+from engine.metrics import SCENARIO_METRICS, text_of
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sentences import runtime_text
@@ -17,8 +14,6 @@ from engine.trials.measurements import Timing
 from engine.trials.metric_values import metric_interval
 from engine.trials.trial import Trial
 
-SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
-"""From base units (share, bytes, operations) to the unit that `METRICS` shows."""
 SATURATION_RISKS = {
     "none": "none: no pair of its products can saturate",
     "unseen": "unseen: some could saturate, but none did on these images",
@@ -26,39 +21,6 @@ SATURATION_RISKS = {
     "harmful": "harmful: the accuracy is another one",
 }
 """What an int8 file risks on CPUs without VNNI, by `risk` of its portability."""
-
-
-def shown(key: str, value: float) -> float:
-    """A value in base units -> the unit that the metric is shown in."""
-    return value * SCALE.get(METRICS[key].unit, 1.0)
-
-
-def based(key: str, value: float) -> float:
-    """The inverse of `shown`."""
-    return value / SCALE.get(METRICS[key].unit, 1.0)
-
-
-def text_of(key: str, value: float | None, unit: bool = True) -> str:
-    """A value in base units as people read it, `91.24 %`, `84.3 kB`; an en dash where it was not measured."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    number = shown(key, value)
-    if METRICS[key].unit in {"%", "points"}:
-        text = f"{number:.2f}"
-    elif METRICS[key].unit == "":
-        text = f"{number:,.0f}"
-    else:
-        # Three significant digits, but never fewer than the whole number.
-        decimals = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
-        text = f"{number:,.{min(decimals, 6)}f}"
-    return f"{text} {METRICS[key].unit}".rstrip() if unit else text
-
-
-def limits_text(limits: Mapping[str, float]) -> str:
-    """Limits by metric in base units as people read them, `accuracy ≥ 90.00 %, file size ≤ 500 kB`; empty for none."""
-    return ", ".join(
-        f"{METRICS[k].name.lower()} {'≥' if METRICS[k].maximise else '≤'} {text_of(k, v)}" for k, v in limits.items()
-    )
 
 
 def metric_range(trial: Trial, key: str, device: str = "host") -> tuple[float, float] | None:
@@ -73,14 +35,6 @@ def is_estimated(trial: Trial, key: str, device: str = "host") -> bool:
         projection = trial.projections.get(device)
         return bool(projection and projection.energy_mj and projection.energy_mj.source != "measured")
     return key == "latency_ms" and device != "host"
-
-
-def axis_title(key: str, device: str = "host", estimated: bool = False) -> str:
-    """`Latency on stm32h7a3-xcubeai, estimated (ms)`."""
-    metric = METRICS[key]
-    where = f" on {device}" if key in DEVICE_METRICS and device != "host" else ""
-    unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric.name}{where}{', estimated' if estimated else ''}{unit}"
 
 
 def timing_texts(timing: Timing) -> list[str]:

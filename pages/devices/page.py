@@ -22,9 +22,8 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import drawn_text, frontier_info
 from engine.figures.heat_map import CELL_KEYS, FITS, HeatMapInfo, heat_map_alt, heat_map_figure, heat_map_info
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS, SCENARIO_METRICS
+from engine.metrics import METRICS, SCENARIO_METRICS, limits_text
 from engine.store.rows import SweepRow
-from engine.trials.text import limits_text
 from pages.devices import device_editor
 from pages.shared import address, pickers, queries, share, shell
 from pages.shared import explore_address as state

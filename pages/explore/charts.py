@@ -17,13 +17,7 @@ from engine.figures.frontier_info import FrontierInfo
 from engine.figures.frontier_info import drawn_text as sampled_text
 from engine.figures.highlight import in_sight, with_selected
 from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
-from engine.figures.many_metrics import (
-    drawn_text,
-    parallel_alt,
-    parallel_figure,
-    space_alt,
-    space_figure,
-)
+from engine.figures.many_metrics import drawn_text
 from engine.figures.many_metrics_info import (
     LEAST_METRICS,
     MOST_PAIRED,
@@ -32,14 +26,15 @@ from engine.figures.many_metrics_info import (
     parallel_info,
     space_info,
 )
+from engine.figures.parallel_axes import parallel_alt, parallel_figure
 from engine.figures.progress import HELP, progress_alt, progress_figure, progress_info, progress_text
 from engine.figures.scatter_matrix import matrix_alt, matrix_figure
+from engine.figures.space_3d import space_alt, space_figure
 from engine.figures.style import style
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice, View
-from engine.metrics import METRICS
+from engine.metrics import METRICS, text_of
 from engine.store.rows import SweepRow
-from engine.trials.text import text_of
 from pages.explore import chart_events
 from pages.shared import address, progress, share, shell
 from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text

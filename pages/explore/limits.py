@@ -10,8 +10,7 @@ import numpy as np
 import streamlit as st
 
 from engine.frontier.columns import Trials
-from engine.metrics import METRICS
-from engine.trials.text import based, shown
+from engine.metrics import METRICS, based, shown
 from pages.shared.explore_address import LIMITED, limit_name
 
 # Fine enough for tenths of a point of accuracy when one recipe has lost everything; arrow keys reach each step.

@@ -13,8 +13,9 @@ from engine.errors import NotFoundError
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
+from engine.metrics import text_of
 from engine.store.rows import SweepRow
-from engine.trials.text import best_text, share_text, text_of
+from engine.trials.text import best_text, share_text
 from pages.explore import charts, limits, presentation
 from pages.shared import address, comparison, notes, pickers, queries, share, shell, trial_panel, trial_table
 from pages.shared import explore_address as state

@@ -12,10 +12,10 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS
+from engine.metrics import METRICS, limits_text, text_of
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
-from engine.trials.text import is_estimated, limits_text, text_of
+from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
 from pages.shared import queries, shell

@@ -8,15 +8,16 @@ from typing import Any
 import streamlit as st
 
 from engine.devices.profiles import Profile, all_profiles
-from engine.metrics import METRICS
+from engine.metrics import METRICS, based, shown
 from engine.models.catalog import DESCRIPTIONS, zoo_index
-from engine.trials.text import based, duration, shown
+from engine.trials.text import duration
 from pages.new_sweep import fields
+from pages.new_sweep.distill_form import students
 from pages.new_sweep.draft import BUILT_IN, LIMITED, SEARCHES, TEST_IMAGES, Draft
 from pages.new_sweep.fields import KEEP, choice, key, number, text, tick
+from pages.new_sweep.prune_form import pruning
 from pages.new_sweep.quantize_form import quantizing, running
 from pages.new_sweep.training_fields import image_count
-from pages.new_sweep.training_form import pruning, students
 
 OTHER = "my own file …"
 _SEARCHES_SAY = {

@@ -12,7 +12,7 @@ from engine.datasets.pictures import MOST_BYTES, decode, enlarged, to_input, to_
 from engine.datasets.splits import Array
 from engine.errors import InputError, StepError
 from engine.explain.playground import Answer, answer
-from engine.trials.text import text_of
+from engine.metrics import text_of
 from engine.trials.trial import Trial
 from pages.playground import drawing
 from pages.shared import comparison, queries, shell

@@ -8,19 +8,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine.metrics import METRICS, ON_IMAGES
+from engine.metrics import METRICS, ON_IMAGES, axis_title, text_of
 from engine.spec.sentences import recipe_texts
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
-from engine.trials.text import (
-    axis_title,
-    baseline_text,
-    confirmation_text,
-    is_estimated,
-    metric_range,
-    seeds_text,
-    text_of,
-)
+from engine.trials.text import baseline_text, confirmation_text, is_estimated, metric_range, seeds_text
 from engine.trials.trial import Trial
 from pages.shared import access, comparison, notes, queries, shell
 

@@ -13,8 +13,7 @@ from engine.figures.frontier_info import shown_all
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.front import within_limits
 from engine.frontier.recommendation import Choice
-from engine.metrics import METRICS
-from engine.trials.text import text_of
+from engine.metrics import METRICS, text_of
 from pages.shared import shell
 
 MOST_ROWS = 1_000

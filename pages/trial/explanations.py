@@ -15,10 +15,11 @@ import streamlit as st
 from engine.explain.portability import SAMPLES, kept_portability
 from engine.explain.why import kept_why
 from engine.figures.trial_latency import times_alt, times_figure, times_info
+from engine.metrics import text_of
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep
 from engine.store.rows import SweepRow
-from engine.trials.text import SATURATION_RISKS, confirmation_text, duration, share_text, text_of
+from engine.trials.text import SATURATION_RISKS, confirmation_text, duration, share_text
 from engine.trials.trial import Trial
 from pages.shared import access, jobs, queries, share, shell
 from pages.shared.jobs import Job

@@ -17,9 +17,9 @@ from engine.export import tables as table_export
 from engine.figures.trial_bars import Bar, bars_alt, parts_figure, size_by_layer, size_types, stages_figure, stages_info
 from engine.figures.trial_latency import histogram_alt, histogram_figure, histogram_info
 from engine.figures.trial_recall import MOST_CLASSES, recall_alt, recall_figure, recall_info
-from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES
+from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES, text_of
 from engine.store.rows import SweepRow
-from engine.trials.text import text_of, timing_texts
+from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
 from pages.shared import comparison, notes, pickers, queries, share, shell, trial_panel
 from pages.shared.trial_panel import Number

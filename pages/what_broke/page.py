@@ -19,12 +19,11 @@ from engine.figures.what_broke import (
 )
 from engine.frontier.front import within_limits
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS
+from engine.metrics import METRICS, based, shown, text_of
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
-from engine.trials.text import based, shown, text_of
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
 from pages.shared import pickers, queries, share, shell

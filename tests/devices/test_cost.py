@@ -166,7 +166,8 @@ def test_damaged_tables_are_one_line(tmp_path):
 
 
 def test_estimates_stay_estimates_under_a_scenario():
-    from engine.trials.text import axis_title, is_estimated, text_of
+    from engine.metrics import axis_title, text_of
+    from engine.trials.text import is_estimated
 
     (made,) = under(EDGE, [trial(energy_mj=7.2)])
     assert is_estimated(made, "co2e_kg_per_million")

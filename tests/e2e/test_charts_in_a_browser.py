@@ -18,8 +18,6 @@ from tests.e2e.browser import DRAWN, PATIENCE_S, asked, dashboard, idle
 from tests.helpers.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.browser
-
-
 CHART = """shape => {
     const chart = document.querySelector(`.st-key-explore-${shape} .js-plotly-plot`);
     if (!chart || !chart._fullLayout) return null;

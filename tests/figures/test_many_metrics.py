@@ -12,7 +12,7 @@ from engine.figures.frontier import frontier_figure
 from engine.figures.frontier_info import frontier_info
 from engine.figures.highlight import SELECTED, in_sight, with_selected
 from engine.figures.lineage import lineage_figure, lineage_info
-from engine.figures.many_metrics import drawn_text, parallel_alt, parallel_figure, space_alt, space_figure
+from engine.figures.many_metrics import drawn_text
 from engine.figures.many_metrics_info import (
     MOST_LINES,
     marker_sizes,
@@ -21,8 +21,10 @@ from engine.figures.many_metrics_info import (
     sample,
     space_info,
 )
+from engine.figures.parallel_axes import parallel_alt, parallel_figure
 from engine.figures.progress import progress_figure, progress_info
 from engine.figures.scatter_matrix import matrix_alt, matrix_figure
+from engine.figures.space_3d import space_alt, space_figure
 from engine.frontier.recommendation import View, choose
 from engine.metrics import METRICS
 from engine.spec.recipe import Recipe

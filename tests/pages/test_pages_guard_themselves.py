@@ -10,8 +10,6 @@ import pytest
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
 VIEWS = sorted((ROOT / "pages").glob("*/page.py"))
 UI = sorted((ROOT / "pages").rglob("*.py"))
 WRITERS = {"request_cancel", "begin", "beat", "save_trial", "end", "save_node", "delete_sweep", "Popen"}

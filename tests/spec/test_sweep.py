@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SpecError
 from engine.spec.read import read_sweep, to_yaml
 from engine.spec.recipe import Recipe
-from engine.spec.space import expand_space
-from engine.spec.steps import Distill, Finetune, Prune, Quantize
+from engine.spec.steps import Distill, Prune, Quantize
 from engine.spec.sweep import parse_sweep
 
 SPEC = {
@@ -24,52 +22,6 @@ SPEC = {
         "quantize": [None, {"weight_bits": 8, "activation_bits": 8}, {"weight_bits": 4, "activation_bits": 32}],
     },
 }
-
-
-def test_every_combination_is_a_recipe_and_the_baseline_comes_first():
-    recipes = parse_sweep(SPEC).all_recipes
-    assert len(recipes) == 2 * 4 * 3
-    assert recipes[0] == Recipe()
-    assert len({r.id for r in recipes}) == len(recipes)
-
-
-def test_finetuning_after_pruning_is_a_step_of_its_own_so_that_sweeps_share_the_pruned_network():
-    recipes = expand_space(
-        {"prune": {"method": "channel", "ratio": 0.5, "finetune_epochs": [0, 1, 2], "finetune_samples": 100}}
-    )
-    pruned = Prune(method="channel", ratio=0.5)
-    assert [r.steps for r in recipes[1:]] == [
-        (pruned,),
-        (pruned, Finetune(epochs=1, samples=100)),
-        (pruned, Finetune(epochs=2, samples=100)),
-    ]
-
-
-def test_rounds_reach_the_ratio_in_ever_smaller_steps_with_training_between():
-    recipe = expand_space(
-        {"prune": {"method": "magnitude", "ratio": 0.8, "rounds": 3, "finetune_epochs": 1, "finetune_augment": "shift"}}
-    )[1]
-    prunings = [s.ratio for s in recipe.steps if isinstance(s, Prune)]
-    assert prunings == [0.563, 0.7704, 0.8]
-    assert [s.step for s in recipe.steps] == ["prune", "finetune"] * 3
-    assert {s.augment for s in recipe.steps if isinstance(s, Finetune)} == {"shift"}
-
-
-def test_each_stage_of_a_recipe_is_a_recipe_and_pruning_counts_with_its_training():
-    recipe = expand_space(
-        {
-            "distill": {"student": "ds_cnn"},
-            "prune": {"method": "channel", "macs_ratio": 0.5, "finetune_epochs": 1},
-            "quantize": {"weight_bits": 8, "activation_bits": 8},
-        }
-    )[1]
-    assert [[s.step for s in r.steps] for r in recipe.stages] == [
-        [],
-        ["distill"],
-        ["distill", "prune", "finetune"],
-        ["distill", "prune", "finetune", "quantize"],
-    ]
-    assert Recipe().stages == (Recipe(),)
 
 
 def test_knobs_left_out_are_filled_in_by_method_so_that_one_recipe_has_one_name():
@@ -109,18 +61,6 @@ def test_a_teacher_beside_the_spec_is_found(tmp_path: Path):
     assert teachers == {f"{tmp_path}/big.onnx", f"{tmp_path}/b.onnx", "resnet20"}
 
 
-def test_equal_recipes_appear_once():
-    twice = {"quantize": [None, {"weight_bits": [8, 8], "activation_bits": 8}, None]}
-    assert len(expand_space(twice)) == 2
-
-
-def test_the_order_of_the_space_is_the_order_of_the_steps():
-    space = {"prune": {"method": "magnitude", "ratio": 0.5}, "distill": {"student": "current"}}
-    assert [s.step for s in expand_space(space)[1].steps] == ["prune", "distill"]
-    reversed_space = dict(reversed(space.items()))
-    assert parse_sweep({**SPEC, "space": space}).id != parse_sweep({**SPEC, "space": reversed_space}).id
-
-
 def test_yaml_reads_back_as_the_same_sweep(tmp_path: Path):
     sweep = parse_sweep(SPEC)
     path = tmp_path / "spec.yaml"
@@ -147,14 +87,6 @@ quantizers = st.builds(
     calibration=st.sampled_from(["minmax", "entropy"]),
     layers=st.none() | st.dictionaries(st.text(max_size=5), st.integers(2, 32), max_size=2),
 )
-
-
-@given(st.lists(steps, max_size=3), st.lists(quantizers, max_size=1))
-def test_recipes_survive_json(torch_steps, onnx_steps):
-    recipe = Recipe(steps=(*torch_steps, *onnx_steps))
-    again = Recipe.from_json(recipe.to_json())
-    assert again == recipe
-    assert again.id == recipe.id
 
 
 @pytest.mark.parametrize(
@@ -256,37 +188,6 @@ def test_a_file_that_is_no_spec_says_so(tmp_path: Path, text: str, words: str):
         read_sweep(path, ("seed",))
 
 
-@pytest.mark.parametrize(
-    ("steps", "label"),
-    [
-        ((), "baseline"),
-        ((Prune(method="channel", ratio=0.25), Finetune(epochs=1)), "channels −25 % · finetune 1"),
-        ((Quantize(weight_bits=8, activation_bits=8),), "int8"),
-        ((Quantize(weight_bits=16, activation_bits=32),), "fp16 weights"),
-        ((Distill(student="ds_cnn", alpha=0),), "train ds_cnn"),
-        ((Distill(student="self", width=0.5, depth=0.5, feature_weight=1),), "distil self ×0.5 ×0.5 deep (features)"),
-        (
-            (Distill(student="recursive_resnet", repeats=5, teacher="resnet20"),),
-            "distil recursive_resnet R5 (from resnet20)",
-        ),
-        ((Distill(student="current", epochs=3),), "distil on 3"),
-        (
-            (Prune(method="channel", macs_ratio=0.5, importance="taylor", allocation="global"),),
-            "channels −50 % MACs (global, Taylor)",
-        ),
-        ((Prune(method="nm"),), "2:4 sparse"),
-        ((Quantize(weight_bits=3, activation_bits=4, method="qat", epochs=2),), "w3a4 QAT 2"),
-        (
-            (Quantize(weight_bits=8, activation_bits=8, format="u8u8", per_channel=False, calibration="mse"),),
-            "int8 (u8u8, per layer, mse)",
-        ),
-        ((Quantize(weight_bits=8, activation_bits=8, mean_bits=3.5),), "wmixed3.5a8"),
-    ],
-)
-def test_labels_are_what_people_say(steps, label):
-    assert Recipe(steps=steps).label == label
-
-
 def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
     from engine.paths import EXAMPLE
 
@@ -304,12 +205,6 @@ def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
     }
     assert len(ids) == 5
     assert parse_sweep(base | {"search": {"method": "grid"}, "target": None}).id == parse_sweep(base).id
-
-
-def test_a_space_beyond_all_reason_is_refused_before_it_is_made():
-    huge = {"prune": {"method": "magnitude", "ratio": [0.5] * 1000}, "quantize": {"weight_bits": [8] * 1000}}
-    with pytest.raises(SpecError, match=r"space: 1,000,000 combinations are more than 100,000"):
-        expand_space(huge)
 
 
 @pytest.mark.parametrize(

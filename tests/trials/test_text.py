@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.metrics import METRICS
+from engine.metrics import METRICS, axis_title, based, shown, text_of
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sentences import recipe_texts
@@ -13,16 +13,12 @@ from engine.spec.steps import Distill, Finetune, Prune, Quantize
 from engine.trials.evidence import Accuracy, Confirmation, Interval
 from engine.trials.measurements import Timing
 from engine.trials.text import (
-    axis_title,
-    based,
     baseline_text,
     best_text,
     confirmation_text,
     is_estimated,
     metric_range,
-    shown,
     stage_rows,
-    text_of,
     timing_texts,
 )
 from engine.trials.trial import Stage

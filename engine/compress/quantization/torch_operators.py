@@ -17,8 +17,6 @@ from torch.nn import functional as F
 from engine.errors import StepError
 
 Attributes = dict[str, Any]
-
-
 Operator = Callable[..., Any]
 
 
@@ -242,8 +240,6 @@ _PLAIN: dict[str, Operator] = {
     "Softplus": F.softplus, "Mish": F.mish, "MatMul": torch.matmul, "Where": torch.where, "Equal": torch.eq,
     "Greater": torch.gt, "Less": torch.lt, "Not": torch.logical_not, "And": torch.logical_and, "Mod": torch.remainder,
 }  # fmt: skip
-
-
 OPERATORS: dict[str, Operator] = {
     **{name: _plain(function) for name, function in _PLAIN.items()},
     "Max": _folded(torch.maximum), "Min": _folded(torch.minimum), "Sum": _folded(torch.add),

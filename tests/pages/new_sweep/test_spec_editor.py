@@ -10,8 +10,6 @@ from tests.helpers.new_sweep import errors, press, search_boxes, tiles, turn_to,
 from tests.helpers.pages import open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
 INEXPRESSIBLE = """name: odd
 model: {source: resnet8}
 space: {finetune: {epochs: 3}, quantize: [null, {weight_bits: 8, activation_bits: 8}]}

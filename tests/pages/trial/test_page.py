@@ -14,11 +14,11 @@ import pytest
 from engine.errors import AccessError, SetupError
 from engine.explain import portability, why
 from engine.measure.profile import Kernel, Profile
+from engine.metrics import text_of
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.evidence import Confirmation
-from engine.trials.text import text_of
 from pages.shared import jobs
 from pages.shared.jobs import Job
 from tests.helpers.pages import address, enter, open_app, words

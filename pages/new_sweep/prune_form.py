@@ -1,4 +1,4 @@
-"""The part of the form of a new sweep that asks for students and pruning: knobs as chips, the rarer ones behind a fold."""
+"""The part of the form of a new sweep that asks how to prune."""
 
 from __future__ import annotations
 
@@ -6,87 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from engine.models.catalog import zoo_index, zoo_names
 from pages.new_sweep.draft import (
     CHANNEL_RATIOS,
-    OWN_WIDTHS,
     PATTERNS,
     WEIGHT_RATIOS,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
 from pages.new_sweep.training_fields import images_per_epoch, percent, training
-
-
-def students(model: str) -> dict[str, Any]:
-    """The fields of `Draft` that say how to distil."""
-    with st.container(border=True):
-        st.markdown("**Distil**: train a smaller network to do as the model does")
-        # A student may be of the model's own kind, only then there is nothing gained.
-        others = [n for n in zoo_names() if n != model]
-        fields: dict[str, Any] = {
-            "students": chips(
-                "Students", "students", others, "Each is trained from scratch with the model as its teacher."
-            ),
-            "own_widths": chips(
-                "The model itself, narrower",
-                "own_widths",
-                OWN_WIDTHS,
-                "The same kind of network with this share of its channels in each layer.",
-                lambda w: f"×{w:g}",
-                is_open=True,
-            ),
-        }
-        if not fields["students"] and not fields["own_widths"]:
-            return fields
-        left, right = st.columns(2)
-        told = "How often the student sees the training images."
-        fields["student_epochs"] = number("Epochs", "student_epochs", told, place=left)
-        fields |= images_per_epoch("student_images", right)
-        with st.expander("How the teacher teaches"):
-            fields |= _teaching(model, "recursive_resnet" in fields["students"]) | training("student")
-        fields["untaught"] = tick(
-            "and the same students without a teacher",
-            "untaught",
-            "Trained for as long from the labels alone, so that you see what the teacher bought.",
-        )
-        fields["plain"] = tick("and recipes without a student", "plain", "The other steps on the model itself as well.")
-        return fields
-
-
-def _teaching(model: str, recursive: bool) -> dict[str, Any]:
-    columns = st.columns(3)
-    fields: dict[str, Any] = {
-        "temperature": number(
-            "Temperature", "temperature", "How soft the teacher's answers are made.", 0.5, place=columns[0]
-        ),
-        "alpha": number(
-            "Weight of its answers", "alpha", "Against the labels, which get the rest.", 0.1, place=columns[1]
-        ),
-        "feature_weight": number(
-            "Weight of its features",
-            "feature_weight",
-            "Also imitate what the teacher sees just before it decides.",
-            0.5,
-            place=columns[2],
-        ),
-        "teacher": choice(
-            "Teacher",
-            "teacher",
-            ["baseline", *(n for n in zoo_index() if n != model)],
-            "Whose answers the students imitate: the model's, or those of another trained network, which may know more.",
-            lambda t: "the model" if t == "baseline" else t,
-            is_open=True,
-        ),
-    }
-    if recursive:
-        fields["repeats"] = chips(
-            "Times that recursive_resnet applies each block",
-            "repeats",
-            range(1, 7),
-            "More depth and time from the same weights. None chosen: three times.",
-            is_open=True,
-        )
-    return fields
 
 
 def pruning() -> dict[str, Any]:
