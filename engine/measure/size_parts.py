@@ -1,9 +1,9 @@
 """Bytes of a file by what they hold and by layer; they add up to the file exactly.
 
 A byte belongs to the tensor that it stores. One tensor may hold the weights of many layers (all of one bit width are packed together,
-engine/compress/quantization/unpacking.py), so each layer's weight is followed back through the operators that rebuild it to what is stored, and a tensor that
-several layers come from is shared out by how much of it each takes. What is left, names, nodes, functions and numbers written into
-nodes, is the graph.
+engine/compress/quantization/unpacking.py), so each layer's weight is followed back through the operators that rebuild it to what is
+stored, and a tensor that several layers come from is shared out by how much of it each takes. What is left, names, nodes, functions and
+numbers written into nodes, is the graph.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     .venv/bin/python tests/benchmarks/bench_scale.py [--trials 100 10000 100000] [--rounds 3] [--sessions 25]
 
 For each number of trials a home is filled with made-up ones (tests/helpers/trial_factory.py; real recipes, invented numbers), a server is
-started and warmed by one visit. Every load is in a fresh browser context. The bare page draws one Plotly chart of as many points, at most 10,000.
-A change of a limit or an axis takes until the last thing on the page, the table aside, has changed. `--sessions` opens so many tabs at once
-and lets each change its view.
+started and warmed by one visit. Every load is in a fresh browser context. The bare page draws one Plotly chart of as many points, at most
+10,000. A change of a limit or an axis takes until the last thing on the page, the table aside, has changed. `--sessions` opens so many
+tabs at once and lets each change its view.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from engine.run import code_digest as module
 from engine.run.code_digest import code_digests, code_files, tree_text
 from engine.run.plan import Kind
+from tests.helpers.other_code import other_code
 from tests.helpers.places import ROOT
 
 CODE = """
@@ -62,19 +62,9 @@ def test_an_alias_is_nothing_but_a_name():
 def test_a_change_of_what_a_node_imports_changes_its_digest(monkeypatch: pytest.MonkeyPatch):
     """`quantize` reads `rounding.py` through three other modules; `prune` does not."""
     before = code_digests()
-    read = module._module
-
-    def changed(name: str) -> module._Module:
-        found = read(name)
-        return found._replace(text=found.text + "later") if name == "compress/quantization/rounding.py" else found
-
-    monkeypatch.setattr(module, "_module", changed)
-    module.code_digest.cache_clear()
-    try:
+    with other_code(monkeypatch) as code:
+        code.change("compress/quantization/rounding.py")
         differs = {kind for kind, digest in code_digests().items() if digest != before[kind]}
-    finally:
-        monkeypatch.undo()
-        module.code_digest.cache_clear()
     assert {"quantize", "qat"} <= differs
     assert differs.isdisjoint({"prune", "finetune", "accuracy", "latency"})
 

@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from engine.measure.machine import machine
-from engine.run import code_digest as digests
 from engine.run.forecast import preview
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code, with_old_code
@@ -23,6 +22,7 @@ from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow
 from engine.store.store import Store
+from tests.helpers.other_code import OtherCode, other_code
 from tests.helpers.run_here import swept
 from tests.helpers.tiny import write_problem
 
@@ -30,26 +30,10 @@ SMALL = "space={quantize: [null, {weight_bits: 8, activation_bits: 8, calibratio
 PRUNED = "space={prune: [null, {method: magnitude, ratio: 0.5}]}"
 
 
-class OtherCode:
-    """As if the modules that make these kinds of node had been changed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch, self.real = monkeypatch, digests._module
-
-    def change(self, *names: str) -> None:
-        def changed(name: str) -> digests._Module:
-            found = self.real(name)
-            return found._replace(text=found.text + "later") if name in names else found
-
-        self.monkeypatch.setattr(digests, "_module", changed)
-        digests.code_digest.cache_clear()
-
-
 @pytest.fixture
 def code(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtherCode]:
-    yield OtherCode(monkeypatch)
-    monkeypatch.undo()
-    digests.code_digest.cache_clear()
+    with other_code(monkeypatch) as code:
+        yield code
 
 
 def run(place: Path, *overrides: str) -> tuple[Sweep, Plan]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.spec.recipe import Recipe
 from engine.spec.space import expand_space
-from tests.spec.test_sweep import quantizers, steps
+from tests.helpers.specs import quantizers, steps
 
 
 def test_each_stage_of_a_recipe_is_a_recipe_and_pruning_counts_with_its_training():

@@ -9,7 +9,7 @@ from engine.spec.recipe import Recipe
 from engine.spec.space import expand_space
 from engine.spec.steps import Finetune, Prune
 from engine.spec.sweep import parse_sweep
-from tests.spec.test_sweep import SPEC
+from tests.helpers.specs import SPEC
 
 
 def test_every_combination_is_a_recipe_and_the_baseline_comes_first():

@@ -5,23 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import strategies as st
 
 from engine.errors import SpecError
 from engine.spec.read import read_sweep, to_yaml
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Distill, Prune, Quantize
+from engine.spec.steps import Prune, Quantize
 from engine.spec.sweep import parse_sweep
-
-SPEC = {
-    "name": "first look",
-    "model": {"source": "resnet8"},
-    "space": {
-        "distill": [None, {"student": "ds_cnn"}],
-        "prune": [None, {"method": "channel", "ratio": [0.25, 0.5, 0.7], "finetune_epochs": 1}],
-        "quantize": [None, {"weight_bits": 8, "activation_bits": 8}, {"weight_bits": 4, "activation_bits": 32}],
-    },
-}
+from tests.helpers.specs import SPEC
 
 
 def test_knobs_left_out_are_filled_in_by_method_so_that_one_recipe_has_one_name():
@@ -67,26 +57,6 @@ def test_yaml_reads_back_as_the_same_sweep(tmp_path: Path):
     path.write_text(to_yaml(sweep))
     assert read_sweep(path) == sweep
     assert read_sweep(path).id == sweep.id
-
-
-steps = st.one_of(
-    st.builds(
-        Distill,
-        student=st.sampled_from(["ds_cnn", "torchvision:resnet18", "self"]),
-        temperature=st.floats(0.5, 20),
-        teacher=st.just("previous"),
-        width=st.floats(0.25, 2),
-    ),
-    st.builds(Prune, method=st.sampled_from(["magnitude", "channel"]), ratio=st.floats(0.01, 0.99)),
-)
-quantizers = st.builds(
-    Quantize,
-    weight_bits=st.sampled_from([2, 3, 4, 8]),
-    activation_bits=st.sampled_from([4, 8]),
-    method=st.sampled_from(["ptq", "qat"]),
-    calibration=st.sampled_from(["minmax", "entropy"]),
-    layers=st.none() | st.dictionaries(st.text(max_size=5), st.integers(2, 32), max_size=2),
-)
 
 
 @pytest.mark.parametrize(

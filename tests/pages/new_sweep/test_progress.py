@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.measure.machine import integer_sums, machine
 from engine.store.store import Store
+from tests.helpers.other_code import other_code
 from tests.helpers.pages import address, enter, open_app, words
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -65,6 +67,32 @@ def test_starting_writes_the_spec_and_starts_a_process_of_its_own(monkeypatch, h
     assert Path(command[4]).parent == home / "specs"
     assert Path(command[4]).stem == address(app)["run"]
     assert "the sweep goes on" in words(app)
+
+
+def test_what_earlier_code_has_finished_is_offered_and_kept_when_ticked(monkeypatch, home):
+    """The form opens with the recipes of the shipped example, whose nodes are in every store."""
+    started = []
+
+    class Runner:
+        def __init__(self, command, **options):
+            started.append(command)
+
+        def poll(self):
+            return None
+
+    with other_code(monkeypatch) as code:
+        monkeypatch.setattr("pages.shared.runner.subprocess.Popen", Runner)
+        assert "earlier version" not in words(open_app("new_sweep"))
+        code.change("measure/accuracy.py")
+        app = open_app("new_sweep")
+        # Each recipe's accuracy on this CPU, where the example's holds here.
+        if integer_sums(machine()) == "exact":
+            assert "24 of these nodes were finished by an earlier version" in words(app)
+            next(c for c in app.checkbox if c.label == "Keep them as they are").check().run()
+            next(b for b in app.button if b.label == "Start sweep").click().run()
+            assert started[0][-1] == "--keep-old-code"
+        else:
+            assert "earlier version" not in words(app)
 
 
 def test_a_runner_that_ends_at_once_leaves_its_last_words(monkeypatch, home):
