@@ -1,4 +1,7 @@
-"""The numbers of a trial: how each is named, shown and compared."""
+"""The numbers of a trial: how each is named, shown and compared.
+
+Plain text without markup, so that the browser, the command line and a bundle's card say the same.
+"""
 
 from __future__ import annotations
 

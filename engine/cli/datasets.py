@@ -1,4 +1,4 @@
-"""The commands of the command line that are about datasets."""
+"""`paretoscope datasets`: those that are ready, and making another one ready."""
 
 from __future__ import annotations
 

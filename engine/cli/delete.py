@@ -1,4 +1,4 @@
-"""Commands that change what is stored of sweeps."""
+"""`paretoscope delete`: forgetting a sweep."""
 
 from __future__ import annotations
 

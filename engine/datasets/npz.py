@@ -1,4 +1,4 @@
-"""Reads a user's `.npz` dataset into checked arrays. `datasets.py` makes splits of them.
+"""Reads a user's `.npz` dataset into checked arrays. `load.py` makes splits of them.
 
 Arrays: `x_train, y_train, x_test, y_test`, and pairs of `calibration` and `validation` where the user has them. `y_test` may be left out.
 `class_names`, an array of text, names the classes.

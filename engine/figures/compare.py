@@ -15,7 +15,7 @@ from engine.trials.trial import Trial
 
 COSTS = ("size_bytes", "size_zipped_bytes", "latency_ms", "energy_mj", "nonzero_params", "macs")
 """Metrics of which less is better, and a share of the baseline's says something."""
-# After Okabe and Ito, as in `figures`; each trial has a hatching and a mark of its own besides.
+# After Okabe and Ito, as in `frontier.py`; each trial has a hatching and a mark of its own besides.
 COLOURS = ("#1F83C6", "#E08A00", "#009E73", "#CC79A7", "#D55E00", "#8C95A3")
 HATCHES = ("", "/", ".", "x", "-", "+")
 MARKS = ("circle", "square", "diamond", "triangle-up", "x", "star")

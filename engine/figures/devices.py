@@ -1,6 +1,6 @@
 """How far device profiles are to be trusted, as a figure and a table, and the best recipe for each device.
 
-As in `figures.py`, an `..._info` computes and a small function draws.
+As in `frontier.py`, an `..._info` computes and a small function draws.
 """
 
 from __future__ import annotations

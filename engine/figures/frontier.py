@@ -1,4 +1,4 @@
-"""Trials -> plotly figures. A pure `..._info` computes, a small function draws; nothing here knows of streamlit.
+"""The frontier chart drawn, and the looks that other charts share with it: roles, colours, legend, axes. `frontier_info.py` computes.
 
 Colours follow the palette of Okabe and Ito (jfly.uni-koeln.de/color), which people with any colour vision tell apart, and each role
 has a shape of its own as well. Each can be read on a light and on a dark page.

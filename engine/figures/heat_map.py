@@ -1,4 +1,4 @@
-"""Recipes on devices as a heat map. As in `figures.py`, an `..._info` computes and a small function draws."""
+"""Recipes on devices as a heat map. An `..._info` computes, a small function draws."""
 
 from __future__ import annotations
 

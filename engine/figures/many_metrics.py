@@ -1,4 +1,6 @@
-"""The charts of `figures_many`, drawn and told in words. Colours and shapes are those of `figures`, and so are the roles.
+"""What the charts of many metrics (`space_3d.py`, `parallel_axes.py`, `scatter_matrix.py`) share: marks, ticks, layout, words.
+
+Colours, shapes and roles are those of `frontier.py`.
 
 Every mark carries its trial's id as `customdata`.
 """

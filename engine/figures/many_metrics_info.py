@@ -1,4 +1,4 @@
-"""Trials over more than two metrics at once: three axes in space, parallel axes, every pair. What `figures_many_drawn` draws, computed."""
+"""Trials over more than two metrics at once: three axes in space, parallel axes, every pair. What the charts of them draw."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _steps(
 ) -> list[ProgressStep]:
     """`points` (n, 2) in the order of time; `unit` is the product of the axes' units shown, in base units."""
     span = np.abs(best - worst)
-    # An axis on which nothing differs yet is not divided by, as in `selection`.
+    # An axis on which nothing differs yet is not divided by, as in `engine/frontier/front.py`.
     box = np.where(span > 0, span, 1.0)
     scaled = np.where(maximise, points - worst, worst - points) / box
     group = -(-len(trials) // MOST_STEPS)

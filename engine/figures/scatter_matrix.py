@@ -1,4 +1,4 @@
-"""The scatter matrix of `figures_many`, drawn and told in words: the lower triangle of all pairs."""
+"""The scatter matrix of many metrics, drawn and told in words: the lower triangle of all pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial drawn: what its stages bought, where its bytes and its time go, recall by class. Pure `..._info`, then drawing."""
+"""Bars about one trial: what its stages bought, and where its bytes go. Pure `..._info`, then drawing."""
 
 from __future__ import annotations
 

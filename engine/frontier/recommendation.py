@@ -1,4 +1,4 @@
-"""What a view of two axes and some limits leaves to choose from: the browser's question, answered with `selection`."""
+"""What a view of two axes and some limits leaves to choose from: the browser's question, answered with `front.py`."""
 
 from __future__ import annotations
 

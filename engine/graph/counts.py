@@ -1,4 +1,4 @@
-"""What can be read off an ONNX graph: layers, parameters, MACs, bits."""
+"""Layers, parameters, MACs and bits of an ONNX graph, counted."""
 
 from __future__ import annotations
 

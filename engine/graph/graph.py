@@ -1,4 +1,4 @@
-"""ONNX graphs: reading and writing files, and what can be read off a graph: constants, layers, parameters, MACs.
+"""ONNX graphs: files read and written, what a network takes and gives, constants.
 
 Never imports torch.
 

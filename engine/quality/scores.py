@@ -1,4 +1,4 @@
-"""Predictions -> what is worth knowing of them: accuracy, what it hides, and how close a trial is to its baseline.
+"""Predictions -> accuracy, top-5, recall, flips, likelihood, calibration error, and how close a trial is to its baseline.
 
 All of it is computed from stored predictions, so a new figure needs no new run. What needs logarithms of probabilities is None for
 predictions that were stored without them.

@@ -1,4 +1,4 @@
-"""What of a plan is still to do, and how long it will take."""
+"""How long a plan will take, and what one run of it comes to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes -> the graph of unique nodes that a sweep needs.
+"""The graph of unique nodes that a sweep needs: nodes, the chain of them that is a recipe, and the plan of all. `planner.py` makes it.
 
     source ─┬─────────────── distill ─ prune ─ finetune ─ export ─┬─ quantize ┬ facts
             └ export ─ teacher ┘                                  └ qat       ├ accuracy

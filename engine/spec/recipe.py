@@ -1,4 +1,4 @@
-"""Recipes: ordered steps, checked, and what they are called."""
+"""A recipe: ordered steps, checked, its stages, its id and its name."""
 
 from __future__ import annotations
 

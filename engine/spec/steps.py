@@ -1,4 +1,4 @@
-"""The steps that recipes are made of: frozen, checked, and what they are called.
+"""The steps that recipes are made of: frozen, their options checked.
 
 Nothing here imports torch: the command line and the browser check steps before any work starts.
 """

@@ -1,4 +1,4 @@
-"""What the user asks for: model, data and a space of recipes, read from YAML or JSON and written back the same.
+"""A sweep: model, data, a space of recipes and what to measure. `read.py` has the text of it.
 
 Nothing here imports torch: the command line and the browser check a spec before any work starts.
 """

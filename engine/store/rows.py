@@ -44,7 +44,7 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """What a finished node returned; `work` is its forecast unit (see `plan`), `seconds` what it took."""
+    """What a finished node returned; `work` is its forecast unit (see `engine/run/plan.py`), `seconds` what it took."""
 
     key: str
     kind: str

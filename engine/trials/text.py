@@ -1,4 +1,4 @@
-"""Trials in words: numbers with units and sensible digits, metrics with their device, recipes as sentences.
+"""Trials in words: ranges, how a latency was measured, what each stage bought, comparisons. `engine/metrics.py` has the numbers.
 
 Plain text without markup, so that the browser, the command line and a bundle's card say the same.
 """

@@ -1,4 +1,4 @@
-"""What was measured: frozen records with units in their names. JSON in, JSON out; nothing heavy is imported."""
+"""A trial: one recipe with its measurements. JSON in, JSON out; nothing heavy is imported."""
 
 from __future__ import annotations
 

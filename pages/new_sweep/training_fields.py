@@ -1,4 +1,4 @@
-"""What the form of a new sweep asks for in several places."""
+"""What the form of a new sweep asks of every kind of training: images, learning rate, augmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address <-> a typed view. Whatever an address says, the result is a view that can be shown.
+"""The address of Explore <-> a typed view. Whatever an address says, the result is a view that can be shown.
 
 ?sweep=ID&x=METRIC&y=METRIC&colour=METRIC&device=PROFILE&trial=ID&min_accuracy=0.9&max_size_bytes=100000
 &chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
