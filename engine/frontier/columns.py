@@ -1,8 +1,8 @@
 """Trials as columns: every number of a sweep as arrays, so that a sweep of 100,000 recipes answers as one of 100 does.
 
 `Trials` is a sequence of trials and behaves like a tuple of them. Beside that it has their metrics and facts as arrays, each made
-when it is first asked for and kept; nothing in it changes. They come from trials at hand, from stored records (`stored_columns`), or from other
-trials that are seen on more devices (`projected`).
+when it is first asked for and kept; nothing in it changes. They come from trials at hand, from stored records (`stored_columns`), or from
+other trials that are seen on more devices (`engine/devices/projected.py`).
 """
 
 from __future__ import annotations
