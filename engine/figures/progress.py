@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE
-from engine.frontier import dominance as frontier
+from engine.frontier import dominance
 from engine.frontier.columns import Trials
 from engine.frontier.front import objective_points
 from engine.frontier.recommendation import View
@@ -71,8 +71,8 @@ def progress_info(trials: Sequence[Trial], view: View) -> ProgressInfo:
     timed = np.flatnonzero(complete & np.isfinite(seconds))
     timed = timed[np.argsort(seconds[timed], kind="stable")]
     maximise = [METRICS[k].maximise for k in keys]
-    worst = frontier.worst_corner(points[timed], maximise)
-    best = frontier.worst_corner(points[timed], [not up for up in maximise])
+    worst = dominance.worst_corner(points[timed], maximise)
+    best = dominance.worst_corner(points[timed], [not up for up in maximise])
     scale = [shown(k, 1.0) for k in keys]
     return ProgressInfo(
         view=view,
@@ -91,10 +91,10 @@ def progress_info(trials: Sequence[Trial], view: View) -> ProgressInfo:
 
 def _steps(
     trials: Trials,
-    seconds: frontier.Floats,
-    points: frontier.Floats,
-    worst: frontier.Floats,
-    best: frontier.Floats,
+    seconds: dominance.Floats,
+    points: dominance.Floats,
+    worst: dominance.Floats,
+    best: dominance.Floats,
     maximise: Sequence[bool],
     unit: float,
 ) -> list[ProgressStep]:
@@ -109,8 +109,8 @@ def _steps(
     for start in range(0, len(trials), group or 1):
         end = min(len(trials), start + group)
         front = np.vstack([front, scaled[start:end]])
-        front = front[frontier.non_dominated(front, [True, True])]
-        share = frontier.hypervolume(front, [True, True], [0.0, 0.0])
+        front = front[dominance.non_dominated(front, [True, True])]
+        share = dominance.hypervolume(front, [True, True], [0.0, 0.0])
         steps.append(
             ProgressStep(
                 seconds=float(seconds[end - 1]),

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import NotFoundError
-from engine.frontier import dominance as frontier
+from engine.frontier import redraws
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Bools, Floats
 from engine.frontier.front import best_row, front_rows, objective_points, within_limits
@@ -97,7 +97,7 @@ def certainty(
     images = _images(done, find)
     draws = _draw(possible, objectives, device, images)
     rows, knee = front_rows(possible, objectives, device)
-    shares, same_knee = frontier.front_and_knee_shares(draws, directions, knee)
+    shares, same_knee = redraws.front_and_knee_shares(draws, directions, knee)
     beaten = np.ones(len(possible), np.bool_)
     beaten[rows] = False
     tied = np.flatnonzero(beaten & (shares >= TIED_SHARE))
@@ -119,7 +119,7 @@ def _have_a_chance(trials: Trials, objectives: Sequence[str], directions: list[b
     """Which trials have every objective measured and any chance to be on the front."""
     points = objective_points(trials, objectives, device)
     spread = np.stack([_deviations(trials, k, device) for k in objectives], axis=1)
-    return frontier.never_beaten_for_sure(points, _REACH * Z_95 * spread, directions)
+    return redraws.never_beaten_for_sure(points, _REACH * Z_95 * spread, directions)
 
 
 def _near_the_front(trials: Trials, objectives: Sequence[str], directions: list[bool], device: str) -> Bools:
@@ -127,7 +127,7 @@ def _near_the_front(trials: Trials, objectives: Sequence[str], directions: list[
     points = objective_points(trials, objectives, device)
     favour = np.stack([_deviations(trials, k, device) for k in objectives], axis=1) * np.where(directions, 1.0, -1.0)
     draws = _draw(trials, objectives, device, None, _PILOT_DRAWS)
-    return frontier.reached(draws, points + _FAR * favour, directions)
+    return redraws.reached(draws, points + _FAR * favour, directions)
 
 
 def _groups(
@@ -135,9 +135,9 @@ def _groups(
 ) -> dict[str, tuple[str, ...]]:
     groups = {}
     for winner in front:
-        by_value = frontier.beaten_shares(points[None, tied], points[None, winner], directions)
+        by_value = redraws.beaten_shares(points[None, tied], points[None, winner], directions)
         beaten = tied[by_value > 0]
-        shares = frontier.beaten_shares(draws[:, beaten], draws[:, winner], directions)
+        shares = redraws.beaten_shares(draws[:, beaten], draws[:, winner], directions)
         if close := tuple(ids[i] for i in beaten[shares < 1 - TIED_SHARE]):
             groups[ids[winner]] = close
     return groups

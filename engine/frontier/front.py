@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import SpecError
-from engine.frontier import dominance as frontier
+from engine.frontier import dominance
 from engine.frontier.columns import Rows, Trials
+from engine.frontier.knee import knee as knee_of
 from engine.metrics import HOST_TIMES, METRICS
 from engine.trials.trial import Trial
 
@@ -39,7 +40,7 @@ def parse_objectives(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def objective_points(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> frontier.Floats:
+def objective_points(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> dominance.Floats:
     """Values of shape (trials, objectives) in base units, NaN where not measured.
 
     Raises SpecError where the host's times of two machines would come onto one axis.
@@ -65,9 +66,9 @@ def front_rows(trials: Sequence[Trial], objectives: Sequence[str], device: str =
     """The rows of the frontier of the trials that have every objective measured, best first objective first, and the row of its knee."""
     points = objective_points(trials, objectives, device)
     maximise = [METRICS[key].maximise for key in objectives]
-    rows = np.flatnonzero(frontier.non_dominated(points, maximise))
+    rows = np.flatnonzero(dominance.non_dominated(points, maximise))
     first = points[rows, 0]
-    knee = frontier.knee(points[rows], maximise)
+    knee = knee_of(points[rows], maximise)
     order = np.argsort(-first if maximise[0] else first, kind="stable")
     return rows[order], None if knee is None else int(rows[knee])
 
@@ -86,26 +87,26 @@ def find_front(trials: Sequence[Trial], objectives: Sequence[str], device: str =
     )
 
 
-def _relative_hypervolume(points: frontier.Floats, maximise: list[bool]) -> float:
+def _relative_hypervolume(points: dominance.Floats, maximise: list[bool]) -> float:
     measured = points[np.isfinite(points).all(axis=1)]
     if not len(measured):
         return 0.0
     low, high = measured.min(axis=0), measured.max(axis=0)
     scaled = (measured - low) / np.where(high > low, high - low, 1.0)
     reference = [0.0 if up else 1.0 for up in maximise]
-    return frontier.hypervolume(scaled, maximise, reference)
+    return dominance.hypervolume(scaled, maximise, reference)
 
 
-def within_limits(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> frontier.Bools:
+def within_limits(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> dominance.Bools:
     """Which trials keep every limit: the least allowed where more is better, else the greatest; bool of shape (trials,)."""
     if not limits:
         return np.ones(len(trials), np.bool_)
     keys = list(limits)
     points = objective_points(trials, keys, device)
-    return frontier.within(points, [METRICS[k].maximise for k in keys], [limits[k] for k in keys])
+    return dominance.within(points, [METRICS[k].maximise for k in keys], [limits[k] for k in keys])
 
 
-def best_row(trials: Sequence[Trial], kept: frontier.Bools, device: str = "host") -> int | None:
+def best_row(trials: Sequence[Trial], kept: dominance.Bools, device: str = "host") -> int | None:
     """The row of the most accurate of the `kept` trials, the smaller file on a tie; None where none has an accuracy.
 
     Where no trial at all has one, as without labels, it is the one that agrees most with the baseline.

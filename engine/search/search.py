@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from engine.frontier import dominance as frontier
+from engine.frontier import dominance
 from engine.metrics import METRICS
 from engine.search.search_space import Codes, Floats, Told, space_of
 from engine.spec.recipe import Recipe
@@ -123,7 +123,7 @@ class Chooser:
         most = _LEARNS_FROM[self.method]
         if len(told.rows) <= most:
             return told
-        front = frontier.non_dominated(told.values, told.maximise)
+        front = dominance.non_dominated(told.values, told.maximise)
         order = np.lexsort((chance.random(len(front)), ~front))
         keep = np.sort(order[:most])
         return Told(told.rows[keep], told.values[keep], told.missed[keep], told.maximise, told.busy)

@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from engine.frontier import dominance as frontier  # noqa: E402
+from engine.frontier import dominance  # noqa: E402
 from engine.frontier.front import objective_points, within_limits  # noqa: E402
 from engine.metrics import METRICS  # noqa: E402
 from engine.search.search import Chooser  # noqa: E402
@@ -52,7 +52,7 @@ class Record:
     def volume(self, ids: object) -> float:
         chosen = [self.points[i] for i in ids if self.kept[i]]  # type: ignore[attr-defined]
         reference = [0.0 if up else 1.0 for up in self.maximise]
-        return frontier.hypervolume(np.array(chosen), self.maximise, reference) if chosen else 0.0
+        return dominance.hypervolume(np.array(chosen), self.maximise, reference) if chosen else 0.0
 
 
 def played(sweep: Sweep, record: Record, after: list[int]) -> list[float]:

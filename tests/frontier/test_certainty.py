@@ -9,7 +9,8 @@ import pytest
 
 from engine.errors import NotFoundError
 from engine.frontier.certainty import DRAWS, bootstrap, certainty, optimism
-from engine.frontier.dominance import beaten_shares, front_and_knee_shares, never_beaten_for_sure, non_dominated
+from engine.frontier.dominance import non_dominated
+from engine.frontier.redraws import beaten_shares, front_and_knee_shares, never_beaten_for_sure
 from engine.quality.predictions import Predictions
 from engine.quality.statistics import wilson
 from engine.spec.recipe import Recipe

@@ -12,8 +12,8 @@ from engine.errors import NotFoundError, SpecError
 from engine.figures.frontier_info import frontier_info
 from engine.frontier.certainty import certainty
 from engine.frontier.columns import Trials
-from engine.frontier.dominance import knee
 from engine.frontier.front import best_under, find_front, objective_points, within_limits
+from engine.frontier.knee import knee
 from engine.frontier.recommendation import View, choose
 from engine.frontier.stored_columns import Block, stored_trials
 from engine.graph.demand import Demand

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.frontier import dominance as frontier
+from engine.frontier import dominance
 from engine.search.search import Chooser
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Distill, Prune
@@ -73,5 +73,5 @@ def share(trials: list[Trial], among: list[Trial]) -> float:
     """Their hypervolume, as a share of that of `among`."""
     every, some = (np.array([[t.accuracy.value, t.size_bytes] for t in ts], float) for ts in (among, trials))
     low, high = every.min(axis=0), every.max(axis=0)
-    volumes = [frontier.hypervolume((p - low) / (high - low), [True, False], [0.0, 1.0]) for p in (some, every)]
+    volumes = [dominance.hypervolume((p - low) / (high - low), [True, False], [0.0, 1.0]) for p in (some, every)]
     return volumes[0] / volumes[1]

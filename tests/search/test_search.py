@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.frontier import dominance as frontier
+from engine.frontier import dominance
 from engine.search.search import START, Chooser
 from engine.search.search_space import space_of
 from engine.spec.recipe import Recipe
@@ -158,7 +158,7 @@ def test_many_trials_are_learnt_from_by_their_frontier(monkeypatch: pytest.Monke
     chooser = Chooser(sweep("tpe"))
     told = chooser._told([measured(r) for r in chooser.recipes], ())
     some = chooser._thinned(told, np.random.default_rng(0))
-    front = set(told.rows[frontier.non_dominated(told.values, told.maximise)].tolist())
+    front = set(told.rows[dominance.non_dominated(told.values, told.maximise)].tolist())
     assert len(some.rows) == 12 < len(front)
     assert set(some.rows.tolist()) <= front
     assert some.values.tolist() == told.values[some.rows].tolist()
