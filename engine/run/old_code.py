@@ -30,14 +30,15 @@ def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Arti
     missing = missing_nodes(plan, store, artifacts)
     found: dict[str, NodeRow] = {}
     for version in store.earlier_code(code_digests()):
-        if missing <= found.keys():
+        wanted = missing - found.keys()
+        if not wanted:
             break
         if not _was_run(plan.sweep, machine, store, version):
             continue
         theirs = make_plan(plan.sweep, machine, _digest_in(version))
-        wanted = {key: old for key, old in zip(plan.nodes, theirs.nodes, strict=True) if key in missing - found.keys()}
-        finished = store.nodes(wanted.values())
-        found |= {key: finished[old] for key, old in wanted.items() if old in finished}
+        before = {key: old for key, old in zip(plan.nodes, theirs.nodes, strict=True) if key in wanted}
+        finished = store.nodes(before.values())
+        found |= {key: finished[old] for key, old in before.items() if old in finished}
     while lost := missing_nodes(with_old_code(plan, found), store, artifacts) & {row.key for row in found.values()}:
         found = {key: row for key, row in found.items() if row.key not in lost}
     return found
@@ -45,8 +46,8 @@ def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Arti
 
 def _was_run(sweep: Sweep, machine: Machine, store: Store, version: Mapping[str, str]) -> bool:
     """Whether that version has run anything of this model; every sweep measures the baseline, and planning a whole one may take long."""
-    baseline = make_plan(sweep.model_copy(update={"space": {}, "recipes": ()}), machine, _digest_in(version))
-    return bool(store.nodes(baseline.nodes))
+    baseline = Sweep(model=sweep.model, data=sweep.data, measure=sweep.measure, seed=sweep.seed)
+    return bool(store.nodes(make_plan(baseline, machine, _digest_in(version)).nodes))
 
 
 def _digest_in(version: Mapping[str, str]) -> Callable[[str], str]:

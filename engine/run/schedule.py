@@ -38,7 +38,7 @@ class Schedule(Protocol):
 def schedule_of(
     plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
 ) -> Schedule:
-    """The turns of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget."""
+    """The schedule of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget."""
     if plan.sweep.search.method == "grid":
         return _GridSchedule(plan, needs, missing, failed)
     return _SearchSchedule(plan, needs, missing, failed)
