@@ -24,12 +24,6 @@ from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 
 
-def next_revision() -> int:
-    """One more than the example of before has: stores that hold that one take the new one in its place."""
-    path = EXAMPLE / "sweep.json"
-    return 1 + (json.loads(path.read_text())["row"].get("revision", 1) if path.is_file() else 0)
-
-
 def ship_samples(store: Store, plan: Plan) -> None:
     """Every timed call, as whole numbers of 100 ns, a quarter of a percent of the shortest."""
     arrays = {}
@@ -87,7 +81,6 @@ def main(ref: str) -> None:
             "recipes": row.recipes,
             "nodes_total": row.nodes_total,
             "nodes_done": row.nodes_done,
-            "revision": next_revision(),
         },
         "trials": [t.to_json() for t in trials],
     }

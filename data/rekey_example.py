@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 
-from make_example import next_revision, write_nodes
+from make_example import write_nodes
 
 from engine.paths import EXAMPLE
 from engine.run.code_digest import code_digests
@@ -36,7 +36,6 @@ def main() -> None:
             key, _, suffix = trial[part].partition(".")
             (EXAMPLE / "artifacts" / trial[part]).rename(EXAMPLE / "artifacts" / f"{keys[key]}.{suffix}")
             trial[part] = f"{keys[key]}.{suffix}"
-    shipped["row"]["revision"] = next_revision()
     (EXAMPLE / "sweep.json").write_text(json.dumps(shipped, indent=1) + "\n")
     write_nodes({**nodes, "code": code_digests(), "nodes": [{**n, "key": keys[n["key"]]} for n in nodes["nodes"]]})
     print(f"{sum(old != new for old, new in keys.items())} of {len(keys)} keys are new")

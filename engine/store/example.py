@@ -6,6 +6,7 @@ The same recipes on the same model and data find all of them done but their late
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,22 +26,28 @@ def add_example(engine: sa.Engine) -> None:
     shipped = json.loads(path.read_text())
     sweep = parse_sweep(shipped["spec"])
     with engine.begin() as connection:
-        query = sa.select(sweeps.c.id, sweeps.c.example, sweeps.c.created, sweeps.c.revision).where(
-            sa.or_(sweeps.c.example, sweeps.c.id == sweep.id)
-        )
+        query = sa.select(sweeps).where(sa.or_(sweeps.c.example, sweeps.c.id == sweep.id))
         known = connection.execute(query).all()
         # A sweep of the user's own under the same id is theirs and stays.
-        wanted = (shipped["row"]["created"], shipped["row"]["revision"])
-        if any(not row.example or (row.created, row.revision) == wanted for row in known):
+        if any(not row.example or _is_this(connection, row, shipped) for row in known):
             return
         for row in known:
             connection.execute(trials.delete().where(trials.c.sweep_id == row.id))
         connection.execute(sweeps.delete().where(sweeps.c.example))
-        row = new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done"}
+        # Who has read the one of before reads anew.
+        revision = 1 + max((row.revision for row in known), default=0)
+        row = new_sweep(sweep) | shipped["row"] | {"example": True, "state": "done", "revision": revision}
         connection.execute(sweeps.insert().values(**row))
-        rows = [trial_row(sweep.id, i, Trial.from_json(t), wanted[1]) for i, t in enumerate(shipped["trials"])]
+        rows = [trial_row(sweep.id, i, Trial.from_json(t), revision) for i, t in enumerate(shipped["trials"])]
         connection.execute(trials.insert(), rows)
         _add_nodes(connection)
+
+
+def _is_this(connection: sa.Connection, row: sa.Row[Any], shipped: dict[str, Any]) -> bool:
+    """Whether the store's example is the shipped one, whatever was changed in it since: made at that time, its files under those keys."""
+    baseline = sa.select(trials.c.record).where(trials.c.sweep_id == row.id, trials.c.position == 0)
+    artifact = shipped["trials"][0]["artifact"] if shipped["trials"] else ""
+    return bool(row.created == shipped["row"]["created"]) and (artifact or "") in (connection.scalar(baseline) or "")
 
 
 def _add_nodes(connection: sa.Connection) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,7 +212,7 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     example.mkdir()
     shipped = {
         "spec": SWEEP.model_dump(mode="json"),
-        "row": {"created": "2026-11-23T00:00:00+00:00", "recipes": 2, "nodes_total": 9, "nodes_done": 9, "revision": 1},
+        "row": {"created": "2026-11-23T00:00:00+00:00", "recipes": 2, "nodes_total": 9, "nodes_done": 9},
         "trials": [measured(0).to_json(), measured(1).to_json()],
     }
     (example / "sweep.json").write_text(json.dumps(shipped))
@@ -228,8 +229,19 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     with pytest.raises(SetupError, match="give your sweep another name"):
         store.begin(SWEEP, pending(), 9, 0)
 
+    # What was changed in it since is no other example.
+    changed = replace(measured(0), error="a word of mine")
+    store.save_trial(SWEEP.id, changed)
+    assert Store.open().trials(SWEEP.id) == [changed, measured(1)]
+    # The same measurements under other keys are: the files of before are not shipped any more.
+    revision = store.revision(SWEEP.id)
+    shipped["trials"] = [t | {"artifact": f"{number:064x}.onnx"} for number, t in enumerate(shipped["trials"])]
+    (example / "sweep.json").write_text(json.dumps(shipped))
+    assert [t.artifact for t in Store.open().trials(SWEEP.id)] == [t["artifact"] for t in shipped["trials"]]
+    assert store.revision(SWEEP.id) > revision
+
     shipped["row"]["created"] = "2027-01-01T00:00:00+00:00"
-    shipped["trials"] = shipped["trials"][:1]
+    shipped["trials"] = [measured(0).to_json()]
     (example / "sweep.json").write_text(json.dumps(shipped))
     assert Store.open().trials(SWEEP.id) == [measured(0)]
 
