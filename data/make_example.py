@@ -72,6 +72,8 @@ def main(ref: str) -> None:
             name = plan.nodes[key].artifact
             assert name is not None, "models and predictions are files"
             shutil.copy(artifacts.local(name), made / name)
+    # Files of before are not there any more, under no name.
+    (EXAMPLE / "renamed.json").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
     shipped = {

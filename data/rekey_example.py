@@ -1,7 +1,8 @@
 """Gives the shipped example the keys of this version of the code: `python data/rekey_example.py`.
 
 For changes that move code and leave what it does as it is. After any other change the example is remade (`make_example.py`), since its
-files would carry the key of code that did not make them. Renames files and names; no number is touched.
+files would carry the key of code that did not make them. Renames files and names, and writes the names of before into `renamed.json`, since
+users' sweeps may rest on them; no number is touched.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ def main() -> None:
     if before.nodes.keys() == now.nodes.keys():
         print("its keys are those of this code already")
         return
+    path = EXAMPLE / "renamed.json"
+    renamed = json.loads(path.read_text()) if path.is_file() else {}
     for trial in shipped["trials"]:
         for part in ("artifact", "predictions"):
             key, _, suffix = trial[part].partition(".")
-            (EXAMPLE / "artifacts" / trial[part]).rename(EXAMPLE / "artifacts" / f"{keys[key]}.{suffix}")
-            trial[part] = f"{keys[key]}.{suffix}"
+            name = f"{keys[key]}.{suffix}"
+            (EXAMPLE / "artifacts" / trial[part]).rename(EXAMPLE / "artifacts" / name)
+            renamed = {old: name if new == trial[part] else new for old, new in renamed.items()} | {trial[part]: name}
+            trial[part] = name
+    path.write_text(json.dumps(renamed, indent=0) + "\n")
     (EXAMPLE / "sweep.json").write_text(json.dumps(shipped, indent=1) + "\n")
     write_nodes({**nodes, "code": code_digests(), "nodes": [{**n, "key": keys[n["key"]]} for n in nodes["nodes"]]})
     print(f"{sum(old != new for old, new in keys.items())} of {len(keys)} keys are new")

@@ -143,6 +143,9 @@ class _Run:
         )
         try:
             with _interruptible():
+                for key in self.results:
+                    if name := self.plan.nodes[key].artifact:
+                        self.artifacts.keep(name)
                 self._assemble_ready(self.plan.chains)
                 if cluster and self.left:
                     self.cores = cluster.cores

@@ -6,11 +6,14 @@ content, so nobody needs to lock anything.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import fsspec
@@ -46,26 +49,36 @@ class Artifacts:
             raise SetupError(f"PARETOSCOPE_ARTIFACTS={self.url!r} cannot be opened: {error}") from None
         return filesystem, f"{root}/{name[:2]}/{name}"
 
-    def _shipped(self, name: str) -> Path:
-        """Where the example sweep keeps the same file."""
-        return EXAMPLE / "artifacts" / name
-
-    def has(self, name: str) -> bool:
-        """Whether the file is there."""
-        _check(name)
-        if self._shipped(name).is_file():
-            return True
+    def _own(self, name: str) -> bool:
+        """Whether the file is in the store itself."""
         if self._folder:
             return (self._folder / name[:2] / name).is_file()
         filesystem, path = self._remote(name)
         return bool(filesystem.exists(path))
 
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
+        _check(name)
+        return _shipped(name).is_file() or self._own(name)
+
+    def keep(self, name: str) -> None:
+        """Copy a file into the store that only ships with the example: the next version may ship another, and a sweep stays whole."""
+        _check(name)
+        if _shipped(name).is_file() and not self._own(name):
+            with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
+                self._add(name, Path(shutil.copy(_shipped(name), folder)))
+
     def put(self, name: str, source: Path) -> None:
         """Move a finished local file in; a name that is there already stays as it is."""
         _check(name)
         if self.has(name):
+            self.keep(name)
             source.unlink(missing_ok=True)
-        elif self._folder:
+        else:
+            self._add(name, source)
+
+    def _add(self, name: str, source: Path) -> None:
+        if self._folder:
             target = self._folder / name[:2] / name
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{uuid.uuid4().hex}.part")
@@ -86,8 +99,8 @@ class Artifacts:
         path = folder / name[:2] / name
         if path.is_file():
             return path
-        if self._shipped(name).is_file():
-            return self._shipped(name)
+        if _shipped(name).is_file():
+            return _shipped(name)
         if self._folder is None:
             filesystem, remote = self._remote(name)
             if filesystem.exists(remote):
@@ -97,6 +110,20 @@ class Artifacts:
                 partial.replace(path)
                 return path
         raise NotFoundError(f"the artifact {name[:12]}… is not in {self.url}; run the sweep again to make it")
+
+
+def _shipped(name: str) -> Path:
+    """Where the example sweep keeps the same file, under that name or under the one that it has since the code moved."""
+    path = EXAMPLE / "artifacts" / name
+    return path if path.is_file() else EXAMPLE / "artifacts" / _renamed().get(name, name)
+
+
+@cache
+def _renamed() -> dict[str, str]:
+    """Names that files of the example had in stores of before (`data/rekey_example.py`) -> those that they have."""
+    path = EXAMPLE / "renamed.json"
+    renamed: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    return renamed
 
 
 def _check(name: str) -> None:

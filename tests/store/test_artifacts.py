@@ -1,0 +1,86 @@
+"""Files by name: put once, found by their name, and the user's own where a sweep of theirs rests on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.errors import NotFoundError
+from engine.store import artifacts as module
+from engine.store.artifacts import Artifacts
+
+NAME, OLD, OTHER = (digit * 64 + ".onnx" for digit in "abc")
+
+
+@pytest.fixture(params=["folder", "memory"])
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
+    url = str(tmp_path / "own") if request.param == "folder" else f"memory://{tmp_path.name}"
+    return Artifacts(url, tmp_path / "cache")
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An example with one file, which had another name before."""
+    folder = tmp_path / "example"
+    (folder / "artifacts").mkdir(parents=True)
+    (folder / "artifacts" / NAME).write_text("shipped")
+    (folder / "renamed.json").write_text(json.dumps({OLD: NAME}))
+    monkeypatch.setattr(module, "EXAMPLE", folder)
+    module._renamed.cache_clear()
+    yield folder / "artifacts" / NAME
+    module._renamed.cache_clear()
+
+
+def made(tmp_path: Path, text: str = "made") -> Path:
+    path = tmp_path / "new.onnx"
+    path.write_text(text)
+    return path
+
+
+def test_what_is_put_is_found_and_the_source_is_gone(artifacts: Artifacts, tmp_path: Path):
+    source = made(tmp_path)
+    assert not artifacts.has(OTHER)
+    artifacts.put(OTHER, source)
+    assert artifacts.has(OTHER)
+    assert artifacts.local(OTHER).read_text() == "made"
+    assert not source.exists()
+
+
+def test_a_name_keeps_its_first_file(artifacts: Artifacts, tmp_path: Path):
+    artifacts.put(OTHER, made(tmp_path))
+    artifacts.put(OTHER, made(tmp_path, "made again"))
+    assert artifacts.local(OTHER).read_text() == "made"
+
+
+def test_what_ships_is_there_and_stays_when_it_ships_no_more_once_a_sweep_rests_on_it(
+    artifacts: Artifacts, shipped: Path, tmp_path: Path
+):
+    assert artifacts.local(NAME).read_text() == "shipped"
+    artifacts.keep(NAME)
+    artifacts.put(NAME, made(tmp_path))
+    shipped.unlink()
+    assert artifacts.has(NAME)
+    assert artifacts.local(NAME).read_text() == "shipped"
+
+
+def test_a_file_of_the_example_is_found_under_the_name_of_before(artifacts: Artifacts, shipped: Path):
+    assert artifacts.has(OLD)
+    artifacts.keep(OLD)
+    shipped.unlink()
+    assert artifacts.local(OLD).read_text() == "shipped"
+
+
+def test_keeping_what_does_not_ship_does_nothing(artifacts: Artifacts, shipped: Path):
+    artifacts.keep(OTHER)
+    assert not artifacts.has(OTHER)
+    with pytest.raises(NotFoundError, match="run the sweep again"):
+        artifacts.local(OTHER)
+
+
+@pytest.mark.parametrize("name", ["../secret.onnx", "a" * 64 + ".exe", ""])
+def test_nothing_but_a_plain_name_passes(artifacts: Artifacts, name: str):
+    for ask in (artifacts.has, artifacts.local, artifacts.keep):
+        with pytest.raises(NotFoundError, match="not the name of an artifact"):
+            ask(name)
