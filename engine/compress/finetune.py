@@ -14,6 +14,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
@@ -146,7 +147,8 @@ def train(
     if schedule.dropout:
         torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = network.to(memory_format=torch.channels_last)
+    layout = memory_format(network, split.inputs.shape[1:])
+    network = network.to(memory_format=layout)
     labels = torch.from_numpy(np.ascontiguousarray(split.labels))
     per_epoch = min(schedule.samples or len(split), len(split))
     batches = -(-per_epoch // schedule.batch_size)
@@ -161,7 +163,7 @@ def train(
                 continue  # Batch norm cannot take the statistics of a single value.
             mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror else 0.0)
             stored = _augmented(split.inputs[index.numpy()], mirrored, schedule.shift_pixels, generator)
-            images = torch.from_numpy(preprocessing(stored)).contiguous(memory_format=torch.channels_last)
+            images = torch.from_numpy(preprocessing(stored)).contiguous(memory_format=layout)
             value = loss(network(images), Batch(index, mirrored, labels[index]))
             optimizer.zero_grad()
             torch.autograd.backward(value)
@@ -178,6 +180,36 @@ def train(
             )
         on_epoch(epoch + 1, total / seen)
     return network.eval()
+
+
+class _Convolutions(TorchFunctionMode):
+    """Notes the filters, strides and groups of every 2-D convolution that is called while it is on, by a module or by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.conv2d, F.conv2d):
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            stride = args[3] if len(args) > 3 else kwargs.get("stride", 1)
+            self.seen.append((tuple(weight.shape), (stride,) if isinstance(stride, int) else tuple(stride)))
+        return func(*args, **kwargs)
+
+
+def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.memory_format:
+    """`channels_last`, in which CPUs train fastest, or `contiguous_format` for a network with a layer that torch gets wrong otherwise.
+
+    On CPUs with AVX2 and without AVX-512, the gradient of the weights of a 1×1 convolution with stride 2 and 2 to 7 input channels is
+    written past its buffer in `channels_last` (torch 2.14.1, oneDNN 3.12): the process dies of a corrupted heap some steps later. Not seen
+    with 1, 8, 9, 12 and 15 channels, with stride 1 or 3, with larger kernels, or in the contiguous layout. The network decides, not the
+    CPU: the same network is trained in the same way everywhere. `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2` shows it on any x86.
+    """
+    with torch.inference_mode(), _Convolutions() as called:
+        network.eval()(torch.zeros(1, *input_shape))
+    narrow = any(shape[1] < 8 and shape[2:] == (1, 1) and max(stride) > 1 for shape, stride in called.seen)
+    return torch.contiguous_format if narrow else torch.channels_last
 
 
 def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, int, int]) -> bool:

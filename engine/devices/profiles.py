@@ -15,6 +15,7 @@ import yaml
 from engine.devices.fitting import FEATURES
 from engine.errors import SetupError, SpecError
 from engine.paths import DATA, home
+from engine.spec.read import load_yaml
 
 PROFILES = DATA / "devices.yaml"
 Basis = Literal["measured", "fitted", "datasheet", "design"]
@@ -179,8 +180,11 @@ def own_profiles() -> dict[str, Profile]:
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8")
-            record = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            # To YAML 1e-05, as programs write it into JSON, is a text.
+            record = json.loads(text) if path.suffix == ".json" else load_yaml(text, str(path))
+        except SpecError as error:
+            raise SetupError(f"{error}; repair or remove the file") from None
+        except (OSError, ValueError) as error:
             raise SetupError(f"{path} cannot be read ({type(error).__name__}); repair or remove it") from None
         # What `paretoscope profile-device` writes holds its raw times beside the profile.
         profile = parse_profile(record.get("profile", record) if isinstance(record, dict) else record, str(path))

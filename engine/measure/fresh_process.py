@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,9 @@ def run_module(module: str, request: dict[str, Any], timeout_s: float) -> subpro
         timeout=timeout_s,
         check=False,
     )
+
+
+def signal_text(number: int) -> str:
+    """A signal as people look it up, `signal 9 (SIGKILL)`."""
+    known = number in set(signal.Signals)
+    return f"signal {number} ({signal.Signals(number).name if known else 'unknown here'})"

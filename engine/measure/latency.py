@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import SpecError, StepError
-from engine.measure.fresh_process import run_module
+from engine.measure.fresh_process import run_module, signal_text
 from engine.measure.latency_process import Limits, logs_of
 from engine.measure.ratio import pooled, undisturbed
 from engine.spec.runtime import Runtime
@@ -154,7 +154,7 @@ def _ask(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise StepError(f"latency: one measurement took more than {timeout_s:g} s and was stopped") from None
     if done.returncode < 0:
-        raise StepError(f"latency: the measuring process was killed by signal {-done.returncode}; is memory short?")
+        raise StepError(f"latency: the measuring process was killed by {signal_text(-done.returncode)}")
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torchvision.models import VisionTransformer
 
 from engine.errors import ModelError
@@ -96,12 +97,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:
     """Copy a state dict into `module`: every tensor, no others, finite, of the same shapes; raises ModelError naming `what`.
 
-    A tensor that the module holds under several names may be stored under one of them.
+    A tensor that the module holds under several names may be stored under one of them. Counts of batches that a batch norm has seen may be
+    missing, as torch's own strict loading has it: versions before 0.4.1 kept none, and nothing depends on them but a cumulative average
+    (`momentum=None`), which begins anew.
     """
     own = module.state_dict(keep_vars=True)
     loaded = {id(own[name]) for name in state if name in own}
+    norms = (path for path, layer in module.named_modules() if isinstance(layer, _NormBase))
+    counters = {f"{path}.num_batches_tracked".lstrip(".") for path in norms}
     unknown = sorted(set(state) - set(own))
-    missing = sorted(name for name, tensor in own.items() if id(tensor) not in loaded)
+    missing = sorted(name for name, tensor in own.items() if id(tensor) not in loaded and name not in counters)
     if unknown or missing:
         parts = [
             f"{len(n)} {word} ({n[0]}{', …' if n[1:] else ''})"

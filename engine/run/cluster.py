@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
+from engine.run.failures import WorkerDeaths
 from engine.trials.measurements import Machine
 
 _WORKER_ENVIRONMENT = {
@@ -33,7 +34,8 @@ _WORKER_ENVIRONMENT = {
 class Cluster:
     """A connected client, the machine that its workers run on, and the `cpu` resource of one worker.
 
-    `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host.
+    `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
+    only then `deaths` hears how they end.
     """
 
     client: Client
@@ -41,6 +43,7 @@ class Cluster:
     cores: int
     slots: int
     is_here: bool
+    deaths: WorkerDeaths | None = None
 
 
 @contextmanager
@@ -57,6 +60,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
         cores = machine().cores
         with (
             tempfile.TemporaryDirectory(prefix="paretoscope-dask-") as folder,
+            WorkerDeaths() as deaths,
             LocalCluster(
                 n_workers=1,
                 threads_per_worker=cores,
@@ -69,7 +73,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             ) as local,
             Client(local) as client,
         ):
-            yield Cluster(client, machine(), cores, cores, True)
+            yield Cluster(client, machine(), cores, cores, True, deaths)
         return
     try:
         client = Client(scheduler, timeout=10)

@@ -15,14 +15,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from distributed import Future, KilledWorker
+from distributed import Future
 
-from engine.errors import CancelledError, ParetoscopeError
+from engine.errors import CancelledError
 from engine.measure.machine import machine
 from engine.run.assemble import assemble, reported_labels
 from engine.run.cluster import Cluster, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
+from engine.run.failures import WorkerDeaths, reason
 from engine.run.forecast import forecast_s
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code, with_old_code
@@ -123,6 +124,7 @@ class _Run:
         self.rates = store.rates()
         self.latest = ""
         self.cores = 1
+        self.deaths: WorkerDeaths | None = None
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
         self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
         self.waiting: dict[str, list[Chain]] = {}
@@ -148,7 +150,7 @@ class _Run:
                         self.artifacts.keep(name)
                 self._assemble_ready(self.plan.chains)
                 if cluster and self.left:
-                    self.cores = cluster.cores
+                    self.cores, self.deaths = cluster.cores, cluster.deaths
                     self._collect(cluster)
         except (CancelledError, KeyboardInterrupt):
             return self._end("cancelled")
@@ -235,7 +237,8 @@ class _Run:
             seconds, self.results[key] = future.result()
             self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
         else:
-            self.errors[key] = _reason(future, node.kind)
+            recipe = self.waiting[key][0].recipe.label
+            self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
 
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:
         """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
@@ -276,16 +279,6 @@ class _Run:
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")
-
-
-def _reason(future: Future[Any], kind: str) -> str:
-    """One line for a failed node; a step that does not fit says so itself, anything else is named as our fault."""
-    error: Any = future.exception()
-    if isinstance(error, ParetoscopeError):
-        return str(error)
-    if isinstance(error, KilledWorker):
-        return f"{kind}: the worker process died again and again, probably for lack of memory; the rest went on"
-    return f"{kind}: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 @contextlib.contextmanager

@@ -12,10 +12,34 @@ from engine.errors import SpecError
 from engine.spec.sweep import Sweep, parse_sweep
 
 
+class _Once(yaml.SafeLoader):
+    """Takes a key once. YAML and JSON forbid a second, but every common reader drops the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            # What `<<` brings in is there to be overridden.
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key, line = self.construct_object(key_node), key_node.start_mark.line + 1
+            if key in lines:
+                raise _Twice(
+                    f"line {line}: the key {key!r} is there twice, first in line {lines[key]}; keep one of them"
+                )
+            lines[key] = line
+        return super().construct_mapping(node, deep)
+
+
+class _Twice(Exception):
+    """A key that is there twice; the words are for the person who wrote it."""
+
+
 def load_yaml(text: str, where: str) -> Any:
-    """YAML as plain data, which holds no code; `where` names the text in the SpecError of a mistake."""
+    """YAML or JSON as plain data, which holds no code; `where` names the text in the SpecError of a mistake."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Once)
+    except _Twice as error:
+        raise SpecError(f"{where}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         if mark is None or not problem:
@@ -64,7 +88,7 @@ def _override(value: Any, override: str) -> None:
         if not isinstance(value, dict) or not isinstance(value.setdefault(parent, {}), dict):
             raise SpecError(f"--set {key}: {parent!r} is not a mapping in this spec")
         value = value[parent]
-    value[last] = yaml.safe_load(text)
+    value[last] = load_yaml(text, f"--set {key}")
 
 
 def to_yaml(sweep: Sweep) -> str:

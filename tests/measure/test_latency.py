@@ -249,13 +249,15 @@ def test_a_real_pair_is_measured_in_a_process_of_its_own(tmp_path):
     result = measure_latency(candidate, baseline, (1, 8, 8), QUICK, Runtime(batch=2, graph_optimisation="basic"))
     assert 0 < result.latency_ms.p50 <= result.latency_ms.p95 <= result.latency_ms.p99
     assert result.latency_ratio.low <= result.latency_ratio.value <= result.latency_ratio.high
-    (process,) = result.processes
-    assert len(process["candidate_ms"]) == len(process["baseline_ms"]) == len(process["switches"]) == result.blocks
-    assert result.stopped == "precise" if result.half_width <= 0.02 else "time limit"
+    # One is asked for; where something else takes the cores, it is not precise, and there may be more.
+    for process in result.processes:
+        assert len(process["candidate_ms"]) == len(process["baseline_ms"]) == len(process["switches"])
+        assert len(process["cpus"]) == (sys.platform == "linux")
+    assert result.blocks == sum(len(p["switches"]) for p in result.processes)
+    assert result.stopped == ("precise" if result.half_width <= 0.02 else "time limit")
     assert result.load_ms > 0
     assert result.first_run_ms > 0
     if sys.platform == "linux":
-        assert len(result.cpus) == 1
         assert result.arena_bytes > 0
 
 

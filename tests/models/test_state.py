@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
+from engine.errors import ModelError
 from engine.models.state import fit_to, load_state
 
 torch.set_num_threads(1)
@@ -107,3 +108,36 @@ def test_a_vision_transformer_is_fitted_whole():
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(small(x), narrow(x))
     assert small(x).std() > 0
+
+
+def old_checkpoint(network: nn.Module) -> dict[str, torch.Tensor]:
+    """As torch before 0.4.1 would have saved it."""
+    return {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize(
+    "network", [nn.BatchNorm2d(3), nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.InstanceNorm1d(3))]
+)
+def test_a_checkpoint_without_counts_of_batches_is_taken_as_torch_takes_it(network: nn.Module):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.uniform_()
+    old = old_checkpoint(network)
+    by_torch, by_us = (
+        copy.deepcopy(network).apply(lambda m: getattr(m, "reset_parameters", lambda: None)()) for _ in "12"
+    )
+    by_torch.load_state_dict(dict(old), strict=True)
+    load_state(by_us, old, "the state", "the network")
+    ours = by_us.state_dict()
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in by_torch.state_dict().items())
+
+
+def test_what_else_is_missing_is_still_refused_and_a_count_of_ones_own_is_no_norms():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    network.register_buffer("num_batches_tracked", torch.tensor(0))
+    state = old_checkpoint(network)
+    with pytest.raises(ModelError, match=r"1 missing \(num_batches_tracked\)"):
+        load_state(network, state, "the state", "the network")
+    del state["1.running_mean"]
+    with pytest.raises(ModelError, match="2 missing"):
+        load_state(network, state, "the state", "the network")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from engine.errors import SpecError
-from engine.spec.read import read_sweep, to_yaml
+from engine.spec.read import load_plain_yaml, load_yaml, read_sweep, to_yaml
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Prune, Quantize
 from engine.spec.sweep import parse_sweep
@@ -143,8 +143,29 @@ def test_files_are_found_beside_the_spec_and_overrides_change_keys(tmp_path: Pat
     assert (sweep.seed, sweep.measure.latency.threads, len(sweep.all_recipes)) == (3, 2, 2)
 
 
+def test_what_is_merged_in_may_be_overridden_once():
+    text = "a: &a {weight_bits: 8, samples: 3}\nb: {<<: *a, weight_bits: 4}\nc: *a"
+    whole = load_yaml(text, "the text")
+    assert whole["b"] == {"weight_bits": 4, "samples": 3}
+    assert whole["c"] == {"weight_bits": 8, "samples": 3}
+    with pytest.raises(SpecError, match="line 3: the key 'x' is there twice"):
+        load_plain_yaml("a:\n  x: 1\n  x: 2", "the text")
+
+
 @pytest.mark.parametrize(
-    ("text", "words"), [("a: [", "not YAML"), ("- 1", "a spec is a mapping"), ("", "a spec is a mapping")]
+    ("text", "words"),
+    [
+        ("a: [", "not YAML"),
+        ("- 1", "a spec is a mapping"),
+        ("", "a spec is a mapping"),
+        ("seed: 1\nname: x\nseed: 2", r"spec.yaml: line 3: the key 'seed' is there twice, first in line 1"),
+        ("space:\n  prune: [null]\n  prune: [null]", "line 3: the key 'prune' is there twice, first in line 2"),
+        (
+            "space: {quantize: [null, {weight_bits: 8,\n weight_bits: 4}]}",
+            "line 2: the key 'weight_bits' is there twice",
+        ),
+        ('{"seed": 1,\n"seed": 1}', "line 2: the key 'seed' is there twice"),
+    ],
 )
 def test_a_file_that_is_no_spec_says_so(tmp_path: Path, text: str, words: str):
     path = tmp_path / "spec.yaml"
@@ -156,6 +177,10 @@ def test_a_file_that_is_no_spec_says_so(tmp_path: Path, text: str, words: str):
     path.write_text("model: {source: resnet8}")
     with pytest.raises(SpecError, match="KEY=VALUE"):
         read_sweep(path, ("seed",))
+    with pytest.raises(SpecError, match="--set space is not YAML"):
+        read_sweep(path, ("space={quantize: [",))
+    with pytest.raises(SpecError, match="--set space: line 1: the key 'prune' is there twice"):
+        read_sweep(path, ("space={prune: [null], prune: [null]}",))
 
 
 def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():

@@ -1,0 +1,67 @@
+"""Why a node failed, in one line; for a worker process that died, by what its nanny saw."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from distributed import KilledWorker
+
+from engine.errors import ParetoscopeError
+from engine.measure.fresh_process import signal_text
+from engine.run.plan import Node
+from engine.spec.labels import source_name
+
+_NANNY = "distributed.nanny"
+_DEATH = re.compile(r"Worker process \d+ (?:was killed by signal (?P<signal>\d+)|exited with status (?P<status>\d+))")
+
+
+class WorkerDeaths(logging.Handler):
+    """Listens, as a context, to the nannies of this process, who tell how a worker ended in their log alone. Other hosts' are not heard.
+
+    `last`: `signal 6 (SIGABRT)` or `exit status 1`; None where no death was seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.last: str | None = None
+
+    def __enter__(self) -> WorkerDeaths:
+        logger = logging.getLogger(_NANNY)
+        self._before = logger.level, logger.propagate, logger.handlers
+        # Heard here, and nowhere else: the nanny's own words are for developers.
+        logger.propagate, logger.handlers = False, [self]
+        logger.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logger = logging.getLogger(_NANNY)
+        level, logger.propagate, logger.handlers = self._before
+        logger.setLevel(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what a line says of a death."""
+        found = _DEATH.search(record.getMessage())
+        if found and found["signal"]:
+            self.last = signal_text(int(found["signal"]))
+        elif found:
+            self.last = f"exit status {found['status']}"
+
+
+def reason(error: BaseException | None, node: Node, recipe: str, network: str, deaths: WorkerDeaths | None) -> str:
+    """A step that does not fit says so itself; a dead worker is told of with what it worked on; anything else is named as our fault.
+
+    `recipe`: the label of one that waits for the node; `network`: the sweep's model source.
+    """
+    if isinstance(error, ParetoscopeError):
+        return str(error)
+    if isinstance(error, KilledWorker):
+        what = source_name(str(node.options.get("student", network)))
+        how = (
+            f"by {deaths.last}" if deaths and deaths.last else f"on {error.last_worker.address}, whose log says by what"
+        )
+        return (
+            f"{node.kind}: the worker process died {error.allowed_failures + 1} times {how}, each time at this step of {recipe!r} "
+            f"on the network {what}; the rest went on"
+        )
+    return f"{node.kind}: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,89 @@
+"""Why a node failed is one line that names what was worked on, and guesses nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from distributed import KilledWorker
+
+from engine.errors import StepError
+from engine.run.failures import WorkerDeaths, reason
+from engine.run.plan import Node
+from engine.run.run import execute
+from engine.spec.read import read_sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store
+from tests.helpers.tiny import write_problem
+
+DISTILL = Node("k" * 64, "distill", (), {"student": "ds_cnn"}, 1.0, ".safetensors")
+EXPORT = Node("k" * 64, "export", (), {}, 1.0, ".onnx")
+KILLED = KilledWorker("key", SimpleNamespace(address="tcp://10.0.0.7:4000"), 3)  # type: ignore[arg-type]
+
+
+def heard(*lines: str) -> WorkerDeaths:
+    deaths = WorkerDeaths()
+    with deaths:
+        for line in lines:
+            logging.getLogger("distributed.nanny").info(line)
+    return deaths
+
+
+@pytest.mark.parametrize(
+    ("line", "last"),
+    [
+        ("Worker process 77 was killed by signal 6", "signal 6 (SIGABRT)"),
+        ("Worker process 77 was killed by signal 9", "signal 9 (SIGKILL)"),
+        ("Worker process 77 was killed by signal 250", "signal 250 (unknown here)"),
+        ("Worker process 77 exited with status 3", "exit status 3"),
+        ("Closing Nanny at 'tcp://127.0.0.1:1'", None),
+    ],
+)
+def test_what_a_nanny_says_of_a_death_is_kept(line: str, last: str | None):
+    assert heard(line).last == last
+
+
+def test_the_last_death_counts_and_nothing_reaches_the_screen(capfd: pytest.CaptureFixture[str]):
+    deaths = heard("Worker process 1 was killed by signal 11", "Worker process 2 was killed by signal 6")
+    assert deaths.last == "signal 6 (SIGABRT)"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_dead_worker_is_told_of_with_signal_step_recipe_and_network():
+    deaths = heard("Worker process 2 was killed by signal 6")
+    assert reason(KILLED, DISTILL, "distil ds_cnn", "/home/me/net.py:build", deaths) == (
+        "distill: the worker process died 4 times by signal 6 (SIGABRT), each time at this step of 'distil ds_cnn' on the network ds_cnn; "
+        "the rest went on"
+    )
+    assert "on the network net.py:build" in reason(KILLED, EXPORT, "baseline", "/home/me/net.py:build", deaths)
+    # Of another host's worker nothing is known but where it was.
+    assert "died 4 times on tcp://10.0.0.7:4000, whose log says by what" in reason(
+        KILLED, EXPORT, "int8", "resnet8", None
+    )
+
+
+def test_a_step_that_does_not_fit_speaks_for_itself_and_the_rest_is_our_fault():
+    assert reason(StepError("prune: too few channels"), EXPORT, "x", "y", None) == "prune: too few channels"
+    assert reason(ValueError("odd\nmore"), EXPORT, "x", "y", None) == "export: internal error, ValueError: odd"
+
+
+def test_a_worker_that_is_killed_in_native_code_is_named_on_every_trial_that_needed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    spec = write_problem(tmp_path)
+    net = tmp_path / "net.py"
+    # As a corrupted heap ends a process; the runner itself only plans.
+    net.write_text(
+        net.read_text().replace("def build(num_classes=3):", "def build(num_classes=3):\n    import os; os.abort()")
+    )
+    sweep = read_sweep(spec, ("measure.latency=null", "space={}"))
+    outcome = execute(sweep, Store.open(), Artifacts.open())
+    assert outcome.state == "failed"
+    (trial,) = Store.open().trials(sweep.id)
+    assert trial.error is not None
+    assert "by signal 6 (SIGABRT), each time at this step of 'baseline' on the network net.py:build" in trial.error
+    assert trial.error.startswith("source: ")
+    assert "memory" not in trial.error
