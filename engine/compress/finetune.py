@@ -142,7 +142,7 @@ def train(
     With `schedule.samples` each epoch draws that many images anew. `after_step` is called after every update of the weights.
     `loss_parameters` are what the loss itself learns, by the same schedule. The result depends on `seed` and on the number of threads
     (floating-point sums are not associative), nothing else, unless the network itself draws random numbers. Raises StepError when the
-    loss is no longer a number.
+    loss is no longer a number, and for a network whose parameters are all frozen.
     """
     if schedule.dropout:
         torch.manual_seed(seed)
@@ -153,6 +153,8 @@ def train(
     per_epoch = min(schedule.samples or len(split), len(split))
     batches = -(-per_epoch // schedule.batch_size)
     learned = [p for p in network.parameters() if p.requires_grad]
+    if not learned:
+        raise StepError("there is nothing to train: every parameter of the network is frozen (requires_grad is False)")
     optimizer = _optimizer([*learned, *loss_parameters], schedule)
     for epoch in range(schedule.epochs):
         _set_mode(network, schedule.epochs - epoch <= schedule.freeze_bn_epochs, schedule.dropout)
@@ -206,8 +208,9 @@ def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.mem
     with 1, 8, 9, 12 and 15 channels, with stride 1 or 3, with larger kernels, or in the contiguous layout. The network decides, not the
     CPU: the same network is trained in the same way everywhere. `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2` shows it on any x86.
     """
+    # A copy looks at the blank image: a network may remember what it sees.
     with torch.inference_mode(), _Convolutions() as called:
-        network.eval()(torch.zeros(1, *input_shape))
+        copy.deepcopy(network).eval()(torch.zeros(1, *input_shape))
     narrow = any(shape[1] < 8 and shape[2:] == (1, 1) and max(stride) > 1 for shape, stride in called.seen)
     return torch.contiguous_format if narrow else torch.channels_last
 

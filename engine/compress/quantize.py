@@ -167,8 +167,11 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _check_finite(model: onnx.ModelProto) -> None:
+    """What layers multiply by and add. Other constants may well be infinite, as the mask of an attention is."""
+    layers = find_layers(model.graph.node, weight_names(model.graph))
+    learned = {name for layer in layers for name in (layer.weight, layer.bias)}
     for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and not np.isfinite(numpy_helper.to_array(tensor)).all():
+        if tensor.name in learned and not np.isfinite(numpy_helper.to_array(tensor)).all():
             raise StepError(
                 f"quantize: weights {tensor.name!r} are not all finite; the network has not been trained properly"
             )

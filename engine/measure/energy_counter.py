@@ -26,6 +26,8 @@ from engine.measure.ratio import student_t
 from engine.trials.measurements import Energy
 
 POWERCAP = Path("/sys/class/powercap")
+# What a large package takes in the 50 µs between two readings, with room; counters of dies of their own are kilojoules apart.
+_BETWEEN_READINGS_UJ = 50_000
 
 
 @dataclass(frozen=True)
@@ -52,22 +54,28 @@ class Meter(Protocol):
 
 
 class RaplMeter:
-    """Intel's and AMD's running average power limit counters, as Linux shows them: all packages, and their memory where it is counted."""
+    """Intel's and AMD's running average power limit counters, as Linux shows them: all packages, and their memory where it is counted.
+
+    A package of several dies has a zone for each. On some processors these are counters of their own, on others each shows the whole
+    package's: such copies are counted once.
+    """
 
     update_s = 0.001  # Intel Software Developer's Manual, volume 3B, section 15.10.1: about a millisecond
 
     def __init__(self, root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter) -> None:
         """Raises OSError where no counter can be read."""
         self._clock = clock
-        found = []
+        found: list[tuple[str, Path]] = []
         for zone in sorted(root.glob("intel-rapl:*")):
             name = (zone / "name").read_text().strip()
             # Cores and graphics are parts of their package; the platform's own zone (psys) contains it.
             if name.startswith("package") or name == "dram":
-                found.append(zone)
+                found.append((name, zone))
         if not found:
             raise FileNotFoundError(f"{root} has no RAPL package")
-        self._zones = [(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text())) for zone in found]
+        # `package-0-die-1` -> `package-0`; empty for a zone that no other can show again.
+        self._packages = [name.partition("-die-")[0] if "-die-" in name else "" for name, _ in found]
+        self._zones = [(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text())) for _, zone in found]
         self.name = f"RAPL ({len(found)} counters)"
         self._before: list[int] = []
         self._start = 0.0
@@ -85,9 +93,19 @@ class RaplMeter:
         after, seconds = self._read(), self._clock() - self._start
         microjoules = sum(
             (now - then) % wrap if now < then else now - then
-            for then, now, (_, wrap) in zip(self._before, after, self._zones, strict=True)
+            for i, (then, now, (_, wrap)) in enumerate(zip(self._before, after, self._zones, strict=True))
+            if not self._is_copy(i, after)
         )
         return Reading(microjoules * 1e-6, seconds)
+
+    def _is_copy(self, zone: int, after: Sequence[int]) -> bool:
+        """Whether an earlier zone of the same package stood where this one did, at both ends of the window."""
+        return any(
+            self._packages[zone]
+            and self._packages[other] == self._packages[zone]
+            and all(abs(read[other] - read[zone]) <= _BETWEEN_READINGS_UJ for read in (self._before, after))
+            for other in range(zone)
+        )
 
 
 class ZeusMeter:

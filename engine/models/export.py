@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import warnings
+from collections.abc import Iterator
 
 import onnx
 import torch
@@ -19,6 +21,17 @@ OPSET = 21
 
 # The exporter keeps its state in globals, and a worker's threads may all want to export at once.
 _ONE_AT_A_TIME = threading.Lock()
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention and encoder layers without a gradient run as one fused operator, which ONNX does not have; for the export they do not."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def export_onnx(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.ModelProto:
@@ -40,7 +53,7 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.M
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 2:
             found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(f"the network returns {found} for 2 images; it must return one tensor (2, classes)")
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
+        with _ONE_AT_A_TIME, _plain_attention(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own: deprecation, traced shapes
             torch.onnx.export(
                 network,

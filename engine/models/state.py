@@ -114,13 +114,16 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
             if n
         ]
         raise ModelError(f"{what} do not belong to {source}: {' and '.join(parts)} tensors; give its own checkpoint")
+    # What training makes. Other buffers may well be infinite, as the mask of an attention is.
+    learned = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    learned |= {name for name in own if name.endswith(("running_mean", "running_var"))}
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise ModelError(
                 f"{what} do not fit {source} here: {name} is {shape_text(tuple(tensor.shape))}, not "
                 f"{shape_text(tuple(own[name].shape))}; train them for this dataset's classes and channels"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if name in learned and not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{what}: {name} has values that are not finite numbers; train again")
     with torch.no_grad():
         for name, tensor in state.items():

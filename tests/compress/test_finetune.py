@@ -278,3 +278,16 @@ def test_large_sets_are_never_converted_whole():
     finetune.apply(Finetune(), small(), replace(DATA, preprocessing=watched), 0)
     assert max(sizes) <= Schedule(1).batch_size
     assert sum(sizes) == len(DATA.train)
+
+
+def test_a_network_that_is_frozen_whole_is_told_of_and_one_that_is_in_part_trains_the_rest():
+    network = small()
+    for parameter in network[0].parameters():
+        parameter.requires_grad_(False)
+    trained = finetune.apply(Finetune(epochs=1), network, stripes(), seed=0)
+    assert torch.equal(trained[0].weight, network[0].weight)
+    assert not torch.equal(trained[-1].weight, network[-1].weight)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(StepError, match="every parameter of the network is frozen"):
+        finetune.apply(Finetune(epochs=1), network, stripes(), seed=0)

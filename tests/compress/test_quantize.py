@@ -231,3 +231,29 @@ def test_unsupported_graphs_are_refused_in_one_line(resnet: onnx.ModelProto) -> 
         with pytest.raises(StepError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+class CausalAttention(nn.Module):
+    """Nine patches that look back; what lies ahead is masked by minus infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(16, 24)
+        self.query, self.key, self.value = nn.Linear(24, 24), nn.Linear(24, 24), nn.Linear(24, 24)
+        self.head = nn.Linear(24, 3)
+        self.register_buffer("mask", torch.full((9, 9), -torch.inf).triu(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.embed(x.unfold(2, 4, 4).unfold(3, 4, 4).reshape(-1, 9, 16)))
+        scores = self.query(x) @ self.key(x).transpose(1, 2) / 24**0.5 + self.mask
+        return self.head((x + scores.softmax(-1) @ self.value(x)).mean(1))
+
+
+@pytest.mark.parametrize("activation_bits", [8, 16, 32])
+def test_a_constant_that_no_layer_multiplies_by_may_be_infinite(activation_bits: int) -> None:
+    torch.manual_seed(0)
+    model, images = export_onnx(CausalAttention(), (1, 12, 12)), pictures(64, (1, 12, 12), 2)
+    # Unsigned weights, which no CPU multiplies inexactly.
+    form = {"format": "u8u8"} if activation_bits == 8 else {}
+    found = apply(Quantize(weight_bits=8, activation_bits=activation_bits, **form), model, images)
+    assert relative_error(run(found, images), run(model, images)) < 0.05

@@ -105,6 +105,41 @@ def test_rapl_adds_packages_and_memory_and_survives_an_overflow(tmp_path):
     assert meter.end() == Reading(pytest.approx(250e-6), pytest.approx(2.5))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "joules"),
+    [
+        ({"package-0-die-0": 10.0, "package-0-die-1": 10.0}, {"package-0-die-0": 78.0, "package-0-die-1": 78.0}, 68),
+        # The same counter, read a moment later.
+        (
+            {"package-0-die-0": 10.0, "package-0-die-1": 10.0009},
+            {"package-0-die-0": 78.0, "package-0-die-1": 78.0007},
+            68,
+        ),
+        ({"package-0-die-0": 10.0, "package-0-die-1": 500.0}, {"package-0-die-0": 50.0, "package-0-die-1": 525.0}, 65),
+        # Two packages, and their memories, may happen to stand alike.
+        ({"package-0": 10.0, "package-1": 10.0}, {"package-0": 50.0, "package-1": 50.0}, 80),
+        (
+            {"package-0": 1.0, "dram": 10.0, "package-1": 90.0, "dram ": 10.0},
+            {"package-0": 2.0, "dram": 14.0, "package-1": 92.0, "dram ": 14.0},
+            11,
+        ),
+        (
+            {"package-0-die-0": 1.0, "package-0-die-1": 1.0, "package-1-die-0": 1.0, "package-1-die-1": 9.0},
+            {"package-0-die-0": 3.0, "package-0-die-1": 3.0, "package-1-die-0": 4.0, "package-1-die-1": 12.0},
+            8,
+        ),
+    ],
+)
+def test_dies_that_show_their_packages_counter_are_counted_once_and_others_added(tmp_path, before, after, joules):
+    paths = {n: zone(tmp_path, f"intel-rapl:{i}", n, round(j * 1e6), 10**12) for i, (n, j) in enumerate(before.items())}
+    now = iter((0.0, 1.0))
+    meter = RaplMeter(tmp_path, clock=lambda: next(now))
+    meter.begin()
+    for name, value in after.items():
+        paths[name].write_text(f"{round(value * 1e6)}\n")
+    assert meter.end().joules == pytest.approx(joules, abs=1e-3)
+
+
 def test_a_machine_without_counters_has_no_meter(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no RAPL package"):
         RaplMeter(tmp_path)

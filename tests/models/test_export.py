@@ -106,3 +106,29 @@ def test_several_threads_can_export_at_once():
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(export, range(8)))
     assert together == [export(seed) for seed in range(8)]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_encoder_layers_are_exported_whether_they_train_or_not(frozen: bool) -> None:
+    """Without a gradient torch runs them as one fused operator that ONNX does not have."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 1)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.encoder(x.reshape(-1, 9, 16)).mean(1))
+
+    torch.manual_seed(0)
+    network = Encoder().eval()
+    for parameter in network.parameters():
+        parameter.requires_grad_(not frozen)
+    before = torch.backends.mha.get_fastpath_enabled()
+    model = export_onnx(network, (1, 12, 12))
+    assert torch.backends.mha.get_fastpath_enabled() == before
+    images = torch.randn(5, 1, 12, 12)
+    logits = open_session(model).run(None, {"input": images.numpy()})[0]
+    with torch.enable_grad():
+        np.testing.assert_allclose(logits, network(images).detach().numpy(), rtol=1e-4, atol=1e-5)

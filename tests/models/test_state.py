@@ -141,3 +141,19 @@ def test_what_else_is_missing_is_still_refused_and_a_count_of_ones_own_is_no_nor
     del state["1.running_mean"]
     with pytest.raises(ModelError, match="2 missing"):
         load_state(network, state, "the state", "the network")
+
+
+def masked() -> nn.Module:
+    """A causal mask is infinite; batch-norm statistics must not be."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    network.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    return network
+
+
+def test_a_buffer_may_be_infinite_and_what_training_makes_may_not():
+    state = masked().state_dict()
+    load_state(masked(), state, "the state", "the network")
+    for name in ("0.weight", "1.bias", "1.running_var"):
+        bad = state | {name: state[name] * torch.nan}
+        with pytest.raises(ModelError, match=f"{name} has values that are not finite"):
+            load_state(masked(), bad, "the state", "the network")
