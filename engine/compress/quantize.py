@@ -27,7 +27,7 @@ from engine.compress.quantization.bias import correct_biases
 from engine.compress.quantization.calibrate import activation_scales
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
-from engine.compress.quantization.half import half_precision
+from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
@@ -71,6 +71,15 @@ def apply(
     if step.bias_correction:
         scheme = correct_biases(scheme, calibration)
     return write(scheme)
+
+
+def note(step: Quantize, model: onnx.ModelProto) -> str | None:
+    """What a user should know of what the step leaves as it is; None for nothing."""
+    if step.weight_bits != 16:
+        return None
+    count = len(beyond_half(prepare(model)))
+    what = "one tensor stays" if count == 1 else f"{count} tensors stay"
+    return f"{what} in 32-bit floats: 16 bits cannot hold such large or small numbers." if count else None
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -204,7 +204,8 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, model)
     save_onnx(quantize.apply(step, model, images, bits), output)
-    return shown
+    note = quantize.note(step, model)
+    return shown | ({"note": note} if note else {})
 
 
 def _qat(task: Task, output: Path) -> dict[str, Any]:
