@@ -47,8 +47,18 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"{path} is not a valid ONNX graph: {first_line(error)}") from None
+    _drop_listed_weights(model)
     check_interface(model, str(path))
     return model
+
+
+def _drop_listed_weights(model: onnx.ModelProto) -> None:
+    """Weights that are also listed as inputs, as files of before IR version 4 had to: a caller could feed others, so nothing is folded."""
+    fed = graph_inputs(model)
+    if len(fed) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(fed)
+        model.ir_version = max(model.ir_version, 4)
 
 
 def first_line(error: Exception) -> str:

@@ -177,6 +177,21 @@ def test_a_saved_file_is_read_back_the_same(tmp_path: Path) -> None:
     assert load_onnx(tmp_path / "a.onnx") == model
 
 
+@pytest.mark.parametrize("ir_version", [3, 8])
+def test_weights_that_are_listed_as_inputs_are_weights_all_the_same(tmp_path: Path, ir_version: int) -> None:
+    """As old files must, and some tools still do; nothing is folded into what a caller might feed."""
+    plain = small_graph(["N", 2, 5, 5])
+    listed = onnx.ModelProto()
+    listed.CopyFrom(plain)
+    listed.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 2, 3, 3]))
+    listed.ir_version = ir_version
+    save_onnx(listed, tmp_path / "a.onnx")
+    read = load_onnx(tmp_path / "a.onnx")
+    assert read.graph == plain.graph
+    images = {"x0": np.ones((1, 2, 5, 5), np.float32)}
+    assert np.array_equal(open_session(read).run(None, images)[0], open_session(plain).run(None, images)[0])
+
+
 def external(folder: Path) -> bytes:
     path = folder / "external.onnx"
     onnx.save(small_graph(["N", 2, 5, 5]), path, save_as_external_data=True, size_threshold=0)
