@@ -140,5 +140,5 @@ def _rounded(scheme: Scheme, tensor: str, values: Float32) -> Float32:
         return values
     codes, limits = activation.codes(values), limit_codes(scheme, tensor)
     if limits is not None:
-        codes = np.minimum(codes, limits.reshape(-1, *[1] * (codes.ndim - 2)))
+        codes = np.minimum(codes, limits)
     return (codes - activation.zero_point).astype(np.float32) * activation.scale

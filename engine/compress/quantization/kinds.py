@@ -73,7 +73,7 @@ def how_rounded(scheme: Scheme, tensor: str) -> tuple[ActivationScale, Rounding]
 
 
 def limit_codes(scheme: Scheme, tensor: str) -> npt.NDArray[np.int32] | None:
-    """The largest code of each channel, (channels,), without its type's offset; None where no bound is below the last code."""
+    """The largest code of each channel, (channels, 1, …), without its type's offset; None where no bound is below the last code."""
     bounds = scheme.limits.get(tensor)
     if bounds is None:
         return None

@@ -78,12 +78,12 @@ class _RoundWeight(torch.autograd.Function):
 
 
 class RoundedActivation(nn.Module):
-    """A tensor's rounding; `scale` (1,) learns. `limit` (channels,) bounds the codes of each channel of a (n, channels, h, w) tensor."""
+    """A tensor's rounding; `scale` (1,) learns. `limit` (channels, 1, …) bounds the codes of each channel of a (n, channels, …) tensor."""
 
     def __init__(self, rounding: ActivationScale, limit: Float32 | None = None) -> None:
         super().__init__()
         self.start = rounding
-        self.limit = None if limit is None else torch.from_numpy(limit).reshape(-1, 1, 1)
+        self.limit = None if limit is None else torch.from_numpy(limit)
         self.scale = nn.Parameter(torch.tensor([float(rounding.scale)]))
         self.low, self.high = float(-rounding.zero_point), float(rounding.largest - rounding.zero_point)
 

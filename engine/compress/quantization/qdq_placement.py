@@ -30,7 +30,7 @@ class Placement:
     """`nodes`: copies of the graph's, absorbed activation functions left out, in order; `layers`: those with stored weights.
 
     `rounded`: the tensors to round, in graph order, the graph's input among them where a layer reads it; `shared`: {output: input} where
-    both must have one scale; `limits`: upper bounds of channels, by rounded tensor.
+    both must have one scale; `limits`: upper bounds of channels, by rounded tensor, as `channel_bounds` gives them.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -104,13 +104,16 @@ def clipped_range(node: onnx.NodeProto, constants: Mapping[str, npt.NDArray[Any]
 
 
 def channel_bounds(node: onnx.NodeProto, constants: Mapping[str, npt.NDArray[Any]]) -> Float32 | None:
-    """The upper bounds of a minimum with one constant for each channel, (channels,), as equalisation leaves it; None for any other node."""
+    """The upper bounds of a minimum with one constant for each channel, as equalisation leaves it; None for any other node.
+
+    (channels, 1, …), of as many axes as what is bounded has beside the first, to be broadcast over it.
+    """
     if node.op_type != "Min" or len(node.input) != 2 or node.input[1] not in constants:
         return None
     bounds = constants[node.input[1]]
     if bounds.ndim < 3 or bounds.size != bounds.shape[1]:
         return None
-    return bounds.astype(np.float32).reshape(-1)
+    return bounds.astype(np.float32).reshape(bounds.shape[1:])
 
 
 def _absorbable(links: _Links, bounds_too: bool) -> tuple[dict[str, str], dict[str, Float32]]:

@@ -150,9 +150,10 @@ def _patches(layer: Layer, data: Tensor, kernel: tuple[int, ...]) -> Tensor:
         return data.reshape(1, -1, data.shape[-1])
     a = attributes(layer.node)
     padded = F.pad(data, window_pads(a, data, kernel))
-    columns = F.unfold(
-        padded, kernel, a.get("dilations", 1), 0, a.get("strides", 1)
-    )  # (n, channels × window, positions)
+    steps, dilations = (tuple(a.get(name, [1] * len(kernel))) for name in ("strides", "dilations"))
+    if len(kernel) == 1:  # as an image of one row, which is what torch unfolds
+        padded, kernel, steps, dilations = padded.unsqueeze(2), (1, *kernel), (1, *steps), (1, *dilations)
+    columns = F.unfold(padded, kernel, dilations, 0, steps)  # (n, channels × window, positions)
     grouped = columns.reshape(len(data), _groups(layer), -1, columns.shape[-1])
     return grouped.permute(1, 0, 3, 2).flatten(1, 2)
 

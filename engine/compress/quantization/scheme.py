@@ -80,8 +80,8 @@ class Scheme:
     does anyway left out. `layers`: nodes among them that multiply by a stored weight; a weight without `weights` entry stays in float.
     `activations`: every tensor that passes through Quantize- and DequantizeLinear, empty for weight-only schemes; the graph's input may be
     among them. `shared`: {output: input} where both must have one scale (max pooling, reshapes). `biases`: by layer output, float, shape
-    (channels,); a layer without has none. `limits`: upper bounds that rounding puts on each channel of a tensor, (channels,): its codes are
-    at most the code of the bound.
+    (channels,); a layer without has none. `limits`: upper bounds that rounding puts on each channel of a tensor, (channels, 1, …): its
+    codes are at most the code of the bound.
     """
 
     model: onnx.ModelProto

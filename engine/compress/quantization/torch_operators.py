@@ -29,16 +29,19 @@ def _scalar(value: Tensor | None) -> float | None:
 
 
 def window_pads(a: Attributes, x: Tensor, kernel: Sequence[int]) -> list[int]:
-    """The (left, right, top, bottom) padding of a convolution or pooling window, as F.pad wants it."""
-    kind = a.get("auto_pad", b"NOTSET").decode()
+    """The padding of a convolution or pooling window as F.pad wants it, (before, after) of each axis from the last to the first.
+
+    Of a 2-D window: left, right, top, bottom.
+    """
+    kind, axes = a.get("auto_pad", b"NOTSET").decode(), range(len(kernel) - 1, -1, -1)
     if kind == "VALID":
-        return [0, 0, 0, 0]
+        return [0] * (2 * len(kernel))
     if kind == "NOTSET":
-        top, left, bottom, right = a.get("pads", [0, 0, 0, 0])
-        return [left, right, top, bottom]
+        stated = a.get("pads", [0] * (2 * len(kernel)))
+        return [stated[i] for axis in axes for i in (axis, axis + len(kernel))]
     pads: list[int] = []
-    for axis in (1, 0):
-        stride, dilation = a.get("strides", [1, 1])[axis], a.get("dilations", [1, 1])[axis]
+    for axis in axes:
+        stride, dilation = _of_axis(a, "strides", axis), _of_axis(a, "dilations", axis)
         size = x.shape[2 + axis]
         total = max(0, (math.ceil(size / stride) - 1) * stride + dilation * (kernel[axis] - 1) + 1 - size)
         small, large = total // 2, total - total // 2
@@ -46,26 +49,39 @@ def window_pads(a: Attributes, x: Tensor, kernel: Sequence[int]) -> list[int]:
     return pads
 
 
+def _of_axis(a: Attributes, name: str, axis: int) -> int:
+    return int(a[name][axis]) if name in a else 1
+
+
+def _before_each_axis(pads: Sequence[int]) -> tuple[int, ...]:
+    """What torch's own layers take, which pad as much behind as before: one number an axis, from the first on."""
+    return tuple(pads[::2][::-1])
+
+
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    left, right, top, bottom = window_pads(a, x, weight.shape[2:])
-    if (left, top) != (right, bottom):
-        x, left, top = F.pad(x, (left, right, top, bottom)), 0, 0
-    return F.conv2d(x, weight, bias, a.get("strides", 1), (top, left), a.get("dilations", 1), a.get("group", 1))
+    pads = window_pads(a, x, weight.shape[2:])
+    own = _before_each_axis(pads)
+    if pads[::2] != pads[1::2]:
+        x, own = F.pad(x, pads), (0,) * len(own)
+    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
+    return convolve(x, weight, bias, a.get("strides", 1), own, a.get("dilations", 1), a.get("group", 1))
 
 
-def _pool_input(a: Attributes, x: Tensor, filling: float) -> tuple[Tensor, tuple[int, int]]:
+def _pool_input(a: Attributes, x: Tensor, filling: float) -> tuple[Tensor, tuple[int, ...]]:
     """The image, padded where torch's own padding will not do, and the padding that is left to torch."""
-    left, right, top, bottom = window_pads(a, x, a["kernel_shape"])
-    small = 2 * left <= a["kernel_shape"][1] and 2 * top <= a["kernel_shape"][0]
-    if (left, top) == (right, bottom) and small:
-        return x, (top, left)
-    return F.pad(x, (left, right, top, bottom), value=filling), (0, 0)
+    kernel = a["kernel_shape"]
+    pads = window_pads(a, x, kernel)
+    own = _before_each_axis(pads)
+    if pads[::2] == pads[1::2] and all(2 * pad <= size for pad, size in zip(own, kernel, strict=True)):
+        return x, own
+    return F.pad(x, pads, value=filling), (0,) * len(own)
 
 
 def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     x, pads = _pool_input(a, x, -math.inf)
+    pool = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}[x.ndim]
     ceil = bool(a.get("ceil_mode", 0))
-    return F.max_pool2d(x, a["kernel_shape"], a.get("strides", 1), pads, a.get("dilations", 1), ceil_mode=ceil)
+    return pool(x, a["kernel_shape"], a.get("strides", 1), pads, a.get("dilations", 1), ceil_mode=ceil)
 
 
 def _average_pool(a: Attributes, x: Tensor) -> Tensor:
@@ -74,8 +90,9 @@ def _average_pool(a: Attributes, x: Tensor) -> Tensor:
     if padded is not x and not counted:  # what was added must not count: divide by the share of real pixels
         ones = torch.ones_like(x[:1, :1])
         return _average_pool(a | {"count_include_pad": 1}, x) / _average_pool(a | {"count_include_pad": 1}, ones)
-    kernel, strides = a["kernel_shape"], a.get("strides", [1, 1])
-    return F.avg_pool2d(padded, kernel, strides, pads, bool(a.get("ceil_mode", 0)), counted)
+    kernel, strides = a["kernel_shape"], a.get("strides", [1] * len(a["kernel_shape"]))
+    pool = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}[x.ndim]
+    return pool(padded, kernel, strides, pads, bool(a.get("ceil_mode", 0)), counted)
 
 
 def _gemm(a: Attributes, x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -250,8 +267,8 @@ OPERATORS: dict[str, Operator] = {
     "Conv": _conv, "Gemm": _gemm, "Einsum": lambda a, *x: torch.einsum(a["equation"].decode(), *x),
     "LayerNormalization": _layer_norm, "BatchNormalization": _batch_norm,
     "MaxPool": _max_pool, "AveragePool": _average_pool,
-    "GlobalAveragePool": lambda a, x: x.mean((2, 3), keepdim=True),
-    "GlobalMaxPool": lambda a, x: x.amax((2, 3), keepdim=True),
+    "GlobalAveragePool": lambda a, x: x.mean(tuple(range(2, x.ndim)), keepdim=True),
+    "GlobalMaxPool": lambda a, x: x.amax(tuple(range(2, x.ndim)), keepdim=True),
     "ReduceMean": functools.partial(_reduce, torch.mean), "ReduceSum": functools.partial(_reduce, torch.sum),
     "ReduceMax": functools.partial(_reduce, torch.amax),
     "ReduceL2": functools.partial(_reduce, functools.partial(torch.linalg.vector_norm, ord=2)),
@@ -277,9 +294,4 @@ def operator(node: onnx.NodeProto) -> Operator:
             "use method ptq with rounding nearest"
         )
     known = attributes(node)
-    window = known.get("kernel_shape")
-    if window is not None and len(window) != 2:
-        raise StepError(
-            f"{node.op_type} {node.name or node.output[0]!r} has a {len(window)}-D window; only 2-D images work"
-        )
     return functools.partial(OPERATORS[node.op_type], known)

@@ -132,12 +132,12 @@ def _along(values: Float32, codes: Codes) -> Any:
 
 
 def stored_limits(builder: Builder, scheme: Scheme, tensor: str) -> str:
-    """Store the largest code of each channel as the type of the tensor's codes, to be broadcast over (n, channels, height, width)."""
+    """Store the largest code of each channel as the type of the tensor's codes, to be broadcast over (n, channels, …)."""
     codes, found = limit_codes(scheme, tensor), how_rounded(scheme, tensor)
     assert codes is not None
     assert found is not None
     dtype = helper.tensor_dtype_to_np_dtype(found[1].dtype)
-    return builder.store((codes + found[1].offset).reshape(-1, 1, 1), dtype)
+    return builder.store(codes + found[1].offset, dtype)
 
 
 def _rounded(builder: Builder, scheme: Scheme, tensor: str, exact: str, output: str) -> str:

@@ -80,6 +80,7 @@ def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], shap
 
 F32, I64 = np.float32, np.int64
 IMAGE = (2, 4, 7, 6)
+SEQUENCE = (3, 2, 9)
 CASES: dict[str, tuple[str, dict[str, np.ndarray], dict[str, object], tuple[int, ...]]] = {
     "conv pads on one side": ("Conv", {"w": np.ones((3, 4, 3, 3), F32)}, {"pads": [0, 1, 2, 0], "strides": [2, 1]}, IMAGE),
     "conv same upper": ("Conv", {"w": np.ones((3, 4, 4, 3), F32)}, {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, IMAGE),
@@ -88,6 +89,14 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], dict[str, object], tuple[int,
     "conv dilated groups": (
         "Conv", {"w": np.arange(72, dtype=F32).reshape(4, 2, 3, 3)}, {"group": 2, "dilations": [2, 1]}, IMAGE
     ),
+    "conv of sequences": ("Conv", {"w": np.arange(18, dtype=F32).reshape(3, 2, 3)}, {"pads": [2, 1], "strides": [2]}, SEQUENCE),
+    "conv of sequences, grouped and dilated": (
+        "Conv", {"w": np.arange(4, dtype=F32).reshape(2, 1, 2)}, {"group": 2, "dilations": [3], "kernel_shape": [2]}, SEQUENCE
+    ),
+    "conv of sequences same upper": ("Conv", {"w": np.ones((3, 2, 4), F32)}, {"auto_pad": "SAME_UPPER", "strides": [2]}, SEQUENCE),
+    "max pool of sequences": ("MaxPool", {}, {"kernel_shape": [3], "pads": [1, 0], "strides": [2]}, SEQUENCE),
+    "average pool of sequences": ("AveragePool", {}, {"kernel_shape": [3], "pads": [1, 1]}, SEQUENCE),
+    "conv of volumes": ("Conv", {"w": np.ones((3, 2, 2, 1, 2), F32)}, {"pads": [1, 0, 1, 0, 0, 1]}, (2, 2, 4, 3, 5)),
     "max pool one side": ("MaxPool", {}, {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1], "strides": [2, 2]}, IMAGE),
     "max pool ceil": ("MaxPool", {}, {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}, IMAGE),
     "average pool": ("AveragePool", {}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, IMAGE),
@@ -168,6 +177,3 @@ def test_an_unknown_operator_is_named_in_one_line() -> None:
     model = graph_of([helper.make_node("Det", ["x"], ["y"], name="where")], {}, IMAGE)
     with pytest.raises(StepError, match=r"^operator Det \(node 'where'\) cannot be trained[^\n]*$"):
         FloatGraph(model)
-    pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3])
-    with pytest.raises(StepError, match="1-D window"):
-        FloatGraph(graph_of([pool], {}, (1, 2, 8)))
