@@ -23,6 +23,7 @@ import numpy as np
 from engine.errors import ParetoscopeError
 from engine.measure.fresh_process import run_module
 from engine.measure.ratio import student_t
+from engine.spec.runtime import Runtime
 from engine.trials.measurements import Energy
 
 POWERCAP = Path("/sys/class/powercap")
@@ -236,11 +237,14 @@ def counted_energy(record: Mapping[str, Any], batch: int = 1) -> Energy:
     return Energy(value, low, high, "measured", basis, with_idle_mj=gross, idle_w=counted.idle_w)
 
 
-def measure_energy(model: Path, input_shape: tuple[int, int, int], threads: int, batch: int) -> dict[str, Any] | None:
-    """Energy of one run of a file on noise, by the first counter, in a fresh process; None where nothing can be counted."""
+def measure_energy(model: Path, input_shape: tuple[int, int, int], runtime: Runtime) -> dict[str, Any] | None:
+    """Energy of one run of a file on noise, by the first counter, in a fresh process; None where nothing can be counted.
+
+    The file runs as `runtime` says, every option of it stated: as its latency is measured.
+    """
     if open_meter() is None:
         return None
-    request = {"model": str(model), "shape": list(input_shape), "threads": threads, "batch": batch}
+    request = {"model": str(model), "shape": list(input_shape), **runtime.options}
     try:
         done = run_module("engine.measure.energy_counter", request, timeout_s=300)
         answer: dict[str, Any] | None = json.loads(done.stdout.strip().splitlines()[-1])
@@ -259,7 +263,7 @@ def main() -> None:
     with contextlib.suppress(ParetoscopeError, OSError):
         meter = open_meter()
         images = np.random.default_rng(0).standard_normal((request["batch"], *request["shape"]), np.float32)
-        runner = Runner(Path(request["model"]), request["threads"])
+        runner = Runner(Path(request["model"]), request["threads"], request["graph_optimisation"], request["provider"])
         counted = count_energy(meter, lambda: runner(images)) if meter else None
     sys.stdout.write(json.dumps(asdict(counted) if counted else None) + "\n")
 

@@ -264,10 +264,7 @@ def _latency(task: Task, output: Path) -> dict[str, Any]:
     baseline = task.input(1) if len(task.inputs) > 1 else None
     shape = _dataset(task.data).input_shape
     result = measure_latency(task.input(), baseline, shape, options, runtime)
-    stated = options.filled(runtime)
-    assert stated.threads is not None
-    assert stated.batch is not None
-    energy = measure_energy(task.input(), shape, stated.threads, stated.batch)
+    energy = measure_energy(task.input(), shape, options.filled(runtime))
     return result.to_json() | {"machine": asdict(machine()), "energy": energy}
 
 

@@ -1,9 +1,13 @@
 """Counting energy, with recorded traces in place of counters: no test needs one."""
 
+import io
+import json
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 
+from engine.measure import energy_counter
 from engine.measure.energy_counter import (
     RaplMeter,
     Reading,
@@ -11,8 +15,11 @@ from engine.measure.energy_counter import (
     ZeusMeter,
     count_energy,
     counted_energy,
+    measure_energy,
     open_meter,
 )
+from engine.spec.runtime import Runtime
+from engine.spec.sections import LatencyOptions
 
 
 class Replay:
@@ -168,3 +175,29 @@ def test_zeus_counts_what_computes(measurement, gpu, joules):
     meter.begin()
     assert meter.end() == Reading(pytest.approx(joules), 2.0)
     assert calls == ["paretoscope", "paretoscope"]
+
+
+def test_energy_is_counted_with_the_options_that_latency_is_measured_with(tmp_path, monkeypatch):
+    """The request, and what the process makes of it."""
+    asked = {}
+    monkeypatch.setattr(energy_counter, "open_meter", lambda: object())
+    monkeypatch.setattr(
+        energy_counter, "run_module", lambda _, request, timeout_s: asked.update(request) or done("null")
+    )
+    runtime = LatencyOptions(threads=2).filled(Runtime(graph_optimisation="disable", batch=4))
+    assert measure_energy(tmp_path / "m.onnx", (1, 8, 8), runtime) is None
+    options = {"threads": 2, "batch": 4, "graph_optimisation": "disable", "provider": "CPU"}
+    assert {name: asked[name] for name in options} == options
+
+    opened = []
+    monkeypatch.setattr(
+        "engine.measure.session.Runner", lambda *arguments: opened.append(arguments) or (lambda images: None)
+    )
+    monkeypatch.setattr(energy_counter, "count_energy", lambda meter, run: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
+    energy_counter.main()
+    assert opened == [(tmp_path / "m.onnx", 2, "disable", "CPU")]
+
+
+def done(output: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess([], 0, stdout=output + "\n", stderr="")
