@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array
 from engine.errors import StepError
+from engine.graph.graph import gives_shares
 from engine.measure.session import FloatArray, Runner
+from engine.quality.predictions import are_shares, least_share, scores_of_shares
 
-Model = Runner
-"""An opened file."""
 Floats = npt.NDArray[np.float64]
 
 WARM_UPS, RUNS = 3, 15
@@ -49,26 +50,37 @@ class Answer:
         return self.top[0][1]
 
 
-def open_model(path: Path) -> Runner:
+@dataclass(frozen=True)
+class Model:
+    """An opened file, and whether it gives shares, not scores that are yet to be made into them."""
+
+    runner: Runner
+    gives_shares: bool
+
+
+def open_model(path: Path) -> Model:
     """A session with one thread; raises StepError when ONNX Runtime cannot load the file. Safe to run from several threads."""
-    return Runner(path, 1)
+    return Model(Runner(path, 1), gives_shares(onnx.load_model(path, load_external_data=False)))
 
 
-def answer(model: Runner, image: Array, preprocessing: Preprocessing, classes: Sequence[str]) -> Answer:
+def answer(model: Model, image: Array, preprocessing: Preprocessing, classes: Sequence[str]) -> Answer:
     """Run one image of shape (1, channels, height, width), as the dataset stores it.
 
     Raises StepError when the file does not take it, or does not give one finite score for each class.
     """
-    batch = model.fixed_batch or 1
+    runner = model.runner
+    batch = runner.fixed_batch or 1
     images = np.repeat(preprocessing(image), batch, axis=0)
-    scores = model(images)
+    scores = runner(images)
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise StepError(
-            f"{model.name} gives an output of shape {scores.shape}; {len(classes)} scores are needed, one for each class"
+            f"{runner.name} gives an output of shape {scores.shape}; {len(classes)} scores are needed, one for each class"
         )
-    shares = softmax(scores[0].astype(np.float64), model.name)
+    if model.gives_shares or are_shares(scores):
+        scores = scores_of_shares(scores, least_share(scores))
+    shares = softmax(scores[0].astype(np.float64), runner.name)
     best = np.argsort(-shares, kind="stable")[:TOP]
-    times = _times_ms(model, images)
+    times = _times_ms(runner, images)
     return Answer(
         top=tuple((classes[i], float(shares[i])) for i in best),
         milliseconds=float(np.median(times)),

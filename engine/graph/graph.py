@@ -103,6 +103,29 @@ def input_shape(model: onnx.ModelProto) -> tuple[int, int, int]:
     return channels, height, width
 
 
+# What may stand behind a softmax and leaves its shares what they are, but for rounding.
+_KEEPS_SHARES = {
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Clip",
+}
+
+
+def gives_shares(model: onnx.ModelProto) -> bool:
+    """Whether the output holds the shares of a softmax, rounded or not, rather than scores that are yet to be made into shares."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _KEEPS_SHARES:
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type in ("Softmax", "QLinearSoftmax")
+
+
 def fixed_batch(model: onnx.ModelProto) -> int | None:
     """Images per run when the graph fixes it, None when any number will do."""
     return graph_inputs(model)[0].type.tensor_type.shape.dim[0].dim_value or None

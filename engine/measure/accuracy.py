@@ -6,12 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import StepError
+from engine.graph.graph import gives_shares
 from engine.measure.session import Runner
-from engine.quality.predictions import Predictions, concatenated, from_scores
+from engine.quality.predictions import (
+    Predictions,
+    are_shares,
+    concatenated,
+    from_scores,
+    least_share,
+    scores_of_shares,
+)
 
 # 100 images are few enough for activations to stay in cache, and many enough that Python's part does not count.
 BATCH = 100
@@ -28,6 +37,8 @@ def predict(
 ) -> Predictions:
     """Run the file on every image of `split`, in batches of 100, or of what the file insists on.
 
+    Where the file ends in a softmax, or gives shares in another way, they are taken as such.
+
     Raises StepError when there are no images, ONNX Runtime cannot load or run the file, it does not give one score for each of `classes`
     classes, or its scores are not numbers (training diverged).
     """
@@ -35,6 +46,8 @@ def predict(
         raise StepError(f"{path.name} has no images to be measured on; give the dataset at least one test image")
     runner = Runner(path, threads, graph_optimisation, provider)
     batch = runner.fixed_batch or BATCH
+    shares = gives_shares(onnx.load_model(path, load_external_data=False))
+    least: float | None = None
     parts = []
     for start in range(0, len(split), batch):
         images = preprocessing(split.inputs[start : start + batch])
@@ -50,7 +63,12 @@ def predict(
                 "give a model for these classes, or name the classes that it knows under data.classes"
             )
         _check_numbers(scores[:n], path, start)
-        parts.append(from_scores(scores[:n], split.labels[start : start + n]))
+        scores = scores[:n]
+        if not start and (shares or are_shares(scores)):
+            least = least_share(scores)
+        if least is not None:
+            scores = scores_of_shares(scores, least)
+        parts.append(from_scores(scores, split.labels[start : start + n]))
     return concatenated(parts)
 
 

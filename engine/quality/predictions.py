@@ -92,6 +92,23 @@ class Predictions:
             raise SetupError(f"{path} holds no predictions ({error}); delete it and run the sweep again") from None
 
 
+def are_shares(scores: npt.NDArray[np.generic]) -> bool:
+    """Whether rows of numbers (n, classes) are distributions: none below 0, each row adding up to 1. Scores never all are by chance."""
+    values = scores.astype(np.float64)
+    return bool(len(values) and (values >= 0).all() and np.allclose(values.sum(axis=1), 1, rtol=0, atol=1e-4))
+
+
+def scores_of_shares(shares: npt.NDArray[np.generic], least: float) -> npt.NDArray[np.float64]:
+    """Shares (n, classes) -> scores whose softmax they are: their logarithms. A share of 0 counts as `least`."""
+    return np.log(np.maximum(shares.astype(np.float64), least))
+
+
+def least_share(shares: npt.NDArray[Any]) -> float:
+    """What a share of 0 may stand for: half of the smallest that a file gives on some images. Rounded to 8 bits, less than 0.004 is 0."""
+    positive = shares[shares > 0]
+    return float(positive.min()) / 2 if positive.size else 1.0
+
+
 def from_scores(scores: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) -> Predictions:
     """Finite scores (logits) and labels (-1: not known) of some images, (n, classes) and (n,), -> their predictions."""
     values = scores.astype(np.float64)

@@ -75,7 +75,7 @@ def test_a_file_that_insists_on_a_batch_gets_one(quick):
             return images.reshape(4, -1)[:, :3]
 
     data = load_fashion_mnist()
-    found = answer(Fixed(), data.test.inputs[:1], data.preprocessing, ("a", "b", "c"))
+    found = answer(playground.Model(Fixed(), False), data.test.inputs[:1], data.preprocessing, ("a", "b", "c"))
     assert found.batch == 4
 
 
@@ -89,4 +89,17 @@ def test_slow_networks_are_run_fewer_times(monkeypatch, quick):
         def __call__(self, images):
             return np.zeros((1, 2), np.float32)
 
-    assert answer(Slow(), data.test.inputs[:1], data.preprocessing, ("a", "b")).runs == 1
+    assert answer(playground.Model(Slow(), False), data.test.inputs[:1], data.preprocessing, ("a", "b")).runs == 1
+
+
+def test_shares_are_shown_as_the_file_gives_them(quick):
+    class Sure:
+        fixed_batch, name = None, "sure.onnx"
+
+        def __call__(self, images):
+            return np.array([[0.9, 0.1, 0.0]], np.float32)
+
+    data = load_fashion_mnist()
+    for known in (True, False):
+        found = answer(playground.Model(Sure(), known), data.test.inputs[:1], data.preprocessing, ("a", "b", "c"))
+        assert found.confidence == pytest.approx(0.9, abs=0.05)

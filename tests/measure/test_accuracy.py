@@ -1,5 +1,7 @@
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
@@ -8,6 +10,7 @@ from engine.measure.accuracy import predict
 from tests.helpers.tiny_onnx import conv_net, image_net, linear_net
 
 PLAIN = Preprocessing(1 / 255, (0.5,), (0.25,))
+NOTHING = Preprocessing(1.0, (0.0,), (1.0,))
 
 
 def _images(n, side, seed=0):
@@ -84,3 +87,70 @@ def test_images_without_labels_are_neither_right_nor_wrong(tmp_path):
     assert predictions.right is None
     assert predictions.label_probability is None
     assert predictions.log_probability.shape == (5, 10)
+
+
+def with_end(path, kind):
+    """`linear_net` with what people put behind the logits."""
+    model = onnx.load(linear_net(path, np.random.default_rng(3).normal(size=(16, 5)), 4))
+    (matmul,) = (n for n in model.graph.node if n.op_type == "MatMul")
+    if kind != "logits":
+        matmul.output[0] = "scores"
+    axes = numpy_helper.from_array(np.array([1]), "axes")
+    scale, zero = numpy_helper.from_array(np.float32(1 / 256), "scale"), numpy_helper.from_array(np.uint8(0), "zero")
+    if kind == "softmax":
+        model.graph.node.append(helper.make_node("Softmax", ["scores"], ["logits"], axis=1))
+    elif kind == "softmax, reshaped":
+        model.graph.node.extend(
+            [helper.make_node("Softmax", ["scores"], ["p"]), helper.make_node("Flatten", ["p"], ["logits"])]
+        )
+    elif kind == "log softmax":
+        model.graph.node.append(helper.make_node("LogSoftmax", ["scores"], ["logits"]))
+    elif kind == "softmax, rounded":
+        model.graph.initializer.extend([scale, zero])
+        model.graph.node.extend(
+            [
+                helper.make_node("Softmax", ["scores"], ["p"]),
+                helper.make_node("QuantizeLinear", ["p", "scale", "zero"], ["q"]),
+                helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["logits"]),
+            ]
+        )
+    elif kind == "spelled out":
+        model.graph.initializer.append(axes)
+        model.graph.node.extend(
+            [
+                helper.make_node("Exp", ["scores"], ["e"]),
+                helper.make_node("ReduceSum", ["e", "axes"], ["s"], keepdims=1),
+                helper.make_node("Div", ["e", "s"], ["logits"]),
+            ]
+        )
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["softmax", "softmax, reshaped", "log softmax", "spelled out", "softmax, rounded"])
+def test_shares_are_taken_as_shares(tmp_path, kind):
+    """The softmax of them would be a network that is hardly sure of anything."""
+    split = Split(np.random.default_rng(0).normal(size=(130, 1, 4, 4)).astype(np.float32), np.arange(130) % 5)
+    plain = predict(with_end(tmp_path / "a.onnx", "logits"), split, NOTHING, 5)
+    found = predict(with_end(tmp_path / "b.onnx", kind), split, NOTHING, 5)
+    assert np.array_equal(found.predicted, plain.predicted)
+    exact = np.exp(plain.log_probability.astype(float))
+    shares = np.exp(found.log_probability.astype(float))
+    # Half precision keeps three digits of a logarithm; of shares in eight bits each of the five may be off by half of a 256th.
+    assert np.abs(shares - exact).max() < (1e-2 if kind == "softmax, rounded" else 2e-3)
+    if kind != "softmax, rounded":
+        assert np.allclose(found.label_probability, plain.label_probability, rtol=2e-3, atol=2e-3)
+    else:
+        # What was rounded to nothing is less than the smallest share, and not impossible.
+        assert found.label_probability.min() == pytest.approx(np.log(1 / 512), abs=0.05)
+
+
+def test_scores_that_happen_to_be_positive_are_scores(tmp_path):
+    split = Split(np.full((3, 1, 4, 4), 0.5, np.float32), np.zeros(3, np.int64))
+    found = predict(
+        linear_net(tmp_path / "a.onnx", np.abs(np.random.default_rng(0).normal(size=(16, 5))), 4), split, NOTHING, 5
+    )
+    scores = 0.5 * np.abs(np.random.default_rng(0).normal(size=(16, 5))).sum(0)
+    assert np.exp(found.log_probability[0].astype(float)) == pytest.approx(
+        np.exp(scores) / np.exp(scores).sum(), abs=2e-3
+    )
