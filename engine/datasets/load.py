@@ -157,6 +157,11 @@ def _classes(data: Data, labels: dict[str, Labels]) -> tuple[str, ...]:
     classes = data.classes or tuple(str(i) for i in range(int(labels["train"].max()) + 1))
     if len(classes) < 2:
         raise DatasetError(f"{data.source} has {len(classes)} class; at least 2 are needed")
+    if twice := next((name for i, name in enumerate(classes) if name in classes[:i]), None):
+        where = [i for i, name in enumerate(classes) if name == twice]
+        raise DatasetError(
+            f"{data.source}: classes {where[0]} and {where[1]} are both called {twice!r}; give each a name of its own under data.classes"
+        )
     for name, values in labels.items():
         if int(values.max()) >= len(classes):
             raise DatasetError(

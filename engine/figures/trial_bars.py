@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
+from engine.figures.style import shortened
 from engine.metrics import shown
 from engine.trials.text import stage_rows
 from engine.trials.trial import Trial
@@ -127,7 +128,7 @@ def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, An
             showarrow=False,
             align="left",
             font={"size": _FONT},
-            text=f"<b>{html.escape(_short(bar.name))}</b>  {html.escape(bar.text)}",
+            text=f"<b>{html.escape(shortened(bar.name))}</b>  {html.escape(bar.text)}",
         )
     figure.update_layout(
         height=60 + 46 * len(bars),
@@ -137,17 +138,6 @@ def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, An
         yaxis={"showticklabels": False, "showgrid": False, "zeroline": False, "range": [len(bars) - 0.55, -0.75]},
     )
     return figure
-
-
-def _named_places(names: Sequence[str], most: int) -> dict[str, Any]:
-    """An axis of numbered places, downwards, whose ticks are names: two that are alike when shortened stay two."""
-    ticks = [html.escape(_short(name, most)) for name in names]
-    return {"autorange": "reversed", "automargin": True, "tickvals": list(range(len(names))), "ticktext": ticks}
-
-
-def _short(name: str, most: int = 34) -> str:
-    """A long name by its end, which tells layers apart."""
-    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def bars_alt(what: str, bars: Sequence[Bar]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREY
-from engine.figures.trial_bars import _named_places
+from engine.figures.style import named_places
 from engine.quality.statistics import Floats
 
 _BINS = 60
@@ -58,7 +58,7 @@ def times_figure(info: TimesInfo) -> go.Figure:
         height=90 + 34 * len(info.rows),
         margin={"l": 6, "r": 10, "t": 6, "b": 6},
         xaxis={"title": {"text": "ms per image"}, "rangemode": "tozero"},
-        yaxis=_named_places([row[0] for row in info.rows], 26),
+        yaxis=named_places([row[0] for row in info.rows], 26),
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
     return figure

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREY
-from engine.figures.trial_bars import _named_places
+from engine.figures.style import named_places
 from engine.quality.statistics import wilson
 
 MOST_CLASSES = 40
@@ -83,7 +83,7 @@ def recall_figure(found: Sequence[Recall]) -> go.Figure:
         height=90 + 26 * len(kept),
         margin={"l": 6, "r": 10, "t": 6, "b": 6},
         xaxis={"title": {"text": "Recall (%)"}, "automargin": True},
-        yaxis=_named_places([r.name for r in kept], 22),
+        yaxis=named_places([r.name for r in kept], 22),
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
     return figure

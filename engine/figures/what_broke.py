@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE
+from engine.figures.style import named_places
 from engine.quality.what_broke import ClassChange, Counts, ReliabilityBin
 
 # Losses orange, gains blue: told apart with any colour vision, and white or black stays in the middle by opacity alone.
@@ -22,7 +24,7 @@ def class_figure(changes: Sequence[ClassChange]) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=points,
-            y=[c.name for c in shown],
+            y=list(range(len(shown))),
             orientation="h",
             # Filled where the change is more than chance, an outline where it may be none.
             marker={
@@ -38,9 +40,9 @@ def class_figure(changes: Sequence[ClassChange]) -> go.Figure:
                 "thickness": 1,
                 "width": 3,
             },
-            customdata=[[c.before * 100, c.after * 100, c.images] for c in shown],
+            customdata=[[c.before * 100, c.after * 100, c.images, html.escape(c.name)] for c in shown],
             hovertemplate=(
-                "<b>%{y}</b><br>%{customdata[0]:.1f} % → %{customdata[1]:.1f} % of %{customdata[2]:,} images"
+                "<b>%{customdata[3]}</b><br>%{customdata[0]:.1f} % → %{customdata[1]:.1f} % of %{customdata[2]:,} images"
                 "<br>%{x:+.1f} points<extra></extra>"
             ),
         )
@@ -49,7 +51,7 @@ def class_figure(changes: Sequence[ClassChange]) -> go.Figure:
         height=max(220, 60 + 28 * len(shown)),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         xaxis={"title": {"text": "Change of recall (points)"}, "zeroline": True, "zerolinecolor": GREY},
-        yaxis={"autorange": "reversed", "automargin": True},
+        yaxis=named_places([c.name for c in shown], 26),
         showlegend=False,
     )
     return figure
@@ -85,8 +87,9 @@ def confusion_figure(change: Counts, classes: Sequence[str]) -> go.Figure:
     figure.update_layout(
         height=max(320, 90 + 30 * min(len(classes), 25)),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        xaxis={"title": {"text": "Answer"}, "automargin": True, "tickangle": -45},
-        yaxis={"title": {"text": "True class"}, "autorange": "reversed", "automargin": True},
+        # Names that are digits are names all the same.
+        xaxis={"title": {"text": "Answer"}, "type": "category", "automargin": True, "tickangle": -45},
+        yaxis={"title": {"text": "True class"}, "type": "category", "autorange": "reversed", "automargin": True},
     )
     return figure
 

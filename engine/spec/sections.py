@@ -34,6 +34,14 @@ class Data(Frozen):
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     classes: tuple[str, ...] | None = None
 
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_told_apart(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = next((name for i, name in enumerate(classes or ()) if name in (classes or ())[:i]), None)
+        if twice is not None:
+            raise ValueError(f"two classes are called {twice!r}; give each a name of its own")
+        return classes
+
 
 class LatencyOptions(Frozen):
     """How latency is measured: intra-op threads and images per call, for the baseline and every recipe without a runtime step.

@@ -8,9 +8,10 @@ import pytest
 from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.datasets.load import dataset_checksum, is_available, load_dataset
 from engine.datasets.preprocessing import Preprocessing
-from engine.errors import DatasetError
+from engine.errors import DatasetError, SpecError
 from engine.paths import DATA
 from engine.spec.sections import Data
+from engine.spec.sweep import parse_sweep
 
 RNG = np.random.default_rng(0)
 
@@ -148,6 +149,17 @@ def test_labels_and_class_names(save):
     assert data.train.labels.dtype == np.int64
     assert data.train.labels.ndim == 1
     assert load_dataset(Data(source=save(**values), classes=("a", "b", "c", "d"))).classes == ("a", "b", "c", "d")
+
+
+def test_classes_of_one_name_are_refused_whoever_names_them(save):
+    """Charts and tables would make one of the two."""
+    names = np.array(["crane", "dog", "crane"])
+    refused("classes 0 and 2 are both called 'crane'", Data(source=save(**arrays(classes=3), class_names=names)))
+    for source in ("fashion_mnist", "own.npz"):
+        with pytest.raises(
+            SpecError, match=r"data\.classes: two classes are called 'crane'; give each a name of its own"
+        ):
+            parse_sweep({"model": {"source": "resnet8"}, "data": {"source": source, "classes": names.tolist()}})
 
 
 def test_checksum_follows_content_and_what_the_spec_says(save):

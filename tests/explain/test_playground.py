@@ -22,7 +22,7 @@ def test_the_answers_are_those_that_the_sweep_counted(home, quick):
     example = next(r for r in store.sweeps() if r.example)
     for trial in store.trials(example.id)[:2]:
         model = open_model(artifacts.local(trial.artifact))
-        together = model(data.preprocessing(data.test.inputs[:40])).argmax(axis=1)
+        together = model.runner(data.preprocessing(data.test.inputs[:40])).argmax(axis=1)
         for i in range(40):
             found = answer(model, data.test.inputs[i : i + 1], data.preprocessing, data.classes)
             assert found.predicted == data.classes[together[i]]

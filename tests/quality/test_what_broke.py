@@ -70,9 +70,14 @@ def test_the_bins_are_those_of_the_calibration_error():
 
 def test_the_figures_draw_what_was_counted_and_say_it_in_words():
     changes = class_changes(*PAIR, LABELS, CLASSES)
-    assert list(class_figure(changes).data[0].y) == ["cat", "dog", "owl"]
+    bars = class_figure(changes)
+    assert list(bars.data[0].y) == [0, 1, 2]
+    assert list(bars.layout.yaxis.ticktext) == [c[3] for c in bars.data[0].customdata] == ["cat", "dog", "owl"]
     assert "cat -33.3 points" in class_alt(changes)
     change = confusion_change(*PAIR, LABELS, 3)
+    # Names that are digits would make a scale of numbers.
+    axes = confusion_figure(change, ("0", "1", "2")).layout
+    assert (axes.xaxis.type, axes.yaxis.type) == ("category", "category")
     drawn = np.array(confusion_figure(change, CLASSES).data[0].z, float)
     assert np.isnan(np.diag(drawn)).all()  # right answers are no mistakes
     assert drawn[0, 2] == 1
