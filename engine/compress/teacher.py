@@ -18,7 +18,15 @@ import onnx
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
-from engine.graph.graph import constant_names, first_line, fixed_batch, graph_inputs, open_session, with_outputs
+from engine.graph.graph import (
+    constant_names,
+    first_line,
+    fixed_batch,
+    graph_inputs,
+    open_session,
+    softmax_behind,
+    with_outputs,
+)
 
 Half = npt.NDArray[np.float16]
 # As in measure/accuracy.py: activations stay in cache, and Python's part does not count.
@@ -122,9 +130,9 @@ def _rows(values: npt.NDArray[np.float32], name: str, is_logits: bool) -> Half:
 
 
 def logits_name(model: onnx.ModelProto) -> str:
-    """The graph's output, or what the softmax reads that makes it."""
+    """The graph's output, or what the softmax reads that makes it, whatever rounds, casts or reshapes its shares afterwards."""
     output = model.graph.output[0].name
-    last = next((node for node in model.graph.node if output in node.output), None)
+    last = softmax_behind(model)
     return str(last.input[0] if last is not None and last.op_type in _SOFTMAX else output)
 
 

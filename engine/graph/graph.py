@@ -117,13 +117,19 @@ _KEEPS_SHARES = {
 }
 
 
-def gives_shares(model: onnx.ModelProto) -> bool:
-    """Whether the output holds the shares of a softmax, rounded or not, rather than scores that are yet to be made into shares."""
+def softmax_behind(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The node that makes the output, but for what rounds, casts or reshapes it afterwards; None where it is no (log) softmax."""
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(model.graph.output[0].name)
     while node is not None and node.op_type in _KEEPS_SHARES:
         node = makers.get(node.input[0])
-    return node is not None and node.op_type in ("Softmax", "QLinearSoftmax")
+    return node if node is not None and node.op_type in ("Softmax", "LogSoftmax", "QLinearSoftmax") else None
+
+
+def gives_shares(model: onnx.ModelProto) -> bool:
+    """Whether the output holds the shares of a softmax, rounded or not, rather than scores that are yet to be made into shares."""
+    last = softmax_behind(model)
+    return last is not None and last.op_type != "LogSoftmax"
 
 
 def fixed_batch(model: onnx.ModelProto) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,7 @@ def predict(
     runner = Runner(path, threads, graph_optimisation, provider)
     batch = runner.fixed_batch or BATCH
     shares = gives_shares(onnx.load_model(path, load_external_data=False))
-    least: float | None = None
-    parts = []
+    outputs: list[npt.NDArray[Any]] = []
     for start in range(0, len(split), batch):
         images = preprocessing(split.inputs[start : start + batch])
         n = len(images)
@@ -63,13 +63,14 @@ def predict(
                 "give a model for these classes, or name the classes that it knows under data.classes"
             )
         _check_numbers(scores[:n], path, start)
-        scores = scores[:n]
-        if not start and (shares or are_shares(scores)):
-            least = least_share(scores)
-        if least is not None:
-            scores = scores_of_shares(scores, least)
-        parts.append(from_scores(scores, split.labels[start : start + n]))
-    return concatenated(parts)
+        outputs.append(scores[:n])
+    # What they are is told by all of them: one image may look like anything.
+    if shares or all(map(are_shares, outputs)):
+        least = min(map(least_share, outputs))
+        outputs = [scores_of_shares(scores, least) for scores in outputs]
+    return concatenated(
+        [from_scores(scores, split.labels[i * batch : i * batch + len(scores)]) for i, scores in enumerate(outputs)]
+    )
 
 
 def _check_numbers(scores: npt.NDArray[np.generic], path: Path, start: int) -> None:

@@ -98,9 +98,9 @@ def are_shares(scores: npt.NDArray[np.generic]) -> bool:
     return bool(len(values) and (values >= 0).all() and np.allclose(values.sum(axis=1), 1, rtol=0, atol=1e-4))
 
 
-def scores_of_shares(shares: npt.NDArray[np.generic], least: float) -> npt.NDArray[np.float64]:
-    """Shares (n, classes) -> scores whose softmax they are: their logarithms. A share of 0 counts as `least`."""
-    return np.log(np.maximum(shares.astype(np.float64), least))
+def scores_of_shares(shares: npt.NDArray[Any], least: float) -> npt.NDArray[np.float64]:
+    """Shares (n, classes) -> scores whose softmax they are: their logarithms. A share of 0, or below, counts as `least`."""
+    return np.log(np.where(shares > 0, shares, least).astype(np.float64))
 
 
 def least_share(shares: npt.NDArray[Any]) -> float:

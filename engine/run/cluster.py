@@ -51,6 +51,8 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     """A cluster for the time of a run; SetupError when the named scheduler does not answer or has no usable worker."""
     # Long torch kernels hold a worker's event loop for seconds, which is no reason to tell the user about it.
     dask.config.set({"distributed.worker.memory.terminate": False, "distributed.admin.tick.limit": "1h"})
+    # The runner itself tries what a dead worker held once more, alone.
+    dask.config.set({"distributed.scheduler.allowed-failures": 1})
     # This setting replaces the nanny's own whole. Its small trim threshold makes glibc give back and fetch anew every tensor of a training:
     # a resnet20 epoch took 209 s of processor time with it and 138 s without.
     dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT})

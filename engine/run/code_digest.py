@@ -92,7 +92,15 @@ def tree_text(source: str) -> str:
     alias), one from the engine for itself, wherever in the engine it lies.
     """
     tree = ast.parse(source)
-    return ast.dump(_Blind(_meanings(tree)).visit(tree))
+    return _dump(_Blind(_meanings(tree)).visit(tree))
+
+
+def _dump(part: Any) -> str:
+    """As `ast.dump`, the same in every version of Python: they differ in whether they show fields that are empty."""
+    if isinstance(part, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(part) if value is not None and value != [])
+        return f"{type(part).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in fields)})"
+    return f"[{', '.join(map(_dump, part))}]" if isinstance(part, list) else repr(part)
 
 
 def _meanings(tree: ast.Module) -> dict[str, str]:

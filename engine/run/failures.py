@@ -51,6 +51,7 @@ class WorkerDeaths(logging.Handler):
 def reason(error: BaseException | None, node: Node, recipe: str, network: str, deaths: WorkerDeaths | None) -> str:
     """A step that does not fit says so itself; a dead worker is told of with what it worked on; anything else is named as our fault.
 
+    A dead worker is the fault of `node` only where that ran alone, as the runner sees to.
     `recipe`: the label of one that waits for the node; `network`: the sweep's model source.
     """
     if isinstance(error, ParetoscopeError):
@@ -61,7 +62,7 @@ def reason(error: BaseException | None, node: Node, recipe: str, network: str, d
             f"by {deaths.last}" if deaths and deaths.last else f"on {error.last_worker.address}, whose log says by what"
         )
         return (
-            f"{node.kind}: the worker process died {error.allowed_failures + 1} times {how}, each time at this step of {recipe!r} "
-            f"on the network {what}; the rest went on"
+            f"{node.kind}: the worker process died {error.allowed_failures + 1} times {how} at this step of {recipe!r} "
+            f"on the network {what}, with no other step under way"
         )
     return f"{node.kind}: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -7,7 +7,7 @@ ever carries a result of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from engine.run.code_digest import code_digest, code_digests
@@ -25,23 +25,51 @@ from engine.trials.measurements import Machine
 def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Artifacts) -> dict[str, NodeRow]:
     """The missing nodes of a plan that an earlier version of the code has finished: key -> what it left, under its own key.
 
-    A node whose file is gone, and would be needed, is not among them.
+    A node is taken only with the very inputs that it was made from, so that no file gets what was measured on another. One whose file is
+    gone, and would be needed, is not among them, nor is what was made from it.
     """
     missing = missing_nodes(plan, store, artifacts)
+    versions = store.earlier_code(code_digests()) if missing else []
+    theirs = [
+        make_plan(plan.sweep, machine, _digest_in(v)) for v in versions if _was_run(plan.sweep, machine, store, v)
+    ]
+    gone: set[str] = set()
+    while theirs:
+        found = _taken(plan, missing, theirs, store, gone)
+        lost = missing_nodes(with_old_code(plan, found), store, artifacts) & {row.key for row in found.values()}
+        if not lost:
+            return found
+        gone |= lost
+    return {}
+
+
+def _taken(
+    plan: Plan, missing: frozenset[str], theirs: Sequence[Plan], store: Store, gone: Set[str]
+) -> dict[str, NodeRow]:
+    """Of the missing nodes those that `theirs`, the last version first, have finished on the inputs that they have here."""
+    rows = store.nodes({key for each in theirs for key in each.nodes} - gone)
     found: dict[str, NodeRow] = {}
-    for version in store.earlier_code(code_digests()):
-        wanted = missing - found.keys()
-        if not wanted:
-            break
-        if not _was_run(plan.sweep, machine, store, version):
+    keys: dict[str, str] = {}
+    for (key, node), *others in zip(plan.nodes.items(), *(each.nodes.items() for each in theirs), strict=True):
+        inputs = tuple(keys[k] for k in node.inputs)
+        keys[key] = key
+        if key not in missing:
             continue
-        theirs = make_plan(plan.sweep, machine, _digest_in(version))
-        before = {key: old for key, old in zip(plan.nodes, theirs.nodes, strict=True) if key in wanted}
-        finished = store.nodes(before.values())
-        found |= {key: finished[old] for key, old in before.items() if old in finished}
-    while lost := missing_nodes(with_old_code(plan, found), store, artifacts) & {row.key for row in found.values()}:
-        found = {key: row for key, row in found.items() if row.key not in lost}
+        keys[key] = key_on(key, node.inputs, inputs)
+        if keys[key] != key and store.nodes([keys[key]]):
+            continue  # this version has made it already, on the same old inputs
+        for old, its in others:
+            name = key_on(old, its.inputs, inputs)
+            row = rows.get(name) if name == old else next(iter(store.nodes({name} - gone).values()), None)
+            if row is not None:
+                found[key], keys[key] = row, row.key
+                break
     return found
+
+
+def key_on(key: str, own: tuple[str, ...], inputs: tuple[str, ...]) -> str:
+    """The key of a node that is made from other inputs than its own version's: it says so."""
+    return key if inputs == own else digest({"node": key, "inputs": inputs})
 
 
 def _was_run(sweep: Sweep, machine: Machine, store: Store, version: Mapping[str, str]) -> bool:
@@ -64,7 +92,7 @@ def with_old_code(plan: Plan, left: Mapping[str, NodeRow]) -> Plan:
         if key in left:
             keys[key] = left[key].key
         else:
-            keys[key] = key if inputs == node.inputs else digest({"node": key, "inputs": inputs})
+            keys[key] = key_on(key, node.inputs, inputs)
         nodes[keys[key]] = replace(node, key=keys[key], inputs=inputs)
 
     def chain(of: Chain) -> Chain:

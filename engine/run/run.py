@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from distributed import Future
+from distributed import Future, KilledWorker
 
 from engine.errors import CancelledError
 from engine.measure.machine import machine
@@ -125,6 +125,9 @@ class _Run:
         self.latest = ""
         self.cores = 1
         self.deaths: WorkerDeaths | None = None
+        # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
+        self.suspects: set[str] = set()
+        self.alone: set[str] = set()
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
         self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
         self.waiting: dict[str, list[Chain]] = {}
@@ -180,8 +183,11 @@ class _Run:
                     break
                 with contextlib.suppress(queue.Empty):
                     key, future = finished.get(timeout=_POLL_S)
-                    self._record(key, future)
-                    self._assemble_ready(self.waiting.get(key, ()))
+                    if key not in self.alone and isinstance(future.exception(), KilledWorker):
+                        self._suspect(key, futures)
+                    else:
+                        self._record(key, future)
+                        self._assemble_ready(self.waiting.get(key, ()))
                 if time.monotonic() >= next_beat:
                     self._beat()
                     next_beat = time.monotonic() + _POLL_S
@@ -190,11 +196,27 @@ class _Run:
 
     def _next(self, cluster: Cluster) -> frozenset[str]:
         """Nodes to submit now, taken on by that; none as long as the run has enough to do, or nothing more."""
+        if self.suspects:
+            return self._next_suspect()
         # On other hosts nobody is disturbed by what this process computes.
         timing = self._timing if cluster.is_here else lambda: False
         keys = self.schedule.more(self.under_way, self.trials, cluster.slots, timing)
         self.missing |= keys & self.left
         return keys
+
+    def _suspect(self, key: str, futures: dict[str, Future[Any]]) -> None:
+        self.suspects.add(key)
+        self.under_way.discard(key)
+        del futures[key]
+
+    def _next_suspect(self) -> frozenset[str]:
+        """The first of the suspects, as soon as nothing else is under way: inputs come before what needs them."""
+        if self.under_way:
+            return frozenset()
+        key = next(k for k in self.plan.nodes if k in self.suspects)
+        self.suspects.discard(key)
+        self.alone.add(key)
+        return frozenset((key,))
 
     def _timing(self) -> bool:
         """Whether something is being timed, or waits for nothing but the cores."""
@@ -220,7 +242,8 @@ class _Run:
                 run_node,
                 Task(node, names, sweep.data, node.seed, self.artifacts),
                 *(futures[k] for k in node.inputs if k in futures),
-                key=key,
+                # Dask knows the first try by the plain key, and would answer with how that one ended.
+                key=f"{key}-alone" if key in self.alone else key,
                 resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
                 priority=-len(futures),
             )

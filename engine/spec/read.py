@@ -15,7 +15,18 @@ from engine.spec.sweep import Sweep, parse_sweep
 class _Once(yaml.SafeLoader):
     """Takes a key once. YAML and JSON forbid a second, but every common reader drops the first without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Before `<<` puts in what is merged, here or, of a node that others merge, for good."""
+        if id(node) not in self._looked_at:
+            self._looked_at[id(node)] = node  # kept, so that no other gets its number
+            self._check(node)
+        super().flatten_mapping(node)
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._looked_at: dict[int, yaml.MappingNode] = {}
+
+    def _check(self, node: yaml.MappingNode) -> None:
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
             # What `<<` brings in is there to be overridden.
@@ -27,7 +38,6 @@ class _Once(yaml.SafeLoader):
                     f"line {line}: the key {key!r} is there twice, first in line {lines[key]}; keep one of them"
                 )
             lines[key] = line
-        return super().construct_mapping(node, deep)
 
 
 class _Twice(Exception):

@@ -271,6 +271,11 @@ def _ended(row: SweepRow) -> None:
     if left:
         show, text = st.info, _budget_used(row, spec, left)
     show(text)
+    may_go_on = bool(row.state != "done" or left) and access.may("editor")
+    keep = row.keep_old_code
+    if may_go_on and not keep:
+        with shell.one_line_errors():
+            keep = _keep_old_code(preview(spec, queries.store(), queries.artifacts()))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             shell.pages()["explore"],
@@ -279,9 +284,8 @@ def _ended(row: SweepRow) -> None:
             query_params=state.to_params(state.Explore(row.id, None, _view(spec.target))),
         )
         st.page_link(shell.pages()["new-sweep"], label="Another sweep", icon=":material/add_circle:")
-        more = row.state != "done" or left
-        if more and access.may("editor") and st.button("Go on with it", icon=":material/play_arrow:"):
-            progress.remember(row.id, runner.start(spec, row.keep_old_code))
+        if may_go_on and st.button("Go on with it", icon=":material/play_arrow:"):
+            progress.remember(row.id, runner.start(spec, keep))
             st.rerun()
         deletion.button(row, "ended")
 

@@ -22,6 +22,7 @@ class Here:
     """Runs nodes in this process, for `_Run.follow`."""
 
     cores = 1
+    deaths = None
 
     def __init__(self, run: _Run) -> None:
         self.run = run

@@ -154,3 +154,18 @@ def test_scores_that_happen_to_be_positive_are_scores(tmp_path):
     assert np.exp(found.log_probability[0].astype(float)) == pytest.approx(
         np.exp(scores) / np.exp(scores).sum(), abs=2e-3
     )
+
+
+def test_shares_are_the_same_one_by_one_in_whatever_order(tmp_path):
+    """The first image is one that the network is unsure of; what others have below that is no less exact."""
+    inputs = np.random.default_rng(0).normal(size=(60, 1, 4, 4)).astype(np.float32) * 3
+    inputs[0] = 0
+    split = Split(inputs, np.arange(60) % 5)
+    files = [with_end(tmp_path / f"{batch}.onnx", "softmax") for batch in ("free", "one")]
+    model = onnx.load(files[1])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, files[1])
+    together, alone = (predict(file, split, NOTHING, 5) for file in files)
+    assert together.label_probability.min() < -15
+    assert np.allclose(together.log_probability, alone.log_probability, rtol=2e-3)
+    assert np.allclose(together.label_probability, alone.label_probability, rtol=2e-3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from engine.errors import StepError
 from engine.run.failures import WorkerDeaths, reason
 from engine.run.plan import Node
 from engine.run.run import execute
+from engine.run.worker import Task, run_node
 from engine.spec.read import read_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
@@ -54,8 +57,8 @@ def test_the_last_death_counts_and_nothing_reaches_the_screen(capfd: pytest.Capt
 def test_a_dead_worker_is_told_of_with_signal_step_recipe_and_network():
     deaths = heard("Worker process 2 was killed by signal 6")
     assert reason(KILLED, DISTILL, "distil ds_cnn", "/home/me/net.py:build", deaths) == (
-        "distill: the worker process died 4 times by signal 6 (SIGABRT), each time at this step of 'distil ds_cnn' on the network ds_cnn; "
-        "the rest went on"
+        "distill: the worker process died 4 times by signal 6 (SIGABRT) at this step of 'distil ds_cnn' on the network ds_cnn, "
+        "with no other step under way"
     )
     assert "on the network net.py:build" in reason(KILLED, EXPORT, "baseline", "/home/me/net.py:build", deaths)
     # Of another host's worker nothing is known but where it was.
@@ -84,6 +87,30 @@ def test_a_worker_that_is_killed_in_native_code_is_named_on_every_trial_that_nee
     assert outcome.state == "failed"
     (trial,) = Store.open().trials(sweep.id)
     assert trial.error is not None
-    assert "by signal 6 (SIGABRT), each time at this step of 'baseline' on the network net.py:build" in trial.error
+    assert "by signal 6 (SIGABRT) at this step of 'baseline' on the network net.py:build" in trial.error
     assert trial.error.startswith("source: ")
     assert "memory" not in trial.error
+
+
+def test_what_ran_beside_a_killer_is_tried_again_alone_and_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    spec = write_problem(tmp_path)
+
+    def killing(task: Task, *_inputs: object) -> object:
+        """A local function, so that it travels to the worker by value."""
+        if task.node.kind == "prune" and task.node.options["ratio"] == 0.5:
+            time.sleep(0.2)
+            os.abort()
+        if task.node.kind == "prune":
+            time.sleep(1.5)  # so that Dask sees it on the worker that dies, and blames it
+        return run_node(task)
+
+    monkeypatch.setattr("engine.run.run.run_node", killing)
+    sweep = read_sweep(spec, ("measure.latency=null",))
+    outcome = execute(sweep, Store.open(), Artifacts.open())
+    assert outcome.state == "done"
+    failed = {t.recipe.label: str(t.error) for t in Store.open().trials(sweep.id) if t.state == "failed"}
+    assert len(failed) == 2, failed
+    assert len(Store.open().trials(sweep.id)) == 6
+    assert all("50" in label for label in failed)
+    assert all("on the network net.py:build, with no other step under way" in error for error in failed.values())

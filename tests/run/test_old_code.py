@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from engine.cli.resume import resume
 from engine.measure.machine import machine
 from engine.run.forecast import preview
 from engine.run.missing import missing_nodes
@@ -122,6 +123,49 @@ def test_a_node_whose_file_is_gone_is_made_again(place: Path, code: OtherCode):
     assert "quantize" not in {row.kind for row in left(now).values()}
 
 
+def test_what_was_measured_on_another_file_is_not_taken(place: Path, code: OtherCode):
+    """This version has made the file, and was stopped before it measured it: the old figures are those of the old file."""
+    sweep, before = run(place, SMALL)
+    store, artifacts = Store.open(), Artifacts.open()
+    code.change("compress/quantize.py")
+    now = make_plan(sweep, machine())
+    new = next(n for k, n in now.nodes.items() if n.kind == "quantize" and k not in before.nodes)
+    (old,) = (n for k, n in before.nodes.items() if n.kind == "quantize")
+    copy = place / "copy.onnx"
+    copy.write_bytes(artifacts.local(old.artifact or "").read_bytes())
+    artifacts.put(new.artifact or "", copy)
+    store.save_node(NodeRow(new.key, "quantize", 1.0, 1.0, {}))
+    assert left(now) == {}
+    kept = with_old_code(now, left(now))
+    assert sorted(kept.nodes[k].kind for k in missing_nodes(kept, store, artifacts)) == ["accuracy", "facts"]
+
+
+def test_what_was_made_from_a_file_that_is_gone_goes_with_it(place: Path, code: OtherCode):
+    _, before = run(place, SMALL)
+    artifacts = Artifacts.open()
+    (old,) = (n for n in before.nodes.values() if n.kind == "quantize")
+    artifacts.local(old.artifact or "").unlink()
+    code.change("compress/quantize.py")
+    now = make_plan(before.sweep, machine())
+    assert left(now) == {}
+
+
+def test_what_rests_on_old_code_is_found_by_the_version_after_the_next(place: Path, code: OtherCode):
+    """The first version pruned; the second, told to keep it, quantized that; for the third both are there."""
+    run(place, PRUNED)
+    code.change("compress/prune.py")
+    more = (
+        PRUNED.removesuffix("}") + ", quantize: [null, {weight_bits: 8, activation_bits: 8, calibration_samples: 32}]}"
+    )
+    sweep = read_sweep(place / "spec.yaml", ("measure.latency=null", more))
+    store, artifacts = Store.open(), Artifacts.open()
+    assert execute(sweep, store, artifacts, keep_old_code=True).state == "done"
+    assert execute(sweep, store, artifacts, keep_old_code=True).nodes_run == 0
+    code.change("compress/prune.py", "measure/accuracy.py")
+    third = execute(sweep, store, artifacts, keep_old_code=True)
+    assert (third.state, third.nodes_run) == ("done", 0)
+
+
 def test_another_model_has_nothing_to_do_with_it(place: Path, code: OtherCode):
     run(place, SMALL)
     code.change("compress/quantize.py", "models/sources.py")
@@ -159,3 +203,19 @@ def test_the_command_line_tells_of_it(place: Path, code: OtherCode, capsys: pyte
     print_plan(found)
     assert "3 of those still to run were finished by an earlier version" in " ".join(capsys.readouterr().out.split())
     assert json.loads(json.dumps(asdict(found)))["old_code_nodes"] == 3
+
+
+def test_resume_tells_what_it_would_run_again(
+    place: Path, code: OtherCode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    resumed: list[bool] = []
+    monkeypatch.setattr("engine.cli.resume.execute_and_tell", lambda *given: resumed.append(given[-1]))
+    sweep, _ = run(place, SMALL)
+    resume(sweep.id)
+    assert capsys.readouterr().err == ""
+    code.change("measure/accuracy.py")
+    resume(sweep.id)
+    assert "2 nodes that an earlier version has finished run again" in capsys.readouterr().err
+    resume(sweep.id, keep_old_code=True)
+    assert capsys.readouterr().err == ""
+    assert resumed == [False, False, True]

@@ -148,6 +148,8 @@ def test_what_is_merged_in_may_be_overridden_once():
     whole = load_yaml(text, "the text")
     assert whole["b"] == {"weight_bits": 4, "samples": 3}
     assert whole["c"] == {"weight_bits": 8, "samples": 3}
+    nested = "base: &base {a: 1}\nx: {y: {z: &mid {<<: *base, a: 2}}}\ntop: {<<: *mid, b: 3}"
+    assert load_yaml(nested, "the text")["top"] == {"a": 2, "b": 3}
     with pytest.raises(SpecError, match="line 3: the key 'x' is there twice"):
         load_plain_yaml("a:\n  x: 1\n  x: 2", "the text")
 
