@@ -28,13 +28,11 @@ from engine.figures.compare import (
 )
 from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Prune, Quantize
+from engine.spec.steps import Prune
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
-from tests.helpers.trial_factory import MACHINE, sweep_trials, trial
+from tests.helpers.trial_factory import FOUR, INT8, MACHINE, sweep_trials, trial
 
-INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
-FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
 CUT = Recipe(steps=(Prune(method="channel", ratio=0.5), *INT8.steps))
 
 

@@ -13,14 +13,10 @@ from engine.frontier.certainty import Certainty
 from engine.frontier.recommendation import View, choose, within_limits
 from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Distill, Prune, Quantize
+from engine.spec.steps import Distill
 from engine.trials.evidence import SeedRun, Seeds
 from engine.trials.trial import Trial
-from tests.helpers.trial_factory import sweep_trials, trial
-
-INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
-FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
-CUT = Recipe(steps=(Prune(method="channel", ratio=0.5),))
+from tests.helpers.trial_factory import CUT, FOUR, INT8, sweep_trials, trial
 
 
 @pytest.fixture

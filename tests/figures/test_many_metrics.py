@@ -28,15 +28,12 @@ from engine.figures.space_3d import space_alt, space_figure
 from engine.frontier.recommendation import View, choose
 from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Distill, Prune, Quantize
+from engine.spec.steps import Distill
 from engine.trials.measurements import Machine
 from engine.trials.metric_values import metric_value
 from engine.trials.trial import Trial
-from tests.helpers.trial_factory import MACHINE, sweep_trials, trial
+from tests.helpers.trial_factory import CUT, FOUR, INT8, MACHINE, sweep_trials, trial
 
-INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
-FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
-CUT = Recipe(steps=(Prune(method="channel", ratio=0.5),))
 KEYS = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 
 

@@ -8,13 +8,9 @@ from engine.figures.progress import MOST_STEPS, progress_alt, progress_figure, p
 from engine.frontier.front import find_front
 from engine.frontier.recommendation import View
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Prune, Quantize
 from engine.trials.trial import Trial
-from tests.helpers.trial_factory import sweep_trials, trial
+from tests.helpers.trial_factory import CUT, FOUR, INT8, sweep_trials, trial
 
-INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
-CUT = Recipe(steps=(Prune(method="channel", ratio=0.5),))
-FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
 BOTH = Recipe(steps=(*CUT.steps, *INT8.steps))
 
 

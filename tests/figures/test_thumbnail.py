@@ -9,12 +9,10 @@ import pytest
 from engine.figures.thumbnail import MOST_BEATEN, summarise_sweep, summary_text, thumbnail_alt, thumbnail_svg
 from engine.frontier.recommendation import View, choose
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Prune, Quantize
-from tests.helpers.trial_factory import sweep_trials, trial
+from engine.spec.steps import Prune
+from tests.helpers.trial_factory import FOUR, INT8, sweep_trials, trial
 
 SVG = "{http://www.w3.org/2000/svg}"
-INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
-FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
 
 
 def cut(ratio: float) -> Recipe:

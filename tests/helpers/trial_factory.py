@@ -6,6 +6,7 @@ import math
 
 from engine.spec.recipe import Recipe
 from engine.spec.space import expand_space
+from engine.spec.steps import Prune, Quantize
 from engine.trials.evidence import Accuracy, Interval
 from engine.trials.measurements import Energy, Latency, Machine, Projection
 from engine.trials.trial import Trial
@@ -19,6 +20,9 @@ MACHINE = Machine(
     os="Linux",
     versions={"onnxruntime": "1.32.0"},
 )
+INT8 = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
+FOUR = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))
+CUT = Recipe(steps=(Prune(method="channel", ratio=0.5),))
 SPACE = {
     "distill": [None, {"student": "ds_cnn"}],
     "prune": [None, {"method": "channel", "ratio": [0.25, 0.5, 0.7], "finetune_epochs": 1}],
