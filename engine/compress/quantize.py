@@ -17,6 +17,7 @@ x86 ONNX Runtime turns activations into uint8 when it loads the file, but not wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +25,14 @@ import onnx
 from onnx import numpy_helper, version_converter
 
 from engine.compress.quantization.bias import correct_biases
-from engine.compress.quantization.calibrate import activation_scales
+from engine.compress.quantization.calibrate import activation_scales, observe, runs
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
-from engine.compress.quantization.weights import find_layers, layer_bits, weight_names
+from engine.compress.quantization.weights import Layer, find_layers, layer_bits, weight_names
 from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
 from engine.graph.graph import first_line
@@ -45,39 +46,95 @@ _OPSET = 21
 _IR_VERSION = 10
 """The oldest that knows opset 21; functions need 8."""
 _FLOAT_BITS = 32
+# Images on which two ways of rounding are compared.
+_COMPARED_IMAGES = 128
+SAFE_BITS = 7
+"""Two products of a uint8 and a weight of so many bits fit into int16, in which CPUs without VNNI or AMX add them."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized network, `model`, and what became of the step's `auto`.
+
+    `chosen`: in a word or two each, what the step's own label does not say. `note`: a sentence for the user; None for nothing to say.
+    """
+
+    model: onnx.ModelProto
+    chosen: tuple[str, ...] = ()
+    note: str | None = None
 
 
 def apply(
     step: Quantize, model: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
 ) -> onnx.ModelProto:
-    """The quantized network, a new graph with the same input and output.
+    """The quantized network, a new graph with the same input and output; arguments and errors as of `quantized`."""
+    return quantized(step, model, calibration, bits).model
 
-    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first
-    `step.calibration_samples` are used, and none for `activation_bits` 32. `bits` as for `make_scheme`. Raises StepError for a graph
-    that is already quantized, has no convolution or matrix product with float32 weights, or gives values that are not finite, and for
-    images of the wrong shape.
+
+def quantized(
+    step: Quantize, model: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
+) -> Quantized:
+    """The quantized network, and what was chosen for it on `calibration`.
+
+    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first `step.calibration_samples` are used,
+    and for `activation_bits` 32 by learned rounding alone. `bits` as for `make_scheme`. A `weight_range` of auto is full here: what the
+    measuring machine computes exactly is known to the plan. Raises StepError for a graph that is already quantized, has no convolution or
+    matrix product with float32 weights, or gives values that are not finite, and for images of the wrong shape.
     """
     prepared = prepare(model)
     if step.weight_bits == 16:
-        return half_precision(prepared)
-    if step.equalize:
-        prepared = equalize(prepared)
+        return Quantized(half_precision(prepared), note=_left_in_float(prepared))
     calibration = calibration[: step.calibration_samples]
-    scheme = make_scheme(step, prepared, calibration, bits)
-    if step.rounding == "learned":
-        from engine.compress.quantization.rounding import learn_rounding
+    chosen = ["7-bit weights"] if _is_safe(step) and step.weight_bits > SAFE_BITS else []
+    plain = prepared if step.equalize is not True else equalize(prepared)
+    scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
+    if step.equalize == "auto" and not step.per_channel:
+        other = make_scheme(step, equalize(prepared), calibration, bits)
+        equalised, _ = _rounded(step, other, calibration)
+        if _distance(equalised, calibration) < _distance(scheme, calibration):
+            scheme, chosen = equalised, [*chosen, "equalised"]
+    note = None
+    if why_nearest:
+        chosen.append("nearest rounding")
+        note = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
+    return Quantized(write(scheme), tuple(chosen), note)
 
+
+def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Scheme, str | None]:
+    """The scheme rounded as the step says, and why not as learned where `auto` could not."""
+    from engine.compress.quantization.rounding import learn_rounding, obstacle
+
+    why = None
+    if step.rounding == "auto":
+        why = obstacle(scheme) if len(calibration) else "there are no calibration images"
+    learned = step.rounding == "learned" or (step.rounding == "auto" and why is None)
+    if learned:
         scheme = learn_rounding(scheme, calibration)
-    if step.bias_correction:
+    # Learning leaves no mean error behind that a bias could take up.
+    if step.bias_correction is True or (step.bias_correction == "auto" and not learned):
         scheme = correct_biases(scheme, calibration)
-    return write(scheme)
+    return scheme, why
 
 
-def note(step: Quantize, model: onnx.ModelProto) -> str | None:
-    """What a user should know of what the step leaves as it is; None for nothing."""
-    if step.weight_bits != 16:
-        return None
-    count = len(beyond_half(prepare(model)))
+def _distance(scheme: Scheme, calibration: Float32) -> float:
+    """The squared distance of the rounded network's outputs from the float network's on calibration images."""
+    images = calibration[:_COMPARED_IMAGES]
+    names = [o.name for o in scheme.model.graph.output]
+    exact = runs(scheme.model, names, images)
+    found = runs(write(scheme, packed=False), names, images)
+    return sum(
+        float(np.square(a - b, dtype=np.float64).sum())
+        for one, other in zip(exact, found, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _is_safe(step: Quantize) -> bool:
+    return step.weight_range == "safe" and step.can_overflow
+
+
+def _left_in_float(prepared: onnx.ModelProto) -> str | None:
+    count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
     return f"{what} in 32-bit floats: 16 bits cannot hold such large or small numbers." if count else None
 
@@ -117,6 +174,8 @@ def make_scheme(
     """
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
     width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit)) | dict(bits or {})
+    if _is_safe(step):
+        width = {name: min(n, SAFE_BITS) if n < _FLOAT_BITS else n for name, n in width.items()}
     in_float = {name for name, n in width.items() if n >= _FLOAT_BITS}
     if step.activation_bits == _FLOAT_BITS:
         nodes = tuple(onnx.NodeProto.FromString(n.SerializeToString()) for n in prepared.graph.node)
@@ -156,7 +215,17 @@ def _activations(
         ends = {placement.root(placement.layers[i].data) for i in (0, -1)}
         bits |= {name: 8 for name in placement.rounded if placement.root(name) in ends}
     roots = {name: n for name, n in bits.items() if name not in placement.shared}
-    scales = activation_scales(prepared, roots, calibration, step.calibration)
+    if step.calibration != "auto":
+        scales = activation_scales(prepared, roots, calibration, step.calibration)
+    elif step.activation_bits > INTEGER_BITS:  # fine enough for the whole range
+        scales = activation_scales(prepared, roots, calibration, "minmax")
+    else:
+        from engine.compress.quantization.ranges import best_scales
+
+        readers: dict[str, list[Layer]] = {}
+        for layer in find_layers(prepared.graph.node, weight_names(prepared.graph)):
+            readers.setdefault(placement.root(layer.data), []).append(layer)
+        scales = best_scales(prepared, observe(prepared, list(roots), calibration), roots, readers, calibration)
     return {name: scales[placement.root(name)] for name in placement.rounded}
 
 

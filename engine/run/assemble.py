@@ -65,6 +65,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         stages=tuple(_stages(plan, chain, results, artifacts)),
         demand=demand,
         layer_bits=results[chain.model].get("layer_bits"),
+        chosen=tuple(results[chain.model].get("chosen", ())),
         projections=projections,
         artifact=plan.nodes[chain.model].artifact,
         notes=(*_step_notes(plan, chain, results), *notes, *elsewhere),

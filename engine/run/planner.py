@@ -9,6 +9,7 @@ from typing import Any
 from engine.datasets.load import dataset_checksum
 from engine.devices.profiles import profile_names
 from engine.errors import ModelError, SpecError, StepError
+from engine.measure.machine import integer_sums
 from engine.measure.machine import machine as this_machine
 from engine.measure.session import available_providers, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
@@ -111,7 +112,7 @@ class _Builder:
 
     def quantize(self, step: Quantize, onnx: str, macs: float) -> str:
         """The node of a quantized file, and those that its choice of bits reads."""
-        options = step.model_dump(mode="json")
+        options = step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
         inputs: tuple[str, ...] = (onnx,)
         if step.mean_bits is not None or step.max_latency is not None:
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
@@ -120,7 +121,13 @@ class _Builder:
                 inputs += (self.add("layer_times", (onnx,), shared),)
         if step.method == "qat":
             return self.add("qat", inputs, options, _training_work(step, macs))
-        return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding == "learned" else 1.0)
+        return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding != "nearest" else 1.0)
+
+    def weight_range(self, step: Quantize) -> str:
+        """The range of a step's weights, `auto` told apart by what the measuring machine adds without overflow."""
+        if step.weight_range != "auto":
+            return step.weight_range
+        return "safe" if step.can_overflow and integer_sums(self.machine) != "exact" else "full"
 
     def chain(self, recipe: Recipe) -> Chain:
         """A recipe's nodes, measurements included, and those of the recipes on the way to it."""

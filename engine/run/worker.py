@@ -203,9 +203,9 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     model, data = load_onnx(task.input()), _dataset(task.data)
     images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, model)
-    save_onnx(quantize.apply(step, model, images, bits), output)
-    note = quantize.note(step, model)
-    return shown | ({"note": note} if note else {})
+    done = quantize.quantized(step, model, images, bits)
+    save_onnx(done.model, output)
+    return shown | {"chosen": list(done.chosen)} | ({"note": done.note} if done.note else {})
 
 
 def _qat(task: Task, output: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.spec.runtime import Runtime
 from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step
 
@@ -14,8 +16,8 @@ def _with_notes(label: str, notes: list[str]) -> str:
     return f"{label} ({', '.join(notes)})" if notes else label
 
 
-def step_label(step: Step) -> str:
-    """A few words for one step; knobs that are not at their default are named."""
+def step_label(step: Step, chosen: Sequence[str] = ()) -> str:
+    """A few words for one step; knobs that are not at their default are named, and what a quantize step chose by itself."""
     if isinstance(step, Distill):
         return _distill_label(step)
     if isinstance(step, Prune):
@@ -24,7 +26,7 @@ def step_label(step: Step) -> str:
         return f"finetune {step.epochs}"
     if isinstance(step, Runtime):
         return _runtime_label(step)
-    return _quantize_label(step)
+    return _quantize_label(step, chosen)
 
 
 def _distill_label(step: Distill) -> str:
@@ -55,7 +57,7 @@ def _prune_label(step: Prune) -> str:
     return _with_notes(f"channels {what}", notes)
 
 
-def _quantize_label(step: Quantize) -> str:
+def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     bits = f"mixed {step.mean_bits:g}" if step.mean_bits is not None else str(step.weight_bits)
     if step.activation_bits == 32:
         label = "fp16 weights" if step.weight_bits == 16 else f"{bits}-bit weights"
@@ -68,14 +70,19 @@ def _quantize_label(step: Quantize) -> str:
     notes: list[str] = [step.format] if step.format != "u8s8" else []
     notes += ["per layer"] if not step.per_channel else []
     notes += ["asymmetric"] if not step.symmetric else []
-    notes += [step.calibration] if step.calibration != "percentile" and step.activation_bits < 32 else []
-    notes += ["equalised"] if step.equalize else []
-    notes += ["bias corrected"] if step.bias_correction else []
-    notes += ["learned rounding"] if step.rounding == "learned" else []
+    notes += ["full weight range"] if step.weight_range == "full" else []
+    notes += ["7-bit weights"] if step.weight_range == "safe" and "7-bit weights" not in chosen else []
+    notes += [step.calibration] if step.calibration != "auto" and step.activation_bits < 32 else []
+    notes += [] if step.equalize == "auto" else ["equalised" if step.equalize else "not equalised"]
+    notes += (
+        [] if step.bias_correction == "auto" else ["bias corrected" if step.bias_correction else "biases as they are"]
+    )
+    notes += [] if step.rounding == "auto" else [f"{step.rounding} rounding"]
     if step.ends_8bit != (step.weight_bits < 4):
         notes.append("ends 8 bit" if step.ends_8bit else "ends too")
     notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
     notes += ["bits by layer"] if step.layers is not None else []
+    notes += chosen
     return _with_notes(label, notes)
 
 

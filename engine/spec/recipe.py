@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -78,4 +79,8 @@ class Recipe(Frozen):
     @cached_property
     def label(self) -> str:
         """What people read: `channels −50 % · finetune 1 · int8`."""
-        return " · ".join(step_label(s) for s in self.steps) or "baseline"
+        return self.label_with(())
+
+    def label_with(self, chosen: Sequence[str]) -> str:
+        """The label, with what its quantize step chose where it was left to it: `int8 (7-bit weights)`."""
+        return " · ".join(step_label(s, chosen) for s in self.steps) or "baseline"

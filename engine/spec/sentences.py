@@ -87,9 +87,10 @@ def _quantize_text(step: Quantize) -> str:
     if step.mean_bits is not None:
         bits = f"2 to {step.weight_bits} bits, {step.mean_bits:g} on average, more where it hurts more"
     extras = [per]
-    extras += ["after evening out the ranges of neighbouring layers"] if step.equalize else []
-    extras += ["rounded up or down as learned on calibration images"] if step.rounding == "learned" else []
-    extras += ["biases corrected"] if step.bias_correction else []
+    extras += ["in the 7-bit range that no CPU's sums overflow with"] if step.weight_range == "safe" else []
+    extras += ["after evening out the ranges of neighbouring layers"] if step.equalize is True else []
+    extras += ["rounded up or down as learned on calibration images"] if step.rounding != "nearest" else []
+    extras += ["biases corrected"] if step.bias_correction is True else []
     extras += ["first and last layer in 8 bits"] if step.ends_8bit and step.weight_bits < 8 else []
     details = ", ".join(extras)
     if step.activation_bits == 32:

@@ -140,6 +140,12 @@ class Quantize(Frozen):
     kernels (`u8s8`: unsigned × signed). `symmetric` concerns weights. `ends_8bit` keeps the first and last layer at 8 bits (default:
     below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`.
 
+    `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
+    integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
+    `rounding`: learned, or to the nearest where the network has operators that learning does not know. `bias_correction`: where rounding is
+    to the nearest. `equalize`: with one scale per layer, where it brings answers on calibration images closer. `calibration`: tensor by
+    tensor, the range that changes least of what is computed from it.
+
     Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with
     `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; `layers` states
     the bits of named layers outright (32: float).
@@ -152,11 +158,12 @@ class Quantize(Frozen):
     per_channel: bool = True
     symmetric: bool = True
     format: Literal["u8s8", "u8u8", "s8s8"] = "u8s8"
-    calibration: Literal["minmax", "percentile", "entropy", "mse"] = "percentile"
+    weight_range: Literal["auto", "full", "safe"] = "auto"
+    calibration: Literal["auto", "minmax", "percentile", "entropy", "mse"] = "auto"
     calibration_samples: int = Field(256, ge=1, le=1_000_000)
-    equalize: bool = False
-    bias_correction: bool = False
-    rounding: Literal["nearest", "learned"] = "nearest"
+    equalize: Literal["auto"] | bool = "auto"
+    bias_correction: Literal["auto"] | bool = "auto"
+    rounding: Literal["auto", "nearest", "learned"] = "auto"
     ends_8bit: bool | None = None
     mean_bits: float | None = Field(None, ge=2, le=8)
     max_latency: float | None = Field(None, gt=0, le=1)
@@ -196,6 +203,10 @@ class Quantize(Frozen):
             raise ValueError(
                 "ONNX Runtime's integer kernels want one zero point per layer; use per_channel false with symmetric false"
             )
+        if not integer and self.weight_range != "auto":
+            raise ValueError(
+                f"weight_range {self.weight_range} is one of integer kernels; use activation_bits 8 or fewer, or leave it out"
+            )
         if not integer and self.format != "u8s8":
             raise ValueError(f"format {self.format} is one of integer kernels; use activation_bits 8 or fewer")
         if self.mean_bits is not None and self.mean_bits > self.weight_bits:
@@ -207,6 +218,11 @@ class Quantize(Frozen):
                 "max_latency chooses between integer and float layers; use activation_bits 8, without mean_bits"
             )
         return self
+
+    @property
+    def can_overflow(self) -> bool:
+        """Whether its kernels multiply unsigned activations by signed weights, of which the sums of 8-bit ones overflow on some CPUs."""
+        return self.activation_bits <= 8 and self.symmetric and self.format != "u8u8"
 
 
 Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime, Field(discriminator="step")]

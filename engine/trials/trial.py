@@ -41,12 +41,12 @@ class Trial:
     `quality` and `fidelity` are made of the same predictions as `accuracy`, which lie in the artifact `predictions`; without labels there
     is `fidelity` alone. `confirmation` is about other images, held back. `seeds` is there where the recipe was run over several; all other
     numbers, and the artifact, are those of the first.
-    `layer_bits` are the weight bits that mixed precision chose, by layer. `latency_ms` is of one call, a whole batch; `latency_ratio` and
-    `throughput_per_s` are per image. `timing` says how they were measured, and `load_ms` is what creating a session took (the file was in
-    the system's cache). `size_parts` are the file's bytes by type (weights, scales, biases, constants, graph), which add up to
-    `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `finished_s` is how long the sweep had been running, all
-    its runs together, when the recipe's last number was there; None for sweeps of before that was kept. `error` says why a recipe could
-    not be made.
+    `layer_bits` are the weight bits that mixed precision chose, by layer, and `chosen` is what `auto` came to where that is worth a word.
+    `latency_ms` is of one call, a whole batch; `latency_ratio` and `throughput_per_s` are per image. `timing` says how they were measured,
+    and `load_ms` is what creating a session took (the file was in the system's cache). `size_parts` are the file's bytes by type (weights,
+    scales, biases, constants, graph), which add up to `size_bytes`; `size_layers` those of each layer's weights, scales and biases.
+    `finished_s` is how long the sweep had been running, all its runs together, when the recipe's last number was there; None for sweeps of
+    before that was kept. `error` says why a recipe could not be made.
     """
 
     id: str
@@ -74,6 +74,7 @@ class Trial:
     stages: tuple[Stage, ...] = ()
     demand: Demand | None = None
     layer_bits: dict[str, int] | None = None
+    chosen: tuple[str, ...] = ()
     projections: dict[str, Projection] = field(default_factory=dict)
     provenance: Provenance = "deployed"
     machine: Machine | None = None
@@ -85,7 +86,7 @@ class Trial:
     @property
     def label(self) -> str:
         """The recipe in words."""
-        return self.recipe.label
+        return self.recipe.label_with(self.chosen)
 
     def to_json(self, device: str = "host") -> dict[str, Any]:
         """The record that `trials --json` prints; `energy_mj` and, off the host, `latency_ms` are those of `device`."""

@@ -86,13 +86,14 @@ class Draft:
     trained_rate: float = 0.01
     mean_bits: tuple[float, ...] = ()
     time_shares: tuple[float, ...] = ()
-    learned_rounding: bool = False
-    bias_correction: bool = False
-    equalize: bool = False
+    rounding: str = "auto"
+    weight_range: str = "auto"
+    bias_correction: str = "auto"
+    equalize: str = "auto"
     ends_8bit: str = "auto"
     per_channel: tuple[bool, ...] = (True,)
     formats: tuple[str, ...] = ("u8s8",)
-    calibrations: tuple[str, ...] = ("percentile",)
+    calibrations: tuple[str, ...] = ("auto",)
     calibration_images: int = 256
     run_threads: tuple[int, ...] = ()
     run_batches: tuple[int, ...] = ()
@@ -116,6 +117,9 @@ class Draft:
     replicates: int = 1
     seed: int = 0
 
+
+SWITCH: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
+"""A knob that decides for itself where nobody does, as a spec has it."""
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "student_epochs": (1, 1000),
@@ -254,9 +258,7 @@ def _quantize(draft: Draft) -> list[Any]:
     ]
     entries = [None if e is None else e | _rounding(draft, e) for e in entries]
     if draft.mean_bits:
-        mixed = _entry(8, 8)
-        # Its layers may come down to 2 bits, so learned rounding means something to it.
-        entries.append(mixed | {"mean_bits": list(draft.mean_bits)} | _rounding(draft, mixed | {"weight_bits": 4}))
+        entries.append(_entry(8, 8) | {"mean_bits": list(draft.mean_bits)} | _rounding(draft, _entry(8, 8)))
     if draft.time_shares:
         entries.append(_entry(8, 8) | {"max_latency": list(draft.time_shares)} | _rounding(draft, _entry(8, 8)))
     training = {"method": "qat", "epochs": draft.trained_epochs} | _samples("samples", draft.trained_images)
@@ -278,11 +280,12 @@ def _rounding(draft: Draft, entry: dict[str, Any]) -> dict[str, Any]:
     knobs: dict[str, Any] = {}
     if draft.per_channel != Draft.per_channel:
         knobs["per_channel"] = list(draft.per_channel)
-    knobs |= _special(Quantize, bias_correction=draft.bias_correction, equalize=draft.equalize)
+    switches = {"bias_correction": SWITCH[draft.bias_correction], "equalize": SWITCH[draft.equalize]}
+    knobs |= _special(Quantize, rounding=draft.rounding, **switches)
     if draft.ends_8bit != Draft.ends_8bit:
         knobs["ends_8bit"] = draft.ends_8bit == "yes"
-    if draft.learned_rounding and entry["weight_bits"] <= 4:
-        knobs["rounding"] = "learned"
+    if integer and draft.weight_range != Draft.weight_range:
+        knobs["weight_range"] = draft.weight_range
     if integer and draft.formats != Draft.formats:
         knobs["format"] = list(draft.formats)
     if integer and draft.calibrations != Draft.calibrations:

@@ -41,11 +41,11 @@ def presets(providers: Collection[str]) -> tuple[Preset, ...]:
         Preset(
             "int8 only",
             ":material/looks_8:",
-            "Every integer format, four ways to choose ranges. No training: a few seconds for each recipe.",
+            "Every integer format, ranges chosen in two ways, weights rounded as learned. No training: seconds for each recipe.",
             {
                 "quantizations": (AS_IT_IS, "int8"),
                 "formats": ("u8s8", "u8u8", "s8s8"),
-                "calibrations": ("minmax", "percentile", "entropy", "mse"),
+                "calibrations": ("auto", "minmax"),
                 "profiles": ("host",),
             },
         ),

@@ -11,12 +11,16 @@ from pages.new_sweep.draft import (
     BATCHES,
     MEAN_BITS,
     QUANTIZATIONS,
+    SWITCH,
     THREADS,
     TIME_SHARES,
     TRAINED,
+    Draft,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
 from pages.new_sweep.training_fields import _RATE, images_per_epoch, percent
+
+_SWITCHED = {"auto": "by itself", "yes": "yes", "no": "no"}
 
 
 def quantizing() -> dict[str, Any]:
@@ -86,17 +90,39 @@ def _mixed() -> dict[str, Any]:
 
 def _rounding() -> dict[str, Any]:
     return {
-        "learned_rounding": tick(
-            "Learn whether to round up or down, at 4 bits and fewer",
-            "learned_rounding",
-            "On calibration images, layer by layer; takes a minute or so for each network.",
+        "rounding": choice(
+            "Weights are rounded",
+            "rounding",
+            ["auto", "learned", "nearest"],
+            "As learned: up or down, whichever changes the answers on calibration images least; seconds for a small network, a minute or "
+            "so for a large one. To the nearest is quick, and loses more. By itself: as learned, where the network allows it.",
+            {"auto": "by itself: as learned", "learned": "as learned", "nearest": "to the nearest"}.__getitem__,
         ),
-        "bias_correction": tick("Correct biases", "bias_correction", "For what rounding shifts on average."),
-        "equalize": tick(
-            "Equalize channels first",
+        "weight_range": choice(
+            "8-bit weights of integer kernels take",
+            "weight_range",
+            ["auto", "safe", "full"],
+            "Processors without VNNI add products of 8-bit weights in 16 bits, which can overflow; weights in 7 bits cannot. By itself: "
+            "what this machine computes exactly. 7 bits are also right for a file that will travel.",
+            {
+                "auto": "by itself: what this machine adds exactly",
+                "safe": "7 bits, safe anywhere",
+                "full": "all 8 bits",
+            }.__getitem__,
+        ),
+        "bias_correction": choice(
+            "Biases take up what rounding shifts on average",
+            "bias_correction",
+            list(SWITCH),
+            "By itself: where weights are rounded to the nearest; learned rounding does so anyway.",
+            _SWITCHED.__getitem__,
+        ),
+        "equalize": choice(
+            "Scales of neighbouring layers are evened out first",
             "equalize",
-            "Scales of neighbouring layers are evened out, which changes no answer of the float network and helps where one scale "
-            "serves a whole layer.",
+            list(SWITCH),
+            "This changes no answer of the float network. By itself: with one scale per layer, where it helps on calibration images.",
+            _SWITCHED.__getitem__,
         ),
         "per_channel": chips(
             "One scale per",
@@ -116,10 +142,11 @@ def _rounding() -> dict[str, Any]:
         "calibrations": chips(
             "Ranges of activations by",
             "calibrations",
-            ["minmax", "percentile", "entropy", "mse"],
-            "How much of the largest values is cut off so that the others get finer steps; minmax cuts nothing.",
+            ["auto", "minmax", "percentile", "entropy", "mse"],
+            "How much of the largest values is cut off so that the others get finer steps; minmax cuts nothing, auto chooses for each "
+            "tensor by what it does to the layers that read it.",
         )
-        or ("percentile",),
+        or Draft.calibrations,
         "calibration_images": number(
             "Images that the ranges are read from",
             "calibration_images",

@@ -15,7 +15,7 @@ from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize
 from engine.spec.sweep import Sweep, parse_sweep
-from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, Draft, quantization_name, to_spec
+from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, SWITCH, Draft, quantization_name, to_spec
 
 LONGEST = 50_000
 """Characters of a text. The spec of a sweep of a thousand recipes has about one thousand."""
@@ -172,6 +172,7 @@ def _quantizing(steps: list[Quantize], recipes: Sequence[Recipe]) -> dict[str, A
         return {"quantizations": (AS_IT_IS,)}
     trained = [s for s in steps if s.method == "qat"]
     others = [s for s in steps if s.method == "ptq"]
+    rounded = [s for s in others if s.weight_bits != 16]
     integer = [s for s in others if s.activation_bits <= 8]
     plain = [s for s in others if s.mean_bits is None and s.max_latency is None]
     names = dict.fromkeys(quantization_name(s.weight_bits, s.activation_bits) for s in plain)
@@ -184,15 +185,22 @@ def _quantizing(steps: list[Quantize], recipes: Sequence[Recipe]) -> dict[str, A
         "trained_rate": _only(trained, "learning_rate", Draft.trained_rate),
         "mean_bits": _values(others, "mean_bits"),
         "time_shares": _values(others, "max_latency"),
-        "learned_rounding": any(s.rounding == "learned" for s in others),
-        "bias_correction": any(s.bias_correction for s in others),
-        "equalize": any(s.equalize for s in others),
+        "rounding": _only(rounded, "rounding", Draft.rounding),
+        "weight_range": _only(integer, "weight_range", Draft.weight_range),
+        "bias_correction": _switch(rounded, "bias_correction"),
+        "equalize": _switch(rounded, "equalize"),
         "ends_8bit": "auto" if len(ends) != 1 else "yes" if True in ends else "no",
-        "per_channel": _values([s for s in others if s.weight_bits != 16], "per_channel") or Draft.per_channel,
+        "per_channel": _values(rounded, "per_channel") or Draft.per_channel,
         "formats": _values(integer, "format") or Draft.formats,
         "calibrations": _values(integer, "calibration") or Draft.calibrations,
         "calibration_images": _only(integer, "calibration_samples", Draft.calibration_images),
     }
+
+
+def _switch(steps: list[Quantize], name: str) -> str:
+    """What all steps say of a knob that may decide for itself, as the form has it."""
+    said = _only(steps, name, "auto")
+    return next(word for word, value in SWITCH.items() if value is said or value == said)
 
 
 def _running(steps: list[Runtime], recipes: Sequence[Recipe]) -> dict[str, Any]:

@@ -95,15 +95,17 @@ def test_a_recipe_is_told_step_by_step():
         "Train ds_cnn with the baseline as its teacher (temperature 4, weight 0.9), 2 epochs of 25,000 images",
         "Remove whole channels until 25 % of the parameters are gone, those with the smallest weights, the same share in each layer",
         "Train on for 1 epoch",
-        "Compute in integers: weights in 8 bits, one scale per channel, activations in 8 bits, "
-        "ranges from 256 calibration images",
+        "Compute in integers: weights in 8 bits, one scale per channel, rounded up or down as learned on calibration images, "
+        "activations in 8 bits, ranges from 256 calibration images",
     ]
 
 
 def test_weight_only_steps_and_the_baseline_are_told():
     assert recipe_texts(Recipe()) == ["The network as it came: nothing removed, 32-bit floats"]
     four = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32, per_channel=False),))
-    assert recipe_texts(four) == ["Store weights in 4 bits, one scale per layer; compute in floats"]
+    assert recipe_texts(four) == [
+        "Store weights in 4 bits, one scale per layer, rounded up or down as learned on calibration images; compute in floats"
+    ]
     half = Recipe(steps=(Prune(method="magnitude", ratio=0.5), Quantize(weight_bits=16, activation_bits=32)))
     assert recipe_texts(half) == [
         "Set 50 % of all weights to zero, the smallest, wherever they matter least",

@@ -9,20 +9,20 @@ learning rate and takes seconds. Biases take up what is left of the mean error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from engine.compress.quantization.codes import code_range
 from engine.compress.quantization.grid import storable_bias, storable_scales
+from engine.compress.quantization.moments import Moments, groups_of, moments
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.compress.quantization.simulate import RoundedLayer, Simulation
-from engine.compress.quantization.torch_graph import as_call, constants_of, execute, with_lifetimes
-from engine.compress.quantization.torch_operators import attributes, operator, window_pads
+from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch, graph_inputs
@@ -49,148 +49,125 @@ _CHUNK = 32
 def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
     """The scheme with codes, scales of channels and biases chosen by what they do to each layer's outputs on `calibration`.
 
-    `calibration`: preprocessed images (n, C, H, W). Every code is one of the two next to weight / scale, and weights of zero stay zero. The
-    same scheme and images give the same result. Weights that several layers share are chosen for the first of them. Raises StepError for
-    graphs of a fixed batch and for operators that torch_graph.py does not know.
+    `calibration`: preprocessed images (n, C, H, W), of which as many are used as fit in memory. Every code is one of the two next to
+    weight / scale, and weights of zero stay zero. The same scheme and images give the same result. Weights that several layers share are
+    chosen for the first of them. Raises StepError for operators that torch_graph.py does not know.
     """
-    if fixed_batch(scheme.model):
-        raise StepError(
-            "quantize: rounding learned needs a graph with a free batch axis; export it so, or use rounding nearest"
-        )
     simulation = Simulation(scheme).eval()
-    images = torch.from_numpy(np.ascontiguousarray(calibration, np.float32))
     layers = {layer.output: layer for layer in scheme.layers}
     learned: dict[str, Codes] = {}
     biases = dict(scheme.biases)
     with torch.no_grad():
-        images = images[: _how_many_fit(simulation, images[:1])]
-        values, exact = simulation.values(images), _FloatGraph(scheme, images)
+        parts = _parts(simulation, scheme, torch.from_numpy(np.ascontiguousarray(calibration, np.float32)))
+        values, exact = [simulation.values(part) for part in parts], _FloatGraph(scheme, parts)
         for call in simulation.calls:
             if isinstance(call.run, RoundedLayer):
-                layer, data = layers[call.outputs[0]], values[call.inputs[0]]
+                layer, data = layers[call.outputs[0]], [v[call.inputs[0]] for v in values]
                 weight, wanted = exact.constants[layer.weight], exact.product(layer)
                 if layer.weight not in learned:
                     learned[layer.weight] = _learned(
                         layer, data, wanted, weight, scheme.weights[layer.weight], layer.output in biases
                     )
-                call = replace(
-                    call, run=_with_bias(layer, wanted, learned[layer.weight], biases), inputs=call.inputs[:1]
-                )
-            execute([call], values)
+                _run_layer(call, layer, wanted, learned[layer.weight], biases, values)
+            else:
+                for some in values:
+                    execute([call], some)
     return replace(scheme, weights=learned, biases=biases)
 
 
-def _with_bias(layer: Layer, wanted: Tensor, codes: Codes, biases: dict[str, Float32]) -> Callable[[Tensor], Tensor]:
-    """The rounded layer; its bias, where it has one, is set to make up for the mean error when it runs."""
+def obstacle(scheme: Scheme) -> str | None:
+    """Why rounding cannot be learned on a graph, in a few words; None where it can."""
+    try:
+        Simulation(scheme)
+    except StepError as error:
+        return str(error).removeprefix("quantize: ")
+    return None
+
+
+def _run_layer(
+    call: Call,
+    layer: Layer,
+    wanted: Sequence[Tensor],
+    codes: Codes,
+    biases: dict[str, Float32],
+    values: Sequence[dict[str, Tensor]],
+) -> None:
+    """Run the rounded layer on all parts; its bias, where it has one, is set to make up for the mean error."""
     weight, run = torch.from_numpy(codes.values()), operator(layer.node)
-
-    def layer_output(data: Tensor) -> Tensor:
-        output: Tensor = run(data, weight)
-        if layer.output not in biases:
-            return output
-        channels = 1 if layer.node.op_type == "Conv" else output.ndim - 1
-        others = [i for i in range(output.ndim) if i != channels]
-        biases[layer.output] = biases[layer.output] + (wanted - output).mean(others).numpy()
+    outputs: list[Tensor] = [run(some[call.inputs[0]], weight) for some in values]
+    if layer.output in biases:
+        channels = 1 if layer.node.op_type == "Conv" else outputs[0].ndim - 1
+        others = [i for i in range(outputs[0].ndim) if i != channels]
+        error = sum((exact - output).sum(others) for exact, output in zip(wanted, outputs, strict=True))
+        places = sum(output.numel() for output in outputs) // len(biases[layer.output])
+        biases[layer.output] = biases[layer.output] + (torch.as_tensor(error) / places).numpy()
         stored = torch.from_numpy(storable_bias(biases[layer.output], codes.bits))
-        return output + stored.reshape([-1 if i == channels else 1 for i in range(output.ndim)])
-
-    return layer_output
+        outputs = [o + stored.reshape([-1 if i == channels else 1 for i in range(o.ndim)]) for o in outputs]
+    for some, output in zip(values, outputs, strict=True):
+        some[layer.output] = output
+        for name in call.spent:
+            some.pop(name, None)
 
 
 class _FloatGraph:
-    """The float network on the images, run as far as it is needed."""
+    """The float network on the parts that the images come in, run as far as it is needed."""
 
-    def __init__(self, scheme: Scheme, images: Tensor) -> None:
+    def __init__(self, scheme: Scheme, parts: Sequence[Tensor]) -> None:
         self.constants = constants_of(scheme.model)
-        self._values = {**self.constants, graph_inputs(scheme.model)[0].name: images}
+        source = graph_inputs(scheme.model)[0].name
+        self._values = [{**self.constants, source: part} for part in parts]
         kept = {scheme.model.graph.output[0].name, *self.constants}
         self._calls = iter(with_lifetimes([as_call(node) for node in scheme.model.graph.node], kept))
 
-    def product(self, layer: Layer) -> Tensor:
-        """What the layer computes here, before its bias and activation function; layers in graph order."""
-        while layer.data not in self._values:
-            execute([next(self._calls)], self._values)
-        found: Tensor = operator(layer.node)(self._values[layer.data], self.constants[layer.weight])
-        return found
+    def product(self, layer: Layer) -> list[Tensor]:
+        """What the layer computes here, before its bias and activation function, a tensor for each part; layers in graph order."""
+        while layer.data not in self._values[0]:
+            call = next(self._calls)
+            for values in self._values:
+                execute([call], values)
+        run, weight = operator(layer.node), self.constants[layer.weight]
+        return [run(values[layer.data], weight) for values in self._values]
 
 
-def _how_many_fit(simulation: Simulation, image: Tensor) -> int:
-    """How many images' activations `_MEMORY` holds, in both networks."""
-    values = simulation.values(image)
+def _parts(simulation: Simulation, scheme: Scheme, images: Tensor) -> list[Tensor]:
+    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds activations of in both networks."""
+    batch = fixed_batch(scheme.model)
+    if batch:
+        images = images[torch.arange(max(batch, len(images) // batch * batch)) % len(images)]
+    some = images[: batch or 1]
+    values = simulation.values(some)
     constant, most = set(values), 1
     for call in simulation.calls:
         execute([call], values)
         most = max(most, sum(v.nbytes for name, v in values.items() if name not in constant))
-    return max(1, _MEMORY // (2 * most))
-
-
-def _groups(layer: Layer) -> int:
-    return int(attributes(layer.node).get("group", 1))
+    fitting = max(1, _MEMORY // (2 * most))
+    return list(torch.split(images[: fitting * len(some)], batch or _CHUNK))
 
 
 def _as_rows(values: Tensor, layer: Layer) -> Tensor:
     """A weight, or what broadcasts against it, as (groups, outputs, inputs)."""
-    groups = _groups(layer)
+    groups = groups_of(layer)
     return values.movedim(layer.axis, 0).reshape(groups, values.shape[layer.axis] // groups, -1)
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Of a layer's patches x (inputs,) and the outputs y wanted, in each of its groups."""
-
-    gram: Tensor
-    """E[x xᵀ], (groups, inputs, inputs)."""
-    cross: Tensor
-    """E[y xᵀ], (groups, outputs, inputs)."""
-
-
-def _patches(layer: Layer, data: Tensor, kernel: tuple[int, ...]) -> Tensor:
-    """(groups, positions, inputs per output) of everything that the layer multiplies by its weight."""
-    if layer.node.op_type != "Conv":
-        return data.reshape(1, -1, data.shape[-1])
-    a = attributes(layer.node)
-    padded = F.pad(data, window_pads(a, data, kernel))
-    steps, dilations = (tuple(a.get(name, [1] * len(kernel))) for name in ("strides", "dilations"))
-    if len(kernel) == 1:  # as an image of one row, which is what torch unfolds
-        padded, kernel, steps, dilations = padded.unsqueeze(2), (1, *kernel), (1, *steps), (1, *dilations)
-    columns = F.unfold(padded, kernel, dilations, 0, steps)  # (n, channels × window, positions)
-    grouped = columns.reshape(len(data), _groups(layer), -1, columns.shape[-1])
-    return grouped.permute(1, 0, 3, 2).flatten(1, 2)
-
-
-def _learned(layer: Layer, data: Tensor, wanted: Tensor, weight: Tensor, codes: Codes, centred: bool) -> Codes:
+def _learned(
+    layer: Layer, data: Sequence[Tensor], wanted: Sequence[Tensor], weight: Tensor, codes: Codes, centred: bool
+) -> Codes:
     if weight.numel() // weight.shape[layer.axis] > _LARGEST_FAN_IN:
         return codes
-    return _best_codes(layer, weight, codes, _moments(layer, data, wanted, weight, centred))
+    return _best_codes(layer, weight, codes, moments(layer, data, wanted, weight, centred))
 
 
-def _moments(layer: Layer, data: Tensor, wanted: Tensor, weight: Tensor, centred: bool) -> _Moments:
-    """Moments over all images, a few images at a time; `centred` where a bias takes the means up."""
-    groups, kernel = _groups(layer), tuple(weight.shape[2:])
-    gram = cross = x_sum = y_sum = torch.zeros(())
-    count = 0
-    for some, outputs in zip(torch.split(data, _CHUNK), torch.split(wanted, _CHUNK), strict=True):
-        x = _patches(layer, some, kernel)
-        y = outputs.movedim(1, -1) if layer.node.op_type == "Conv" else outputs
-        y = y.reshape(x.shape[1], groups, -1).transpose(0, 1)
-        gram, cross = gram + x.mT @ x, cross + y.mT @ x
-        x_sum, y_sum = x_sum + x.sum(1, keepdim=True), y_sum + y.sum(1, keepdim=True)
-        count += x.shape[1]
-    if centred:
-        gram, cross = gram - x_sum.mT @ x_sum / count, cross - y_sum.mT @ x_sum / count
-    return _Moments(gram / count, cross / count)
-
-
-def _best_codes(layer: Layer, weight: Tensor, codes: Codes, moments: _Moments) -> Codes:
+def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Codes:
     """The codes of least output error, and of a few scales the one that each channel does best with."""
     rows, per_channel = _as_rows(weight, layer), codes.scale.ndim == 1
     scale, zero = (
         torch.from_numpy(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
         for v in (codes.scale, codes.zero_point)
     )
-    damping = _DAMPING * moments.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST_POWER).reshape(-1, 1, 1)
-    gram = moments.gram + damping * torch.eye(rows.shape[-1])
-    cross = (moments.cross + damping * rows)[:, None]
+    damping = _DAMPING * seen.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST_POWER).reshape(-1, 1, 1)
+    gram = seen.gram + damping * torch.eye(rows.shape[-1])
+    cross = (seen.cross + damping * rows)[:, None]
     shares = _SCALES if codes.bits <= _FEW_BITS and per_channel else _SCALES[:1]
     tried = torch.stack([scale if share == 1 else _storable(scale * share, codes.bits) for share in shares], 1)
     low, high = (end - zero for end in code_range(codes.bits, codes.symmetric))

@@ -70,7 +70,7 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
 def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> Scheme:
     """The network with weights of 8 bits and the step's activations: where rounding goes, and activation scales."""
     prepared = prepare(model)
-    prepared = equalize(prepared) if step.equalize else prepared
+    prepared = equalize(prepared) if step.equalize is True else prepared
     calibration = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
     return make_scheme(step.model_copy(update={"weight_bits": 8, "ends_8bit": False}), prepared, calibration)
 

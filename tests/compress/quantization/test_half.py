@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from engine.compress.quantization.half import beyond_half, half_precision
-from engine.compress.quantize import apply, note
+from engine.compress.quantize import apply, quantized
 from engine.models.export import export_onnx
 from engine.spec.steps import Quantize
 from tests.helpers.quantize_cases import pictures, relative_error, run
@@ -35,7 +35,7 @@ def test_weights_of_any_size_give_the_same_answers(factor: float):
     model, images = export_onnx(Scaled(factor), (1, 12, 12)), pictures(32, (1, 12, 12), 2)
     found = apply(FP16, model, images)
     assert relative_error(run(found, images), run(model, images)) < 2e-3
-    told = note(FP16, model)
+    told = quantized(FP16, model, images).note
     assert (told is None) == (1e-4 < factor < 1e4)
     assert told is None or told.startswith("one tensor stays in 32-bit floats")
 
@@ -70,4 +70,11 @@ def test_only_what_is_lost_stays_large():
     more = len(tiny.SerializeToString()) - len(plain.SerializeToString())
     # 8 × 8 × 3 × 3 weights at two more bytes each, less a node.
     assert 0.8 * 1152 < more < 1152
-    assert note(Quantize(weight_bits=8, activation_bits=32), export_onnx(Scaled(1e-7), (1, 12, 12))) is None
+    assert (
+        quantized(
+            Quantize(weight_bits=8, activation_bits=32),
+            export_onnx(Scaled(1e-7), (1, 12, 12)),
+            pictures(8, (1, 12, 12), 2),
+        ).note
+        is None
+    )

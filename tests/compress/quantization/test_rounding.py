@@ -12,11 +12,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.quantization import rounding
+from engine.compress.quantization.moments import moments
 from engine.compress.quantization.rounding import learn_rounding
 from engine.compress.quantization.scheme import Codes, Scheme
 from engine.compress.quantization.simulate import Simulation
+from engine.compress.quantization.weights import find_layers
 from engine.compress.quantize import make_scheme, prepare
-from engine.errors import StepError
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
 from tests.helpers.quantize_cases import pictures
@@ -183,10 +184,41 @@ def test_memory_bounds_the_images_and_wide_layers_keep_their_codes(monkeypatch: 
     assert len(kept) < len(scheme.weights)
 
 
-def test_fixed_batches_are_refused_in_one_line() -> None:
+def test_a_fixed_batch_learns_what_a_free_one_does() -> None:
     scheme = scheme_of(4)
     model = onnx.ModelProto()
     model.CopyFrom(scheme.model)
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
-    with pytest.raises(StepError, match=r"^quantize: rounding learned needs a graph with a free batch axis[^\n]*$"):
-        learn_rounding(replace(scheme, model=model), CALIBRATION)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 32
+    images = CALIBRATION[: len(CALIBRATION) // 32 * 32]
+    fixed, free = learn_rounding(replace(scheme, model=model), images), learn_rounding(scheme, images)
+    assert all(np.array_equal(codes.codes, free.weights[name].codes) for name, codes in fixed.weights.items())
+
+
+def test_fewer_images_than_a_fixed_batch_are_taken_again() -> None:
+    scheme = scheme_of(4)
+    model = onnx.ModelProto()
+    model.CopyFrom(scheme.model)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 16
+    found = learn_rounding(replace(scheme, model=model), CALIBRATION[:6])
+    assert np.isfinite(next(iter(found.biases.values()))).all()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"), [((3, 3), {}), ((3,), {}), ((5, 3), {"groups": 4, "stride": 2, "dilation": 2})]
+)
+def test_patches_times_weights_are_the_convolution(kernel: tuple[int, ...], options: dict[str, int]) -> None:
+    layers = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d}
+    shape = (4, *(13,) * len(kernel))
+    torch.manual_seed(5)
+    network = torch.nn.Sequential(layers[len(kernel)](4, 8, kernel, padding=2, bias=False, **options))
+    attributes = {"group": network[0].groups, "pads": [2] * 2 * len(kernel)}
+    attributes |= {"strides": [*network[0].stride], "dilations": [*network[0].dilation]}
+    (layer,) = find_layers([helper.make_node("Conv", ["x", "w"], ["y"], **attributes)], {"w"})
+    images, weight = torch.randn(6, *shape), network[0].weight.detach()
+    wanted = network(images).detach()
+    found = moments(layer, [images[:2], images[2:]], [wanted[:2], wanted[2:]], weight, centred=False)
+    rows = weight.reshape(network[0].groups, -1, weight[0].numel())
+    # What the weights themselves give is what is wanted, so that E[y xᵀ] = W E[x xᵀ].
+    torch.testing.assert_close(found.cross, rows @ found.gram)
+    energy = wanted.square().mean((0, *range(2, wanted.ndim))).reshape(rows.shape[:2])
+    torch.testing.assert_close(torch.einsum("goi,gij,goj->go", rows, found.gram, rows), energy)

@@ -58,8 +58,10 @@ def test_every_knob_reaches_the_spec():
         rounds=2,
         mean_bits=(4,),
         quantizations=("w4a8", "fp16 weights"),
-        learned_rounding=True,
-        bias_correction=True,
+        rounding="learned",
+        weight_range="safe",
+        bias_correction="yes",
+        equalize="no",
         per_channel=(True, False),
         formats=("u8s8", "u8u8"),
         calibrations=("minmax",),
@@ -79,7 +81,9 @@ def test_every_knob_reaches_the_spec():
     quantizations = {s for r in found for s in r.steps if isinstance(s, Quantize)}
     four = {s for s in quantizations if s.weight_bits == 4}
     assert {(s.per_channel, s.format) for s in four} == {(c, f) for c in (True, False) for f in ("u8s8", "u8u8")}
-    assert {(s.rounding, s.bias_correction, s.calibration) for s in four} == {("learned", True, "minmax")}
+    assert {(s.rounding, s.weight_range, s.bias_correction, s.equalize, s.calibration) for s in four} == {
+        ("learned", "safe", True, False, "minmax")
+    }
     assert {s.mean_bits for s in quantizations} == {None, 4.0}
 
 

@@ -50,8 +50,10 @@ EVERYTHING = Draft(
     trained_rate=0.02,
     mean_bits=(4.0,),
     time_shares=(0.75,),
-    bias_correction=True,
-    equalize=True,
+    rounding="nearest",
+    weight_range="safe",
+    bias_correction="yes",
+    equalize="no",
     formats=("u8s8", "u8u8"),
     calibrations=("minmax",),
     calibration_images=64,
@@ -95,7 +97,6 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
             "latency",
             "alpha",
         } | {
-            "learned_rounding",
             "ends_8bit",
             "per_channel",
             "student_epochs",
@@ -115,7 +116,7 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
         {"untaught": True, "alpha": 0.5},
         {"plain": False, "unpruned": False, "run_usual": False, "quantizations": ("int8",)},
         {
-            "learned_rounding": True,
+            "rounding": "learned",
             "ends_8bit": "yes",
             "per_channel": (True, False),
             "quantizations": ("4-bit weights",),
@@ -292,7 +293,7 @@ def test_a_preset_keeps_model_and_data_and_is_a_sweep(number, model):
 
 def test_presets_are_what_their_lines_say():
     first, int8, micro, gpu = (p.fill(Draft()) for p in presets.presets(("CPU",)))
-    assert [presets.count(d) for d in (first, int8, micro, gpu)] == [24, 13, 17, 36]
+    assert [presets.count(d) for d in (first, int8, micro, gpu)] == [24, 7, 17, 36]
     trains = {s.step for r in spec(int8).all_recipes for s in r.steps}
     assert trains == {"quantize"}
     assert all(r.steps[-1].step == "quantize" and r.steps[-1].activation_bits == 8 for r in spec(micro).all_recipes[1:])
