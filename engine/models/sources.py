@@ -19,6 +19,7 @@ from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.models.builders import Origin, build
 from engine.models.catalog import ZooEntry, check_model, code_sha256, one_line, source_kind, split_python, zoo_index
+from engine.models.pruned import packed_masks, unpack_masks
 from engine.models.state import fit_to, load_state, read_weights, shape_text
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
@@ -127,10 +128,14 @@ def _checked(module: nn.Module, origin: Origin) -> nn.Module:
 
 
 def save_network(network: Network, path: Path) -> None:
-    """One safetensors file, the same bytes for the same network; tensors shared under several names are stored once."""
+    """One safetensors file, the same bytes for the same network; tensors shared under several names are stored once.
+
+    Which of the weights were pruned (`pruned.py`) is stored beside them.
+    """
     stored = network.module.state_dict()
     unique = [n for n, _ in network.module.named_parameters()] + [n for n, _ in network.module.named_buffers()]
     state = {name: stored[name].detach().contiguous().clone() for name in unique if name in stored}
+    state |= packed_masks(network.module)
     metadata = {_METADATA: json.dumps(network.origin.to_json(), sort_keys=True)}
     partial = path.with_name(f"{path.name}.part")
     partial.write_bytes(save(state, metadata))
@@ -169,5 +174,5 @@ def open_network(path: Path) -> Network:
         raise ModelError(f"artifact {path}: the code of {origin.source} has changed since; run the sweep again")
     module = build(origin)
     fit_to(module, state)
-    load_state(module, state, f"artifact {path}", origin.source)
+    load_state(module, unpack_masks(module, state), f"artifact {path}", origin.source)
     return Network(_checked(module, origin), origin)

@@ -95,7 +95,7 @@ class _Builder:
         key, macs = self.source(self.sweep.model), self.own_macs
         for step in recipe.steps:
             if isinstance(step, Quantize):
-                key = self.quantize(step, self.exported(key), macs)
+                key = self.quantize(step, key, macs)
                 continue
             if isinstance(step, Runtime):
                 continue  # changes no file
@@ -109,8 +109,9 @@ class _Builder:
             key = self.add(step.step, inputs, step.model_dump(mode="json"), _training_work(step, macs))
         return self.exported(key), macs
 
-    def quantize(self, step: Quantize, onnx: str, macs: float) -> str:
-        """The node of a quantized file, and those that its choice of bits reads."""
+    def quantize(self, step: Quantize, network: str, macs: float) -> str:
+        """The node of a quantized file of a network in whatever form, and those that its choice of bits reads."""
+        onnx = self.exported(network)
         options = step.model_dump(mode="json")
         inputs: tuple[str, ...] = (onnx,)
         if step.mean_bits is not None or step.max_latency is not None:
@@ -119,6 +120,8 @@ class _Builder:
             if step.max_latency is not None:
                 inputs += (self.add("layer_times", (onnx,), shared),)
         if step.method == "qat":
+            # Last, where the network is not the file itself: it knows which of its weights were pruned.
+            inputs += (network,) if network != onnx else ()
             return self.add("qat", inputs, options, _training_work(step, macs))
         return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding == "learned" else 1.0)
 

@@ -27,6 +27,9 @@ from engine.store.artifacts import Artifacts
 if TYPE_CHECKING:
     import onnx
 
+# Real images on which an exported graph is held against the network.
+_COMPARED = 100
+
 
 @dataclass(frozen=True)
 class Task:
@@ -122,6 +125,11 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
     return {"loss": losses}
 
 
+def _noted(note: str | None) -> dict[str, Any]:
+    """What a trial is to say of the node, if anything."""
+    return {"note": note} if note else {}
+
+
 def _prune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import prune
     from engine.models.sources import Network, open_network, save_network
@@ -135,10 +143,12 @@ def _prune(task: Task, output: Path) -> dict[str, Any]:
 
 def _finetune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import finetune
+    from engine.compress.pruning.weights import trained_zeros
     from engine.models.sources import Network, open_network, save_network
 
     _one_torch_thread()
     network = open_network(task.input())
+    note = trained_zeros(network.module)
     losses: list[float] = []
     module = finetune.apply(
         Finetune(**task.node.options),
@@ -148,18 +158,22 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
         on_epoch=lambda _, loss: losses.append(loss),
     )
     save_network(Network(module, network.origin), output)
-    return {"loss": losses}
+    return {"loss": losses} | _noted(note)
 
 
 def _export(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import save_onnx
+    from engine.models.agreement import check_agreement
     from engine.models.export import export_onnx
     from engine.models.sources import open_network
 
     _one_torch_thread()
-    network = open_network(task.input())
-    save_onnx(export_onnx(network.module, network.origin.input_shape), output)
-    return {}
+    network, data = open_network(task.input()), _dataset(task.data)
+    images = data.preprocessing(data.calibration.head(_COMPARED).inputs)
+    model = export_onnx(network.module, network.origin.input_shape)
+    note = check_agreement(model, network.module, images)
+    save_onnx(model, output)
+    return _noted(note)
 
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
@@ -189,7 +203,9 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
     if step.mean_bits is None and step.max_latency is None and step.layers is None:
         return None, {}
     prepared = prepare(model)
-    measured = [json.loads(task.input(i).read_text()) for i in range(1, len(task.inputs))]
+    measured = [
+        json.loads(path.read_text()) for path in map(task.input, range(1, len(task.inputs))) if path.suffix == ".json"
+    ]
     bits = mixed_bits(step, prepared, *measured)
     return bits, {"layer_bits": by_layer(prepared, bits)}
 
@@ -204,23 +220,30 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, model)
     save_onnx(quantize.apply(step, model, images, bits), output)
-    note = quantize.note(step, model)
-    return shown | ({"note": note} if note else {})
+    return shown | _noted(quantize.note(step, model))
 
 
 def _qat(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import qat
     from engine.graph.graph import load_onnx, save_onnx
+    from engine.models.sources import open_network
 
     _one_torch_thread()
     step = Quantize(**task.node.options)
     model, losses = load_onnx(task.input()), list[float]()
     bits, shown = _chosen_bits(task, step, model)
+    exported = task.inputs[-1].endswith(".safetensors")
     trained = qat.train_quantized(
-        step, model, _dataset(task.data), task.seed, on_epoch=lambda _, loss: losses.append(loss), bits=bits
+        step,
+        model,
+        _dataset(task.data),
+        task.seed,
+        on_epoch=lambda _, loss: losses.append(loss),
+        bits=bits,
+        network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
     save_onnx(trained, output)
-    return {"loss": losses} | shown
+    return {"loss": losses} | shown | _noted(None if exported else qat.note(model))
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:

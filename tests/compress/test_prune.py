@@ -9,6 +9,7 @@ from engine.compress import prune
 from engine.compress.pruning.graph import find_structure
 from engine.compress.pruning.surgery import without
 from engine.errors import StepError
+from engine.models.pruned import pruned_masks
 from engine.models.sources import Network, open_network, save_network
 from engine.spec.steps import Prune
 from tests.helpers.prune_cases import built, from_file, images, macs, params, stripes
@@ -105,6 +106,9 @@ def test_channels_can_go_after_weights_and_the_zeros_that_stay_are_counted():
     assert report.zero_share == pytest.approx(zeros, abs=1e-12)
     assert 0.5 < zeros < 0.8  # what is left is what mattered more
     assert report.reached
+    masks = pruned_masks(small)
+    assert sum(int(mask.sum()) for _, mask in masks.values()) == sum(int((w == 0).sum()) for w in weights)
+    assert all(torch.equal(mask, weight == 0) for weight, mask in masks.values())
 
 
 def test_the_account_lists_every_layer():
