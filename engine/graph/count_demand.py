@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from engine.graph.counts import GraphFacts, LayerFacts, graph_facts
+from engine.graph.counts import RECURRENT_OPS, GraphFacts, LayerFacts, first_output, graph_facts
 from engine.graph.demand import Demand, Kind, LayerDemand
 from engine.graph.graph import constant_names, fixed_batch, graph_inputs, input_shape, open_session, with_outputs
 from engine.graph.inline import inlined
@@ -29,7 +29,7 @@ _VIEWS = (
 )
 # Can be computed where their input lies, if nothing else still needs it; runtimes fuse them into the operator before.
 _IN_PLACE = ("Relu", "LeakyRelu", "PRelu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "BatchNormalization")
-_MULTIPLY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_MULTIPLY = ("Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT_OPS)
 STEM_CHANNELS = 4
 """A convolution over fewer channels than this is a stem: SIMD kernels take four 8-bit values at a time."""
 
@@ -151,8 +151,7 @@ def _layers(
     found, seen = [], set[str]()
     for node, layer in zip(multiplying, known, strict=True):
         learned = node.input[1] in constants
-        biases = layer.output_shape[1] if len(node.input) > 2 and node.input[2] in constants else 0
-        biases = min(biases, layer.params)
+        biases = min(_biases(node, layer, constants), layer.params)
         found.append(
             LayerDemand(
                 kind=_kind(node, layer, learned),
@@ -162,7 +161,7 @@ def _layers(
                 weight_bits=layer.weight_bits if learned else 0,
                 activation_bits=layer.activation_bits,
                 input_bytes=buffers[node.input[0]].size // batch if node.input[0] in buffers else 0,
-                output_bytes=buffers[node.output[0]].size // batch,
+                output_bytes=buffers[first_output(node)].size // batch,
                 shared=learned and node.input[1] in seen,
             )
         )
@@ -170,8 +169,21 @@ def _layers(
     return found
 
 
+def _biases(node: onnx.NodeProto, layer: LayerFacts, constants: set[str]) -> int:
+    """How many learned biases a layer has; a recurrent one has two for each gate and hidden value, for its input and for its state."""
+    place = 3 if node.op_type in RECURRENT_OPS else 2
+    if len(node.input) <= place or node.input[place] not in constants:
+        return 0
+    if node.op_type not in RECURRENT_OPS:
+        return layer.output_shape[1]
+    attributes = {a.name: a for a in node.attribute}
+    both = "direction" in attributes and attributes["direction"].s == b"bidirectional"
+    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]
+    return (2 if both else 1) * 2 * gates * int(attributes["hidden_size"].i)
+
+
 def _kind(node: onnx.NodeProto, layer: LayerFacts, learned: bool) -> Kind:
-    if node.op_type in ("Gemm", "MatMul"):
+    if node.op_type in ("Gemm", "MatMul", *RECURRENT_OPS):
         return "dense" if learned else "product"
     attributes = {a.name: a for a in node.attribute}
     group = attributes["group"].i if "group" in attributes else 1

@@ -32,7 +32,13 @@ _PARAMETER_SLOTS = {
     "PRelu": (1,),
     "Add": (0, 1),
     "Mul": (0, 1),
+    # Weights of the input and of the state, biases, peepholes.
+    "GRU": (1, 2, 3),
+    "LSTM": (1, 2, 3, 7),
+    "RNN": (1, 2, 3),
 }
+RECURRENT_OPS = ("GRU", "LSTM", "RNN")
+"""Layers that multiply once for each step of a sequence; nothing here changes them, but they are counted."""
 # These move values or pick them, so that rounded values stay what they are.
 _MOVING_OPS = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
@@ -75,6 +81,20 @@ def _run_shapes(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple
     wanted = list(dict.fromkeys(names))
     values = open_session(with_outputs(model, wanted), _UNOPTIMIZED).run(wanted, {graph_inputs(model)[0].name: blank})
     return {name: tuple(value.shape) for name, value in zip(wanted, values, strict=True)}
+
+
+def _recurrent_macs(data: tuple[int, ...], weight: tuple[int, ...], state: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one run over a sequence (steps, batch, inputs), both directions: every step multiplies by all of the weights.
+
+    `weight` is (directions, gates × hidden, inputs), `state` (directions, gates × hidden, hidden); with layout 1 the batch comes first.
+    Products element by element (gates, peepholes) are no matrix products and not counted, as elsewhere.
+    """
+    return data[0] * data[1] * (math.prod(weight) + math.prod(state))
+
+
+def first_output(node: onnx.NodeProto) -> str:
+    """The first of a node's outputs that is used: a recurrent layer may give its last state alone."""
+    return str(next(name for name in node.output if name))
 
 
 def _macs(node: onnx.NodeProto, weight: tuple[int, ...], data: tuple[int, ...], output: tuple[int, ...]) -> int:
@@ -162,27 +182,35 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     ends = _code_ranges(makers, (n.input[0] for n in nodes if n.op_type in LAYER_OPS))
     ranges = constant_values(model, [name for names in ends.values() for name in names])
     output = model.graph.output[0].name
-    dynamic = {name for i in slots for name in (nodes[i].input[0], nodes[i].input[1], nodes[i].output[0])} - constants
+    dynamic = {
+        name
+        for node in map(nodes.__getitem__, slots)
+        for name in (*node.input[: 3 if node.op_type in RECURRENT_OPS else 2], first_output(node))
+    } - constants
     shapes = _run_shapes(model, [output, *sorted(dynamic)])
     shapes |= {name: value.shape for name, value in values.items()}
     batch = fixed_batch(model) or 1
     layers, counted, params, nonzero = [], set[str](), 0, 0
     for i, names in slots.items():
         node = nodes[i]
-        multiplies = node.op_type in LAYER_OPS
+        recurrent = node.op_type in RECURRENT_OPS
+        multiplies = recurrent or node.op_type in LAYER_OPS
         # Scalars beside Add and Mul are arithmetic, not parameters.
         learned = [values[n] for n in names if multiplies or values[n].size > 1]
         if not multiplies and not learned:
             continue
         size, used = sum(v.size for v in learned), sum(int(np.count_nonzero(v)) for v in learned)
-        data, weight, result = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
+        data, weight, result = (shapes.get(name, ()) for name in (node.input[0], node.input[1], first_output(node)))
+        macs = _macs(node, weight, data, result) if multiplies and not recurrent else 0
+        if recurrent:
+            macs = _recurrent_macs(data, weight, shapes[node.input[2]])
         bits = _weight_bits(makers, stored, names[0]) if learned else 0
         rounded = ends.get(node.input[0]) if multiplies else None
         layers.append(
             LayerFacts(
                 name=node.name or node.output[0],
                 op_type=node.op_type,
-                macs=_macs(node, weight, data, result) // batch if multiplies else 0,
+                macs=macs // batch,
                 params=size,
                 nonzero_params=used,
                 weight_bits=bits,

@@ -80,29 +80,30 @@ def _one_torch_thread() -> None:
 
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
-    options = task.node.options
+    options, data = task.node.options, _dataset(task.data)
     model = Model(source=options["source"], weights=options["weights"])
     if model.is_onnx:
         from engine.graph.graph import load_onnx, save_onnx
 
         save_onnx(load_onnx(Path(model.source)), output)
-        return {}
+        return _noted("; ".join(data.notes))
     from engine.models.sources import load_network, save_network
 
     _one_torch_thread()
-    save_network(load_network(model, _dataset(task.data)), output)
-    return {}
+    save_network(load_network(model, data), output)
+    return _noted("; ".join(data.notes))
 
 
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress.teacher import teacher_outputs
+    from engine.compress.teacher import teacher_note, teacher_outputs
     from engine.graph.graph import load_onnx
 
     data, options = _dataset(task.data), task.node.options
     model = load_onnx(task.input())
     images = data.train.head(options["images"])
-    teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"]).save(output)
-    return {}
+    outputs = teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"])
+    outputs.save(output)
+    return _noted(teacher_note(outputs, images.labels))
 
 
 def _distill(task: Task, output: Path) -> dict[str, Any]:
@@ -263,6 +264,7 @@ def _facts(task: Task, output: Path) -> dict[str, Any]:
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.accuracy import predict
+    from engine.measure.batches import batch_note
     from engine.measure.machine import machine
 
     data, options = _dataset(task.data), task.node.options
@@ -270,7 +272,8 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     predictions = predict(task.input(), split, data.preprocessing, len(data.classes), **_numerics(task))
     predictions.save(output)
     right = None if predictions.right is None else int(predictions.right.sum())
-    return {"n": len(split), "right": right, "machine": asdict(machine())}
+    note = batch_note(task.input(), split, data.preprocessing, **_numerics(task))
+    return {"n": len(split), "right": right, "machine": asdict(machine())} | _noted(note)
 
 
 def _numerics(task: Task) -> dict[str, Any]:

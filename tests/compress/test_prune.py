@@ -1,4 +1,5 @@
 import json
+import textwrap
 from dataclasses import asdict
 
 import pytest
@@ -240,3 +241,35 @@ def build():
     x = images((1, 8, 8))
     assert torch.equal(open_network(tmp_path / "a.safetensors").module(x), pruned(x))
     assert report.reached
+
+
+def test_what_is_no_convolution_and_no_linear_layer_is_named(tmp_path):
+    body = """
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(1, 4, 3, padding=1)
+            self.up = nn.ConvTranspose2d(4, 4, 2)
+            self.rows = nn.GRU(9 * 4, 16, batch_first=True)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(self.rows(self.up(self.stem(x)).permute(0, 2, 1, 3).flatten(2))[0][:, -1])
+
+    def build():
+        return Net()
+    """
+    network = from_file(tmp_path, textwrap.dedent(body))
+    pruned, report = prune.apply(Prune(method="magnitude", ratio=0.5), network, None, 0)
+    left = 4 * 4 * 4 + 3 * 16 * (36 + 16)
+    share = left / (left + 36 + 48)
+    assert report.reached
+    assert report.note == (
+        f"only convolutions and linear layers are pruned: {share:.1%} of the network's weights stay as they were, in "
+        "ConvTranspose2d 'up', GRU 'rows'"
+    )
+    assert torch.equal(pruned.rows.weight_ih_l0, network.module.rows.weight_ih_l0)
+    _, report = prune.apply(Prune(method="magnitude", ratio=0.5), built("resnet8"), None, 0)
+    assert report.note is None
