@@ -90,8 +90,9 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
     from engine.models.sources import load_network, save_network
 
     _one_torch_thread()
-    save_network(load_network(model, data), output)
-    return _noted("; ".join(data.notes))
+    network = load_network(model, data)
+    save_network(network, output)
+    return _noted("; ".join([*([network.note] if network.note else []), *data.notes]))
 
 
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
