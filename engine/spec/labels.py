@@ -61,7 +61,7 @@ def _distill_label(step: Distill) -> str:
     notes += [f"alpha {step.alpha:g}"] if step.has_teacher and step.alpha != usual["alpha"].default else []
     notes += [f"temperature {step.temperature:g}"] if step.temperature != usual["temperature"].default else []
     if step.is_fresh and (step.epochs, step.samples) != (usual["epochs"].default, None):
-        notes.append(_length(step) if step.samples else f"{step.epochs} epochs")
+        notes.append(_length(step) if step.samples else f"{step.epochs} epoch{'s' if step.epochs > 1 else ''}")
     notes += _training_notes(step)
     if not step.is_fresh:
         return _with_notes(f"{verb} on {_length(step)}", notes)
