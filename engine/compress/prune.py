@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.compress.pruning.channels import prune_channels
 from engine.compress.pruning.costs import count_costs, measure_uses
-from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
+from engine.compress.pruning.weights import check_weights, keep_n_of_m, prune_magnitude, weight_layers
 from engine.datasets.dataset import Dataset
 from engine.models.builders import build
 from engine.models.sources import Network
@@ -57,6 +57,7 @@ def apply(step: Prune, network: Network, data: Dataset | None, seed: int) -> tup
     Raises StepError, naming the layer and the reason, where the network cannot be pruned so.
     """
     module, input_shape = network.module, network.origin.input_shape
+    check_weights(module)
     origin = build(network.origin)
     uses = measure_uses(module, input_shape)
     if step.method == "channel":

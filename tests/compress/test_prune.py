@@ -243,6 +243,28 @@ def build():
     assert report.reached
 
 
+@pytest.mark.parametrize("step", [Prune(method="magnitude", ratio=0.5), Prune(method="nm"), channel(ratio=0.5)])
+def test_a_layer_that_computes_its_weight_is_named(tmp_path, step):
+    body = """
+    class Standardised(nn.Conv2d):
+        def __init__(self):
+            super().__init__(4, 4, 3)
+            self.raw = nn.Parameter(self.weight.detach().clone())
+            del self.weight
+
+        @property
+        def weight(self):
+            return self.raw - self.raw.mean((1, 2, 3), keepdim=True)
+
+    def build():
+        return nn.Sequential(nn.Conv2d(1, 4, 3), Standardised(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    """
+    with pytest.raises(
+        StepError, match=r"^layer '1' computes its weight on each access, so it cannot be pruned; make it a parameter$"
+    ):
+        prune.apply(step, from_file(tmp_path, textwrap.dedent(body)), None, 0)
+
+
 def test_what_is_no_convolution_and_no_linear_layer_is_named(tmp_path):
     body = """
     from torch import nn

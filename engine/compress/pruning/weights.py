@@ -25,16 +25,29 @@ _NOTED_ZEROS = 0.1
 def weight_layers(network: nn.Module) -> dict[str, nn.Parameter]:
     """Layer name -> weight of every convolution and linear layer, the query-key-value weights of attention included.
 
-    A weight that several layers share is listed once, for the first of them.
+    A weight that several layers share is listed once, for the first of them; one that a layer computes on each access is none.
     """
     found: dict[int, tuple[str, nn.Parameter]] = {}
     for name, layer in network.named_modules():
         weight: Any = layer.weight if isinstance(layer, _LAYERS) else None
         if isinstance(layer, nn.MultiheadAttention):
             weight = layer.in_proj_weight
-        if weight is not None:
+        if isinstance(weight, nn.Parameter):
             found.setdefault(id(weight), (name, weight))
     return dict(found.values())
+
+
+def check_weights(network: nn.Module) -> None:
+    """Raises StepError, naming the layer, for a convolution or linear layer that computes its weight anew on each access.
+
+    What torch itself offers of that kind is plain by now (`models/baked.py`).
+    """
+    for name, layer in network.named_modules():
+        kinds = (*_LAYERS, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        if isinstance(layer, kinds) and not isinstance(layer.weight, nn.Parameter):
+            raise StepError(
+                f"layer {name!r} computes its weight on each access, so it cannot be pruned; make it a parameter"
+            )
 
 
 def _note(network: nn.Module, name: str, gone: Tensor) -> None:
