@@ -31,11 +31,16 @@ _READS = {
     getattr(Tensor, name)
     for name in ("__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy")
 }
-_LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, sys.modules[__name__]))
+_TORCH = str(Path(torch.__file__).parent)
+# Between whoever reads a value and the note of it.
+_BETWEEN = {__file__, torch.overrides.__file__, torch._tensor.__file__}
 
 
 class _ValuesRead(TorchFunctionMode):
-    """Notes where, while it is on, Python takes values out of tensors: `net.py, line 14`. Shapes are numbers already, and not seen."""
+    """Notes where, while it is on, Python takes values out of tensors: `net.py, line 14`.
+
+    Shapes are numbers already, and not seen. What torch's own modules look at (whether a mask is causal, say) is torch's business.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,10 +49,11 @@ class _ValuesRead(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if func in _READS:
             frame: Any = sys._getframe()
-            while frame is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+            while frame.f_code.co_filename in _BETWEEN:
                 frame = frame.f_back
-            place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}" if frame else "an unknown place"
-            self.places += [place] if place not in self.places else []
+            place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+            if not frame.f_code.co_filename.startswith(_TORCH) and place not in self.places:
+                self.places.append(place)
         return func(*args, **(kwargs or {}))
 
 

@@ -85,6 +85,25 @@ def test_what_shapes_decide_is_nobodys_business() -> None:
     assert check_agreement(export_onnx(network, SHAPE), network, IMAGES) is None
 
 
+class Causal(nn.Module):
+    """torch itself looks at the values of the mask, which no image changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 1), nn.Linear(8, 3)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x.flatten(1, 2), mask=self.mask)[:, -1])
+
+
+def test_what_torch_itself_looks_at_is_nobodys_business() -> None:
+    network = Causal().eval()
+    assert check_agreement(export_onnx(network, SHAPE), network, IMAGES) is None
+
+
 def guard(x: Tensor) -> Tensor:
     if x.min() < -100:
         raise ValueError("not an image")
