@@ -113,7 +113,15 @@ def _left_out(network: nn.Module) -> list[str]:
     for name, layer in network.named_modules():
         own = {id(p) for p in layer.parameters(recurse=False) if p.ndim > 1} - known
         if own and not own <= found.keys():
-            found.update(dict.fromkeys(own, (f"{type(layer).__name__} {name!r}", sum(matrices[i] for i in own))))
+            found.update(
+                dict.fromkeys(
+                    own,
+                    (
+                        f"{type(layer).__name__} {name!r}" if name else "the network itself",
+                        sum(matrices[i] for i in own),
+                    ),
+                )
+            )
     layers = dict(found.values())
     share = sum(layers.values()) / max(1, total)
     if share < _LEFT_OUT:

@@ -179,7 +179,7 @@ def _biases(node: onnx.NodeProto, layer: LayerFacts, constants: set[str]) -> int
     attributes = {a.name: a for a in node.attribute}
     both = "direction" in attributes and attributes["direction"].s == b"bidirectional"
     gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]
-    return (2 if both else 1) * 2 * gates * int(attributes["hidden_size"].i)
+    return (2 if both else 1) * 2 * gates * layer.output_shape[-1]
 
 
 def _kind(node: onnx.NodeProto, layer: LayerFacts, learned: bool) -> Kind:
