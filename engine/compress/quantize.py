@@ -29,11 +29,13 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
+from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
 from engine.compress.quantization.weights import find_layers, layer_bits, weight_names
 from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
+from engine.graph.counts import is_quantized
 from engine.graph.graph import first_line
 from engine.graph.tidy import fold, has_subgraphs, tidy
 from engine.spec.steps import Quantize
@@ -88,9 +90,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises StepError for a graph that is already quantized, has branches, has no convolution or matrix product with float32 weights, or
     weights that are not finite.
     """
-    if any(
-        n.op_type in ("QuantizeLinear", "DequantizeLinear") or n.op_type.startswith("QLinear") for n in model.graph.node
-    ):
+    if is_quantized(model):
         raise StepError("quantize: the graph is already quantized; give the float32 network")
     try:
         folded = _raise_opset(fold(model))
@@ -99,6 +99,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     if has_subgraphs(folded.graph):
         raise StepError("quantize: the graph has branches or loops (If, Loop or Scan); export the network without them")
     folded.ir_version = max(folded.ir_version, _IR_VERSION)
+    to_plain_layers(folded)
     tidy(folded)
     if not find_layers(folded.graph.node, weight_names(folded.graph)):
         kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
