@@ -29,10 +29,11 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
+from engine.compress.quantization.notes import left_in_float, stored_twice
 from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
-from engine.compress.quantization.weights import find_layers, layer_bits, weight_names
+from engine.compress.quantization.weights import find_layers, first_use, layer_bits, one_axis_each, weight_names
 from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
 from engine.graph.counts import is_quantized
@@ -76,10 +77,13 @@ def apply(
 
 
 def note(step: Quantize, model: onnx.ModelProto) -> str | None:
-    """What a user should know of what the step leaves as it is; None for nothing."""
+    """What a user should know of what the step leaves as it is, or stores otherwise; None for nothing."""
+    prepared = prepare(model)
     if step.weight_bits != 16:
-        return None
-    count = len(beyond_half(prepare(model)))
+        twice = step.per_channel and step.activation_bits <= INTEGER_BITS
+        found = (left_in_float(prepared), stored_twice(prepared) if twice else None)
+        return " ".join(sentence for sentence in found if sentence) or None
+    count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
     return f"{what} in 32-bit floats: 16 bits cannot hold such large or small numbers." if count else None
 
@@ -116,8 +120,11 @@ def make_scheme(
     `bits`: by name of the weight initialiser, where they differ from what the step says; 32 keeps a layer in float. `calibration` is used
     for activation_bits below 32, all of it. Raises StepError for images of the wrong shape and activations that are not finite.
     """
+    if step.per_channel and step.activation_bits <= INTEGER_BITS:
+        prepared = one_axis_each(prepared)
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
-    width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit)) | dict(bits or {})
+    width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit))
+    width |= {name: stated for name in width if (stated := (bits or {}).get(first_use(name))) is not None}
     in_float = {name for name, n in width.items() if n >= _FLOAT_BITS}
     if step.activation_bits == _FLOAT_BITS:
         nodes = tuple(onnx.NodeProto.FromString(n.SerializeToString()) for n in prepared.graph.node)
@@ -157,8 +164,9 @@ def _activations(
         ends = {placement.root(placement.layers[i].data) for i in (0, -1)}
         bits |= {name: 8 for name in placement.rounded if placement.root(name) in ends}
     roots = {name: n for name, n in bits.items() if name not in placement.shared}
-    scales = activation_scales(prepared, roots, calibration, step.calibration)
-    return {name: scales[placement.root(name)] for name in placement.rounded}
+    seen = {name: placement.seen_as.get(name, name) for name in roots}
+    scales = activation_scales(prepared, {seen[name]: n for name, n in roots.items()}, calibration, step.calibration)
+    return {name: scales[seen[placement.root(name)]] for name in placement.rounded}
 
 
 def _vector(tensor: onnx.TensorProto) -> Float32:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from engine.datasets.load import dataset_checksum
@@ -185,6 +186,7 @@ def make_plan(sweep: Sweep, machine: Machine, digest_of: Callable[[str], str] = 
             _check_distill(step)
         if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
             _check_provider(step, machine)
+    _check_batch(sweep)
     builder = _Builder(sweep, machine, digest_of)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
@@ -200,6 +202,22 @@ def _check_provider(step: Runtime, where: Machine) -> None:
         check_provider(step.provider or "CPU")
     except StepError as error:
         raise SpecError(str(error)) from None
+
+
+def _check_batch(sweep: Sweep) -> None:
+    """A graph that fixes its batch is timed with that batch; raises SpecError where the sweep asks for another."""
+    latency = sweep.measure.latency
+    if latency is None or not sweep.model.is_onnx:
+        return
+    from engine.graph.graph import fixed_batch, load_onnx  # not at the top, as in engine/models/catalog.py
+
+    fixed = fixed_batch(load_onnx(Path(sweep.model.source)))
+    asked = sorted({latency.filled(recipe.runtime).batch or 1 for recipe in sweep.all_recipes} - {fixed or 0})
+    if fixed is not None and asked:
+        raise SpecError(
+            f"model {sweep.model.source} takes batches of {fixed} only, and latency is to be measured with {asked[0]}; set "
+            f"measure.latency.batch to {fixed} (and no other in runtime steps), leave latency out, or export a free batch axis"
+        )
 
 
 def _check_distill(step: Distill) -> None:

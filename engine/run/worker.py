@@ -226,7 +226,7 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _qat(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress import qat
+    from engine.compress import qat, quantize
     from engine.graph.graph import load_onnx, save_onnx
     from engine.models.sources import open_network
 
@@ -245,7 +245,8 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
         network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
     save_onnx(trained, output)
-    return {"loss": losses} | shown | _noted(None if exported else qat.note(model))
+    notes = [None if exported else qat.note(model), quantize.note(step, model)]
+    return {"loss": losses} | shown | _noted("; ".join(note for note in notes if note) or None)
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
