@@ -253,6 +253,12 @@ def external(folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def with_default(folder: Path) -> bytes:
+    model = small_graph(["N", 2, 5, 5])
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 2, 5, 5), np.float32), "x0"))
+    return model.SerializeToString()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -261,6 +267,7 @@ def external(folder: Path) -> bytes:
         (lambda folder: small_graph(["N", 2, 5, 5]).SerializeToString()[:-60], "not an ONNX file, or is cut short"),
         (external, "keeps its weights in other files"),
         (lambda folder: small_graph(["N", 2, 5, 5], inputs=2).SerializeToString(), "2 inputs and 1 outputs"),
+        (with_default, r"every input has a stored value, 'x0' too"),
         (lambda folder: small_graph(["N", 2, "H", "W"]).SerializeToString(), r"input 'x0' is \(N, 2, H, W\)"),
         (lambda folder: small_graph(["N", 50]).SerializeToString(), r"input 'x0' is \(N, 50\)"),
         (lambda folder: small_graph(["N", 2, 5, 5], kind=TensorProto.UINT8).SerializeToString(), "'x0' is uint8"),

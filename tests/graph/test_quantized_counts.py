@@ -16,6 +16,7 @@ from engine.compress.quantize import apply
 from engine.errors import StepError
 from engine.graph.count_demand import graph_demand
 from engine.graph.counts import graph_facts
+from engine.measure.size_parts import measure_parts
 from engine.spec.steps import Quantize
 
 CONV_PARAMS, CONV_MACS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 5 + 5), 8 * 9 * 144 + 16 * 72 * 36 + 16 * 5
@@ -173,3 +174,13 @@ def test_what_this_project_has_quantized_is_quantized_already(bits: tuple[int, i
     # Stored in half precision, weights are floats, which may be quantized.
     half = apply(Quantize(weight_bits=16, activation_bits=32), convolutions(), IMAGES)
     assert graph_facts(apply(Quantize(weight_bits=4, activation_bits=32), half, IMAGES)).layers[1].weight_bits == 4
+
+
+@pytest.mark.parametrize("name", ["qdq", "qoperator", "dynamic", "dynamic fused"])
+def test_bytes_of_integer_files_by_what_they_hold(name: str, tmp_path: Path):
+    onnx.save(quantized(name, tmp_path), tmp_path / "made.onnx")
+    parts = measure_parts(tmp_path / "made.onnx")
+    weights, biases = (MLP_MACS, 37) if name.startswith("dynamic") else (8 * 9 + 16 * 72 + 80, 8 + 16 + 5)
+    assert parts.by_type["weights"] == weights  # a byte each
+    assert parts.by_type["biases"] == 4 * biases
+    assert parts.total == (tmp_path / "made.onnx").stat().st_size
