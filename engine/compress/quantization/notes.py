@@ -7,11 +7,10 @@ import math
 import onnx
 
 from engine.compress.quantization.weights import find_layers, one_axis_each, weight_names
-from engine.graph.multiplying import factors_of
+from engine.graph.multiplying import RECURRENT_OPS, factors_of
 
 _WORTH_TELLING = 0.01
 """Of the parameters that are read by layers, a share from which on it matters that they stay in float."""
-_RECURRENT = ("GRU", "LSTM", "RNN")
 
 
 def left_in_float(prepared: onnx.ModelProto) -> str | None:
@@ -33,7 +32,7 @@ def left_in_float(prepared: onnx.ModelProto) -> str | None:
 
 def _weights(node: onnx.NodeProto, stored: dict[str, int]) -> list[str]:
     """Stored weights that a node multiplies by or looks up."""
-    if node.op_type in _RECURRENT:
+    if node.op_type in RECURRENT_OPS:
         names = list(node.input[1:3])
     elif node.op_type == "Gather":
         names = list(node.input[:1])
