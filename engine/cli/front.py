@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 def front(
     sweep: SweepRef,
-    objectives: Annotated[str, typer.Option(help="Metrics, divided by commas.")] = "accuracy,size_bytes,latency_ms",
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            help="Metrics, divided by commas; default: accuracy,size_bytes,latency_ms, as far as they are measured."
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Profile that latency and energy are for; default: the scenario's, or host.")
     ] = None,
@@ -34,12 +39,13 @@ def front(
 ) -> None:
     """The Pareto frontier: the trials that no other trial beats in every objective, and how sure that is."""
     from engine.frontier.certainty import certainty
-    from engine.frontier.front import find_front, parse_objectives
+    from engine.frontier.front import find_front, parse_objectives, usual_objectives
     from engine.store.artifacts import Artifacts
 
-    wanted = parse_objectives(objectives)
+    asked = parse_objectives(objectives) if objectives is not None else None
     listed, device, chosen = looked_at(sweep, device, scenario)
     kept = [t for t in listed if chosen is None or chosen.keeps(t)]
+    wanted = asked or usual_objectives(listed, device)
     found = find_front(kept, wanted, device)
     sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
     if as_json:

@@ -15,18 +15,24 @@ def report(
     sweep: SweepRef,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the report.")],
     objectives: Annotated[
-        str, typer.Option(help="Metrics, divided by commas; the first is drawn against each of the others.")
-    ] = "accuracy,size_bytes,latency_ms",
+        str | None,
+        typer.Option(
+            help="Metrics, divided by commas; the first is drawn against each of the others. Default: "
+            "accuracy,size_bytes,latency_ms, as far as they are measured."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
     as_json: JsonFlag = False,
 ) -> None:
     """Write the frontier as one HTML file that stays interactive without a network."""
     from engine.export.report import write_report
-    from engine.frontier.front import parse_objectives
+    from engine.frontier.front import parse_objectives, usual_objectives
     from engine.store.store import Store
 
     known_device(device)
     store = Store.open()
     row = store.sweep(sweep)
-    path = write_report(output, row, store.spec(row.id), store.trials(row.id), parse_objectives(objectives), device)
+    trials = store.trials(row.id)
+    wanted = parse_objectives(objectives) if objectives is not None else usual_objectives(trials, device)
+    path = write_report(output, row, store.spec(row.id), trials, wanted, device)
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

@@ -123,7 +123,7 @@ def apply(
 
     A fresh student's initialisation, the order of its images and their augmentation depend on `seed` alone, so the same step with
     alpha = 0 and feature_weight = 0 shows what the teacher is worth. A shifted image gets what the teacher said of the unshifted
-    one. Of student `current` the zeros stay zero. Raises ModelError for a student that cannot be built, StepError for outputs
+    one. Of student `current` what was pruned stays zero. Raises ModelError for a student that cannot be built, StepError for outputs
     that do not fit and when training diverges.
     """
     student = _student(step, data, seed, network)
@@ -151,8 +151,7 @@ def apply(
             seed,
             taught or cross_entropy,
             on_epoch,
-            # Some networks start with zeros that must not stay.
-            (lambda: None) if step.is_fresh else zero_keeper(student.module),
+            zero_keeper(student.module),
             taught.parameters if taught else (),
         )
     finally:

@@ -20,6 +20,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array, Split
 from engine.errors import StepError
+from engine.models.pruned import pruned_masks
 from engine.spec.steps import Finetune
 
 
@@ -231,9 +232,8 @@ def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, int, int]) -> 
 
 
 def zero_keeper(network: nn.Module) -> Callable[[], None]:
-    """A function that sets what is zero now in weight matrices and filters back to zero: pruned weights stay pruned."""
-    masks = [(p, p.detach() == 0) for p in network.parameters() if p.ndim > 1]
-    masks = [(p, mask) for p, mask in masks if bool(mask.any())]
+    """A function that sets weights that a prune step took out back to zero; other weights that are zero now are free to learn."""
+    masks = list(pruned_masks(network).values())
 
     def keep() -> None:
         with torch.no_grad():
@@ -250,7 +250,7 @@ def apply(
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
 ) -> nn.Module:
-    """A copy of `network` trained on with labels; zeros in its weights stay zero. Raises StepError when training diverges."""
+    """A copy of `network` trained on with labels; what a prune step set to zero stays zero. Raises StepError when training diverges."""
     network = copy.deepcopy(network)
     schedule = Schedule(
         epochs=step.epochs,

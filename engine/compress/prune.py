@@ -10,12 +10,14 @@ from torch import nn
 
 from engine.compress.pruning.channels import prune_channels
 from engine.compress.pruning.costs import count_costs, measure_uses
-from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
+from engine.compress.pruning.weights import check_weights, keep_n_of_m, prune_magnitude, weight_layers
 from engine.datasets.dataset import Dataset
 from engine.models.builders import build
 from engine.models.sources import Network
 from engine.spec.steps import Prune
 
+# Layers that are not pruned are named from this share of a network's weights.
+_LEFT_OUT = 0.01
 REACHED = 0.02
 """A share counts as reached within two points."""
 
@@ -35,7 +37,7 @@ class PruneReport:
 
     `asked` is a share of `quantity`: of the weights that are zero, of the parameters or of the MACs that are gone. `params_removed` and
     `macs_removed` are counted from the network before its first pruning; `zero_share` is of the weights of convolutions and linear
-    layers that are left. `reached`: within two points; where not, `note` says in one line why.
+    layers that are left. `reached`: within two points; where not, `note` says in one line why, and which layers have no such weights.
     """
 
     quantity: str
@@ -55,6 +57,7 @@ def apply(step: Prune, network: Network, data: Dataset | None, seed: int) -> tup
     Raises StepError, naming the layer and the reason, where the network cannot be pruned so.
     """
     module, input_shape = network.module, network.origin.input_shape
+    check_weights(module)
     origin = build(network.origin)
     uses = measure_uses(module, input_shape)
     if step.method == "channel":
@@ -71,6 +74,8 @@ def apply(step: Prune, network: Network, data: Dataset | None, seed: int) -> tup
     }
     quantity, asked = _asked(step)
     reached = abs(shares[quantity] - asked) <= REACHED
+    notes = [] if reached else [_note(quantity, asked, shares[quantity], limit)]
+    notes += _left_out(pruned) if step.method != "channel" else []
     report = PruneReport(
         quantity=quantity,
         asked=asked,
@@ -78,7 +83,7 @@ def apply(step: Prune, network: Network, data: Dataset | None, seed: int) -> tup
         macs_removed=shares["macs"],
         zero_share=shares["zeros"],
         reached=reached,
-        note=None if reached else _note(quantity, asked, shares[quantity], limit),
+        note="; ".join(notes) or None,
         layers=_changes(step, module, pruned),
     )
     return pruned, report
@@ -98,6 +103,33 @@ def _note(quantity: str, asked: float, reached: float, limit: str) -> str:
         quantity
     ]
     return f"asked {100 * asked:.3g} % {what}, reached {100 * reached:.3g} %: {limit}"
+
+
+def _left_out(network: nn.Module) -> list[str]:
+    """What keeps all of its weights because it is neither convolution nor linear layer, unless that is next to nothing of the network."""
+    known = {id(weight) for weight in weight_layers(network).values()}
+    matrices = {id(p): p.numel() for p in network.parameters() if p.ndim > 1}
+    total, found = sum(matrices.values()), dict[int, tuple[str, int]]()
+    for name, layer in network.named_modules():
+        own = {id(p) for p in layer.parameters(recurse=False) if p.ndim > 1} - known
+        if own and not own <= found.keys():
+            found.update(
+                dict.fromkeys(
+                    own,
+                    (
+                        f"{type(layer).__name__} {name!r}" if name else "the network itself",
+                        sum(matrices[i] for i in own),
+                    ),
+                )
+            )
+    layers = dict(found.values())
+    share = sum(layers.values()) / max(1, total)
+    if share < _LEFT_OUT:
+        return []
+    names = f"{', '.join(list(layers)[:3])}{', …' if len(layers) > 3 else ''}"
+    return [
+        f"only convolutions and linear layers are pruned: {share:.1%} of the network's weights stay as they were, in {names}"
+    ]
 
 
 def _zero_share(network: nn.Module) -> float:

@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 import torch
-from torch import Tensor
+from onnx import numpy_helper
+from torch import Tensor, nn
 
 from engine.compress.distill import distillation_loss
 from engine.compress.finetune import Batch, Schedule, train, zero_keeper
+from engine.compress.pruning.exported import Mask, pruned_in_graph
+from engine.compress.pruning.weights import zeros_note
 from engine.compress.quantization.rounding import learn_rounding
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.simulate import Simulation
+from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import teacher_outputs
@@ -50,11 +54,13 @@ def train_scheme(
     data: Dataset,
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
+    pruned: Mapping[str, Mask] | None = None,
 ) -> Scheme:
-    """The scheme with weights, biases and step sizes trained on `data.train`; zeros in its weights stay zero."""
+    """The scheme with weights, biases and step sizes trained on `data.train`; what is True in `pruned` stays zero (`pruned_in_graph`)."""
     assert step.epochs is not None
     assert step.learning_rate is not None
     simulation = Simulation(scheme)
+    simulation.mark_pruned(pruned or {})
     images = data.train if step.samples is None else data.train.head(step.epochs * step.samples)
     teacher = teacher_outputs(scheme.model, images, data.preprocessing, mirrored=False, features=False)
     logits = torch.from_numpy(teacher.logits[0])
@@ -84,6 +90,15 @@ def train_scheme(
     return simulation.result()
 
 
+def note(model: onnx.ModelProto) -> str | None:
+    """What a user should know of zeros in a float graph that came as a file: nobody can tell whether they were pruned."""
+    prepared = prepare(model)
+    stored = {t.name: t for t in prepared.graph.initializer}
+    names = {layer.weight for layer in find_layers(prepared.graph.node, weight_names(prepared.graph))}
+    weights = [numpy_helper.to_array(stored[name]) for name in names]
+    return zeros_note(sum(int((w == 0).sum()) for w in weights), sum(w.size for w in weights))
+
+
 def train_quantized(
     step: Quantize,
     model: onnx.ModelProto,
@@ -91,11 +106,15 @@ def train_quantized(
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
     bits: Mapping[str, int] | None = None,
+    network: nn.Module | None = None,
 ) -> onnx.ModelProto:
     """A float graph -> the integer network trained with its rounding in place.
 
-    `bits`: by weight initialiser of the prepared graph, where they differ from what the step says. Raises StepError for graphs that cannot
+    `bits`: by weight initialiser of the prepared graph, where they differ from what the step says. `network`: what the graph was exported
+    from, whose pruned weights stay zero; of a file nobody knows which were pruned. Raises StepError for graphs that cannot
     be quantized or trained, and when training diverges.
     """
-    scheme = start_scheme(step, prepare(model), data, bits)
-    return write(train_scheme(step, scheme, data, seed, on_epoch))
+    prepared = prepare(model)
+    pruned = pruned_in_graph(network, data.input_shape, prepared) if network is not None else {}
+    scheme = start_scheme(step, prepared, data, bits)
+    return write(train_scheme(step, scheme, data, seed, on_epoch, pruned))

@@ -30,11 +30,21 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
+from engine.compress.quantization.notes import left_in_float, stored_twice
+from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
-from engine.compress.quantization.weights import Layer, find_layers, layer_bits, weight_names
+from engine.compress.quantization.weights import (
+    Layer,
+    find_layers,
+    first_use,
+    layer_bits,
+    one_axis_each,
+    weight_names,
+)
 from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
+from engine.graph.counts import is_quantized
 from engine.graph.graph import first_line
 from engine.graph.tidy import fold, has_subgraphs, tidy
 from engine.spec.steps import Quantize
@@ -83,7 +93,7 @@ def quantized(
     """
     prepared = prepare(model)
     if step.weight_bits == 16:
-        return Quantized(half_precision(prepared), note=_left_in_float(prepared))
+        return Quantized(half_precision(prepared), note=_told(step, prepared))
     calibration = calibration[: step.calibration_samples]
     chosen = ["7-bit weights"] if _is_safe(step) and step.weight_bits > SAFE_BITS else []
     plain = prepared if step.equalize is not True else equalize(prepared)
@@ -93,11 +103,11 @@ def quantized(
         equalised, _ = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
             scheme, chosen = equalised, [*chosen, "equalised"]
-    note = None
+    why = None
     if why_nearest:
         chosen.append("nearest rounding")
-        note = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
-    return Quantized(write(scheme), tuple(chosen), note)
+        why = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
+    return Quantized(write(scheme), tuple(chosen), _told(step, prepared, why))
 
 
 def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Scheme, str | None]:
@@ -133,7 +143,16 @@ def _is_safe(step: Quantize) -> bool:
     return step.weight_range == "safe" and step.can_overflow
 
 
-def _left_in_float(prepared: onnx.ModelProto) -> str | None:
+def note(step: Quantize, model: onnx.ModelProto) -> str | None:
+    """What a user should know of what the step leaves as it is, or stores otherwise; None for nothing."""
+    return _told(step, prepare(model))
+
+
+def _told(step: Quantize, prepared: onnx.ModelProto, *further: str | None) -> str | None:
+    if step.weight_bits != 16:
+        twice = step.per_channel and step.activation_bits <= INTEGER_BITS
+        found = (left_in_float(prepared), stored_twice(prepared) if twice else None, *further)
+        return " ".join(sentence for sentence in found if sentence) or None
     count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
     return f"{what} in 32-bit floats: 16 bits cannot hold such large or small numbers." if count else None
@@ -145,9 +164,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises StepError for a graph that is already quantized, has branches, has no convolution or matrix product with float32 weights, or
     weights that are not finite.
     """
-    if any(
-        n.op_type in ("QuantizeLinear", "DequantizeLinear") or n.op_type.startswith("QLinear") for n in model.graph.node
-    ):
+    if is_quantized(model):
         raise StepError("quantize: the graph is already quantized; give the float32 network")
     try:
         folded = _raise_opset(fold(model))
@@ -156,6 +173,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     if has_subgraphs(folded.graph):
         raise StepError("quantize: the graph has branches or loops (If, Loop or Scan); export the network without them")
     folded.ir_version = max(folded.ir_version, _IR_VERSION)
+    to_plain_layers(folded)
     tidy(folded)
     if not find_layers(folded.graph.node, weight_names(folded.graph)):
         kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
@@ -172,8 +190,11 @@ def make_scheme(
     `bits`: by name of the weight initialiser, where they differ from what the step says; 32 keeps a layer in float. `calibration` is used
     for activation_bits below 32, all of it. Raises StepError for images of the wrong shape and activations that are not finite.
     """
+    if step.per_channel and step.activation_bits <= INTEGER_BITS:
+        prepared = one_axis_each(prepared)
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
-    width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit)) | dict(bits or {})
+    width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit))
+    width |= {name: stated for name in width if (stated := (bits or {}).get(first_use(name))) is not None}
     if _is_safe(step):
         width = {name: min(n, SAFE_BITS) if n < _FLOAT_BITS else n for name, n in width.items()}
     in_float = {name for name, n in width.items() if n >= _FLOAT_BITS}
@@ -215,18 +236,21 @@ def _activations(
         ends = {placement.root(placement.layers[i].data) for i in (0, -1)}
         bits |= {name: 8 for name in placement.rounded if placement.root(name) in ends}
     roots = {name: n for name, n in bits.items() if name not in placement.shared}
+    seen = {name: placement.seen_as.get(name, name) for name in roots}
+    bits = {seen[name]: n for name, n in roots.items()}
     if step.calibration != "auto":
-        scales = activation_scales(prepared, roots, calibration, step.calibration)
+        scales = activation_scales(prepared, bits, calibration, step.calibration)
     elif step.activation_bits > INTEGER_BITS:  # fine enough for the whole range
-        scales = activation_scales(prepared, roots, calibration, "minmax")
+        scales = activation_scales(prepared, bits, calibration, "minmax")
     else:
         from engine.compress.quantization.ranges import best_scales
 
         readers: dict[str, list[Layer]] = {}
         for layer in find_layers(prepared.graph.node, weight_names(prepared.graph)):
-            readers.setdefault(placement.root(layer.data), []).append(layer)
-        scales = best_scales(prepared, observe(prepared, list(roots), calibration), roots, readers, calibration)
-    return {name: scales[placement.root(name)] for name in placement.rounded}
+            root = placement.root(layer.data)
+            readers.setdefault(seen.get(root, root), []).append(layer)
+        scales = best_scales(prepared, observe(prepared, list(bits), calibration), bits, readers, calibration)
+    return {name: scales[seen[placement.root(name)]] for name in placement.rounded}
 
 
 def _vector(tensor: onnx.TensorProto) -> Float32:

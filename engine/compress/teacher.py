@@ -31,6 +31,8 @@ from engine.graph.graph import (
 Half = npt.NDArray[np.float16]
 # As in measure/accuracy.py: activations stay in cache, and Python's part does not count.
 _BATCH = 100
+# So much righter is a teacher under other names of its classes, where those are in another order; chance makes a few hundredths.
+_OTHER_ORDER = 0.1
 _CLASSIFIERS = ("Gemm", "MatMul", "Conv")
 _SOFTMAX = ("Softmax", "LogSoftmax")
 # What numpy raises for a file that is missing, cut short, altered, or something else altogether.
@@ -111,6 +113,25 @@ def teacher_outputs(
             for whole, part in zip(kept, rows, strict=True):
                 whole[view, start : start + n] = part
     return TeacherOutputs(kept[0], kept[1] if features else None)
+
+
+def teacher_note(outputs: TeacherOutputs, labels: npt.NDArray[np.int64]) -> str | None:
+    """What to know of a teacher that the labels (n,) of the training images contradict; None for one that has learnt these classes."""
+    said, meant = outputs.logits[0].argmax(1), labels[: len(outputs)]
+    right, guessed = float((said == meant).mean()), float(np.bincount(meant).max() / len(meant))
+    # If each of its classes were called by the label that it goes with most often, in half of the images; the other half tells.
+    classes = max(outputs.logits.shape[2], int(meant.max()) + 1)
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (said[::2], meant[::2]), 1)
+    renamed = float((counts.argmax(1)[said[1::2]] == meant[1::2]).mean()) if len(meant) > 1 else 0.0
+    if renamed - right > _OTHER_ORDER and renamed > guessed + _OTHER_ORDER:
+        return (
+            f"the teacher is right on {right:.1%} of the training images, and would be on {renamed:.1%} if its classes were named "
+            "otherwise: they seem to be in another order than the dataset's"
+        )
+    if right <= guessed:
+        return f"the teacher is right on {right:.1%} of the training images, no more than who always says the commonest class"
+    return None
 
 
 def _rows(values: npt.NDArray[np.float32], name: str, is_logits: bool) -> Half:

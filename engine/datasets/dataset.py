@@ -14,7 +14,10 @@ from engine.datasets.splits import Split
 
 @dataclass(frozen=True)
 class Dataset:
-    """Disjoint splits; `test` is for reporting only. `checksum` is the SHA-256 of all that the splits were made from."""
+    """Disjoint splits; `test` is for reporting only. `checksum` is the SHA-256 of all that the splits were made from.
+
+    `notes`: what every trial is to say of the data.
+    """
 
     name: str
     checksum: str
@@ -24,6 +27,7 @@ class Dataset:
     calibration: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

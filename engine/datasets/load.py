@@ -17,6 +17,7 @@ from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mni
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import Labels, read_class_names, read_npz
 from engine.datasets.preprocessing import measured_preprocessing, stated_preprocessing
+from engine.datasets.ranges import range_notes
 from engine.datasets.splits import Array, Split, carve
 from engine.errors import DatasetError
 from engine.spec.canonical import digest
@@ -107,7 +108,8 @@ def _from_npz(data: Data, path: Path, checksum: str) -> Dataset:
     classes = _classes(data, {name: labels for name, (_, labels) in splits.items()})
     train, calibration, validation = carve(*splits["train"])
     given = {name: Split(*splits[name]) for name in ("calibration", "validation") if name in splits}
-    check_disjoint(data.source, {name: inputs for name, (inputs, _) in splits.items()})
+    inputs = {name: images for name, (images, _) in splits.items()}
+    check_disjoint(data.source, inputs)
     if len(given) == 2:
         train = Split(*splits["train"])
     scale = 1 / 255 if train.inputs.dtype == np.uint8 else 1.0
@@ -121,6 +123,7 @@ def _from_npz(data: Data, path: Path, checksum: str) -> Dataset:
         calibration=given.get("calibration", calibration),
         validation=given.get("validation", validation),
         test=Split(*splits["test"]),
+        notes=range_notes(data.source, inputs),
     )
 
 

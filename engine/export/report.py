@@ -14,7 +14,7 @@ from engine.errors import SpecError
 from engine.export.zips import check_target, write_atomically
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
-from engine.frontier.front import Front, find_front
+from engine.frontier.front import OBJECTIVES, Front, find_front
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS, text_of
 from engine.spec.labels import source_name
@@ -25,7 +25,6 @@ from engine.trials.metric_values import measured_metrics, metric_value
 from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
 
-OBJECTIVES = ("accuracy", "size_bytes", "latency_ms")
 MOST_ROWS = 2_000
 """A longer table makes browsers slow; every frontier recipe is in it, then the others in their order."""
 _COLUMNS = ("accuracy", "size_bytes", "latency_ms", "latency_ratio", "energy_mj", "nonzero_params", "macs")

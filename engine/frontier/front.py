@@ -14,6 +14,9 @@ from engine.frontier.knee import knee as knee_of
 from engine.metrics import HOST_TIMES, METRICS
 from engine.trials.trial import Trial
 
+OBJECTIVES = ("accuracy", "size_bytes", "latency_ms")
+"""What a frontier is of where nobody says otherwise."""
+
 
 @dataclass(frozen=True)
 class Front:
@@ -38,6 +41,14 @@ def parse_objectives(text: str) -> tuple[str, ...]:
     if not keys:
         raise SpecError(f"no objective given; known: {', '.join(METRICS)}")
     return tuple(dict.fromkeys(keys))
+
+
+def usual_objectives(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
+    """`OBJECTIVES` as far as some trial has them: a sweep may leave latency out; without labels, fidelity stands for accuracy."""
+    measured = set(Trials.of(trials).measured(device))
+    wanted = ("agreement", *OBJECTIVES[1:]) if "accuracy" not in measured and "agreement" in measured else OBJECTIVES
+    found = tuple(key for key in wanted if key in measured)
+    return found if len(found) > 1 else OBJECTIVES
 
 
 def objective_points(trials: Sequence[Trial], objectives: Sequence[str], device: str = "host") -> dominance.Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,22 @@ class Choice:
     knee: str | None
     baseline: str | None
     best: str | None
+
+
+def usual_view(view: View, trials: Trials) -> View:
+    """The view, with what there is on the default axes in place of what no trial has: a sweep may leave latency out, or have no labels.
+
+    Axes that are not the default ones were asked for, and stay. Nothing changes while nothing is measured.
+    """
+    measured = trials.measured(view.device)
+
+    def axis(now: str, default: str, others: Sequence[str], taken: str) -> str:
+        if now != default or now in measured:
+            return now
+        return next((key for key in others if key in measured and key != taken), now)
+
+    y = axis(view.y, View.y, ("agreement", "size_bytes"), view.x)
+    return replace(view, x=axis(view.x, View.x, ("size_bytes", "params", "macs"), y), y=y)
 
 
 def choose(trials: Sequence[Trial], view: View) -> Choice:

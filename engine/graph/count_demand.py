@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from engine.graph.counts import GraphFacts, LayerFacts, graph_facts
+from engine.graph.counts import GraphFacts, LayerFacts, first_output, graph_facts
 from engine.graph.demand import Demand, Kind, LayerDemand
 from engine.graph.graph import constant_names, fixed_batch, graph_inputs, input_shape, open_session, with_outputs
 from engine.graph.inline import inlined
+from engine.graph.multiplying import MULTIPLYING, Factors, factors_of
 
 # Another view of the same bytes, or the same tensor in another number format: no runtime keeps both.
 _VIEWS = (
@@ -29,7 +30,6 @@ _VIEWS = (
 )
 # Can be computed where their input lies, if nothing else still needs it; runtimes fuse them into the operator before.
 _IN_PLACE = ("Relu", "LeakyRelu", "PRelu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "BatchNormalization")
-_MULTIPLY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 STEM_CHANNELS = 4
 """A convolution over fewer channels than this is a stem: SIMD kernels take four 8-bit values at a time."""
 
@@ -146,32 +146,43 @@ def _layers(
     nodes: Sequence[onnx.NodeProto], facts: GraphFacts, buffers: dict[str, _Buffer], constants: set[str], batch: int
 ) -> list[LayerDemand]:
     """The layers that multiply, in the order in which they run."""
-    known = [layer for layer in facts.layers if layer.op_type in _MULTIPLY]
-    multiplying = [n for n in nodes if n.op_type in _MULTIPLY]
+    known = [layer for layer in facts.layers if layer.op_type in MULTIPLYING]
+    multiplying = [(n, f) for n in nodes if (f := factors_of(n, constants)) is not None]
     found, seen = [], set[str]()
-    for node, layer in zip(multiplying, known, strict=True):
-        learned = node.input[1] in constants
-        biases = layer.output_shape[1] if len(node.input) > 2 and node.input[2] in constants else 0
-        biases = min(biases, layer.params)
+    for (node, factors), layer in zip(multiplying, known, strict=True):
+        learned = factors.weight in constants
+        biases = min(_biases(node, factors, layer, constants), layer.params)
         found.append(
             LayerDemand(
-                kind=_kind(node, layer, learned),
+                kind=_kind(node, factors, layer, learned),
                 macs=layer.macs,
                 weights=layer.params - biases,
                 biases=biases,
                 weight_bits=layer.weight_bits if learned else 0,
                 activation_bits=layer.activation_bits,
-                input_bytes=buffers[node.input[0]].size // batch if node.input[0] in buffers else 0,
-                output_bytes=buffers[node.output[0]].size // batch,
-                shared=learned and node.input[1] in seen,
+                input_bytes=buffers[factors.data].size // batch if factors.data in buffers else 0,
+                output_bytes=buffers[first_output(node)].size // batch,
+                shared=learned and factors.weight in seen,
             )
         )
-        seen.add(node.input[1])
+        seen.add(factors.weight)
     return found
 
 
-def _kind(node: onnx.NodeProto, layer: LayerFacts, learned: bool) -> Kind:
-    if node.op_type in ("Gemm", "MatMul"):
+def _biases(node: onnx.NodeProto, factors: Factors, layer: LayerFacts, constants: set[str]) -> int:
+    """How many learned biases a layer has; a recurrent one has two for each gate and hidden value, for its input and for its state."""
+    if factors.bias not in constants:
+        return 0
+    if factors.form != "recurrent":
+        return layer.output_shape[1]
+    attributes = {a.name: a for a in node.attribute}
+    both = "direction" in attributes and attributes["direction"].s == b"bidirectional"
+    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]
+    return (2 if both else 1) * 2 * gates * layer.output_shape[-1]
+
+
+def _kind(node: onnx.NodeProto, factors: Factors, layer: LayerFacts, learned: bool) -> Kind:
+    if factors.form in ("product", "recurrent"):
         return "dense" if learned else "product"
     attributes = {a.name: a for a in node.attribute}
     group = attributes["group"].i if "group" in attributes else 1
@@ -181,4 +192,4 @@ def _kind(node: onnx.NodeProto, layer: LayerFacts, learned: bool) -> Kind:
         return "stem"
     # A file need not say its kernel's size; operations for each output do.
     each = layer.macs // math.prod(layer.output_shape[1:])
-    return "pointwise" if node.op_type == "Conv" and group == 1 and each == layer.input_shape[1] else "conv"
+    return "pointwise" if factors.form == "conv" and group == 1 and each == layer.input_shape[1] else "conv"

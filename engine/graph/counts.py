@@ -11,7 +11,6 @@ import onnx
 
 from engine.graph.graph import (
     _UNOPTIMIZED,
-    LAYER_OPS,
     Array,
     constant_names,
     constant_values,
@@ -22,8 +21,9 @@ from engine.graph.graph import (
     with_outputs,
 )
 from engine.graph.inline import inlined
+from engine.graph.multiplying import Factors, factors_of, rounds_to_integers
 
-# Operators with learned constants, beside the three that multiply: which of their inputs those are.
+# Operators with learned constants, beside those that multiply: which of their inputs those are.
 _PARAMETER_SLOTS = {
     "BatchNormalization": (1, 2),
     "LayerNormalization": (1, 2),
@@ -32,6 +32,12 @@ _PARAMETER_SLOTS = {
     "PRelu": (1,),
     "Add": (0, 1),
     "Mul": (0, 1),
+    # Weights of the input and of the state, biases, peepholes.
+    "GRU": (1, 2, 3),
+    "LSTM": (1, 2, 3, 7),
+    "RNN": (1, 2, 3),
+    "QLinearAdd": (0, 3),
+    "QLinearMul": (0, 3),
 }
 # These move values or pick them, so that rounded values stay what they are.
 _MOVING_OPS = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
@@ -68,7 +74,7 @@ class GraphFacts:
     layers: tuple[LayerFacts, ...]
 
 
-def _run_shapes(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def run_shapes(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """The shapes that tensors have in a run of one blank image (or of the batch that the graph fixes)."""
     batch = fixed_batch(model) or 1
     blank = np.zeros((batch, *input_shape(model)), np.float32)
@@ -77,14 +83,18 @@ def _run_shapes(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple
     return {name: tuple(value.shape) for name, value in zip(wanted, values, strict=True)}
 
 
-def _macs(node: onnx.NodeProto, weight: tuple[int, ...], data: tuple[int, ...], output: tuple[int, ...]) -> int:
-    """Multiply-accumulates of one run of a layer; `weight` is the shape of its second input."""
-    if node.op_type == "Conv":  # (out, in / group, kh, kw): every output sums over one filter
-        return math.prod(output) * math.prod(weight[1:])
-    if node.op_type == "ConvTranspose":  # (in, out / group, kh, kw): every input is spread over one filter
-        return math.prod(data) * math.prod(weight[1:])
-    transposed = any(a.name == "transA" and a.i for a in node.attribute)
-    return math.prod(output) * (data[0] if transposed else data[-1])
+def _recurrent_macs(data: tuple[int, ...], weight: tuple[int, ...], state: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one run over a sequence (steps, batch, inputs), both directions: every step multiplies by all of the weights.
+
+    `weight` is (directions, gates × hidden, inputs), `state` (directions, gates × hidden, hidden); with layout 1 the batch comes first.
+    Products element by element (gates, peepholes) are no matrix products and not counted, as elsewhere.
+    """
+    return data[0] * data[1] * (math.prod(weight) + math.prod(state))
+
+
+def first_output(node: onnx.NodeProto) -> str:
+    """The first of a node's outputs that is used: a recurrent layer may give its last state alone."""
+    return str(next(name for name in node.output if name))
 
 
 def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.TensorProto], name: str) -> int:
@@ -135,12 +145,56 @@ def _code_ranges(nodes: Mapping[str, onnx.NodeProto], data: Iterable[str]) -> di
     return found
 
 
+def _rounded_to(product: Factors, ends: Mapping[str, list[str]], values: Mapping[str, Array]) -> int:
+    """Bits that a layer's data were rounded to, 32 for none: by the operator itself, or by nodes before it (`_code_ranges`)."""
+    if not product.rounded and product.data not in ends:
+        return 32
+    names = [product.data_zero] if product.rounded else ends[product.data]
+    return _activation_bits([values[name] for name in names if name in values])
+
+
 def _activation_bits(ends: Sequence[Array]) -> int:
-    """Bits of codes between two ends, or of the type of a zero point; 8 for QuantizeLinear without one."""
+    """Bits of codes between two ends, or of the type of a zero point; 8, all that integer operators know, where none is stored."""
     if len(ends) == 2:
         low, high = (int(end) for end in ends)
         return (high - low + 1).bit_length() - 1
     return ends[0].dtype.itemsize * 8 if ends else 8
+
+
+def _learned_names(
+    node: onnx.NodeProto, product: Factors | None, makers: Mapping[str, onnx.NodeProto]
+) -> tuple[str, ...]:
+    """The inputs of a node that may hold what was learned, the weight first."""
+    if product is not None and product.form != "recurrent":
+        return product.weight, product.bias
+    names = tuple(node.input[slot] for slot in _PARAMETER_SLOTS[node.op_type] if slot < len(node.input))
+    # The scale of data that are rounded while the network runs, times the weights' scales: no parameters, but how they are stored.
+    found = (makers.get(name) for name in node.input)
+    return () if any(maker and maker.op_type == "DynamicQuantizeLinear" for maker in found) else names
+
+
+def _nonzero(values: Mapping[str, Array], name: str, product: Factors | None) -> int:
+    """How many numbers of a tensor stand for something else than zero."""
+    value = values[name]
+    zero = values.get(product.weight_zero) if product is not None and name == product.weight else None
+    if product is None or zero is None:
+        return int(np.count_nonzero(value))
+    if zero.size > 1:
+        value = np.moveaxis(value, product.channels, -1)
+    return int(np.count_nonzero(value != zero))
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether a graph, the file's own functions included, rounds to integers or makes a layer's weight of stored codes of up to 8 bits."""
+    model = inlined(model)
+    if any(rounds_to_integers(node) for node in model.graph.node):
+        return True
+    constants = constant_names(model)
+    makers = {o: n for n in model.graph.node for o in n.output}
+    stored = {t.name: t for t in model.graph.initializer}
+    factors = (factors_of(n, constants) for n in model.graph.node if not set(n.output) <= constants)
+    weights = {f.weight for f in factors if f is not None and f.weight in constants}
+    return any(_weight_bits(makers, stored, name) <= 8 for name in weights)
 
 
 def graph_facts(model: onnx.ModelProto) -> GraphFacts:
@@ -151,42 +205,50 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     model = inlined(model)
     constants = constant_names(model)
     nodes = [n for n in model.graph.node if not set(n.output) <= constants]
-    slots = {
-        i: [n.input[s] for s in _PARAMETER_SLOTS.get(n.op_type, (1, 2)) if s < len(n.input) and n.input[s] in constants]
-        for i, n in enumerate(nodes)
-        if n.op_type in (*LAYER_OPS, *_PARAMETER_SLOTS)
-    }
-    values = constant_values(model, [name for names in slots.values() for name in names])
     makers = {o: n for n in model.graph.node for o in n.output}
+    factors = {i: f for i, n in enumerate(nodes) if (f := factors_of(n, constants)) is not None}
+    slots = {
+        i: [name for name in _learned_names(n, factors.get(i), makers) if name in constants]
+        for i, n in enumerate(nodes)
+        if i in factors or n.op_type in _PARAMETER_SLOTS
+    }
+    zeros = [name for f in factors.values() for name in (f.weight_zero, f.data_zero) if name in constants]
+    values = constant_values(model, [*(name for names in slots.values() for name in names), *zeros])
     stored = {t.name: t for t in model.graph.initializer}
-    ends = _code_ranges(makers, (n.input[0] for n in nodes if n.op_type in LAYER_OPS))
+    ends = _code_ranges(makers, (f.data for f in factors.values()))
     ranges = constant_values(model, [name for names in ends.values() for name in names])
     output = model.graph.output[0].name
-    dynamic = {name for i in slots for name in (nodes[i].input[0], nodes[i].input[1], nodes[i].output[0])} - constants
-    shapes = _run_shapes(model, [output, *sorted(dynamic)])
+    read = {i: (factors[i].data, factors[i].weight) if i in factors else nodes[i].input[:2] for i in slots}
+    states = {i: nodes[i].input[2] for i, f in factors.items() if f.form == "recurrent"}
+    dynamic = {
+        name for i in slots for name in (*read[i], states.get(i, ""), first_output(nodes[i])) if name
+    } - constants
+    shapes = run_shapes(model, [output, *sorted(dynamic)])
     shapes |= {name: value.shape for name, value in values.items()}
     batch = fixed_batch(model) or 1
     layers, counted, params, nonzero = [], set[str](), 0, 0
     for i, names in slots.items():
-        node = nodes[i]
-        multiplies = node.op_type in LAYER_OPS
+        node, product = nodes[i], factors.get(i)
         # Scalars beside Add and Mul are arithmetic, not parameters.
-        learned = [values[n] for n in names if multiplies or values[n].size > 1]
-        if not multiplies and not learned:
+        learned = [name for name in names if product or values[name].size > 1]
+        if product is None and not learned:
             continue
-        size, used = sum(v.size for v in learned), sum(int(np.count_nonzero(v)) for v in learned)
-        data, weight, result = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
+        size = sum(values[name].size for name in learned)
+        used = sum(_nonzero(values, name, product) for name in learned)
+        data, weight, result = (shapes.get(name, ()) for name in (*[*read[i], ""][:2], first_output(node)))
+        macs = product.macs(node, data, weight, result) if product and i not in states else 0
+        if i in states:
+            macs = _recurrent_macs(data, weight, shapes[states[i]])
         bits = _weight_bits(makers, stored, names[0]) if learned else 0
-        rounded = ends.get(node.input[0]) if multiplies else None
         layers.append(
             LayerFacts(
                 name=node.name or node.output[0],
                 op_type=node.op_type,
-                macs=_macs(node, weight, data, result) // batch if multiplies else 0,
+                macs=macs // batch,
                 params=size,
                 nonzero_params=used,
                 weight_bits=bits,
-                activation_bits=32 if rounded is None else _activation_bits([ranges[name] for name in rounded]),
+                activation_bits=_rounded_to(product, ends, ranges | values) if product else 32,
                 input_shape=data,
                 output_shape=result,
             )

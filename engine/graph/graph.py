@@ -55,7 +55,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
 def _drop_listed_weights(model: onnx.ModelProto) -> None:
     """Weights that are also listed as inputs, as files of before IR version 4 had to: a caller could feed others, so nothing is folded."""
     fed = graph_inputs(model)
-    if len(fed) < len(model.graph.input):
+    if fed and len(fed) < len(model.graph.input):
         del model.graph.input[:]
         model.graph.input.extend(fed)
         model.ir_version = max(model.ir_version, 4)
@@ -80,6 +80,11 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 def check_interface(model: onnx.ModelProto, name: str) -> None:
     """Raises ModelError unless the graph has one float32 (N, C, H, W) input with fixed C, H, W, and one output."""
     inputs, outputs = graph_inputs(model), model.graph.output
+    if not inputs and model.graph.input:
+        raise ModelError(
+            f"{name}: every input has a stored value, {model.graph.input[0].name!r} too, so none takes the image; "
+            "remove the initialiser of that name"
+        )
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
             f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; "

@@ -19,15 +19,21 @@ import onnx
 from engine.errors import StepError
 from engine.graph.graph import Array, constant_names, constant_values, first_line
 from engine.graph.inline import inlined
+from engine.graph.multiplying import MULTIPLYING, RECURRENT_OPS, factors_of, rounds_to_integers
 
 Role = Literal["weights", "scales", "biases"]
 ROLES: tuple[Role, ...] = ("weights", "scales", "biases")
 """What a layer's bytes hold; zero points count as scales."""
 
-# Weight and bias are inputs 1 and 2; the others have scale and shift, or what is added and multiplied.
-_LAYERS: dict[str, tuple[int, ...]] = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1)}
-_LAYERS |= {"BatchNormalization": (1, 2, 3, 4), "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2)}
-_LAYERS |= {"GroupNormalization": (1, 2), "PRelu": (1,), "Add": (0, 1), "Mul": (0, 1)}
+# Beside the operators that multiply (engine/graph/multiplying.py): scale and shift, or what is added and multiplied.
+_SHIFTING: dict[str, tuple[int, ...]] = {"BatchNormalization": (1, 2, 3, 4), "LayerNormalization": (1, 2)}
+_SHIFTING |= {
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "PRelu": (1,),
+    "Add": (0, 1),
+    "Mul": (0, 1),
+}
 _BINARY = ("Add", "Sub", "Mul", "Div")
 
 
@@ -136,6 +142,9 @@ class _Tracer:
         self.stored = {t.name for t in model.graph.initializer}
         self.constant = constant_names(model)
         self.makers = {o: n for n in model.graph.node if set(n.output) <= self.constant for o in n.output}
+        self.dynamic_scales = {
+            n.output[1] for n in model.graph.node if n.op_type == "DynamicQuantizeLinear" and len(n.output) > 1
+        }
         self.values = self._values()
         self.found: dict[str, _Shares] = {}
 
@@ -143,8 +152,7 @@ class _Tracer:
         """Constants whose size or zeros matter: what layers read, scales, and what binary operators combine."""
         wanted: list[str] = []
         for node in self.model.graph.node:
-            if node.op_type in _LAYERS:
-                wanted += [node.input[i] for i in _LAYERS[node.op_type] if i < len(node.input)]
+            wanted += [name for name, _ in (*self._weight_of(node), *self._bias_of(node))]
             if node.op_type in _BINARY and set(node.output) <= self.constant:
                 wanted += [*node.input, *node.output]
             if node.op_type == "DequantizeLinear":
@@ -152,18 +160,36 @@ class _Tracer:
         return constant_values(self.model, [n for n in dict.fromkeys(wanted) if n in self.constant])
 
     def trace(self) -> dict[str, _Shares]:
-        layers = [n for n in self.model.graph.node if n.op_type in _LAYERS and not set(n.output) <= self.constant]
-        for role_of in (_weight_of, _bias_of):
+        kinds = {*MULTIPLYING, *_SHIFTING}
+        layers = [n for n in self.model.graph.node if n.op_type in kinds and not set(n.output) <= self.constant]
+        for role_of in (self._weight_of, self._bias_of):
             for node in layers:
                 for name, role in role_of(node):
                     if name in self.constant:
                         self._follow(name, role, node.name or node.output[0], self._amount(name))
         for node in self.model.graph.node:
-            if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not set(node.output) <= self.constant:
-                for name in node.input[1:]:
+            if (rounds_to_integers(node) or self._rescales(node)) and not set(node.output) <= self.constant:
+                for name in node.input:
                     if name in self.stored and name not in self.found:
                         self.found.setdefault(name, _Shares()).add("", "scales", 1.0)
         return self.found
+
+    def _weight_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
+        """What of a layer's inputs are weights."""
+        factors = factors_of(node, self.constant)
+        state = [node.input[2]] if node.op_type in RECURRENT_OPS else []
+        return [(name, "weights") for name in (factors.weight, *state)] if factors else []
+
+    def _bias_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
+        """What of a layer's inputs is added, or scales channels."""
+        factors = factors_of(node, self.constant)
+        places = () if self._rescales(node) else _SHIFTING.get(node.op_type, ())
+        names = [factors.bias] if factors else [node.input[i] for i in places if i < len(node.input)]
+        return [(name, "biases") for name in names if name]
+
+    def _rescales(self, node: onnx.NodeProto) -> bool:
+        """Whether a node multiplies the scale of data that are rounded while the network runs, by that of weights."""
+        return not self.dynamic_scales.isdisjoint(node.input)
 
     def _amount(self, name: str) -> tuple[float, float]:
         """How many numbers a tensor has, and how many that are not zero."""
@@ -212,22 +238,6 @@ class _Tracer:
         if node.op_type == "BitwiseOr":
             return list(node.input), [], False
         return [first], [], False
-
-
-def _weight_of(node: onnx.NodeProto) -> list[tuple[str, Role]]:
-    """What of a layer's inputs are weights."""
-    if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
-        return [(node.input[1], "weights")]
-    return [(name, "weights") for name in node.input] if node.op_type == "MatMul" else []
-
-
-def _bias_of(node: onnx.NodeProto) -> list[tuple[str, Role]]:
-    """What of a layer's inputs is added, or scales channels."""
-    if node.op_type == "MatMul":
-        return []
-    places = _LAYERS[node.op_type]
-    skipped = 1 if node.op_type in ("Conv", "ConvTranspose", "Gemm") else -1
-    return [(node.input[i], "biases") for i in places if i < len(node.input) and i != skipped and node.input[i]]
 
 
 def _summed(

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
+from engine.models.baked import bake
 from engine.models.catalog import check_model, one_line, source_kind, split_python
 from engine.models.scaling import build_scaled
 from engine.models.zoo import BUILDERS
@@ -63,7 +64,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def build(origin: Origin, seed: int = 0) -> nn.Module:
-    """The network in evaluation mode, float32, initialised from `seed`; raises ModelError."""
+    """The network in evaluation mode, float32, initialised from `seed`, every weight a plain parameter; raises ModelError."""
+    return bake(build_as_written(origin, seed), origin.source)
+
+
+def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
+    """As `build`, with whatever a user's function computes weights from: what its own checkpoints hold."""
     kind = source_kind(origin.source)
     with _seeded(seed):
         if kind == "zoo":
@@ -76,7 +82,25 @@ def build(origin: Origin, seed: int = 0) -> nn.Module:
             module = _build_python(origin)
         else:
             raise ModelError(f"model {origin.source} is an ONNX file, which torch cannot build; use ONNX steps")
-    return module.float().cpu().eval()
+        module = module.float().cpu().eval()
+        if kind == "python":
+            # Lazy modules, and layers that a forward makes when it first runs, are there only afterwards.
+            run_blank(module, origin, 2)
+    return module
+
+
+def run_blank(module: nn.Module, origin: Origin, images: int) -> Any:
+    """What the network, in evaluation mode, makes of so many blank images; raises ModelError for one that does not run."""
+    try:
+        with torch.no_grad():
+            return module(torch.zeros(images, *origin.input_shape))
+    except Exception as error:
+        shape = "×".join(map(str, origin.input_shape))
+        many = "" if images > 1 else "a single one of "
+        raise ModelError(
+            f"model {origin.source!r} cannot read {many}{shape} images: {one_line(error)}; "
+            "choose a network that fits the dataset, or resize the images"
+        ) from None
 
 
 def _build_torchvision(origin: Origin) -> nn.Module:

@@ -31,7 +31,7 @@ DESCRIPTIONS: dict[str, str] = {
     "mobilenet_v2": "torchvision's MobileNetV2 at half width, stem and strides fitted to 28×28.",
     "recursive_resnet": "One residual block per stage, applied three times with the same weights: depth without parameters.",
 }
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 Kind = Literal["zoo", "torchvision", "python", "onnx"]
 _RESTORE = "restore it from a fresh clone (`git checkout -- data/checkpoints`)"
 

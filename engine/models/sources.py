@@ -10,16 +10,18 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
-from engine.models.builders import Origin, build
+from engine.models.baked import bake
+from engine.models.builders import Origin, build, build_as_written, run_blank
 from engine.models.catalog import ZooEntry, check_model, code_sha256, one_line, source_kind, split_python, zoo_index
-from engine.models.state import fit_to, load_state, read_weights, shape_text
+from engine.models.checkpoints import read_weights
+from engine.models.pruned import packed_masks, unpack_masks
+from engine.models.state import fit_to, load_state, shape_text
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 from engine.spec.steps import SELF
@@ -33,10 +35,14 @@ _TRAINED_ON = {"fashion_mnist": ((1, 28, 28), 10)}
 
 @dataclass(frozen=True)
 class Network:
-    """A torch network in evaluation mode, and where it came from; (n, channels, height, width) -> (n, num_classes)."""
+    """A torch network in evaluation mode, and where it came from; (n, channels, height, width) -> (n, num_classes).
+
+    `note`: what to know of how it was loaded.
+    """
 
     module: nn.Module
     origin: Origin
+    note: str | None = None
 
 
 def load_network(model: Model, data: Dataset) -> Network:
@@ -49,19 +55,27 @@ def load_network(model: Model, data: Dataset) -> Network:
     kind = source_kind(model.source)
     if kind == "onnx":
         raise ModelError(f"model {model.source} is an ONNX file, which torch steps cannot change; use quantize alone")
-    weights, state = "random, seed 0" if kind == "torchvision" else "as the function returned them", None
+    weights, state, note = "random, seed 0" if kind == "torchvision" else "as the function returned them", None, None
     if model.weights is not None:
-        weights, state = Path(model.weights).name, read_weights(Path(model.weights))
+        weights = Path(model.weights).name
     elif kind == "zoo":
         entry = zoo_index()[model.source]
         _check_fits(entry, data)
         weights, state = f"shipped, trained on {entry.dataset}", load_file(entry.path)
     code = code_sha256(split_python(model.source)[0]) if kind == "python" else None
     origin = Origin(model.source, len(data.classes), data.input_shape, weights, code_sha256=code)
-    module = build(origin)
+    module = build_as_written(origin)
+    if model.weights is not None:
+        found = read_weights(Path(model.weights), module.state_dict().keys())
+        if not found.fit:
+            # Perhaps they were saved after what computes the weights (weight norm, say) had been removed.
+            plain = build(origin)
+            other = read_weights(Path(model.weights), plain.state_dict().keys())
+            module, found = (plain, other) if other.fit else (module, found)
+        state, note = found.state, found.note
     if state is not None:
         load_state(module, state, f"weights {model.weights or zoo_index()[model.source].path}", origin.source)
-    return Network(_checked(module, origin), origin)
+    return Network(_checked(bake(module, origin.source), origin), origin, note)
 
 
 def build_student(
@@ -108,29 +122,33 @@ def _check_fits(entry: ZooEntry, data: Dataset) -> None:
 
 
 def _checked(module: nn.Module, origin: Origin) -> nn.Module:
-    """The module, once it is known to turn (2, channels, height, width) into (2, num_classes)."""
-    try:
-        with torch.inference_mode():
-            logits = module(torch.zeros(2, *origin.input_shape))
-    except Exception as error:
+    """The module, once it is known to turn (n, channels, height, width) into (n, num_classes), for two images and for one."""
+    for n, word in ((2, "two images"), (1, "one image")):
+        logits = run_blank(module, origin, n)
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if found == (n, origin.num_classes):
+            continue
+        if n == 1:
+            raise ModelError(
+                f"model {origin.source!r} returns {found} for {word}, not (1, {origin.num_classes}): something, such as squeeze() "
+                "without an axis, drops the batch where it is one; write flatten(1) instead"
+            )
         raise ModelError(
-            f"model {origin.source!r} cannot read {shape_text(origin.input_shape)} images: {one_line(error)}; "
-            "choose a network that fits the dataset, or resize the images"
-        ) from None
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if found != (2, origin.num_classes):
-        raise ModelError(
-            f"model {origin.source!r} returns {found} for two images, but the dataset has {origin.num_classes} classes; "
+            f"model {origin.source!r} returns {found} for {word}, but the dataset has {origin.num_classes} classes; "
             f"return logits of shape (images, {origin.num_classes})"
         )
     return module
 
 
 def save_network(network: Network, path: Path) -> None:
-    """One safetensors file, the same bytes for the same network; tensors shared under several names are stored once."""
+    """One safetensors file, the same bytes for the same network; tensors shared under several names are stored once.
+
+    Which of the weights were pruned (`pruned.py`) is stored beside them.
+    """
     stored = network.module.state_dict()
     unique = [n for n, _ in network.module.named_parameters()] + [n for n, _ in network.module.named_buffers()]
     state = {name: stored[name].detach().contiguous().clone() for name in unique if name in stored}
+    state |= packed_masks(network.module)
     metadata = {_METADATA: json.dumps(network.origin.to_json(), sort_keys=True)}
     partial = path.with_name(f"{path.name}.part")
     partial.write_bytes(save(state, metadata))
@@ -169,5 +187,5 @@ def open_network(path: Path) -> Network:
         raise ModelError(f"artifact {path}: the code of {origin.source} has changed since; run the sweep again")
     module = build(origin)
     fit_to(module, state)
-    load_state(module, state, f"artifact {path}", origin.source)
+    load_state(module, unpack_masks(module, state), f"artifact {path}", origin.source)
     return Network(_checked(module, origin), origin)

@@ -1,21 +1,15 @@
-"""Tensors into networks: reads checkpoints, fits layers to the shapes that pruning left, loads strictly."""
+"""Tensors into networks: fits layers to the shapes that pruning left, loads strictly."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torchvision.models import VisionTransformer
 
 from engine.errors import ModelError
-from engine.models.catalog import one_line
 
 
 def fit_to(network: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -65,33 +59,6 @@ def _restate_widths(layer: nn.Module) -> None:
         width = layer.in_proj_weight.shape[1]
         layer.embed_dim = layer.kdim = layer.vdim = width
         layer.head_dim = width // layer.num_heads
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A user's checkpoint: safetensors, or a .pt/.pth file of plain tensors, also under the usual keys of a training script."""
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"weights {path} cannot be read ({one_line(error)}); save them again") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        what = (
-            "hold Python objects beside tensors" if "weights_only" in str(error) else "are damaged or not a checkpoint"
-        )
-        raise ModelError(
-            f"weights {path} {what}; save them with torch.save(network.state_dict(), {path.name!r})"
-        ) from None
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"weights {path} are not a state dict; save them with torch.save(network.state_dict(), …)")
-    # DataParallel and DistributedDataParallel put every name under `module.`.
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:

@@ -7,13 +7,14 @@ nodes for all of them, so nothing else of ours computes on a host while it is be
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, WorkerPlugin
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
@@ -46,6 +47,14 @@ class Cluster:
     deaths: WorkerDeaths | None = None
 
 
+class _QuietOutput(WorkerPlugin):
+    """What a worker prints (a user's `forward`, torch's exporter) goes to standard error: the other output is the command's own JSON."""
+
+    def setup(self, worker: object) -> None:
+        """In the worker's process, also in one that follows a dead one."""
+        os.dup2(2, 1)
+
+
 @contextmanager
 def connect(scheduler: str | None) -> Iterator[Cluster]:
     """A cluster for the time of a run; SetupError when the named scheduler does not answer or has no usable worker."""
@@ -75,6 +84,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             ) as local,
             Client(local) as client,
         ):
+            client.register_plugin(_QuietOutput())
             yield Cluster(client, machine(), cores, cores, True, deaths)
         return
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from engine.datasets.load import dataset_checksum
@@ -96,7 +97,7 @@ class _Builder:
         key, macs = self.source(self.sweep.model), self.own_macs
         for step in recipe.steps:
             if isinstance(step, Quantize):
-                key = self.quantize(step, self.exported(key), macs)
+                key = self.quantize(step, key, macs)
                 continue
             if isinstance(step, Runtime):
                 continue  # changes no file
@@ -110,8 +111,9 @@ class _Builder:
             key = self.add(step.step, inputs, step.model_dump(mode="json"), _training_work(step, macs))
         return self.exported(key), macs
 
-    def quantize(self, step: Quantize, onnx: str, macs: float) -> str:
-        """The node of a quantized file, and those that its choice of bits reads."""
+    def quantize(self, step: Quantize, network: str, macs: float) -> str:
+        """The node of a quantized file of a network in whatever form, and those that its choice of bits reads."""
+        onnx = self.exported(network)
         options = step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
         inputs: tuple[str, ...] = (onnx,)
         if step.mean_bits is not None or step.max_latency is not None:
@@ -120,6 +122,8 @@ class _Builder:
             if step.max_latency is not None:
                 inputs += (self.add("layer_times", (onnx,), shared),)
         if step.method == "qat":
+            # Last, where the network is not the file itself: it knows which of its weights were pruned.
+            inputs += (network,) if network != onnx else ()
             return self.add("qat", inputs, options, _training_work(step, macs))
         return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding != "nearest" else 1.0)
 
@@ -189,6 +193,7 @@ def make_plan(sweep: Sweep, machine: Machine, digest_of: Callable[[str], str] = 
             _check_distill(step)
         if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
             _check_provider(step, machine)
+    _check_batch(sweep)
     builder = _Builder(sweep, machine, digest_of)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
@@ -204,6 +209,22 @@ def _check_provider(step: Runtime, where: Machine) -> None:
         check_provider(step.provider or "CPU")
     except StepError as error:
         raise SpecError(str(error)) from None
+
+
+def _check_batch(sweep: Sweep) -> None:
+    """A graph that fixes its batch is timed with that batch; raises SpecError where the sweep asks for another."""
+    latency = sweep.measure.latency
+    if latency is None or not sweep.model.is_onnx:
+        return
+    from engine.graph.graph import fixed_batch, load_onnx  # not at the top, as in engine/models/catalog.py
+
+    fixed = fixed_batch(load_onnx(Path(sweep.model.source)))
+    asked = sorted({latency.filled(recipe.runtime).batch or 1 for recipe in sweep.all_recipes} - {fixed or 0})
+    if fixed is not None and asked:
+        raise SpecError(
+            f"model {sweep.model.source} takes batches of {fixed} only, and latency is to be measured with {asked[0]}; set "
+            f"measure.latency.batch to {fixed} (and no other in runtime steps), leave latency out, or export a free batch axis"
+        )
 
 
 def _check_distill(step: Distill) -> None:

@@ -17,8 +17,10 @@ from typing import Any, Literal
 
 from distributed import Future, KilledWorker
 
+from engine.datasets.load import load_dataset
 from engine.errors import CancelledError
 from engine.measure.machine import machine
+from engine.models.fits import check_fits
 from engine.run.assemble import assemble, reported_labels
 from engine.run.cluster import Cluster, connect
 from engine.run.code_digest import code_digests
@@ -31,6 +33,7 @@ from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
 from engine.run.worker import Task, run_node
+from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow
@@ -81,6 +84,7 @@ def execute(
     """
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
+    _check_files(sweep)
 
     def plan_for(where: Machine) -> Plan:
         plan = make_plan(sweep, where)
@@ -93,6 +97,15 @@ def execute(
             return run.follow(None)
     with connect(scheduler) as cluster:
         return _Run(plan_for(cluster.machine), store, artifacts, on_progress, keep_old_code).follow(cluster)
+
+
+def _check_files(sweep: Sweep) -> None:
+    """The network and the teachers that come as ONNX files fit the dataset; raises ModelError. Torch networks are checked as they load."""
+    teachers = [
+        s.teacher for r in sweep.all_recipes for s in r.steps if isinstance(s, Distill) and s.teacher.endswith(".onnx")
+    ]
+    for source in dict.fromkeys([sweep.model.source] * sweep.model.is_onnx + teachers):
+        check_fits(source, load_dataset(sweep.data))
 
 
 class _Run:

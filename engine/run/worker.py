@@ -27,6 +27,9 @@ from engine.store.artifacts import Artifacts
 if TYPE_CHECKING:
     import onnx
 
+# Real images on which an exported graph is held against the network.
+_COMPARED = 100
+
 
 @dataclass(frozen=True)
 class Task:
@@ -77,29 +80,31 @@ def _one_torch_thread() -> None:
 
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
-    options = task.node.options
+    options, data = task.node.options, _dataset(task.data)
     model = Model(source=options["source"], weights=options["weights"])
     if model.is_onnx:
         from engine.graph.graph import load_onnx, save_onnx
 
         save_onnx(load_onnx(Path(model.source)), output)
-        return {}
+        return _noted("; ".join(data.notes))
     from engine.models.sources import load_network, save_network
 
     _one_torch_thread()
-    save_network(load_network(model, _dataset(task.data)), output)
-    return {}
+    network = load_network(model, data)
+    save_network(network, output)
+    return _noted("; ".join([*([network.note] if network.note else []), *data.notes]))
 
 
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress.teacher import teacher_outputs
+    from engine.compress.teacher import teacher_note, teacher_outputs
     from engine.graph.graph import load_onnx
 
     data, options = _dataset(task.data), task.node.options
     model = load_onnx(task.input())
     images = data.train.head(options["images"])
-    teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"]).save(output)
-    return {}
+    outputs = teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"])
+    outputs.save(output)
+    return _noted(teacher_note(outputs, images.labels))
 
 
 def _distill(task: Task, output: Path) -> dict[str, Any]:
@@ -122,6 +127,11 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
     return {"loss": losses}
 
 
+def _noted(note: str | None) -> dict[str, Any]:
+    """What a trial is to say of the node, if anything."""
+    return {"note": note} if note else {}
+
+
 def _prune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import prune
     from engine.models.sources import Network, open_network, save_network
@@ -135,10 +145,12 @@ def _prune(task: Task, output: Path) -> dict[str, Any]:
 
 def _finetune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import finetune
+    from engine.compress.pruning.weights import trained_zeros
     from engine.models.sources import Network, open_network, save_network
 
     _one_torch_thread()
     network = open_network(task.input())
+    note = trained_zeros(network.module)
     losses: list[float] = []
     module = finetune.apply(
         Finetune(**task.node.options),
@@ -148,18 +160,22 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
         on_epoch=lambda _, loss: losses.append(loss),
     )
     save_network(Network(module, network.origin), output)
-    return {"loss": losses}
+    return {"loss": losses} | _noted(note)
 
 
 def _export(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import save_onnx
+    from engine.models.agreement import check_agreement
     from engine.models.export import export_onnx
     from engine.models.sources import open_network
 
     _one_torch_thread()
-    network = open_network(task.input())
-    save_onnx(export_onnx(network.module, network.origin.input_shape), output)
-    return {}
+    network, data = open_network(task.input()), _dataset(task.data)
+    images = data.preprocessing(data.calibration.head(_COMPARED).inputs)
+    model = export_onnx(network.module, network.origin.input_shape)
+    note = check_agreement(model, network.module, images)
+    save_onnx(model, output)
+    return _noted(note)
 
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
@@ -189,7 +205,9 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
     if step.mean_bits is None and step.max_latency is None and step.layers is None:
         return None, {}
     prepared = prepare(model)
-    measured = [json.loads(task.input(i).read_text()) for i in range(1, len(task.inputs))]
+    measured = [
+        json.loads(path.read_text()) for path in map(task.input, range(1, len(task.inputs))) if path.suffix == ".json"
+    ]
     bits = mixed_bits(step, prepared, *measured)
     return bits, {"layer_bits": by_layer(prepared, bits)}
 
@@ -205,22 +223,31 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     bits, shown = _chosen_bits(task, step, model)
     done = quantize.quantized(step, model, images, bits)
     save_onnx(done.model, output)
-    return shown | {"chosen": list(done.chosen)} | ({"note": done.note} if done.note else {})
+    return shown | {"chosen": list(done.chosen)} | _noted(done.note)
 
 
 def _qat(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress import qat
+    from engine.compress import qat, quantize
     from engine.graph.graph import load_onnx, save_onnx
+    from engine.models.sources import open_network
 
     _one_torch_thread()
     step = Quantize(**task.node.options)
     model, losses = load_onnx(task.input()), list[float]()
     bits, shown = _chosen_bits(task, step, model)
+    exported = task.inputs[-1].endswith(".safetensors")
     trained = qat.train_quantized(
-        step, model, _dataset(task.data), task.seed, on_epoch=lambda _, loss: losses.append(loss), bits=bits
+        step,
+        model,
+        _dataset(task.data),
+        task.seed,
+        on_epoch=lambda _, loss: losses.append(loss),
+        bits=bits,
+        network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
     save_onnx(trained, output)
-    return {"loss": losses} | shown
+    notes = [None if exported else qat.note(model), quantize.note(step, model)]
+    return {"loss": losses} | shown | _noted("; ".join(note for note in notes if note) or None)
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
@@ -240,6 +267,7 @@ def _facts(task: Task, output: Path) -> dict[str, Any]:
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.accuracy import predict
+    from engine.measure.batches import batch_note
     from engine.measure.machine import machine
 
     data, options = _dataset(task.data), task.node.options
@@ -247,7 +275,8 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     predictions = predict(task.input(), split, data.preprocessing, len(data.classes), **_numerics(task))
     predictions.save(output)
     right = None if predictions.right is None else int(predictions.right.sum())
-    return {"n": len(split), "right": right, "machine": asdict(machine())}
+    note = batch_note(task.input(), split, data.preprocessing, **_numerics(task))
+    return {"n": len(split), "right": right, "machine": asdict(machine())} | _noted(note)
 
 
 def _numerics(task: Task) -> dict[str, Any]:

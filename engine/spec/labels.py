@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from engine.spec.runtime import Runtime
 from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step
+
+# What method qat learns at where nothing is said; a step of another method has no rate.
+_QAT_RATE = Quantize(weight_bits=8, activation_bits=8, method="qat").learning_rate
 
 
 def _percent(ratio: float) -> str:
@@ -23,10 +27,27 @@ def step_label(step: Step, chosen: Sequence[str] = ()) -> str:
     if isinstance(step, Prune):
         return _prune_label(step)
     if isinstance(step, Finetune):
-        return f"finetune {step.epochs}"
+        return _with_notes(f"finetune {_length(step)}", _training_notes(step))
     if isinstance(step, Runtime):
         return _runtime_label(step)
     return _quantize_label(step, chosen)
+
+
+def _length(step: Distill | Finetune | Quantize) -> str:
+    """`2`, or `2×20k` for two epochs of 20,000 images each."""
+    if step.samples is None:
+        return str(step.epochs)
+    thousands = step.samples >= 1000 and step.samples % 100 == 0
+    return f"{step.epochs}×{step.samples / 1000:g}k" if thousands else f"{step.epochs}×{step.samples:,}"
+
+
+def _training_notes(step: Distill | Finetune | Quantize) -> list[str]:
+    """How a step trains, where that is not the usual way."""
+    fields = type(step).model_fields
+    usual = _QAT_RATE if isinstance(step, Quantize) else fields["learning_rate"].default
+    notes = [f"rate {step.learning_rate:g}"] if step.learning_rate not in (None, usual) else []
+    augment = getattr(step, "augment", "none")
+    return notes + ([augment] if augment != "none" else [])
 
 
 def _distill_label(step: Distill) -> str:
@@ -35,9 +56,15 @@ def _distill_label(step: Distill) -> str:
     verb = "distil" if step.has_teacher else "train"
     notes = [f"from {step.teacher}"] if step.has_teacher and step.teacher != "baseline" else []
     if step.feature_weight:
-        notes.append("features")
+        notes.append("features" if step.feature_weight == 1 else f"features ×{step.feature_weight:g}")
+    usual = Distill.model_fields
+    notes += [f"alpha {step.alpha:g}"] if step.has_teacher and step.alpha != usual["alpha"].default else []
+    notes += [f"temperature {step.temperature:g}"] if step.temperature != usual["temperature"].default else []
+    if step.is_fresh and (step.epochs, step.samples) != (usual["epochs"].default, None):
+        notes.append(_length(step) if step.samples else f"{step.epochs} epoch{'s' if step.epochs > 1 else ''}")
+    notes += _training_notes(step)
     if not step.is_fresh:
-        return _with_notes(f"{verb} on {step.epochs}", notes)
+        return _with_notes(f"{verb} on {_length(step)}", notes)
     return _with_notes(f"{verb} {step.student}{scale}{repeats}", notes)
 
 
@@ -51,6 +78,8 @@ def _prune_label(step: Prune) -> str:
     )
     if step.importance and step.importance != "l2":
         notes.append({"bn_scale": "BN scale", "taylor": "Taylor"}[step.importance])
+    if step.round_to is not None and step.round_to != 4:
+        notes.append(f"multiples of {step.round_to}")
     if step.method == "magnitude":
         return _with_notes(f"weights −{_percent(step.ratio or 0)}", notes)
     what = f"−{_percent(step.ratio)}" if step.ratio is not None else f"−{_percent(step.macs_ratio or 0)} MACs"
@@ -66,13 +95,13 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     else:
         label = f"w{bits.replace(' ', '')}a{step.activation_bits}"
     if step.method == "qat":
-        label += f" QAT {step.epochs}"
+        label += f" QAT {_length(step)}"
     notes: list[str] = [step.format] if step.format != "u8s8" else []
     notes += ["per layer"] if not step.per_channel else []
     notes += ["asymmetric"] if not step.symmetric else []
     notes += ["full weight range"] if step.weight_range == "full" else []
     notes += ["7-bit weights"] if step.weight_range == "safe" and "7-bit weights" not in chosen else []
-    notes += [step.calibration] if step.calibration != "auto" and step.activation_bits < 32 else []
+    notes += [step.calibration] if step.calibration != "auto" else []
     notes += [] if step.equalize == "auto" else ["equalised" if step.equalize else "not equalised"]
     notes += (
         [] if step.bias_correction == "auto" else ["bias corrected" if step.bias_correction else "biases as they are"]
@@ -81,9 +110,21 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     if step.ends_8bit != (step.weight_bits < 4):
         notes.append("ends 8 bit" if step.ends_8bit else "ends too")
     notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
-    notes += ["bits by layer"] if step.layers is not None else []
+    notes += [_layers_text(dict(step.layers))] if step.layers is not None else []
+    notes += [f"{step.weight_bits} at most"] if step.mean_bits is not None and step.weight_bits != 8 else []
+    usual = Quantize.model_fields["calibration_samples"].default
+    notes += [f"{step.calibration_samples:,} calibration images"] if step.calibration_samples != usual else []
+    notes += _training_notes(step)
     notes += chosen
     return _with_notes(label, notes)
+
+
+def _layers_text(layers: Mapping[str, int]) -> str:
+    """`conv1 4, head 8`; of more than three layers, how many have so many bits."""
+    if len(layers) <= 3:
+        return ", ".join(f"{name} {bits}" for name, bits in layers.items())
+    counts = Counter(layers.values())
+    return f"bits by layer: {', '.join(f'{n} of {bits}' for bits, n in sorted(counts.items()))}"
 
 
 def source_name(source: str) -> str:

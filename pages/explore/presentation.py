@@ -11,7 +11,7 @@ import streamlit as st
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
-from engine.frontier.recommendation import View
+from engine.frontier.recommendation import View, usual_view
 from engine.metrics import METRICS, limits_text, text_of
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
@@ -59,6 +59,7 @@ def show(row: SweepRow, view: View) -> None:
 
 def _slide(row: SweepRow, view: View) -> None:
     trials = queries.columns_on(row, view.device)
+    view = usual_view(view, trials)
     info = queries.info(row, view)
     st.subheader(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""

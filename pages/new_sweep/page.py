@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from engine.figures.frontier import frontier_alt, frontier_figure
-from engine.frontier.recommendation import View
+from engine.frontier.recommendation import View, usual_view
 from engine.run.forecast import Preview, preview
 from engine.run.planner import providers_here
 from engine.spec.sections import Target
@@ -188,7 +188,7 @@ def _what_was_found() -> None:
     row = next((r for r in queries.sweeps() if r.trials and r.state != "running"), None)
     if row is None:
         return
-    info = queries.info(row, View())
+    info = queries.info(row, usual_view(View(), queries.columns_on(row, View.device)))
     if info.points:
         st.caption(f"What {shell.plain(repr(row.name))} found:")
         figure = frontier_figure(info, height=300)

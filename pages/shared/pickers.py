@@ -16,7 +16,7 @@ from engine.figures.many_metrics_info import MOST_AXES, MOST_PAIRED
 from engine.frontier.columns import Trials
 from engine.frontier.dominance import Bools
 from engine.frontier.front import front_rows
-from engine.frontier.recommendation import View
+from engine.frontier.recommendation import View, usual_view
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
@@ -78,8 +78,9 @@ def wanted_device(view: View, news: bool) -> str:
 
 def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[View, Chart]:
     """Draw the pickers for axes, colour, size and device, as far as the chart has them; what is chosen, the rest as it was."""
+    view = usual_view(view, trials)
     # What no trial has is offered only where the address asks for it.
-    offered = {view.x, view.y, View.x, View.y, *trials.measured(view.device)}
+    offered = {view.x, view.y, *trials.measured(view.device)}
     names = [k for k in METRICS if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)

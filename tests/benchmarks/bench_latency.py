@@ -29,7 +29,7 @@ from engine.spec.sections import LatencyOptions
 from engine.store.artifacts import Artifacts
 from engine.trials.trial import Trial
 
-PAIRS = ("int8", "channels −50 % · finetune 1", "distil ds_cnn · channels −70 % · finetune 1 · int8")
+PAIRS = ("int8", "channels −50 % · finetune 1×20k", "distil ds_cnn (2×25k) · channels −70 % · finetune 1×20k · int8")
 TARGET = 0.03
 
 BARE = """

@@ -63,3 +63,18 @@ def test_cancel_stops_a_running_sweep_and_resume_goes_on(tmp_path: Path):
     assert runner.returncode == 1
     assert json.loads(paretoscope("sweeps", "--json", home=home).stdout)[0]["state"] == "cancelled"
     refused(paretoscope("cancel", "tiny", home=home), "not running")
+
+
+def test_what_a_network_prints_does_not_mix_with_the_json(tmp_path: Path):
+    spec = write_problem(tmp_path)
+    network = tmp_path / "net.py"
+    loud = (
+        "class Loud(nn.Module):\n    def forward(self, x):\n        print('forward!')\n        return x\n\ndef build("
+    )
+    network.write_text(
+        network.read_text().replace("def build(", loud).replace("nn.Conv2d(1, 16", "Loud(), nn.Conv2d(1, 16", 1)
+    )
+    options = ("--set", "space={}", "--set", "measure.latency=null", "--json")
+    done = paretoscope("run", spec, *options, home=tmp_path / "home")
+    assert json.loads(done.stdout)["state"] == "done"
+    assert "forward!" in done.stderr

@@ -8,6 +8,7 @@ from torch import nn
 
 from engine.compress import distill
 from engine.compress.distill import classifier_of, distillation_loss, feature_loss
+from engine.compress.pruning.weights import prune_magnitude
 from engine.compress.teacher import TeacherOutputs
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
@@ -15,7 +16,7 @@ from engine.datasets.splits import Split
 from engine.errors import ModelError, StepError
 from engine.models.builders import Origin
 from engine.models.sources import build_student, open_network, save_network
-from engine.spec.steps import Distill
+from engine.spec.steps import Distill, Prune
 
 torch.set_num_threads(1)
 
@@ -180,9 +181,7 @@ def matrices(network):
 def test_distilling_into_a_pruned_network_keeps_its_zeros_and_its_weights():
     current = build_student("ds_cnn", DATA, 0.5, 0)
     module = current.module
-    with torch.no_grad():
-        for weight in matrices(module):
-            weight[weight.abs() < weight.abs().median()] = 0
+    prune_magnitude(Prune(method="magnitude", ratio=0.5, allocation="uniform"), module, None)
     before = copy.deepcopy(module.state_dict())
     knobs = {"student": "current", "width": 1.0, "epochs": 2}
     still = distill.apply(step(**knobs, learning_rate=1e-12), DATA, 0, TAUGHT, current)

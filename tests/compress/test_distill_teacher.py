@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from engine.compress.distill import classifier_of
-from engine.compress.teacher import TeacherOutputs, classifier_input, teacher_outputs
+from engine.compress.teacher import TeacherOutputs, classifier_input, teacher_note, teacher_outputs
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
@@ -174,3 +174,32 @@ def test_damaged_outputs_are_one_line(tmp_path):
     for broken in (path, tmp_path / "absent.npz"):
         with pytest.raises(SetupError, match="holds no teacher's outputs"):
             TeacherOutputs.load(broken)
+
+
+def said(classes: np.ndarray, known: int = 4) -> TeacherOutputs:
+    """A teacher that is sure of these classes."""
+    return TeacherOutputs(np.eye(known, dtype=np.float16)[classes][None], None)
+
+
+def test_a_teacher_whose_classes_are_in_another_order_is_told_of():
+    rng = np.random.default_rng(0)
+    labels = np.sort(rng.integers(0, 4, 400))
+    wrong = rng.random(400) < 0.1
+    answers = np.where(wrong, (labels + 1) % 4, labels)
+    assert teacher_note(said(answers), labels) is None
+    note = teacher_note(said((answers + 2) % 4), labels)
+    assert note.startswith("the teacher is right on 0.0% of the training images, and would be on ")
+    share = float(note.split("would be on ")[1].split("%")[0]) / 100
+    assert share == pytest.approx((~wrong).mean(), abs=0.05)
+    assert note.endswith("another order than the dataset's")
+    swapped = teacher_note(said(np.array([0, 2, 1, 3])[answers]), labels)  # two of four
+    assert f"right on {(np.array([0, 2, 1, 3])[answers] == labels).mean():.1%}" in swapped
+
+
+def test_a_teacher_that_knows_nothing_is_told_of_and_a_weak_one_is_not():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 40, 60)
+    rarest = np.full(60, np.bincount(labels, minlength=40).argmin())
+    assert "no more than who always says the commonest class" in teacher_note(said(rarest, 40), labels)
+    weak = np.where(rng.random(60) < 0.3, labels, rng.integers(0, 40, 60))
+    assert teacher_note(said(weak, 40), labels) is None

@@ -9,12 +9,14 @@ from torch.nn import functional as F
 
 from engine.compress import finetune
 from engine.compress.finetune import Schedule, one_cycle, reuses_batch_norm, train, zero_keeper
+from engine.compress.pruning.weights import prune_magnitude, trained_zeros
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import StepError
+from engine.models.pruned import mark_pruned, pruned_masks
 from engine.models.zoo import BUILDERS
-from engine.spec.steps import Finetune
+from engine.spec.steps import Finetune, Prune
 
 torch.set_num_threads(1)
 
@@ -77,26 +79,51 @@ def matrices(network: nn.Module) -> list[torch.Tensor]:
 
 def test_pruned_weights_stay_zero_and_the_others_move():
     pruned = small()
-    with torch.no_grad():
-        for weight in matrices(pruned):
-            weight[weight.abs() < weight.abs().quantile(0.7)] = 0
+    prune_magnitude(Prune(method="magnitude", ratio=0.7), pruned, None)
     tuned = finetune.apply(Finetune(epochs=2), pruned, DATA, 0)
     for old, new in zip(matrices(pruned), matrices(tuned), strict=True):
         assert torch.equal(new == 0, old == 0)
         assert not torch.equal(new, old)
 
 
-def test_zero_keeper_ignores_biases():
+def test_only_what_was_pruned_is_kept_at_zero():
+    """A head that starts at zero is trained, before pruning and after, and so are single zeros, the ones of a residual branch, biases."""
+    network = small()
+    head = network[-1]
+    nn.init.zeros_(head.weight)
+    tuned = finetune.apply(Finetune(epochs=4), network, DATA, 0)
+    assert tuned[-1].weight.count_nonzero() == head.weight.numel()
+    total = sum(w.numel() for w in matrices(network))
+    prune_magnitude(Prune(method="magnitude", ratio=0.5), network, None)
+    assert sum(int((w == 0).sum()) for w in matrices(network)) == round(0.5 * total)
+    tuned = finetune.apply(Finetune(epochs=4), network, DATA, 0)
+    assert tuned[-1].weight.count_nonzero() == head.weight.numel()
+    assert sum(int((w == 0).sum()) for w in matrices(tuned)) == round(0.5 * total) - head.weight.numel()
+
+
+def test_zeros_that_no_step_pruned_are_told_of_where_they_are_many():
+    network = small()
+    prune_magnitude(Prune(method="magnitude", ratio=0.7), network, None)
+    assert trained_zeros(network) is None
+    with torch.no_grad():
+        network[0].weight.view(-1)[:36] = 0  # half of the first layer
+    mask, zero = pruned_masks(network)["0.weight"][1], network[0].weight == 0
+    free, total = int((zero & ~mask).sum()), sum(w.numel() for w in matrices(network))
+    assert free > 0.1 * total
+    assert trained_zeros(network).startswith(f"{100 * free / total:.3g} % of the weights were zero")
+
+
+def test_zero_keeper_keeps_the_mask_and_nothing_else():
     layer = nn.Linear(2, 2)
+    layer.weight.data.zero_()
     layer.bias.data.zero_()
-    layer.weight.data[0, 0] = 0
+    mark_pruned(layer, "weight", torch.tensor([[True, False], [False, False]]))
     keep = zero_keeper(layer)
     layer.weight.data += 1
     layer.bias.data += 1
     keep()
-    assert layer.weight[0, 0] == 0
-    assert int((layer.weight == 0).sum()) == 1
-    assert torch.equal(layer.bias.data, torch.ones(2))
+    assert layer.weight.tolist() == [[0, 1], [1, 1]]
+    assert layer.bias.tolist() == [1, 1]
 
 
 def test_the_seed_decides_the_result():

@@ -1,4 +1,5 @@
 import json
+import textwrap
 from dataclasses import asdict
 
 import pytest
@@ -9,6 +10,7 @@ from engine.compress import prune
 from engine.compress.pruning.graph import find_structure
 from engine.compress.pruning.surgery import without
 from engine.errors import StepError
+from engine.models.pruned import pruned_masks
 from engine.models.sources import Network, open_network, save_network
 from engine.spec.steps import Prune
 from tests.helpers.prune_cases import built, from_file, images, macs, params, stripes
@@ -105,6 +107,9 @@ def test_channels_can_go_after_weights_and_the_zeros_that_stay_are_counted():
     assert report.zero_share == pytest.approx(zeros, abs=1e-12)
     assert 0.5 < zeros < 0.8  # what is left is what mattered more
     assert report.reached
+    masks = pruned_masks(small)
+    assert sum(int(mask.sum()) for _, mask in masks.values()) == sum(int((w == 0).sum()) for w in weights)
+    assert all(torch.equal(mask, weight == 0) for weight, mask in masks.values())
 
 
 def test_the_account_lists_every_layer():
@@ -236,3 +241,57 @@ def build():
     x = images((1, 8, 8))
     assert torch.equal(open_network(tmp_path / "a.safetensors").module(x), pruned(x))
     assert report.reached
+
+
+@pytest.mark.parametrize("step", [Prune(method="magnitude", ratio=0.5), Prune(method="nm"), channel(ratio=0.5)])
+def test_a_layer_that_computes_its_weight_is_named(tmp_path, step):
+    body = """
+    class Standardised(nn.Conv2d):
+        def __init__(self):
+            super().__init__(4, 4, 3)
+            self.raw = nn.Parameter(self.weight.detach().clone())
+            del self.weight
+
+        @property
+        def weight(self):
+            return self.raw - self.raw.mean((1, 2, 3), keepdim=True)
+
+    def build():
+        return nn.Sequential(nn.Conv2d(1, 4, 3), Standardised(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    """
+    with pytest.raises(
+        StepError, match=r"^layer '1' computes its weight on each access, so it cannot be pruned; make it a parameter$"
+    ):
+        prune.apply(step, from_file(tmp_path, textwrap.dedent(body)), None, 0)
+
+
+def test_what_is_no_convolution_and_no_linear_layer_is_named(tmp_path):
+    body = """
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(1, 4, 3, padding=1)
+            self.up = nn.ConvTranspose2d(4, 4, 2)
+            self.rows = nn.GRU(9 * 4, 16, batch_first=True)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(self.rows(self.up(self.stem(x)).permute(0, 2, 1, 3).flatten(2))[0][:, -1])
+
+    def build():
+        return Net()
+    """
+    network = from_file(tmp_path, textwrap.dedent(body))
+    pruned, report = prune.apply(Prune(method="magnitude", ratio=0.5), network, None, 0)
+    left = 4 * 4 * 4 + 3 * 16 * (36 + 16)
+    share = left / (left + 36 + 48)
+    assert report.reached
+    assert report.note == (
+        f"only convolutions and linear layers are pruned: {share:.1%} of the network's weights stay as they were, in "
+        "ConvTranspose2d 'up', GRU 'rows'"
+    )
+    assert torch.equal(pruned.rows.weight_ih_l0, network.module.rows.weight_ih_l0)
+    _, report = prune.apply(Prune(method="magnitude", ratio=0.5), built("resnet8"), None, 0)
+    assert report.note is None

@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from onnx import numpy_helper
+from torch import nn
 from torch.nn import functional as F
 
 from engine.compress import qat
-from engine.compress.qat import start_scheme, train_quantized, train_scheme
+from engine.compress.pruning.exported import pruned_in_graph
+from engine.compress.pruning.weights import prune_magnitude
+from engine.compress.qat import note, start_scheme, train_quantized, train_scheme
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.simulate import Simulation
-from engine.compress.quantize import make_scheme
+from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import TeacherOutputs
 from engine.errors import StepError
-from engine.spec.steps import Quantize
+from engine.graph.graph import LAYER_OPS, constant_values
+from engine.models.export import export_onnx
+from engine.models.pruned import pruned_masks
+from engine.spec.steps import Prune, Quantize
 from tests.helpers.tiny_trained import half_zero_graph, run, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
@@ -74,14 +81,54 @@ def test_the_result_follows_from_the_seed_alone() -> None:
     assert codes(first) != codes(other)
 
 
-def test_pruned_weights_stay_zero() -> None:
+def test_pruned_weights_stay_zero_and_other_zeros_learn() -> None:
     model, pruned = half_zero_graph()
-    step = step_of(4, epochs=1, samples=320, learning_rate=0.02)
+    step = step_of(8, epochs=1, samples=320, learning_rate=0.02)
     start = start_scheme(step, model, DATA)
-    trained = train_scheme(step, start, DATA, 0)
+    trained, free = (train_scheme(step, start, DATA, 0, pruned=masks) for masks in (pruned, None))
     for name, zeros in pruned.items():
         assert not trained.weights[name].codes[zeros].any()
     assert any(not np.array_equal(trained.weights[n].codes, start.weights[n].codes) for n in pruned)
+    assert any(free.weights[name].codes[zeros].any() for name, zeros in pruned.items())
+
+
+class Forms(nn.Module):
+    """Weights that an export rewrites: batch norms folded in, a matrix turned, one used twice, a head that starts at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.twice = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)  # (n, places, 8): a Linear becomes MatMul with the matrix turned
+        return self.head(torch.relu(self.twice(torch.relu(self.twice(x)))).mean(1))
+
+
+def test_what_a_network_lost_is_found_in_its_graph_and_stays_zero_in_training() -> None:
+    torch.manual_seed(1)
+    network = Forms().eval()
+    nn.init.uniform_(network.stem[1].weight, 0.5, 1.5)
+    prune_magnitude(Prune(method="magnitude", ratio=0.5), network, None)
+    model = export_onnx(network, DATA.input_shape)
+    prepared = prepare(model)
+    masks = pruned_in_graph(network, DATA.input_shape, prepared)
+    stored = {t.name: numpy_helper.to_array(t) for t in prepared.graph.initializer}
+    lost = {id(p): int(mask.sum()) for p, mask in pruned_masks(network).values()}
+    assert sorted(int(m.sum()) for m in masks.values()) == sorted(lost.values())
+    assert {m.shape for m in masks.values()} == {(8, 1, 3, 3), (8, 8)}
+    assert all(not stored[name][mask].any() for name, mask in masks.items())
+    file = train_quantized(step_of(8, learning_rate=0.05), model, DATA, 0, network=network)
+    weights = list(constant_values(file, [n.input[1] for n in file.graph.node if n.op_type in LAYER_OPS]).values())
+    zero = {w.shape: int((w == 0).sum()) for w in weights}
+    assert zero[8, 1, 3, 3] >= lost[id(network.stem[0].weight)]
+    assert zero[8, 8] >= lost[id(network.twice.weight)]
+    assert sum(np.count_nonzero(w) for w in weights if 3 in w.shape and w.ndim == 2) > 0
+    assert note(export_onnx(Forms().eval(), DATA.input_shape)) == (
+        "15 % of the weights were zero without having been pruned by a step; they were trained like the others"
+    )
 
 
 def test_a_loss_that_is_no_number_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

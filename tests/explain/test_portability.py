@@ -18,7 +18,7 @@ INT8 = Quantize(weight_bits=8, activation_bits=8)
 def test_portability_of_an_int8_trial_comes_with_a_recipe_that_is_safe(example, monkeypatch, capsys):
     store, artifacts, sweep, ids = example
     monkeypatch.setattr(portability, "CALIBRATION_IMAGES", 10)
-    arguments = ["paretoscope", "portability", sweep, ids["distil ds_cnn · int8"], "--samples", "30", "--json"]
+    arguments = ["paretoscope", "portability", sweep, ids["distil ds_cnn (2×25k) · int8"], "--samples", "30", "--json"]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -29,9 +29,9 @@ def test_portability_of_an_int8_trial_comes_with_a_recipe_that_is_safe(example, 
     assert any(layer["possible"] for layer in found["layers"])
     recipe = Recipe.from_json(found["safe_recipe"])
     assert recipe.steps[-1].weight_bits == 7
-    assert recipe.label == "distil ds_cnn · w7a8"
+    assert recipe.label == "distil ds_cnn (2×25k) · w7a8"
     monkeypatch.setattr("engine.measure.portability.measure_portability", lambda *_: pytest.fail("known already"))
-    again = portability.portability(store, artifacts, sweep, ids["distil ds_cnn · int8"], 30)
+    again = portability.portability(store, artifacts, sweep, ids["distil ds_cnn (2×25k) · int8"], 30)
     assert again == found
 
 

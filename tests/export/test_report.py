@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from engine.errors import InputError, SpecError
-from engine.export.report import MOST_ROWS, OBJECTIVES, report_html, write_report
+from engine.export.report import MOST_ROWS, report_html, write_report
 from engine.export.tables import flat_rows, has_parquet, to_csv, to_json, to_parquet
-from engine.frontier.front import find_front
+from engine.frontier.front import OBJECTIVES, find_front
 from engine.frontier.recommendation import View, choose
 from engine.metrics import METRICS
 from engine.spec.recipe import Recipe

@@ -10,8 +10,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.compress.pruning.costs import count_costs, measure_uses
 from engine.compress.quantize import apply
 from engine.errors import ModelError
+from engine.graph.count_demand import graph_demand
 from engine.graph.counts import graph_facts
 from engine.graph.graph import constant_value, load_onnx, open_session, save_onnx
 from engine.graph.inline import inlined
@@ -154,6 +156,59 @@ def test_calls_of_functions_are_replaced_by_their_nodes() -> None:
     assert len(model.functions) == 2
 
 
+class Rows(torch.nn.Module):
+    """A recurrent layer over the rows of an image of 7×5, then a classifier of its last state."""
+
+    def __init__(self, layer: torch.nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer, self.head = layer, torch.nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(x.squeeze(1))[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
+@pytest.mark.parametrize(("layers", "both"), [(1, False), (2, False), (1, True), (2, True)])
+def test_recurrent_layers_have_torchs_parameters_and_multiply_at_every_step(kind: str, layers: int, both: bool) -> None:
+    gates, ways = {"GRU": 3, "LSTM": 4, "RNN": 1}[kind], 2 if both else 1
+    torch.manual_seed(0)
+    layer = getattr(torch.nn, kind)(5, 6, num_layers=layers, bidirectional=both, batch_first=True)
+    network = Rows(layer, 6 * ways).eval()
+    facts = graph_facts(export_onnx(network, (1, 7, 5)))
+    by_hand = sum(7 * ways * gates * 6 * ((6 * ways if i else 5) + 6) for i in range(layers))
+    assert facts.params == sum(p.numel() for p in network.parameters())
+    assert facts.nonzero_params == facts.params
+    assert facts.macs == by_hand + 3 * 6 * ways
+    assert [x.op_type for x in facts.layers] == [kind] * layers + ["Gemm"]
+    assert measured_macs(network, (1, 7, 5)) == facts.macs
+
+
+def measured_macs(network: torch.nn.Module, shape: tuple[int, int, int]) -> int:
+    return count_costs(network, measure_uses(network, shape)).macs
+
+
+def test_a_recurrent_layer_may_have_peepholes_and_give_its_last_state_alone() -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"w": (1, 16, 5), "r": (1, 16, 4), "b": (1, 32), "p": (1, 12)}
+    constants = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Squeeze", ["x", "axes"], ["s"]),
+        helper.make_node("Transpose", ["s"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["t", "w", "r", "b", "", "", "", "p"], ["", "h"], hidden_size=4, name="lstm"),
+        helper.make_node("Squeeze", ["h", "first"], ["y"]),
+    ]
+    constants |= {"axes": np.array([1]), "first": np.array([0])}
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 7, 5])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    facts, (asked,) = graph_facts(model), graph_demand(model).layers
+    assert (facts.params, facts.macs) == (80 + 64 + 32 + 12, 7 * (80 + 64))
+    assert (asked.kind, asked.macs, asked.weights, asked.biases) == ("dense", facts.macs, 80 + 64 + 12, 32)
+    assert (asked.input_bytes, asked.output_bytes) == (4 * 35, 4 * 4)
+
+
 def test_zeros_are_not_counted_as_nonzero_params() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 4, 2))
     network[0].weight.data.view(-1)[:20] = 0
@@ -198,6 +253,12 @@ def external(folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def with_default(folder: Path) -> bytes:
+    model = small_graph(["N", 2, 5, 5])
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 2, 5, 5), np.float32), "x0"))
+    return model.SerializeToString()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -206,6 +267,7 @@ def external(folder: Path) -> bytes:
         (lambda folder: small_graph(["N", 2, 5, 5]).SerializeToString()[:-60], "not an ONNX file, or is cut short"),
         (external, "keeps its weights in other files"),
         (lambda folder: small_graph(["N", 2, 5, 5], inputs=2).SerializeToString(), "2 inputs and 1 outputs"),
+        (with_default, r"every input has a stored value, 'x0' too"),
         (lambda folder: small_graph(["N", 2, "H", "W"]).SerializeToString(), r"input 'x0' is \(N, 2, H, W\)"),
         (lambda folder: small_graph(["N", 50]).SerializeToString(), r"input 'x0' is \(N, 50\)"),
         (lambda folder: small_graph(["N", 2, 5, 5], kind=TensorProto.UINT8).SerializeToString(), "'x0' is uint8"),

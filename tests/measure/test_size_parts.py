@@ -158,3 +158,20 @@ def test_parts_are_whole_and_add_up(whole, amounts):
     parts = apportioned(whole, amounts)
     assert sum(parts) == whole
     assert all(abs(p - whole * a / math.fsum(amounts)) < 1 for p, a in zip(parts, amounts, strict=True))
+
+
+def test_recurrent_layers_have_weights_of_their_input_and_of_their_state(tmp_path):
+    torch.manual_seed(0)
+
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(8, 16, batch_first=True), nn.Linear(16, 5, bias=False)
+
+        def forward(self, x):
+            return self.head(self.gru(x[:, 0])[0][:, -1])
+
+    save_onnx(export_onnx(Rows().eval(), (1, 8, 8)), tmp_path / "gru.onnx")
+    by_type = measure_parts(tmp_path / "gru.onnx").by_type
+    assert by_type["weights"] == 4 * (3 * 16 * (8 + 16) + 16 * 5)
+    assert by_type["biases"] == 4 * 2 * 3 * 16

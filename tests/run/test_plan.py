@@ -11,6 +11,7 @@ from engine.run.planner import make_plan
 from engine.spec.read import read_sweep
 from engine.spec.sweep import parse_sweep
 from tests.helpers.tiny import write_problem
+from tests.helpers.tiny_onnx import conv_net
 
 SPACE = {
     "distill": [None, {"student": "ds_cnn"}],
@@ -180,3 +181,17 @@ def test_a_network_is_read_once_for_all_recipes(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "model_fingerprint", lambda model: read.append(model) or fingerprint(model))
     plan_of(space=QUANTIZED)
     assert len(read) == 1
+
+
+def test_a_fixed_batch_that_latency_would_not_use_is_told_before_any_work(tmp_path):
+    space = {"quantize": [None, {"weight_bits": 4, "activation_bits": 32}]}
+    spec = {"model": {"source": str(conv_net(tmp_path / "four.onnx", batch=4))}, "space": space}
+    with pytest.raises(SpecError, match=r"batches of 4 only.* with 1; set measure.latency.batch to 4") as caught:
+        plan_of(**spec)
+    assert "\n" not in str(caught.value)
+    for latency in (None, {"batch": 4}):
+        assert len(plan_of(**spec, measure={"latency": latency}).chains) == 2
+    with pytest.raises(SpecError, match="with 8"):
+        plan_of(**spec | {"space": space | {"runtime": [None, {"batch": 8}]}}, measure={"latency": {"batch": 4}})
+    free = {"model": {"source": str(conv_net(tmp_path / "free.onnx"))}, "space": space}
+    assert len(plan_of(**free).chains) == 2

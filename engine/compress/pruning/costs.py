@@ -20,7 +20,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True)
 class Costs:
-    """Learned parameters, and multiply-accumulates of convolutions, linear layers and attention for one image."""
+    """Learned parameters, and multiply-accumulates of convolutions, linear and recurrent layers and attention for one image."""
 
     params: int
     macs: int
@@ -46,12 +46,15 @@ def measure_uses(network: nn.Module, input_shape: tuple[int, int, int]) -> Uses:
             for weight in (layer.in_proj_weight, layer.out_proj.weight):
                 weights[names[id(weight)]] += tokens
             attention[names[id(layer.out_proj.weight)]] += tokens**2
+        elif isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+            for weight in [p for p in layer.parameters(recurse=False) if p.ndim > 1]:
+                weights[names[id(weight)]] += inputs[0].numel() // layer.input_size
         elif isinstance(output, Tensor):
             counted = inputs[0] if isinstance(layer, _TRANSPOSED) else output
             channels = layer.in_channels if isinstance(layer, _TRANSPOSED) else len(layer.weight)
             weights[names[id(layer.weight)]] += counted.numel() // channels
 
-    kinds = (*CONVS, *_TRANSPOSED, nn.Linear, nn.MultiheadAttention)
+    kinds = (*CONVS, *_TRANSPOSED, nn.Linear, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
     hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, kinds)]
     try:
         # With gradients: without them attention takes a fused path that shows no layers.

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from engine.compress.pruning.structure import Group, Structure
 from engine.models.catalog import one_line
+from engine.models.pruned import mark_pruned, pruned_masks
 from engine.models.state import fit_to, load_state
 
 # A wrong group changes the outputs of a random network by some hundredths of their size at least, rounding by some millionths.
@@ -28,15 +29,22 @@ def without(network: nn.Module, structure: Structure, removed: Tensor) -> nn.Mod
     """
     state = {name: tensor.detach() for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     state = {name: state[name] for name in network.state_dict() if name in state}
+    masks = {name: mask for name, (_, mask) in pruned_masks(network).items()}
     for axis in structure.axes:
         lost = (axis.unit >= 0) & removed[axis.unit.clamp_min(0)]
         if bool(lost.any()):
-            state[axis.tensor] = state[axis.tensor].index_select(axis.dim, torch.nonzero(~lost).flatten())
+            left = torch.nonzero(~lost).flatten()
+            state[axis.tensor] = state[axis.tensor].index_select(axis.dim, left)
+            if axis.tensor in masks:
+                masks[axis.tensor] = masks[axis.tensor].index_select(axis.dim, left)
     for name in structure.attention:
         _rescale_queries(state, name, network.get_submodule(name))
     pruned = copy.deepcopy(network)
     fit_to(pruned, state)
     load_state(pruned, state, "pruned tensors", "this network")
+    for name, mask in masks.items():
+        path, _, parameter = name.rpartition(".")
+        mark_pruned(pruned.get_submodule(path), parameter, mask)
     return pruned
 
 

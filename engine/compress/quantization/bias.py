@@ -36,6 +36,8 @@ def correct_biases(scheme: Scheme, calibration: Float32) -> Scheme:
     as it was if neither does. Convolutions and Gemms that have no bias get one. Raises StepError for images of the wrong shape.
     """
     layers = [x for x in scheme.layers if x.weight in scheme.weights and x.node.op_type in ("Conv", "Gemm")]
+    if not layers:
+        return scheme
     written = {(n.op_type, *n.input): n.output[0] for n in scheme.model.graph.node}
     # What the layer writes in the float graph, before activation functions that rounding does.
     exact = {layer.output: written[(layer.node.op_type, *layer.node.input)] for layer in layers}

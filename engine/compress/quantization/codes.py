@@ -108,7 +108,9 @@ def _scales(rows: Float32, bits: int, symmetric: bool) -> tuple[Float32, Float32
         low = np.zeros_like(high)
         first = 0
     dead = high - low < _TINY  # so small that the scale itself would vanish
-    whole = np.where(dead, np.float32(1), (high - low) / np.float32(last - first)).astype(np.float32)
+    # All zeros fit any scale; training may move them, as far as it moves a fresh layer of so many inputs.
+    fresh = np.float32(max(1, rows.shape[1]) ** -0.5 / (last - first))
+    whole = np.where(dead, fresh, (high - low) / np.float32(last - first)).astype(np.float32)
     # Clipping takes the same share off both ends, so 0.0 keeps its code.
     zero = np.clip(np.rint(-low / whole), first, last)
     best = whole.copy()

@@ -5,8 +5,9 @@
 | 3 and more | 4 bits of mantissa, 4 of exponent: steps of 3 to 6 %, 16 octaves from the layer's largest down | 16 bits, one step a layer |
 | 2 | 3 and 3: steps of 6 to 12 %, 8 octaves | 8 bits, one step a layer |
 
-A scale for the whole tensor is stored as the float32 that it is. (With 8 octaves and a finer mantissa mobilenet_v2 lost 1.5 points at
-4 bits: depthwise channels that small matter.)
+Scales of a layer that lie further apart stay the float32 that they are, in four bytes: clipped to the last octave, its small channels would
+be rounded to nothing. A scale for the whole tensor is stored as the float32 that it is. (With 8 octaves and a finer mantissa mobilenet_v2
+lost 1.5 points at 4 bits: depthwise channels that small matter.)
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Precision:
 # same (ReLU6 often makes them so): there integer kernels and float arithmetic round to different sides. No power of two times this does.
 _UNIT = np.float32(1.118034)
 _FINE, _COARSE = Precision(4, 4, 16), Precision(3, 3, 8)
+# Channels that batch norm has switched off are so small; they take the last octave of the others.
+_SWITCHED_OFF = 2.0**-30
 
 
 def precision(bits: int) -> Precision:
@@ -47,20 +50,25 @@ def precision(bits: int) -> Precision:
 
 
 def storable_scales(scale: npt.NDArray[Any], bits: int, up: bool = False) -> Float32:
-    """The nearest storable scales, or with `up` the nearest that are no smaller; of one for the whole tensor, shape (), itself.
+    """The nearest storable scales, or with `up` the nearest that are no smaller; themselves where they are too far apart for the grid, and
+    of one for the whole tensor, shape ().
 
     `scale`: positive, (channels,). Applied twice it changes nothing more.
     """
     scale = np.asarray(scale, np.float32)
-    if scale.ndim == 0:
+    found = _units_and_octaves(scale, bits, up) if scale.size and scale.ndim else None
+    if found is None:
         return scale
-    units, octave = _units_and_octaves(scale, bits, up)
+    units, octave = found
     stored: Float32 = np.ldexp(units.astype(np.float32), octave) * _UNIT
     return stored
 
 
-def _units_and_octaves(scale: Float32, bits: int, up: bool = False) -> tuple[Int64, Int64]:
-    """(units, octaves) of the nearest storable scales, `units * 2^octave * _UNIT`, units from 2^mantissa to 2^(mantissa+1) - 1."""
+def _units_and_octaves(scale: Float32, bits: int, up: bool = False) -> tuple[Int64, Int64] | None:
+    """(units, octaves) of the nearest storable scales, `units * 2^octave * _UNIT`, units from 2^mantissa to 2^(mantissa+1) - 1.
+
+    None where a channel that does something would need an octave below those that its code can name.
+    """
     p = precision(bits)
     exact = scale.astype(np.float64) / float(_UNIT)
     if up:
@@ -72,15 +80,19 @@ def _units_and_octaves(scale: Float32, bits: int, up: bool = False) -> tuple[Int
     full = units == 2 ** (p.mantissa + 1)
     units, octave = np.where(full, 2**p.mantissa, units), octave + full
     lowest = octave.max() - 2**p.exponent + 1
-    return np.where(octave < lowest, 2**p.mantissa, units), np.maximum(octave, lowest)
+    below = octave < lowest
+    if (below & (scale > scale.max() * _SWITCHED_OFF)).any():
+        return None
+    return np.where(below, 2**p.mantissa, units), np.maximum(octave, lowest)
 
 
 def scale_codes(scale: Float32, bits: int) -> tuple[npt.NDArray[np.uint8], np.float32] | None:
     """(codes, base) with `scale == ((2^mantissa + code % 2^mantissa) << (code >> mantissa)) * base`; None off the grid."""
-    if not np.array_equal(storable_scales(scale, bits), scale):
+    found = _units_and_octaves(scale, bits)
+    if found is None or not np.array_equal(storable_scales(scale, bits), scale):
         return None
     p = precision(bits)
-    units, octave = _units_and_octaves(scale, bits)
+    units, octave = found
     lowest = octave.max() - 2**p.exponent + 1
     codes = units - 2**p.mantissa + ((octave - lowest) << p.mantissa)
     return codes.astype(np.uint8), np.float32(np.ldexp(_UNIT, int(lowest)))

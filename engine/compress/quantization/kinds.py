@@ -152,8 +152,8 @@ def kind_of(scheme: Scheme, layer: Layer, suffixed: bool) -> Kind:
     return Kind(
         op_type=layer.node.op_type,
         fixed=tuple(sorted(fixed.items())),
-        axis=layer.axis,
-        tail=tuple(n for i, n in enumerate(codes.codes.shape) if i != layer.axis)[1:],
+        axis=codes.axis,
+        tail=tuple(n for i, n in enumerate(codes.codes.shape) if i != codes.axis)[1:],
         integer=integer,
         weight_type=TensorProto.UINT8 if integer and scheme.format == "u8u8" else TensorProto.INT8,
         per_channel=codes.scale.ndim > 0,

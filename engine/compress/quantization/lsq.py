@@ -18,6 +18,7 @@ from engine.compress.quantization.scheme import ActivationScale, Codes, Float32
 
 # A step size never falls below this share of what it was at the start, so that none turns zero or negative.
 _SMALLEST_SHARE = 0.05
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def balance(values: int, largest_code: float) -> float:
@@ -53,7 +54,10 @@ class _RoundActivation(torch.autograd.Function):
         # d rounded / d scale is (rounded - x) / scale where nothing is clipped, and rounded / scale, the end itself, elsewhere.
         gradient, rounded_vector = _vectors(gradients[0], rounded)
         passed, x_vector = _vectors(inner, x)
-        step = (torch.dot(gradient, rounded_vector) - torch.dot(passed, x_vector)) / size
+        share = torch.dot(passed, x_vector)
+        if share.isnan():  # padding of -inf is clipped, and 0 times it would be no number
+            share = torch.dot(passed, x_vector.clamp(-_LARGEST, _LARGEST))
+        step = (torch.dot(gradient, rounded_vector) - share) / size
         return inner, (step * balance(x.numel(), max(high, -low))).reshape(scale.shape), None, None
 
 

@@ -6,8 +6,8 @@ QuantizeLinear. Activation functions that saturation does anyway (Relu; Clip fro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ class Placement:
     """`nodes`: copies of the graph's, absorbed activation functions left out, in order; `layers`: those with stored weights.
 
     `rounded`: the tensors to round, in graph order, the graph's input among them where a layer reads it; `shared`: {output: input} where
-    both must have one scale; `limits`: upper bounds of channels, by rounded tensor, as `channel_bounds` gives them.
+    both must have one scale; `limits`: upper bounds of channels, by rounded tensor, as `channel_bounds` gives them. `seen_as`: {tensor: the
+    tensor whose values its range has to hold}, where that is another.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -38,6 +39,7 @@ class Placement:
     rounded: tuple[str, ...]
     shared: dict[str, str]
     limits: dict[str, Float32]
+    seen_as: dict[str, str] = field(default_factory=dict)
 
     def root(self, tensor: str) -> str:
         """The tensor whose scale `tensor` has."""
@@ -80,9 +82,8 @@ def place(model: onnx.ModelProto, float_weights: Collection[str] = (), bounds_to
     while True:
         nodes = _without(model.graph.node, absorbed)
         layers = find_layers(nodes, weight_names(model.graph))
-        rounded, shared = _tensors_to_round(
-            _link(model.graph, nodes), [layer for layer in layers if layer.weight not in float_weights]
-        )
+        links = _link(model.graph, nodes)
+        rounded, shared = _tensors_to_round(links, [layer for layer in layers if layer.weight not in float_weights])
         # Without a rounding after it the clipping would be lost.
         kept = {after: before for after, before in absorbed.items() if _final(absorbed, after) in rounded}
         if kept == absorbed:
@@ -90,7 +91,27 @@ def place(model: onnx.ModelProto, float_weights: Collection[str] = (), bounds_to
         absorbed = kept
     order = [model.graph.input[0].name, *(name for node in nodes for name in node.output)]
     limits = {name: bounds for name, bounds in limits.items() if name in absorbed}
-    return Placement(tuple(nodes), tuple(layers), tuple(name for name in order if name in rounded), shared, limits)
+    in_order = tuple(name for name in order if name in rounded)
+    pooled = _pooled(links, shared, (name for name in in_order if name not in shared))
+    return Placement(tuple(nodes), tuple(layers), in_order, shared, limits, pooled)
+
+
+def _pooled(links: _Links, shared: Mapping[str, str], roots: Iterable[str]) -> dict[str, str]:
+    """{tensor: what is left of it after max pooling} for tensors that nobody reads but max pooling.
+
+    Clipping does not change which value is the largest as long as the largest ones fit. So a range needs to hold those alone, and neither
+    padding of -1e9 or -inf nor what a mask puts in the place of values is part of it.
+    """
+    found: dict[str, str] = {}
+    for root in roots:
+        name = root
+        while name != links.output and len(readers := links.readers.get(name, [])) == 1:
+            if shared.get(readers[0].output[0]) != name:
+                break
+            name = readers[0].output[0]
+            if readers[0].op_type == "MaxPool":
+                found[root] = name
+    return found
 
 
 def clipped_range(node: onnx.NodeProto, constants: Mapping[str, npt.NDArray[Any]]) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ import json
 import re
 import statistics
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from engine.compress.quantization.lsq import RoundedActivation
 from engine.compress.quantization.scheme import Float32, Scheme
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import Operator
-from engine.compress.quantization.weights import Layer, find_layers, weight_names
+from engine.compress.quantization.weights import Layer, find_layers, first_use, weight_names
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
@@ -64,7 +64,7 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
     with torch.no_grad():
         for part in torch.split(torch.from_numpy(images), _CHUNK):
             total.update(network.costs(part))
-    return {name: {str(bits): total[name, bits] / len(images) for bits in BITS} for name in network.weights}
+    return {name: {str(bits): total[name, bits] / len(images) for bits in BITS} for name in network.names}
 
 
 def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> Scheme:
@@ -91,6 +91,7 @@ class _OneLayerRounded:
         self.weights: dict[str, list[Layer]] = {}
         for layer in exact:
             self.weights.setdefault(layer.weight, []).append(layer)
+        self.names = dict.fromkeys(first_use(name) for name in self.weights)
         self._codes = {
             (name, bits): quantized_weight(
                 self._constants[name].numpy(), layers[0].axis, bits, step.per_channel, step.symmetric
@@ -104,7 +105,7 @@ class _OneLayerRounded:
         values = {**self._constants, self._input: images}
         expected = F.log_softmax(self._run(self._calls, values), dim=1)
         first = {layers[0].output: name for name, layers in self.weights.items()}
-        result: dict[tuple[str, int], float] = {}
+        result: defaultdict[tuple[str, int], float] = defaultdict(float)
         for position, call in enumerate(self._calls):
             name = first.get(call.outputs[0])
             if name is not None:
@@ -112,7 +113,8 @@ class _OneLayerRounded:
                 for bits in BITS:
                     weight = torch.from_numpy(self._codes[name, bits].values())
                     found = F.log_softmax(self._run(rest, values | {name: weight}), dim=1)
-                    result[name, bits] = float(F.kl_div(found, expected, reduction="sum", log_target=True))
+                    cost = F.kl_div(found, expected, reduction="sum", log_target=True)
+                    result[first_use(name), bits] += float(cost)
             execute([call], values)
         return result
 
@@ -148,7 +150,7 @@ def layer_times(step: Quantize, model: onnx.ModelProto, data: Dataset) -> dict[s
     only, so it can be kept as JSON. Of the step, what `measure_sensitivity` looks at matters, and `format`.
     """
     scheme = _scheme_of_bytes(step, _labelled(prepare(model)), data)
-    weights = [layer.weight for layer in scheme.layers]
+    weights = [first_use(layer.weight) for layer in scheme.layers]
     image = np.zeros((fixed_batch(scheme.model) or 1, *input_shape(scheme.model)), np.float32)
     floating, integer = (_kernel_times(graph, image) for graph in (scheme.model, write(scheme, packed=False)))
     times: dict[str, tuple[float, float]] = {"": (floating.pop(None, 0.0), integer.pop(None, 0.0))}

@@ -5,8 +5,11 @@ What learns are weights, biases and step sizes (lsq.py); a weight is rounded onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +22,7 @@ from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.teacher import logits_name
 from engine.graph.graph import graph_inputs
+from engine.models.pruned import mark_pruned
 
 
 class RoundedLayer(nn.Module):
@@ -105,6 +109,11 @@ class Simulation(nn.Module):
         values = self.values(images)
         execute(self.calls, values)
         return values[self._output]
+
+    def mark_pruned(self, masks: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Note which weights a prune step took out, by initialiser and of its shape, as `models/pruned.py` keeps it."""
+        for name in masks.keys() & self._weights.keys():
+            mark_pruned(self._weights[name], "v", torch.from_numpy(masks[name]))
 
     def keep_positive(self) -> None:
         """After every update: no step size is zero or below."""

@@ -53,6 +53,37 @@ def weight_names(graph: onnx.GraphProto) -> set[str]:
     return {name for name, rank in shapes.items() if rank >= 2} - batched
 
 
+_TURNED = "/turned"
+
+
+def one_axis_each(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph, or a copy in which a matrix that layers use both straight and transposed is stored once for either.
+
+    Its output channels lie along one axis for the one and along the other for the other, and integer kernels take scales along output
+    channels alone. Float kernels do with one matrix.
+    """
+    layers = find_layers(model.graph.node, weight_names(model.graph))
+    axes: dict[str, int] = {}
+    turned = {x.output: x.weight for x in layers if axes.setdefault(x.weight, x.axis) != x.axis}
+    if not turned:
+        return model
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for node in result.graph.node:
+        if node.output[0] in turned:
+            node.input[1] += _TURNED
+    for tensor in model.graph.initializer:
+        if tensor.name in turned.values():
+            result.graph.initializer.add().CopyFrom(tensor)
+            result.graph.initializer[-1].name += _TURNED
+    return result
+
+
+def first_use(weight: str) -> str:
+    """The name of a weight before `one_axis_each`."""
+    return weight.removesuffix(_TURNED)
+
+
 def layer_bits(layers: Sequence[Layer], bits: int, ends_8bit: bool) -> dict[str, int]:
     """Bits for each weight initialiser; the first and the last layer hold few weights and do most of the damage."""
     chosen = {layer.weight: bits for layer in layers}

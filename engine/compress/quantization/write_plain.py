@@ -116,7 +116,7 @@ def plain_weight(builder: Builder, scheme: Scheme, layer: Layer, flat: str = "")
         # Gemm's integer kernel is only chosen when a zero point is there; convolutions do without.
         if half or unsigned or layer.node.op_type != "Conv":
             inputs.append(builder.store(zero + shift, kind))
-        axis: dict[str, Any] = {"axis": layer.axis} if codes.scale.ndim else {}
+        axis: dict[str, Any] = {"axis": codes.axis} if codes.scale.ndim else {}
         return builder.add("DequantizeLinear", inputs, **axis)
     value = builder.add("Cast", [stored], to=TensorProto.FLOAT)
     if half:

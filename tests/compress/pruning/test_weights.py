@@ -10,6 +10,7 @@ from torch import nn
 from engine.compress import prune
 from engine.compress.pruning.weights import keep_n_of_m, prune_magnitude, weight_layers
 from engine.errors import StepError
+from engine.models.pruned import pruned_masks
 from engine.models.sources import Network, open_network, save_network
 from engine.spec.steps import Prune
 from tests.helpers.prune_cases import as_it_sees, built, from_file, stripes
@@ -122,7 +123,7 @@ def test_fewer_zeros_than_there_are_is_said():
     network = built("resnet8")
     sparse, _ = prune.apply(magnitude(0.8), network, None, 0)
     _, report = prune.apply(magnitude(0.5), Network(sparse, network.origin), None, 0)
-    assert report.note == "asked 50 % of the weights zero, reached 80 %: earlier steps left more zeros"
+    assert report.note == "asked 50 % of the weights zero, reached 80 %: there were more zeros before"
     assert not report.reached
 
 
@@ -189,3 +190,25 @@ def test_an_iterated_pattern_changes_nothing_more():
     once, _ = prune.apply(Prune(method="nm"), network, None, 0)
     twice, _ = prune.apply(Prune(method="nm"), Network(once, network.origin), None, 0)
     assert all(torch.equal(a, b) for a, b in zip(weights(once), weights(twice), strict=True))
+
+
+def test_what_a_step_chose_is_noted_and_travels_with_the_artifact(tmp_path):
+    """Ratios note the weights that they took out, patterns all places that they keep empty; in a layer of zeros that is not the same."""
+    network = built("resnet8")
+    head = next(name for name, layer in network.module.named_modules() if isinstance(layer, nn.Linear)) + ".weight"
+    nn.init.zeros_(network.module.get_parameter(head))
+    for step in (magnitude(0.6), Prune(method="nm", pattern="1:4")):
+        pruned, _ = prune.apply(step, network, None, 0)
+        save_network(Network(pruned, network.origin), tmp_path / "a.safetensors")
+        opened = open_network(tmp_path / "a.safetensors").module
+        masks = {name: mask for name, (_, mask) in pruned_masks(opened).items()}
+        assert opened.state_dict().keys() == network.module.state_dict().keys()
+        for name, before in network.module.named_parameters():
+            after = opened.get_parameter(name)
+            expected = (after == 0) & (before != 0)
+            if name == head and step.method == "nm":
+                assert masks[name].sum() == 0.75 * after.numel()
+            else:
+                assert torch.equal(masks.get(name, torch.zeros_like(expected)), expected)
+    again, _ = prune.apply(magnitude(0.7), Network(opened, network.origin), None, 0)
+    assert all((pruned_masks(again)[name][1] | ~mask).all() for name, mask in masks.items())

@@ -158,11 +158,12 @@ def storable_by_definition(largest: float, bits: int) -> np.ndarray:
 
 @pytest.mark.parametrize("bits", [2, 3, 8])
 def test_scales_are_rounded_to_the_nearest_that_fits_a_byte(bits: int) -> None:
-    scale = np.exp(np.random.default_rng(bits).normal(-6, 1.4, 400)).astype(np.float32)
+    spread = np.random.default_rng(bits).normal(-6, 1.4 if bits > 2 else 0.7, 400)
+    scale = np.exp([*spread, -30]).astype(np.float32)  # the last channel is switched off
     found, above = storable_scales(scale, bits), storable_scales(scale, bits, up=True)
     grid = storable_by_definition(float(found.max()), bits)
     inside = scale >= grid[0]
-    assert inside.any()
+    assert inside.sum() == 400
     nearest = np.abs(grid[:, None].astype(np.float64) - scale[inside]).min(axis=0)
     np.testing.assert_allclose(np.abs(found[inside].astype(np.float64) - scale[inside]), nearest, rtol=1e-4, atol=1e-12)
     assert (found[~inside] == grid[0]).all()
@@ -175,11 +176,25 @@ def test_scales_are_rounded_to_the_nearest_that_fits_a_byte(bits: int) -> None:
     assert storable_scales(np.float32(0.1234), bits) == np.float32(0.1234)  # one for the whole tensor stays as it is
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_scales_that_lie_too_far_apart_stay_what_they_are(bits: int) -> None:
+    far = np.geomspace(1e-7, 1, 80).astype(np.float32)
+    for up in (False, True):
+        np.testing.assert_array_equal(storable_scales(far, bits, up=up), far)
+    assert scale_codes(far, bits) is None
+    # A channel that is switched off is no reason: it takes the smallest of the others.
+    near = np.append(np.geomspace(0.1, 1, 80), 1e-12).astype(np.float32)
+    found = storable_scales(near, bits)
+    assert scale_codes(found, bits) is not None
+    assert 1e-6 < found[-1] < found[:-1].min()
+    np.testing.assert_allclose(found[:-1], near[:-1], rtol=0.07)
+
+
 def test_scales_come_back_to_the_last_bit_on_the_grid_and_off_it() -> None:
     rng = np.random.default_rng(0)
     weights = {}
     for name, bits, n in (("a", 4, 90), ("b", 8, 33), ("c", 2, 120), ("d", 2, 9), ("off", 5, 70)):
-        scale = np.exp(rng.normal(-5, 1, n)).astype(np.float32)
+        scale = np.exp(rng.normal(-5, 0.7, n)).astype(np.float32)
         scale = scale if name == "off" else storable_scales(scale, bits)
         weights[name] = Codes(np.zeros((n, 1), np.int16), scale, np.zeros(n, np.int16), bits, 0)
     builder = Builder(21)

@@ -138,6 +138,7 @@ def test_pruned_weights_stay_zero() -> None:
     model, zeros = half_zero_graph()
     scheme = make_scheme(Quantize(weight_bits=4, activation_bits=8), model, CALIBRATION)
     simulation = Simulation(scheme)
+    simulation.mark_pruned(zeros)
     keep = zero_keeper(simulation)
     optimizer = torch.optim.SGD(simulation.parameters(), 0.1)
     for _ in range(3):

@@ -12,6 +12,7 @@ from torch import nn
 
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantization.write import within_int32, write
 from engine.compress.quantize import make_scheme, prepare
 from engine.graph.counts import graph_facts
@@ -27,6 +28,7 @@ from tests.helpers.quantize_cases import (
     operators_at_run_time,
     pictures,
     pruned,
+    relative_error,
     run,
 )
 
@@ -197,3 +199,23 @@ def test_the_codes_of_a_file_are_those_of_quantized_weight(model: onnx.ModelProt
     for layer in scheme.layers:
         expected = quantized_weight(stored[layer.weight], layer.axis, 5, per_channel=False)
         np.testing.assert_array_equal(scheme.weights[layer.weight].codes, expected.codes)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_channels_of_any_size_come_through(bits: int, tmp_path: Path) -> None:
+    """Filters from 1e-7 to 1, whose outputs the next layer brings back to one size: scales that no byte can tell apart."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 80, 3, bias=False), nn.ReLU(), nn.Conv2d(80, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    spread = torch.logspace(-7, 0, 80)
+    network[0].weight.data *= spread.view(-1, 1, 1, 1)
+    network[2].weight.data /= spread.view(1, -1, 1, 1)
+    # Its own rows are alike, and columns of any size in a row are what rounding by rows cannot hold: it stays in float.
+    prepared = prepare(export_onnx(network.eval(), MIXTURE_SHAPE))
+    layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
+    step = Quantize(weight_bits=bits, activation_bits=32, ends_8bit=False)
+    scheme = make_scheme(step, prepared, CALIBRATION, {layers[1].weight: 32})
+    same(scheme, IMAGES, tmp_path)
+    error = relative_error(run(write(scheme), IMAGES), run(prepared, IMAGES, optimize=False))
+    assert error < (0.02 if bits == 8 else 0.2)

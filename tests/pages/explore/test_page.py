@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,26 @@ def test_explore_shows_the_newest_sweep_with_the_machine_that_measured_it():
     assert address(app)["sweep"] == sweep.id
     assert app.selectbox(key="pick x").value == "latency_ms"
     assert app.selectbox(key="pick y").value == "accuracy"
+
+
+def test_a_sweep_without_latency_opens_on_what_was_measured():
+    store, sweep = Store.open(), enter()
+    for made in sweep_trials():
+        store.save_trial(
+            sweep.id, replace(made, latency_ms=None, latency_ratio=None, throughput_per_s=None, projections={})
+        )
+    app = open_app()
+    assert app.selectbox(key="pick x").value == "size_bytes"
+    assert app.selectbox(key="pick y").value == "accuracy"
+    assert address(app)["x"] == "size_bytes"
+    assert "**On the frontier**" in words(app)
+    assert "Latency" not in app.selectbox(key="pick x").options
+    # One that was timed opens as ever, and from there this one too is shown with what it has.
+    timed = enter("timed")
+    app = open_app(sweep=timed.id)
+    assert app.selectbox(key="pick x").value == "latency_ms"
+    app.selectbox(key="pick sweep").set_value(sweep.id).run()
+    assert app.selectbox(key="pick x").value == "size_bytes"
 
 
 def test_the_table_lists_every_measured_recipe_and_its_standing():

@@ -1,0 +1,52 @@
+"""What a user should know of the weights that a quantize step stores otherwise than asked, in a sentence each."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+
+from engine.compress.quantization.weights import find_layers, one_axis_each, weight_names
+from engine.graph.multiplying import RECURRENT_OPS, factors_of
+
+_WORTH_TELLING = 0.01
+"""Of the parameters that are read by layers, a share from which on it matters that they stay in float."""
+
+
+def left_in_float(prepared: onnx.ModelProto) -> str | None:
+    """Which layers have weights that no way of rounding takes: transposed convolutions, recurrent layers, batches of matrices, tables."""
+    sizes = {t.name: math.prod(t.dims) for t in prepared.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    rounded = {layer.weight for layer in find_layers(prepared.graph.node, weight_names(prepared.graph))}
+    left: dict[str, str] = {}
+    for node in prepared.graph.node:
+        for name in _weights(node, sizes):
+            if name not in rounded or node.op_type == "Gather":  # a table is read as it is, whatever else is made of it
+                left.setdefault(name, f"{node.op_type} {node.name or node.output[0]!r}")
+    share = sum(sizes[name] for name in left) / max(1, sum(sizes[name] for name in {*left, *rounded}))
+    if share < _WORTH_TELLING:
+        return None
+    layers = list(dict.fromkeys(left.values()))
+    named = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+    return f"{100 * share:.2g} % of the weights stay in 32-bit floats, which no step rounds there: {named}."
+
+
+def _weights(node: onnx.NodeProto, stored: dict[str, int]) -> list[str]:
+    """Stored weights that a node multiplies by or looks up."""
+    if node.op_type in RECURRENT_OPS:
+        names = list(node.input[1:3])
+    elif node.op_type == "Gather":
+        names = list(node.input[:1])
+    else:
+        factors = factors_of(node, stored)
+        names = [factors.weight] if factors else []
+    return [name for name in names if name in stored]
+
+
+def stored_twice(prepared: onnx.ModelProto) -> str | None:
+    """Which weights an integer network has once for each of two uses."""
+    before = {t.name for t in prepared.graph.initializer}
+    count = len(one_axis_each(prepared).graph.initializer) - len(before)
+    if not count:
+        return None
+    what = "One matrix is" if count == 1 else f"{count} matrices are"
+    return f"{what} used both straight and transposed and stored once for either: integer kernels take scales along a layer's outputs."

@@ -1,0 +1,63 @@
+"""Whether the splits of a user's dataset hold the same kind of numbers: images of one were perhaps scaled, those of another not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.datasets.splits import Array
+from engine.errors import DatasetError
+
+# Spreads that differ by more than the first are two units (0 to 1 and 0 to 255 differ by 255), by more than the second worth a word.
+_OTHER_UNIT, _NOTED = 10.0, 3.0
+# A word, too, for means that lie further apart than so many spreads, and where one split has negative numbers and another has none.
+_APART = 3.0
+_NEGATIVE = 0.05
+_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Of (channels,) numbers: mean and spread (standard deviation); of all: least, largest, and the share below zero."""
+
+    mean: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+    least: float
+    largest: float
+    negative: float
+
+    @classmethod
+    def of(cls, inputs: Array) -> _Range:
+        """From up to 1,000 images (n, channels, height, width), evenly spaced."""
+        some = inputs[:: -(-len(inputs) // _LOOKED_AT)].astype(np.float64)
+        axes = (0, 2, 3)
+        return cls(some.mean(axes), some.std(axes), float(some.min()), float(some.max()), float((some < 0).mean()))
+
+    def __str__(self) -> str:
+        return f"{self.least:.3g} to {self.largest:.3g}"
+
+
+def range_notes(source: str, splits: Mapping[str, Array]) -> tuple[str, ...]:
+    """What to know of splits whose numbers differ from those of `train`; images (n, channels, height, width) by split.
+
+    Raises DatasetError for a split in another unit: its spread, in some channel, is more than ten times as large or small. A channel of one
+    value has no unit, and is let pass.
+    """
+    ranges = {name: _Range.of(inputs) for name, inputs in splits.items()}
+    train = ranges["train"]
+    notes = []
+    for name, found in ranges.items():
+        both = (train.spread > 0) & (found.spread > 0)
+        ratio = found.spread[both] / train.spread[both]
+        factor = float(np.exp(np.abs(np.log(ratio)).max(initial=0)))
+        what = f"x_{name} ranges over {found} (mean {found.mean.mean():.3g}), x_train over {train} (mean {train.mean.mean():.3g})"
+        if factor > _OTHER_UNIT:
+            raise DatasetError(f"{source}: {what}; save both in the same unit")
+        apart = np.abs(found.mean - train.mean) > _APART * np.maximum(found.spread, train.spread)
+        signs = sorted([found.negative, train.negative])
+        if factor > _NOTED or bool(apart[both].any()) or (signs[0] == 0 and signs[1] > _NEGATIVE):
+            notes.append(f"{what}: figures are right only if both were made in the same way")
+    return tuple(notes)

@@ -1,0 +1,56 @@
+"""Whether a file answers an image by that image alone, or also by the others of its batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import Split
+from engine.measure.accuracy import BATCH
+from engine.measure.session import Runner
+
+_TRIED = 32
+# Of an image's largest score. Sums in another order make a thousandth of it; a rounded value may tip over, but not in half of the images.
+_SAME = 1e-3
+
+
+def batch_note(
+    path: Path,
+    split: Split,
+    preprocessing: Preprocessing,
+    threads: int = 1,
+    graph_optimisation: str = "all",
+    provider: str = "CPU",
+) -> str | None:
+    """What to know of a file whose answers depend on what else is in a batch; None for any other.
+
+    The first images are run again one by one (in a batch of copies, where the file fixes the batch) and held against what they got in the
+    batch that accuracy is counted in. Raises StepError where the file does not run on one image.
+    """
+    runner = Runner(path, threads, graph_optimisation, provider)
+    batch = runner.fixed_batch or BATCH
+    images = preprocessing(split.inputs[:batch])
+    if len(images) < 2 or runner.fixed_batch == 1:
+        return None
+    padded = np.concatenate([images, np.repeat(images[-1:], (runner.fixed_batch or len(images)) - len(images), axis=0)])
+    copies = runner.fixed_batch or 1
+    tried = images[:_TRIED]
+    together = runner(padded)[: len(tried)]
+    alone = np.concatenate([runner(np.repeat(image[None], copies, axis=0))[:1] for image in tried])
+    if not _differ(alone, together):
+        return None
+    other = int((alone.argmax(1) != together.argmax(1)).sum())
+    return (
+        f"its answers depend on the other images of a batch: {other} of the first {len(tried)} test images get another class alone than "
+        f"among {len(images)}; figures are of batches of {len(images)}"
+    )
+
+
+def _differ(alone: npt.NDArray[np.float32], together: npt.NDArray[np.float32]) -> bool:
+    """Whether most images, (n, classes) each, are answered otherwise."""
+    with np.errstate(invalid="ignore"):  # infinite scores, which are answers, too, and are not told apart here
+        off = np.abs(alone - together).max(1) / np.maximum(np.abs(together).max(1), 1e-12)
+    return bool(np.median(off) > _SAME)

@@ -1,0 +1,104 @@
+"""Whether an exported graph answers as the network does that it was traced from, on real images.
+
+A trace keeps the operations that one blank image went through. What Python decides by values of tensors (an `if`, the length of a loop, a
+number taken out of a tensor) is fixed in it as it was for that image; what it decides by shapes alone is the same for every image.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from engine.errors import ModelError
+from engine.graph.graph import graph_inputs, open_session
+
+Float32 = npt.NDArray[np.float32]
+
+AGREES = 0.01
+"""Logits agree within this share of the largest; rounding makes a hundredth of it, another branch many times as much."""
+# Images in one batch, and alone; more where values decide what is computed.
+_FEW, _MANY = (16, 4), (100, 32)
+_READS = {
+    getattr(Tensor, name)
+    for name in ("__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy")
+}
+_TORCH = str(Path(torch.__file__).parent)
+# Between whoever reads a value and the note of it.
+_BETWEEN = {__file__, torch.overrides.__file__, torch._tensor.__file__}
+
+
+class _ValuesRead(TorchFunctionMode):
+    """Notes where, while it is on, Python takes values out of tensors: `net.py, line 14`.
+
+    Shapes are numbers already, and not seen. What torch's own modules look at (whether a mask is causal, say) is torch's business.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in _READS:
+            frame: Any = sys._getframe()
+            while frame.f_code.co_filename in _BETWEEN:
+                frame = frame.f_back
+            place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+            if not frame.f_code.co_filename.startswith(_TORCH) and place not in self.places:
+                self.places.append(place)
+        return func(*args, **(kwargs or {}))
+
+
+def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Float32) -> str | None:
+    """What to know of an exported graph beside that it answers as its network does, in evaluation mode, on images (n, C, H, W).
+
+    They are tried in one batch, and some of them alone. A network that draws random numbers when it answers, of which the exporter makes
+    one that does not, is not compared. Raises ModelError, with the place of the branch where there is one, where the two disagree.
+    """
+    session, name = open_session(model), graph_inputs(model)[0].name
+    with torch.no_grad(), _ValuesRead() as read:
+        for few in (images[:2], images[:1]):
+            network(torch.from_numpy(few))
+    worst, differ, tried = 0.0, 0, 0
+    for batch in _batches(images, *(_MANY if read.places else _FEW)):
+        with torch.no_grad():
+            expected, again = (network(torch.from_numpy(batch)).float().numpy() for _ in range(2))
+        size = np.abs(expected).max(1)
+        if not np.isfinite(expected).all() or (np.abs(expected - again).max(1) > AGREES * size).any():
+            continue  # not trained to numbers, which measuring it tells; or random
+        # Of the image's own largest logit, unless that is next to nothing beside those of others.
+        size = np.maximum(size, max(1e-3 * float(size.max()), 1e-6))
+        off = np.abs(session.run(None, {name: batch})[0] - expected).max(1) / size
+        worst, differ, tried = max(worst, float(off.max())), differ + int((off > AGREES).sum()), tried + len(off)
+    where = " and ".join(read.places[:3])
+    if differ:
+        why = (
+            f"a branch, loop or number made of values, at {where}, is fixed in the export as it is for a blank image; write it with "
+            "torch.where, or take it out of forward"
+            if where
+            else "something that it does to the values has no equal in ONNX; write forward with other tensor operations"
+        )
+        raise ModelError(
+            f"the exported graph does not answer as the network does, for {differ} of {tried} images by more than {AGREES:.0%} of the "
+            f"largest logit (at worst {100 * worst:.3g} %): {why}"
+        )
+    if not where:
+        return None
+    return (
+        f"the network takes values out of tensors at {where}: the export fixes what follows from them as it is for a blank image, which "
+        f"was right for the {tried} images tried"
+    )
+
+
+def _batches(images: Float32, together: int, alone: int) -> Iterator[Float32]:
+    yield images[:together]
+    for i in range(min(alone, len(images))):
+        yield images[i : i + 1]
