@@ -240,6 +240,7 @@ def _facts(task: Task, output: Path) -> dict[str, Any]:
 
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.accuracy import predict
+    from engine.measure.elsewhere import right_with_exact_sums
     from engine.measure.machine import machine
 
     data, options = _dataset(task.data), task.node.options
@@ -247,7 +248,8 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     predictions = predict(task.input(), split, data.preprocessing, len(data.classes), **_numerics(task))
     predictions.save(output)
     right = None if predictions.right is None else int(predictions.right.sum())
-    return {"n": len(split), "right": right, "machine": asdict(machine())}
+    elsewhere = right_with_exact_sums(task.input(), split, data.preprocessing, **_numerics(task))
+    return {"n": len(split), "right": right, "exact_right": elsewhere, "machine": asdict(machine())}
 
 
 def _numerics(task: Task) -> dict[str, Any]:
