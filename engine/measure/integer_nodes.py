@@ -77,7 +77,13 @@ def multiplies_uint8_by_int8(node: onnx.NodeProto, constants: Mapping[str, Array
     if node.op_type not in PLACES:
         return False
     named = places(node)
-    if _is_int8(named.get("x_zero"), constants) or not _is_int8(named["w"], constants):
+    if _is_int8(named.get("x_zero"), constants):
+        return False
+    if named["w"] not in constants and _is_int8(named.get("w_zero"), constants):
+        raise StepError(
+            f"portability: {node.op_type} {name_of(node)!r} multiplies by int8 activations, which cannot be emulated"
+        )
+    if not _is_int8(named["w"], constants):
         return False
     weights = constants[named["w"]]
     if node.op_type != "QLinearConv" and weights.ndim != 2:

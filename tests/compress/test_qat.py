@@ -15,7 +15,8 @@ from engine.compress.quantize import make_scheme
 from engine.compress.teacher import TeacherOutputs
 from engine.errors import StepError
 from engine.spec.steps import Quantize
-from tests.helpers.tiny_trained import half_zero_graph, run, run_scheme, tiny_data, tiny_graph
+from tests.helpers.quantize_cases import run
+from tests.helpers.tiny_trained import half_zero_graph, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()
