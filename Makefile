@@ -8,11 +8,20 @@ PORT ?= 8501
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install app test check format bench clean
+.PHONY: help install app test test-avx2 test-avx2-integers test-avx2-training check format bench clean
+
+# A CPU without VNNI, whose int8 sums saturate, less what qemu cannot emulate of it and would warn of.
+HASWELL := qemu-x86_64 -cpu Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
+# What depends on how integers are added; none starts a process of its own, which would run on the real CPU.
+INTEGER_TESTS := $(addprefix tests/,measure/test_saturation.py measure/test_emulation.py measure/test_portability.py \
+	measure/test_elsewhere.py measure/test_accuracy.py compress/quantization/test_write_packed.py)
+# What trains, on the kernels that torch has for CPUs with no more than AVX2.
+TRAINING_TESTS := $(addprefix tests/compress/,test_distill.py test_finetune.py test_memory_format.py test_qat.py)
 
 help:
 	@echo "make app      set up and open the dashboard on http://localhost:$(PORT)"
 	@echo "make test     set up and run every test (browser tests where there is a Chromium)"
+	@echo "make test-avx2  run those that depend on the CPU as on one without AVX-512 and VNNI (needs qemu-user)"
 	@echo "make check    lint, formatting, types"
 	@echo "make format   rewrite the code as 'make check' wants it"
 	@echo "make bench    print the benchmarks' figures (minutes)"
@@ -33,6 +42,17 @@ app: install
 
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# Beside each other: the emulated CPU has one core.
+test-avx2: install
+	$(MAKE) -j2 --output-sync=target test-avx2-integers test-avx2-training
+
+test-avx2-integers: install
+	@command -v qemu-x86_64 >/dev/null || { echo "qemu-x86_64 is needed; on Debian and Ubuntu: apt-get install qemu-user" >&2; exit 2; }
+	PARETOSCOPE_EXPECT_SUMS=saturating $(HASWELL) $(BIN)/python -m pytest $(INTEGER_TESTS)
+
+test-avx2-training: install
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest $(TRAINING_TESTS)
 
 check: install
 	$(BIN)/python -m ruff check .

@@ -63,6 +63,7 @@ def _machine() -> tuple[Literal["ok"], str]:
 
 def _int8() -> tuple[Literal["ok", "warning"], str]:
     flags = machine().flags
+    # Tried in the runtime itself.
     if integer_sums(machine()) == "saturating":
         return "warning", "no VNNI: int8 products can saturate here, so int8 accuracy may differ from CPUs that have it"
     if any("vnni" in flag or flag.startswith("amx") or flag == "asimddp" for flag in flags):

@@ -18,7 +18,7 @@ def portability(
     samples: Annotated[int, typer.Option(min=1, help="Test images to predict the accuracy on.")] = 500,
     as_json: JsonFlag = False,
 ) -> None:
-    """How an int8 trial would answer on CPUs without VNNI, whose sums can saturate."""
+    """How an int8 trial answers on CPUs of the other kind: without VNNI, whose sums can saturate, or with exact sums."""
     from engine.explain.portability import portability as predict
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
@@ -33,8 +33,11 @@ def print_portability(found: dict[str, Any]) -> None:
     rows = [(x["name"], f"{x['saturated']:.3%}", f"{x['outputs_changed']:.2%}") for x in found["layers"]]
     print_table(columns, rows)
     print(f"\n{found['label']}: risk on CPUs without VNNI {SATURATION_RISKS[found['risk']]}")
+    measured, predicted = "as run here", "predicted"
+    exact, saturating = (measured, predicted) if found["here"] == "exact" else (predicted, measured)
     print(
-        f"{found['images']} test images: {found['accuracy']:.2%} right here, {found['saturated_accuracy']:.2%} predicted there; "
+        f"{found['images']} test images: {found['accuracy']:.2%} right with exact sums ({exact}), "
+        f"{found['saturated_accuracy']:.2%} where they saturate ({saturating}); "
         f"{found['flips']} change class, {found['harmed']} to wrong and {found['helped']} to right (mid-p {found['p_value']:.3g}, McNemar)"
     )
     if found["safe_recipe"]:

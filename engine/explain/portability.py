@@ -1,4 +1,4 @@
-"""How would an int8 file answer on CPUs without VNNI? Emulated when it is asked, and kept.
+"""How would an int8 file answer on CPUs of the other kind, without VNNI or with it? Worked out when it is asked, and kept.
 
 `kept_portability` looks for an answer that is there already; it reads the store alone, so a web server may call it.
 """

@@ -9,7 +9,7 @@ from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
 from engine.trials.measurements import Energy
-from engine.trials.text import confirmation_text, seeds_text, stage_rows, timing_texts
+from engine.trials.text import confirmation_text, seeds_text, stage_rows, sums_text, timing_texts
 from engine.trials.trial import Trial
 
 PROVENANCE = {
@@ -154,4 +154,6 @@ def _limits(trial: Trial, dataset: Dataset) -> str:
         lines.append("- Energy is an estimate with the range and the basis given; nothing was connected to a meter.")
     if any(isinstance(step, Distill) for step in trial.recipe.steps):
         lines.append("- This is another network than the one it learned from: errors may fall on other classes.")
+    if elsewhere := sums_text(trial):
+        lines.append(f"- {elsewhere[0].upper()}{elsewhere[1:]}.")
     return "\n".join(lines + [f"- {note}" for note in trial.notes])

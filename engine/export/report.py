@@ -22,7 +22,7 @@ from engine.spec.sentences import recipe_texts
 from engine.spec.sweep import Sweep
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import measured_metrics, metric_value
-from engine.trials.text import is_estimated, metric_range
+from engine.trials.text import is_estimated, metric_range, sums_text
 from engine.trials.trial import Trial
 
 MOST_ROWS = 2_000
@@ -160,7 +160,7 @@ def _row(trial: Trial, columns: Sequence[str], on_front: bool, is_knee: bool, de
     mark = ("◆" if is_knee else "●") if on_front else "□" if not trial.recipe.steps else ""
     told = {"◆": "knee of the frontier", "●": "on the frontier", "□": "baseline"}.get(mark, "")
     steps = "".join(f"<li>{_text(text)}</li>" for text in recipe_texts(trial.recipe))
-    notes = "".join(f"<p>{_text(note)}</p>" for note in trial.notes)
+    notes = "".join(f"<p>{_text(note)}</p>" for note in (sums_text(trial), *trial.notes) if note)
     cells = "".join(f"<td>{_cell(trial, key, device)}</td>" for key in columns)
     return (
         f'<tr id="t-{_text(trial.id)}"{" class=front" if on_front else ""}><td title="{told}">{mark}</td>'

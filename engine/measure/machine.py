@@ -110,10 +110,15 @@ def describe(
 
 
 def integer_sums(host: Machine) -> Literal["exact", "saturating", "unknown"]:
-    """Whether ONNX Runtime's uint8 × int8 kernels add without overflow on a machine.
+    """Whether ONNX Runtime's uint8 × int8 kernels add without overflow on a machine: tried on this one, read off its flags for another.
 
     x86 without VNNI or AMX adds pairs of products in 16 bits, which saturate (VPMADDUBSW); Arm adds in 32 bits.
     """
+    if host.fingerprint == machine().fingerprint:
+        # An emulated CPU shows the flags of its host. Not at the top: what only describes the machine needs no ONNX Runtime.
+        from engine.measure.emulation import runtime_sums
+
+        return runtime_sums()
     if any("vnni" in flag or flag == "amx_int8" for flag in host.flags):
         return "exact"
     if not host.os.lower().endswith(("x86_64", "amd64")):

@@ -1,4 +1,4 @@
-"""How an int8 file would answer on CPUs without VNNI: its accuracy there, and which layers saturate."""
+"""How an int8 file answers on CPUs of the other kind: its accuracy there, and which layers saturate."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import numpy.typing as npt
 import onnx
 
 from engine.errors import StepError
-from engine.measure.saturation import Emulator, LayerSaturation
+from engine.measure.emulation import Emulator, runtime_sums
+from engine.measure.saturation import LayerSaturation
 from engine.quality.statistics import mcnemar_midp
 
 
 @dataclass(frozen=True)
 class Portability:
-    """What is to be expected on CPUs without VNNI.
+    """What is to be expected on CPUs whose integer sums are exact (VNNI, AMX, Arm), and on those where they saturate.
 
-    `risk`: `none`, no pair of weights can saturate, or no kernel would; `unseen`, none did on these images; `harmless`, some did, and
-    accuracy is not told apart; `harmful`, accuracy differs (McNemar's mid-p below 0.05). `accuracy` and `saturated_accuracy` are shares of
-    `images` test images, with exact and with saturating sums; `flips` change class, `harmed` of them were right before and `helped` are
-    right now. `layers`: shares on calibration images.
+    `here`: which of the two this CPU is, tried; its accuracy was measured, the other is emulated or run with kernels that are exact
+    everywhere. `risk`: `none`, no pair of weights can saturate, or no kernel would; `unseen`, none did on these images; `harmless`, some
+    did, and accuracy is not told apart; `harmful`, accuracy differs (McNemar's mid-p below 0.05). `accuracy` and `saturated_accuracy` are
+    shares of `images` test images, with exact and with saturating sums; `flips` change class where sums saturate, `harmed` of them are
+    right with exact sums and `helped` with saturating ones. `layers`: shares on calibration images.
     """
 
+    here: Literal["exact", "saturating"]
     risk: Literal["none", "unseen", "harmless", "harmful"]
     images: int
     accuracy: float
@@ -44,22 +47,22 @@ def measure_portability(
 ) -> Portability:
     """Run preprocessed images (n, C, H, W) through an int8 file with exact and with saturating sums.
 
-    `calibration` images give the layers' shares, `images` with their labels the predicted accuracy. Raises StepError for a file without
-    integer layers, or with operators that cannot be run here.
+    `calibration` images give the layers' shares, `images` with their labels the accuracies. Raises StepError for a file without integer
+    layers, or with some that cannot be emulated, and ModelError for one that the runtime refuses.
     """
     emulator = Emulator(model)
-    if not emulator.layers:
+    if not emulator.layers():
         raise StepError("portability: this file has no integer layers, so nothing in it can saturate; int8 files have")
-    exact = emulator(images, saturating=False).argmax(1)
+    exact = emulator.exact(images).argmax(1)
+    found = emulator.saturating(images).argmax(1)
     emulator.forget()
-    if any(layer.possible for layer in emulator.layers):
-        emulator(calibration, saturating=True)
-    layers = tuple(layer.summary() for layer in emulator.layers)
+    emulator.emulated(calibration)
+    layers = emulator.layers()
     seen = any(layer.saturated for layer in layers)
-    found = emulator(images, saturating=True).argmax(1) if any(x.possible for x in layers) else exact
     right, still = exact == labels, found == labels
     p_value = mcnemar_midp(right, still)
     return Portability(
+        here=runtime_sums(),
         risk=_risk(layers, seen or bool((exact != found).any()), p_value),
         images=len(labels),
         accuracy=float(right.mean()),

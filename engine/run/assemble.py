@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from engine.run.plan import Chain, Plan
 from engine.spec.sections import Data, Measure
 from engine.spec.steps import Prune
 from engine.store.artifacts import Artifacts
-from engine.trials.evidence import Interval, SeedRun, Seeds
+from engine.trials.evidence import Accuracy, Interval, SeedRun, Seeds
 from engine.trials.measurements import Latency, Machine, Projection, Timing
 from engine.trials.trial import Stage, Trial
 
@@ -50,7 +51,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         id=chain.recipe.id,
         recipe=chain.recipe,
         state="done",
-        accuracy=accuracy(predictions, labels, reference),
+        accuracy=_accuracy(accuracy(predictions, labels, reference), results[chain.accuracy]),
         quality=quality(predictions, labels, reference, classes),
         fidelity=fidelity(predictions, reference),
         seeds=_seeds(plan, chain, results),
@@ -71,6 +72,12 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         notes=(*_step_notes(plan, chain, results), *notes, *elsewhere),
         **({"machine": Machine.from_json(results[chain.accuracy]["machine"])} | _latency_fields(latency)),
     )
+
+
+def _accuracy(found: Accuracy | None, result: Mapping[str, Any]) -> Accuracy | None:
+    """With what it is where sums are exact, if it was counted where they saturate."""
+    right = result.get("exact_right")
+    return found if found is None or right is None else replace(found, exact_sums=right / found.n)
 
 
 def _seeds(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]]) -> Seeds | None:

@@ -24,7 +24,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "sensitivity": ("compress/quantization/sensitivity.py",),
     "layer_times": ("compress/quantization/sensitivity.py",),
     "facts": ("measure/size.py", "measure/size_parts.py", "graph/count_demand.py", "graph/counts.py"),
-    "accuracy": ("measure/accuracy.py", "measure/batches.py"),
+    "accuracy": ("measure/accuracy.py", "measure/batches.py", "measure/elsewhere.py"),
     "latency": ("measure/latency.py", "measure/energy_counter.py"),
     "why": ("measure/operators.py", "explain/advice.py"),
     "portability": ("measure/portability.py",),

@@ -268,6 +268,7 @@ def _facts(task: Task, output: Path) -> dict[str, Any]:
 def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.accuracy import predict
     from engine.measure.batches import batch_note
+    from engine.measure.elsewhere import right_with_exact_sums
     from engine.measure.machine import machine
 
     data, options = _dataset(task.data), task.node.options
@@ -276,7 +277,9 @@ def _accuracy(task: Task, output: Path) -> dict[str, Any]:
     predictions.save(output)
     right = None if predictions.right is None else int(predictions.right.sum())
     note = batch_note(task.input(), split, data.preprocessing, **_numerics(task))
-    return {"n": len(split), "right": right, "machine": asdict(machine())} | _noted(note)
+    elsewhere = right_with_exact_sums(task.input(), split, data.preprocessing, **_numerics(task))
+    found = {"n": len(split), "right": right, "exact_right": elsewhere, "machine": asdict(machine())}
+    return found | _noted(note)
 
 
 def _numerics(task: Task) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class Accuracy:
     """Share of images that are right, in [0, 1], with its Wilson interval, over `n` images.
 
     `p_vs_baseline`: McNemar's mid-p that this trial and the baseline are equally good on these images; `vs_baseline`: this share minus the
-    baseline's, with Tango's paired interval. None for the baseline, and where it was not computed.
+    baseline's, with Tango's paired interval. None for the baseline, and where it was not computed. `exact_sums`: the share right on CPUs
+    whose int8 sums are exact, where the CPU that counted is one whose sums saturate; None where the file answers alike on both.
     """
 
     value: float
@@ -38,6 +39,7 @@ class Accuracy:
     n: int
     p_vs_baseline: float | None = None
     vs_baseline: Interval | None = None
+    exact_sums: float | None = None
 
     @property
     def tied_with_baseline(self) -> bool | None:

@@ -112,6 +112,16 @@ def baseline_text(trial: Trial) -> str:
     return text
 
 
+def sums_text(trial: Trial) -> str:
+    """Where an accuracy holds that was counted on a CPU whose int8 sums saturate, and what it is elsewhere; empty for all others."""
+    if trial.accuracy is None or trial.accuracy.exact_sums is None:
+        return ""
+    return (
+        f"accuracy was counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, Arm) the same file has "
+        f"{text_of('accuracy', trial.accuracy.exact_sums)} on the same images"
+    )
+
+
 def seeds_text(seeds: Seeds) -> str:
     """`91.20 ± 0.14 % over 3 seeds (91.04 to 91.30)`."""
     mean, low, high = (text_of("accuracy", v, unit=False) for v in (seeds.mean, seeds.low, seeds.high))

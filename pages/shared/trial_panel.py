@@ -12,7 +12,7 @@ from engine.metrics import METRICS, ON_IMAGES, axis_title, text_of
 from engine.spec.sentences import recipe_texts
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
-from engine.trials.text import baseline_text, confirmation_text, is_estimated, metric_range, seeds_text
+from engine.trials.text import baseline_text, confirmation_text, is_estimated, metric_range, seeds_text, sums_text
 from engine.trials.trial import Trial
 from pages.shared import access, comparison, notes, queries, shell
 
@@ -79,7 +79,8 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return f"estimated for {device}"
     if key == "accuracy" and trial.accuracy:
         against = baseline_text(trial)
-        return f"measured on {trial.accuracy.n:,} test images, 95 % interval{against and '; '}{against}"
+        elsewhere = sums_text(trial)
+        return f"measured on {trial.accuracy.n:,} test images, 95 % interval{against and '; '}{against}{elsewhere and '; '}{elsewhere}"
     if key == "latency_ms" and trial.latency_ms:
         return "measured: the ratio to the baseline, taken in turns with it, times the baseline’s median"
     if key == "latency_ratio":
@@ -140,6 +141,8 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
         st.caption(
             f":material/casino: {seeds_text(trial.seeds)}; file and other numbers are those of seed {trial.seeds.runs[0].seed}."
         )
+    if elsewhere := sums_text(trial):
+        st.caption(f":material/memory: {shell.plain(elsewhere[0].upper() + elsewhere[1:])}.")
     for note in trial.notes:
         st.caption(f":material/info: {shell.plain(note)}")
     if baseline and trial.id != baseline.id:

@@ -192,18 +192,23 @@ def why_details(found: Mapping[str, Any]) -> list[str]:
 
 
 def _portability(found: Mapping[str, Any]) -> None:
-    st.markdown(f"**Simulated risk {SATURATION_RISKS[found['risk']]}.**")
+    run = "As run on the CPU that worked this out."
+    exact = run if found["here"] == "exact" else "The same images, with kernels that are exact on every CPU."
+    saturating = (
+        run if found["here"] == "saturating" else "The same images with sums that saturate, emulated pair by pair."
+    )
+    st.markdown(f"**Risk {SATURATION_RISKS[found['risk']]}.**")
     with st.container(horizontal=True):
         for label, value, about in (
             (
-                "Right here",
+                "Exact sums",
                 text_of("accuracy", found["accuracy"]),
-                f"Of {found['images']:,} test images, with exact sums.",
+                f"Right of {found['images']:,} test images on CPUs with VNNI or AMX, and on Arm. {exact}",
             ),
             (
-                "Right there (sim.)",
+                "Saturating sums" + ("" if found["here"] == "saturating" else " (sim.)"),
                 text_of("accuracy", found["saturated_accuracy"]),
-                "The same images with sums that saturate, emulated pair by pair.",
+                f"Right on x86 without VNNI. {saturating}",
             ),
             (
                 "Other answers",

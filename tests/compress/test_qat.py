@@ -22,7 +22,8 @@ from engine.graph.graph import LAYER_OPS, constant_values
 from engine.models.export import export_onnx
 from engine.models.pruned import pruned_masks
 from engine.spec.steps import Prune, Quantize
-from tests.helpers.tiny_trained import half_zero_graph, run, run_scheme, tiny_data, tiny_graph
+from tests.helpers.quantize_cases import run
+from tests.helpers.tiny_trained import half_zero_graph, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()

@@ -9,6 +9,7 @@ import pytest
 from engine.cli import __main__ as cli
 from engine.errors import InputError
 from engine.explain import portability
+from engine.measure.emulation import runtime_sums
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Prune, Quantize
 
@@ -26,6 +27,7 @@ def test_portability_of_an_int8_trial_comes_with_a_recipe_that_is_safe(example, 
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == 30
     assert found["risk"] in {"unseen", "harmless", "harmful"}
+    assert found["here"] == runtime_sums()
     assert any(layer["possible"] for layer in found["layers"])
     recipe = Recipe.from_json(found["safe_recipe"])
     assert recipe.steps[-1].weight_bits == 7

@@ -7,4 +7,4 @@ def made_portability():
     from engine.measure.portability import Portability
     from engine.measure.saturation import LayerSaturation
 
-    return Portability("harmful", 500, 0.93, 0.9, 20, 16, 1, 0.001, (LayerSaturation("a", True, 0.01, 0.2),))
+    return Portability("exact", "harmful", 500, 0.93, 0.9, 20, 16, 1, 0.001, (LayerSaturation("a", True, 0.01, 0.2),))

@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import numpy_helper
 from torch import nn
@@ -18,10 +17,9 @@ from engine.compress.quantize import prepare
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
-from engine.graph.graph import open_session
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
-from tests.helpers.quantize_cases import Images, calibrated
+from tests.helpers.quantize_cases import Images, calibrated, run
 from tests.helpers.tiny import images
 
 
@@ -67,12 +65,6 @@ def half_zero_graph() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
             zeros[tensor.name] = weight == 0
     return model, zeros
-
-
-def run(model: onnx.ModelProto, x: Images, fused: bool = True) -> np.ndarray:
-    levels = onnxruntime.GraphOptimizationLevel
-    session = open_session(model, levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL)
-    return session.run(None, {model.graph.input[0].name: x})[0]
 
 
 def run_scheme(scheme: Scheme, x: Images, fused: bool = True) -> np.ndarray:

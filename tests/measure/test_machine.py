@@ -1,9 +1,10 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from engine.measure.machine import _governor, cpu_name, describe, machine, relevant_flags
+from engine.measure.machine import _governor, cpu_name, describe, integer_sums, machine, relevant_flags
 
 XEON = {
     "model name": "Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz",
@@ -93,3 +94,16 @@ def test_describing_the_machine_imports_neither_torch_nor_onnxruntime():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "engine.measure.machine" in loaded
     assert not {"torch", "onnxruntime", "onnx"} & set(loaded)
+
+
+def test_the_sums_of_this_machine_are_tried_and_those_of_another_read_off_its_flags(monkeypatch):
+    """An emulated CPU shows its host's flags, so flags do not tell what the runtime does here."""
+    here = machine()
+    for tried in ("exact", "saturating"):
+        monkeypatch.setattr("engine.measure.emulation.runtime_sums", lambda tried=tried: tried)
+        assert integer_sums(here) == tried
+    other = replace(here, fingerprint="another", os="Linux x86_64")
+    assert integer_sums(replace(other, flags=("avx2",))) == "saturating"
+    assert integer_sums(replace(other, flags=("avx2", "avx512_vnni"))) == "exact"
+    assert integer_sums(replace(other, flags=())) == "unknown"
+    assert integer_sums(replace(other, flags=("asimd",), os="Linux aarch64")) == "exact"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.run.assemble import on_baseline_scale
+from engine.run.assemble import _accuracy, on_baseline_scale
+from engine.trials.evidence import Accuracy
 
 
 def result(p50: float, ratio: float, batch: int = 1) -> dict:
@@ -38,3 +39,13 @@ def test_with_another_batch_times_stay_those_of_a_call():
     scaled = on_baseline_scale(result(8.0, 0.5, batch=8), 1.0)
     assert scaled["latency_ms"]["p50"] == pytest.approx(4.0)
     assert scaled["throughput_per_s"] == pytest.approx(2000)
+
+
+def test_an_accuracy_counted_where_sums_saturate_says_what_it_is_elsewhere():
+    counted = Accuracy(0.90, 0.88, 0.92, 1000)
+    assert _accuracy(counted, {"n": 1000, "right": 900, "exact_right": 915}).exact_sums == 0.915
+    # Where sums are exact, and in results of before it was asked, there is nothing to say.
+    for result in ({"exact_right": None}, {}):
+        assert _accuracy(counted, result) == counted
+    assert _accuracy(None, {"exact_right": None}) is None
+    assert Accuracy.from_json({"value": 0.9, "low": 0.8, "high": 1.0, "n": 10}).exact_sums is None

@@ -19,6 +19,7 @@ from engine.trials.text import (
     is_estimated,
     metric_range,
     stage_rows,
+    sums_text,
     timing_texts,
 )
 from engine.trials.trial import Stage
@@ -194,3 +195,13 @@ def test_how_a_latency_was_measured_is_told_in_full():
         "Latency: 100 pairs of blocks in 5 processes, 20 more disturbed and not counted; interval ±3.4 %, stopped by the time limit",
         "First run after loading 1.23 ms",
     ]
+
+
+def test_an_accuracy_counted_where_sums_saturate_says_so_and_what_it_is_elsewhere():
+    here = replace(trial(), accuracy=Accuracy(0.81, 0.8, 0.82, 10_000, exact_sums=0.8153))
+    assert sums_text(here) == (
+        "accuracy was counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, Arm) the same file has "
+        "81.53 % on the same images"
+    )
+    assert sums_text(replace(here, accuracy=Accuracy(0.81, 0.8, 0.82, 10_000))) == ""
+    assert sums_text(replace(here, accuracy=None)) == ""

@@ -20,8 +20,8 @@ from engine.compress.quantization.weights import find_layers
 from engine.compress.quantize import make_scheme, prepare
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
-from tests.helpers.quantize_cases import pictures
-from tests.helpers.tiny_trained import half_zero_graph, random_graph, run, run_scheme, tiny_data, tiny_graph
+from tests.helpers.quantize_cases import pictures, run
+from tests.helpers.tiny_trained import half_zero_graph, random_graph, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
 DATA = tiny_data()

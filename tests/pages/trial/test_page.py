@@ -146,7 +146,7 @@ def test_portability_shows_the_prediction_and_offers_the_safe_recipe(example, mo
     portability.portability(Store.open(), Artifacts.open(), row.id, trials["int8"].id)
     app = open_app("trial", sweep=row.id, trial=trials["int8"].id)
     tiles = {m.label: m.value for m in app.metric}
-    assert (tiles["Right here"], tiles["Right there (sim.)"]) == ("93.00 %", "90.00 %")
+    assert (tiles["Exact sums"], tiles["Saturating sums (sim.)"]) == ("93.00 %", "90.00 %")
     safe = json.loads(app.code[-1].value.removeprefix("- "))
     assert parse_sweep({"model": {"source": "resnet8"}, "recipes": [safe]}).all_recipes[1].steps[0].weight_bits == 7
     assert "On CPUs without VNNI" not in [

@@ -1,0 +1,150 @@
+"""Whole files with either kind of sums: what is run here, what is emulated, and where the two must be one."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engine.datasets.fashion_mnist import load_fashion_mnist
+from engine.errors import StepError
+from engine.graph.graph import load_onnx, open_session
+from engine.measure import saturation
+from engine.measure.emulation import Emulator, runtime_sums
+from engine.paths import EXAMPLE
+from tests.helpers.integer_nets import CONVOLUTIONS, EXACT_CONVOLUTIONS, PRODUCTS, case, images, qdq_net, random_weights
+
+PAIRED = (*CONVOLUTIONS, *PRODUCTS)
+
+
+def as_run(model, x):
+    session = open_session(model)
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def logits(emulator, x):
+    return emulator.emulated(x)["logits"]
+
+
+def example_file(label):
+    trials = json.loads((EXAMPLE / "sweep.json").read_text())["trials"]
+    return load_onnx(EXAMPLE / "artifacts" / next(t["artifact"] for t in trials if t["label"] == label))
+
+
+def test_this_run_is_on_the_kind_of_cpu_that_it_was_started_for():
+    """So that a second run, as on a CPU that saturates, cannot pass by being the first one again."""
+    expected = os.environ.get("PARETOSCOPE_EXPECT_SUMS")
+    if not expected:
+        pytest.skip("any kind of CPU will do; `make test-avx2` asks for one that saturates")
+    assert runtime_sums() == expected
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_one_kind_of_sums_is_what_runs_here(name, monkeypatch):
+    """On a CPU that saturates the emulation is held against its own kernels; on others with saturation taken out of it."""
+    model, x = case(name)
+    emulator = Emulator(model)
+    assert emulator.possible
+    if runtime_sums() == "saturating":
+        np.testing.assert_array_equal(logits(emulator, x), as_run(model, x))
+        assert not np.array_equal(emulator.exact(x), as_run(model, x))
+    else:
+        assert not np.array_equal(logits(emulator, x), as_run(model, x))
+        monkeypatch.setattr(saturation, "HIGH", 2**30)
+        monkeypatch.setattr(saturation, "LOW", -(2**30))
+        np.testing.assert_array_equal(logits(emulator, x), as_run(model, x))
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_exact_sums_are_had_from_uint8_weights_too(name, monkeypatch):
+    """As on a CPU that saturates; where this one does not, the file itself says what is right."""
+    model, x = case(name)
+    emulator = Emulator(model)
+    there = emulator.exact(x)
+    monkeypatch.setattr("engine.measure.emulation.runtime_sums", lambda: "saturating")
+    np.testing.assert_array_equal(emulator.exact(x), there)
+    if runtime_sums() == "exact":
+        np.testing.assert_array_equal(there, as_run(model, x))
+    monkeypatch.setattr("engine.measure.emulation.runtime_sums", lambda: "exact")
+    np.testing.assert_array_equal(emulator.saturating(x), logits(emulator, x))
+
+
+@pytest.mark.parametrize("name", EXACT_CONVOLUTIONS)
+def test_kernels_that_are_exact_everywhere_are_left_alone(name):
+    model, x = case(name)
+    found = Emulator(model)
+    found.emulated(x)
+    conv = found.layers()[0]
+    assert (conv.name, conv.possible, conv.saturated, conv.outputs_changed) == ("conv", False, 0, 0)
+
+
+def test_seven_bits_have_nothing_to_emulate():
+    model = qdq_net(random_weights((16, 8, 3, 3), bits=7), bits=7)
+    emulator = Emulator(model)
+    assert not emulator.possible
+    assert [(x.possible, x.saturated) for x in emulator.layers()] == [(False, 0), (False, 0)]
+    x = images(4, 8)
+    for found in (emulator.exact(x), emulator.saturating(x), logits(emulator, x)):
+        np.testing.assert_array_equal(found, as_run(model, x))
+
+
+def test_a_convolution_pairs_channels_at_one_place_of_the_window():
+    """One output, two channels, a window of two columns: which weights are neighbours decides whether they saturate together."""
+    across, along = np.zeros((2, 16, 2, 1, 2), int)
+    across[:, :, 0, 0] = 127  # both channels at the first column: a pair
+    along[:, 0, 0, :] = 127  # one channel at both columns: two pairs
+    x = np.full((1, 2, 6, 6), 5.5, np.float32)  # above the largest code, so all 255
+    for weights, share in ((across, 0.5), (along, 0.0)):
+        emulator = Emulator(qdq_net(weights, pads=0))
+        emulator.emulated(x)
+        conv = emulator.layers()[0]
+        assert conv.saturated == share
+        assert conv.outputs_changed == (1.0 if share else 0.0)
+        emulator.forget()
+        assert emulator.layers()[0].saturated == 0
+
+
+def test_a_file_of_a_fixed_batch_is_filled_up():
+    model, x = case("direct")
+    expected = logits(Emulator(model), x[:3])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    emulator = Emulator(model)
+    np.testing.assert_array_equal(logits(emulator, x[:3]), expected)
+    assert len(emulator.exact(x[:3])) == 3
+
+
+@pytest.mark.parametrize("label", ["int8", "distil ds_cnn · channels −70 % · finetune 1 · int8"])
+def test_a_real_network_by_the_bit(label, monkeypatch):
+    """The shipped example's files: packed and plain forms, shortcuts, depthwise layers, and the runtime's own fused additions and pools."""
+    model, data = example_file(label), load_fashion_mnist()
+    x = data.preprocessing(data.test.head(20).inputs)
+    emulator = Emulator(model)
+    if runtime_sums() == "exact":
+        monkeypatch.setattr(saturation, "HIGH", 2**30)
+        monkeypatch.setattr(saturation, "LOW", -(2**30))
+    np.testing.assert_array_equal(logits(emulator, x), as_run(model, x))
+
+
+def test_what_cannot_be_emulated_is_refused_in_one_line():
+    with pytest.raises(StepError, match="MatMulInteger 'stack' multiplies by weights of 3 axes"):
+        Emulator(_integer_product([numpy_helper.from_array(np.full((2, 4, 5), 127, np.int8), "w")]))
+    # A second activation instead of weights.
+    zeros = [numpy_helper.from_array(np.zeros((), t), n) for n, t in (("zx", np.uint8), ("zw", np.int8))]
+    with pytest.raises(StepError, match="MatMulInteger 'stack' multiplies by int8 activations"):
+        Emulator(_integer_product(zeros))
+
+
+def _integer_product(tensors) -> onnx.ModelProto:
+    names = [t.name for t in tensors]
+    inputs = {"input": TensorProto.UINT8} | ({} if "w" in names else {"w": TensorProto.INT8})
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["input", "w", *(n for n in names if n != "w")], ["sums"], "stack")], "g",
+        [helper.make_tensor_value_info(n, t, [2, 3, 4] if n == "input" else [2, 4, 5]) for n, t in inputs.items()],
+        [helper.make_tensor_value_info("sums", TensorProto.INT32, None)],
+        tensors,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
