@@ -35,6 +35,7 @@ def examine() -> list[Check]:
         ("onnxruntime", _onnxruntime),
         ("home", lambda: ("ok", str(home()))),
         ("store", _store),
+        ("artifacts", _artifacts),
         ("disk", _disk),
         ("dataset", _dataset),
         ("checkpoints", _checkpoints),
@@ -89,6 +90,14 @@ def _store() -> tuple[Literal["ok"], str]:
     from engine.store.store import Store
 
     return "ok", f"version {SCHEMA_REVISION}, {len(Store.open().sweeps())} sweeps"
+
+
+def _artifacts() -> tuple[Literal["ok"], str]:
+    from engine.store.artifacts import Artifacts
+
+    artifacts = Artifacts.open()
+    artifacts.check()
+    return "ok", f"{artifacts.url} can be written and read"
 
 
 def _disk() -> tuple[Literal["ok", "warning"], str]:

@@ -18,6 +18,7 @@ from distributed import Client, LocalCluster
 from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.failures import WorkerDeaths
+from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
 
 _WORKER_ENVIRONMENT = {
@@ -92,3 +93,11 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             )
         where = client.submit(machine, pure=False, resources={"cpu": cores}).result()
         yield Cluster(client, where, cores, sum(each), False)
+
+
+def check_artifacts(cluster: Cluster, artifacts: Artifacts) -> None:
+    """Every worker reaches the artifacts: each would otherwise fail whatever node it is given. Raises SetupError."""
+    answers = cluster.client.run(artifacts.check, on_error="return")
+    for worker, error in answers.items():
+        if error is not None:
+            raise SetupError(f"worker {worker}: {error}")

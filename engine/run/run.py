@@ -20,7 +20,7 @@ from distributed import Future, KilledWorker
 from engine.errors import CancelledError
 from engine.measure.machine import machine
 from engine.run.assemble import assemble, reported_labels
-from engine.run.cluster import Cluster, connect
+from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
 from engine.run.failures import WorkerDeaths, reason
@@ -77,8 +77,9 @@ def execute(
 
     `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`).
 
-    Raises InputError for a bad model, dataset or scheduler before anything is written.
+    Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
+    artifacts.check()
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
 
@@ -92,6 +93,8 @@ def execute(
             run = _Run(plan, store, artifacts, on_progress, keep_old_code)
             return run.follow(None)
     with connect(scheduler) as cluster:
+        if not cluster.is_here:
+            check_artifacts(cluster, artifacts)
         return _Run(plan_for(cluster.machine), store, artifacts, on_progress, keep_old_code).follow(cluster)
 
 
