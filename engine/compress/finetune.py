@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array, Split
@@ -140,9 +141,9 @@ def train(
     """Train `network` in place on `split` with SGD and return it in evaluation mode.
 
     With `schedule.samples` each epoch draws that many images anew. `after_step` is called after every update of the weights.
-    `loss_parameters` are what the loss itself learns, by the same schedule. The result depends on `seed` and on the number of threads
-    (floating-point sums are not associative), nothing else, unless the network itself draws random numbers. Raises StepError when the
-    loss is no longer a number, and for a network whose parameters are all frozen.
+    `loss_parameters` are what the loss itself learns, by the same schedule. The result depends on `seed` and, in its last digits, on the
+    cores that each step was computed on (floating-point sums are not associative), nothing else, unless the network itself draws random
+    numbers. Raises StepError when the loss is no longer a number, and for a network whose parameters are all frozen.
     """
     if schedule.dropout:
         torch.manual_seed(seed)
@@ -161,6 +162,7 @@ def train(
         order = torch.randperm(len(split), generator=generator)[:per_epoch]
         total, seen = 0.0, 0
         for done, index in enumerate(torch.split(order, schedule.batch_size), epoch * batches):
+            share_torch_threads()
             if len(index) == 1 < per_epoch:
                 continue  # Batch norm cannot take the statistics of a single value.
             mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror else 0.0)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from engine.cores import each
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
@@ -92,25 +93,26 @@ def teacher_outputs(
     names = [logits_name(model), *([classifier_input(model)] if features else [])]
     session = open_session(with_outputs(model, names), threads=threads)
     batch, feed = fixed_batch(model), graph_inputs(model)[0].name
-    kept: list[Half] = []
+
+    def said(what: tuple[int, int]) -> list[Half]:
+        view, start = what
+        images = preprocessing(split.inputs[start : start + (batch or _BATCH)])
+        n = len(images)
+        if batch and n < batch:
+            images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
+        images = np.ascontiguousarray(images[..., ::-1]) if view else images
+        try:
+            results = session.run(names, {feed: images})
+        except Exception as error:  # the runtime's own classes share no base below Exception
+            raise StepError(f"the teacher does not run on input of shape {images.shape}: {first_line(error)}") from None
+        return [_rows(values, name, name == names[0])[:n] for values, name in zip(results, names, strict=True)]
+
+    kept = []
     for view in range(1 + mirrored):
-        for start in range(0, len(split), batch or _BATCH):
-            images = preprocessing(split.inputs[start : start + (batch or _BATCH)])
-            n = len(images)
-            if batch and n < batch:
-                images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
-            images = np.ascontiguousarray(images[..., ::-1]) if view else images
-            try:
-                results = session.run(names, {feed: images})
-            except Exception as error:  # the runtime's own classes share no base below Exception
-                raise StepError(
-                    f"the teacher does not run on input of shape {images.shape}: {first_line(error)}"
-                ) from None
-            rows = [_rows(values, name, name == names[0])[:n] for values, name in zip(results, names, strict=True)]
-            kept = kept or [np.empty((1 + mirrored, len(split), r.shape[1]), np.float16) for r in rows]
-            for whole, part in zip(kept, rows, strict=True):
-                whole[view, start : start + n] = part
-    return TeacherOutputs(kept[0], kept[1] if features else None)
+        parts = each(said, ((view, start) for start in range(0, len(split), batch or _BATCH)))
+        kept.append([np.concatenate(rows) for rows in zip(*parts, strict=True)])
+    logits, *others = (np.stack(views) for views in zip(*kept, strict=True))
+    return TeacherOutputs(logits, others[0] if features else None)
 
 
 def _rows(values: npt.NDArray[np.float32], name: str, is_logits: bool) -> Half:

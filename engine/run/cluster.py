@@ -1,7 +1,8 @@
 """Where nodes run: a Dask cluster of this host's own, or the one whose scheduler the user names.
 
 One worker process per host with as many threads as cores and a resource `cpu` of the same number: computing nodes ask for one, latency
-nodes for all of them, so nothing else of ours computes on a host while it is being timed.
+nodes for all of them, so nothing else of the worker computes while it times; `host_lock.py` sees to other workers. What is idle of
+the cores widens the computing nodes under way (`engine/cores.py`), so that the number that Dask knows of is never the end of it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from engine.trials.measurements import Machine
 _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": 4_000_000_000,
     "MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
-    # Tasks are threads of one process, and each is given one core.
+    # Tasks are threads of one process, and each begins with one core; `engine/cores.py` gives them more.
     "OMP_NUM_THREADS": 1,
+    # Threads of torch that wait for each other would otherwise spin, on cores that something else may need: a training on two threads
+    # beside other programs took 4 to 9 times as long as on one.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "MKL_NUM_THREADS": 1,
     "OPENBLAS_NUM_THREADS": 1,
 }

@@ -29,6 +29,8 @@ Kind = Literal[
 EXCLUSIVE: frozenset[str] = frozenset({"latency", "layer_times"})
 """Kinds that measure time: nothing else computes on the host while one runs."""
 
+_WIDE: frozenset[str] = frozenset({"teacher", "distill", "finetune", "qat", "sensitivity", "accuracy"})
+
 
 @dataclass(frozen=True)
 class Node:
@@ -50,6 +52,11 @@ class Node:
     def artifact(self) -> str | None:
         """The name of the file it makes, if it makes one."""
         return self.key + self.suffix if self.suffix else None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether more cores than one make it faster."""
+        return self.kind in _WIDE or (self.kind == "quantize" and self.options.get("rounding") != "nearest")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
+from engine.run.waits import Waits
 from engine.run.worker import Task, run_node
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
@@ -43,7 +44,10 @@ _POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last."""
+    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last.
+
+    `waiting`: so many nodes wait for other runs on their host.
+    """
 
     nodes_done: int
     nodes_total: int
@@ -51,11 +55,15 @@ class Progress:
     elapsed_s: float
     remaining_s: float | None
     latest: str
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run."""
+    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run.
+
+    `waited_s`: of `seconds`, those for which nodes waited for other runs on their host.
+    """
 
     state: Literal["done", "cancelled", "failed"]
     nodes_run: int
@@ -63,6 +71,7 @@ class Outcome:
     trials_failed: int
     recipes_left: int
     seconds: float
+    waited_s: float = 0.0
 
 
 def execute(
@@ -126,6 +135,7 @@ class _Run:
         self.finished_s: dict[str, float | None] = {}
         self.rates = store.rates()
         self.latest = ""
+        self.waits = Waits()
         self.cores = 1
         self.deaths: WorkerDeaths | None = None
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
@@ -157,6 +167,7 @@ class _Run:
                 self._assemble_ready(self.plan.chains)
                 if cluster and self.left:
                     self.cores, self.deaths = cluster.cores, cluster.deaths
+                    self.waits.listen(cluster.client)
                     self._collect(cluster)
         except (CancelledError, KeyboardInterrupt):
             return self._end("cancelled")
@@ -172,7 +183,8 @@ class _Run:
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
         done = sum(t.state == "done" for t in self.trials.values())
         left = len(self.plan.chains) - len(self.trials)
-        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed())
+        waited_s = self.waits.seconds()
+        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed(), waited_s)
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
@@ -302,7 +314,7 @@ class _Run:
         remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())
-        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
+        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now()))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")
 

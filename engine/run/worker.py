@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
 from engine.errors import StepError
 from engine.measure.session import one_line
+from engine.run.on_host import on_host
 from engine.run.plan import Node
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Data, LatencyOptions, Measure, Model
@@ -50,30 +51,29 @@ def _dataset(data: Data) -> Dataset:
 
 
 def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]:
-    """Do a node's work; (seconds, result). The other arguments only make the scheduler finish the inputs first.
+    """Do a node's work; (core-seconds that it took, or seconds where it measures time; result). The other arguments only make the scheduler
+    finish the inputs first.
 
     Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
-        output = Path(folder) / f"output{task.node.suffix or ''}"
-        try:
-            result = _WORK[task.node.kind](task, output)
-        except Exception as error:
-            # Its exceptions have no common base but the module that they come from.
-            if type(error).__module__.startswith("onnxruntime"):
-                raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
-            raise
-        if task.node.artifact:
-            task.artifacts.put(task.node.artifact, output)
-    return time.monotonic() - started, result
+    with on_host(task.node) as cores, tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
+        share_torch_threads()
+        result = _worked(task, Path(folder))
+    return cores.core_seconds, result
 
 
-def _one_torch_thread() -> None:
-    """Tasks share the cores among them; torch's thread count belongs to the calling thread, so each task sets its own."""
-    import torch
-
-    torch.set_num_threads(1)
+def _worked(task: Task, folder: Path) -> dict[str, Any]:
+    output = folder / f"output{task.node.suffix or ''}"
+    try:
+        result = _WORK[task.node.kind](task, output)
+    except Exception as error:
+        # Its exceptions have no common base but the module that they come from.
+        if type(error).__module__.startswith("onnxruntime"):
+            raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
+        raise
+    if task.node.artifact:
+        task.artifacts.put(task.node.artifact, output)
+    return result
 
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
@@ -86,7 +86,6 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
         return {}
     from engine.models.sources import load_network, save_network
 
-    _one_torch_thread()
     save_network(load_network(model, _dataset(task.data)), output)
     return {}
 
@@ -107,7 +106,6 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import TeacherOutputs
     from engine.models.sources import open_network, save_network
 
-    _one_torch_thread()
     step = Distill(**task.node.options)
     losses: list[float] = []
     student = distill.apply(
@@ -126,7 +124,6 @@ def _prune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import prune
     from engine.models.sources import Network, open_network, save_network
 
-    _one_torch_thread()
     network = open_network(task.input())
     module, report = prune.apply(Prune(**task.node.options), network, _dataset(task.data), task.seed)
     save_network(Network(module, network.origin), output)
@@ -137,7 +134,6 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import finetune
     from engine.models.sources import Network, open_network, save_network
 
-    _one_torch_thread()
     network = open_network(task.input())
     losses: list[float] = []
     module = finetune.apply(
@@ -156,7 +152,6 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
     from engine.models.export import export_onnx
     from engine.models.sources import open_network
 
-    _one_torch_thread()
     network = open_network(task.input())
     save_onnx(export_onnx(network.module, network.origin.input_shape), output)
     return {}
@@ -166,7 +161,6 @@ def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.quantization.sensitivity import measure_sensitivity
     from engine.graph.graph import load_onnx
 
-    _one_torch_thread()
     step = Quantize(**task.node.options)
     output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), _dataset(task.data))))
     return {}
@@ -198,7 +192,6 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import quantize
     from engine.graph.graph import load_onnx, save_onnx
 
-    _one_torch_thread()
     step = Quantize(**task.node.options)
     model, data = load_onnx(task.input()), _dataset(task.data)
     images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
@@ -212,7 +205,6 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import qat
     from engine.graph.graph import load_onnx, save_onnx
 
-    _one_torch_thread()
     step = Quantize(**task.node.options)
     model, losses = load_onnx(task.input()), list[float]()
     bits, shown = _chosen_bits(task, step, model)

@@ -24,6 +24,7 @@ from engine.compress.quantization.simulate import RoundedLayer, Simulation
 from engine.compress.quantization.torch_graph import as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import attributes, operator, window_pads
 from engine.compress.quantization.weights import Layer
+from engine.cores import share_torch_threads
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch, graph_inputs
 
@@ -66,6 +67,7 @@ def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
         images = images[: _how_many_fit(simulation, images[:1])]
         values, exact = simulation.values(images), _FloatGraph(scheme, images)
         for call in simulation.calls:
+            share_torch_threads()
             if isinstance(call.run, RoundedLayer):
                 layer, data = layers[call.outputs[0]], values[call.inputs[0]]
                 weight, wanted = exact.constants[layer.weight], exact.product(layer)
