@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import torch
 
-from engine.cores import Pool, each, share_torch_threads, shares, width
+from engine.cores import OtherPrograms, Pool, each, share_torch_threads, shares, width
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,36 @@ def test_core_seconds_count_what_a_task_had_while_it_had_it():
     assert width() == 1
     assert wide.core_seconds == 4 * 10 + 3 * 5 + 4 * 1
     assert (other[0][1], other[0][0].core_seconds) == (1, 5)
+
+
+def test_cores_that_other_programs_use_are_left_to_them_for_as_long():
+    now, busy = 0.0, 0.0
+    pool = Pool(4, lambda: now, lambda at: busy)
+    with pool.task(16):
+        found = [width()]
+        for at, cores in ((0.5, 2.0), (1.1, 2.0), (1.5, 0.0), (2.2, 0.25), (3.3, 0.5), (4.4, 4.0), (5.5, 0.0)):
+            now, busy = at, cores
+            found.append(width())
+    # A look a second; a quarter of a core is little; of one core nobody is robbed.
+    assert found == [4, 4, 2, 2, 4, 3, 1, 4]
+
+
+def test_other_programs_are_what_is_busy_beside_this_one():
+    busy, own = iter((100.0, 107.0, 108.0, 108.0)), iter((10.0, 12.0, 13.5, 13.5))
+    others = OtherPrograms(lambda: next(busy), lambda: next(own))
+    assert [others(at) for at in (50.0, 52.0, 53.0, 53.0)] == [0.0, 2.5, 0.0, 0.0]
+
+
+def test_the_real_clocks_see_another_program():
+    others = OtherPrograms()
+    others(time.monotonic())
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(2.0)
+        assert others(time.monotonic()) > 0.2
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_each_keeps_the_order_and_uses_as_many_cores_as_there_are():

@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed import get_worker
 
-from engine.cores import Pool, Task, max_cores
+from engine.cores import OtherPrograms, Pool, Task, max_cores
 from engine.run.host_lock import host_held
 from engine.run.plan import EXCLUSIVE, Node
 
@@ -31,9 +31,9 @@ def on_host(node: Node) -> Iterator[Task]:
 
 @cache
 def _pool() -> Pool:
-    """The cores of this worker: its resource `cpu`; one where nodes run outside of a worker."""
+    """The cores of this worker: its resource `cpu`, but for what other programs use; one where nodes run outside of a worker."""
     try:
-        return Pool(max(1, int(get_worker().state.total_resources.get("cpu", 1))))
+        return Pool(max(1, int(get_worker().state.total_resources.get("cpu", 1))), others=OtherPrograms())
     except ValueError:
         return Pool(1)
 
