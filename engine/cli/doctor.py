@@ -32,6 +32,7 @@ def examine() -> list[Check]:
         ("machine", _machine),
         ("int8 kernels", _int8),
         ("torch", _torch),
+        ("training", _training),
         ("onnxruntime", _onnxruntime),
         ("home", lambda: ("ok", str(home()))),
         ("store", _store),
@@ -75,8 +76,14 @@ def _torch() -> tuple[Literal["ok"], str]:
     import torch
     import torchvision
 
-    gpu = f", GPU {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU (none is needed)"
-    return "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}{gpu}"
+    return "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def _training() -> tuple[Literal["ok"], str]:
+    from engine.run.training_device import gpus, training_device
+
+    there = ", ".join(f"{gpu.name} ({gpu.title})" for gpu in gpus()) or "no GPU (none is needed)"
+    return "ok", f"on {training_device()}; torch finds {there}"
 
 
 def _onnxruntime() -> tuple[Literal["ok"], str]:

@@ -19,6 +19,8 @@ from distributed import Client, LocalCluster
 from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.failures import WorkerDeaths
+from engine.run.plan import EXCLUSIVE, Node
+from engine.run.training_device import kind_of, training_device
 from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
 
@@ -35,13 +37,16 @@ WORKER_ENVIRONMENT = {
 }
 """What a worker process of this host is started with."""
 
+# A step of a small network does not fill a GPU: while one training prepares its images, another computes.
+_AT_ONCE_ON_GPU = 2
+
 
 @dataclass(frozen=True)
 class Cluster:
     """A connected client, the machine that its workers run on, and the `cpu` resource of one worker.
 
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
-    only then `deaths` hears how they end.
+    only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     """
 
     client: Client
@@ -50,6 +55,12 @@ class Cluster:
     slots: int
     is_here: bool
     deaths: WorkerDeaths | None = None
+    device: str = "cpu"
+
+    def resources(self, node: Node) -> dict[str, int]:
+        """What of a worker's resources the node takes."""
+        cpu = {"cpu": self.cores if node.kind in EXCLUSIVE else 1}
+        return cpu if node.device == "cpu" else {**cpu, "gpu": 1}
 
 
 @contextmanager
@@ -65,14 +76,14 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is None:
-        cores = machine().cores
+        cores, device = machine().cores, kind_of(training_device())
         with (
             tempfile.TemporaryDirectory(prefix="paretoscope-dask-") as folder,
             WorkerDeaths() as deaths,
             LocalCluster(
                 n_workers=1,
                 threads_per_worker=cores,
-                resources={"cpu": cores},
+                resources={"cpu": cores} | ({} if device == "cpu" else {"gpu": _AT_ONCE_ON_GPU}),
                 # Its status page; a free port, so that two sweeps can run at once.
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,
@@ -81,7 +92,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             ) as local,
             Client(local) as client,
         ):
-            yield Cluster(client, machine(), cores, cores, True, deaths)
+            yield Cluster(client, machine(), cores, cores, True, deaths, device)
         return
     try:
         client = Client(scheduler, timeout=10)
@@ -97,7 +108,10 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
             )
         where = client.submit(machine, pure=False, resources={"cpu": cores}).result()
-        yield Cluster(client, where, cores, sum(each), False)
+        device = "cpu"
+        if any(w.get("resources", {}).get("gpu") for w in workers):
+            device = kind_of(client.submit(training_device, pure=False, resources={"gpu": 1}).result())
+        yield Cluster(client, where, cores, sum(each), False, device=device)
 
 
 def check_artifacts(cluster: Cluster, artifacts: Artifacts) -> None:

@@ -30,6 +30,7 @@ from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
+from engine.run.training_device import kind_of, training_device
 from engine.run.waits import Waits
 from engine.run.worker import Task, run_node
 from engine.spec.sweep import Sweep
@@ -40,6 +41,8 @@ from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
 _POLL_S = 1.0
+# More than there are nodes.
+_GPU_FIRST = 10**9
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,21 @@ def execute(
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
 
-    def plan_for(where: Machine) -> Plan:
-        plan = make_plan(sweep, where)
+    def plan_for(where: Machine, device: str) -> Plan:
+        plan = make_plan(sweep, where, device=device)
         return with_old_code(plan, left_by_old_code(plan, where, store, artifacts)) if keep_old_code else plan
 
     if scheduler is None:
-        plan = plan_for(machine())
+        plan = plan_for(machine(), kind_of(training_device()))
         if not missing_nodes(plan, store, artifacts):
             run = _Run(plan, store, artifacts, on_progress, keep_old_code)
             return run.follow(None)
     with connect(scheduler) as cluster:
         if not cluster.is_here:
             check_artifacts(cluster, artifacts)
-        return _Run(plan_for(cluster.machine), store, artifacts, on_progress, keep_old_code).follow(cluster)
+        return _Run(plan_for(cluster.machine, cluster.device), store, artifacts, on_progress, keep_old_code).follow(
+            cluster
+        )
 
 
 class _Run:
@@ -259,8 +264,9 @@ class _Run:
                 *(futures[k] for k in node.inputs if k in futures),
                 # Dask knows the first try by the plain key, and would answer with how that one ended.
                 key=f"{key}-alone" if key in self.alone else key,
-                resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
-                priority=-len(futures),
+                resources=cluster.resources(node),
+                # A GPU is kept at work; what the cores do beside it can be done while it works.
+                priority=_GPU_FIRST * (node.device != "cpu") - len(futures),
             )
             self.under_way.add(key)
             futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
-from engine.errors import StepError
+from engine.errors import SetupError, StepError
 from engine.measure.session import one_line
 from engine.run.on_host import on_host
 from engine.run.plan import Node
+from engine.run.training_device import kind_of, training_device
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Data, LatencyOptions, Measure, Model
 from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
@@ -56,10 +58,29 @@ def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]
 
     Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
-    with on_host(task.node) as cores, tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
+    with (
+        on_host(task.node) as cores,
+        _on_device(task.node),
+        tempfile.TemporaryDirectory(prefix="paretoscope-") as folder,
+    ):
         share_torch_threads()
         result = _worked(task, Path(folder))
     return cores.core_seconds, result
+
+
+def _on_device(node: Node) -> AbstractContextManager[None]:
+    """Torch on the device of the kind that is in the node's key; raises SetupError where this worker has another."""
+    if node.device == "cpu":
+        return nullcontext()
+    found = training_device()
+    if kind_of(found) != node.device:
+        raise SetupError(
+            f"{node.kind}: planned for a worker with {node.device}, but this one has {found}; give all workers with the resource gpu "
+            "the same kind of GPU, or set PARETOSCOPE_DEVICE=cpu"
+        )
+    from engine.compress.torch_device import on_device
+
+    return on_device(found)
 
 
 def _worked(task: Task, folder: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from engine.compress.quantization.simulate import RoundedLayer, Simulation
 from engine.compress.quantization.torch_graph import as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import attributes, operator, window_pads
 from engine.compress.quantization.weights import Layer
+from engine.compress.torch_device import from_array, to_array
 from engine.cores import share_torch_threads
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch, graph_inputs
@@ -59,7 +60,7 @@ def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
             "quantize: rounding learned needs a graph with a free batch axis; export it so, or use rounding nearest"
         )
     simulation = Simulation(scheme).eval()
-    images = torch.from_numpy(np.ascontiguousarray(calibration, np.float32))
+    images = from_array(np.ascontiguousarray(calibration, np.float32))
     layers = {layer.output: layer for layer in scheme.layers}
     learned: dict[str, Codes] = {}
     biases = dict(scheme.biases)
@@ -84,7 +85,7 @@ def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
 
 def _with_bias(layer: Layer, wanted: Tensor, codes: Codes, biases: dict[str, Float32]) -> Callable[[Tensor], Tensor]:
     """The rounded layer; its bias, where it has one, is set to make up for the mean error when it runs."""
-    weight, run = torch.from_numpy(codes.values()), operator(layer.node)
+    weight, run = from_array(codes.values()), operator(layer.node)
 
     def layer_output(data: Tensor) -> Tensor:
         output: Tensor = run(data, weight)
@@ -92,8 +93,8 @@ def _with_bias(layer: Layer, wanted: Tensor, codes: Codes, biases: dict[str, Flo
             return output
         channels = 1 if layer.node.op_type == "Conv" else output.ndim - 1
         others = [i for i in range(output.ndim) if i != channels]
-        biases[layer.output] = biases[layer.output] + (wanted - output).mean(others).numpy()
-        stored = torch.from_numpy(storable_bias(biases[layer.output], codes.bits))
+        biases[layer.output] = biases[layer.output] + to_array((wanted - output).mean(others))
+        stored = from_array(storable_bias(biases[layer.output], codes.bits))
         return output + stored.reshape([-1 if i == channels else 1 for i in range(output.ndim)])
 
     return layer_output
@@ -169,7 +170,7 @@ def _learned(layer: Layer, data: Tensor, wanted: Tensor, weight: Tensor, codes: 
 def _moments(layer: Layer, data: Tensor, wanted: Tensor, weight: Tensor, centred: bool) -> _Moments:
     """Moments over all images, a few images at a time; `centred` where a bias takes the means up."""
     groups, kernel = _groups(layer), tuple(weight.shape[2:])
-    gram = cross = x_sum = y_sum = torch.zeros(())
+    gram = cross = x_sum = y_sum = torch.zeros((), device=data.device)
     count = 0
     for some, outputs in zip(torch.split(data, _CHUNK), torch.split(wanted, _CHUNK), strict=True):
         x = _patches(layer, some, kernel)
@@ -187,11 +188,11 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, moments: _Moments) -
     """The codes of least output error, and of a few scales the one that each channel does best with."""
     rows, per_channel = _as_rows(weight, layer), codes.scale.ndim == 1
     scale, zero = (
-        torch.from_numpy(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
+        from_array(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
         for v in (codes.scale, codes.zero_point)
     )
     damping = _DAMPING * moments.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST_POWER).reshape(-1, 1, 1)
-    gram = moments.gram + damping * torch.eye(rows.shape[-1])
+    gram = moments.gram + damping * torch.eye(rows.shape[-1], device=rows.device)
     cross = (moments.cross + damping * rows)[:, None]
     shares = _SCALES if codes.bits <= _FEW_BITS and per_channel else _SCALES[:1]
     tried = torch.stack([scale if share == 1 else _storable(scale * share, codes.bits) for share in shares], 1)
@@ -202,13 +203,13 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, moments: _Moments) -
     found = flat.reshape(*tried.shape[:3], -1)
     best = _error(gram[:, None], cross, found * tried).argmin(1, keepdim=True)
     chosen = torch.take_along_dim(found, best, 1)[:, 0] + zero
-    new_scale = torch.take_along_dim(tried, best, 1).flatten().numpy() if per_channel else codes.scale
+    new_scale = to_array(torch.take_along_dim(tried, best, 1).flatten()) if per_channel else codes.scale
     moved = chosen.flatten(0, 1).reshape(weight.movedim(layer.axis, 0).shape).movedim(0, layer.axis)
-    return replace(codes, codes=np.ascontiguousarray(moved.numpy(), np.int16), scale=new_scale)
+    return replace(codes, codes=np.ascontiguousarray(to_array(moved), np.int16), scale=new_scale)
 
 
 def _storable(scale: Tensor, bits: int) -> Tensor:
-    return torch.from_numpy(storable_scales(scale.flatten().numpy(), bits)).reshape(scale.shape)
+    return from_array(storable_scales(to_array(scale.flatten()), bits)).reshape(scale.shape)
 
 
 def _codes_of_least_error(gram: Tensor, cross: Tensor, exact: Tensor, low: Tensor, high: Tensor) -> Tensor:
