@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_gpu.py                          distillation, pruning with finetuning, and training in 4 bits, three seeds
     python tests/benchmarks/bench_gpu.py --seeds 2 --epochs 1     shorter, for a machine that is lent by the minute
 
-Each side is the sweep of `SPACE` in an empty home, with `PARETOSCOPE_DEVICE` set. Beside each recipe stand its accuracy on either side, the mean
-over the seeds, and in how many standard errors of their difference they differ; beside each kind of node the median of its seconds (times
-the cores that it had). Refuses without a GPU.
+Each side is the sweep of `spec_of` in an empty home, with `PARETOSCOPE_DEVICE` set. Beside each recipe stand the mean accuracies over the
+seeds, and by how many standard errors of their difference they differ; beside each kind of node the median of its seconds (times the
+cores that it had). Refuses without a GPU.
 """
 
 from __future__ import annotations
