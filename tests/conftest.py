@@ -33,8 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
     config.stash[_HOME] = os.environ["PARETOSCOPE_HOME"] = tempfile.mkdtemp(prefix="paretoscope-test-home-")
     # Read by torch, numpy and Dask's workers when they start; so no test has to import torch to say it.
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PARETOSCOPE_CORES"):
         os.environ[name] = "1"
+    os.environ["PARETOSCOPE_DEVICE"] = "cpu"
+    # Tests beside each other assert nothing of times, and would wait for each other's measurements.
+    os.environ["PARETOSCOPE_HOST_LOCK"] = os.environ["PARETOSCOPE_HOME"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -26,7 +26,12 @@ def open_app(
     """Open the dashboard."""
     from engine.access import server_options
     from engine.paths import home
+    from engine.store.artifacts import Artifacts
+    from engine.store.store import Store
 
+    # Better told here than by every page.
+    Store.open()
+    Artifacts.open().check()
     folder = home().absolute()
     options = server_options(address, tuple(hosts))
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:

@@ -32,9 +32,11 @@ def examine() -> list[Check]:
         ("machine", _machine),
         ("int8 kernels", _int8),
         ("torch", _torch),
+        ("training", _training),
         ("onnxruntime", _onnxruntime),
         ("home", lambda: ("ok", str(home()))),
         ("store", _store),
+        ("artifacts", _artifacts),
         ("disk", _disk),
         ("dataset", _dataset),
         ("checkpoints", _checkpoints),
@@ -75,8 +77,14 @@ def _torch() -> tuple[Literal["ok"], str]:
     import torch
     import torchvision
 
-    gpu = f", GPU {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU (none is needed)"
-    return "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}{gpu}"
+    return "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def _training() -> tuple[Literal["ok"], str]:
+    from engine.run.training_device import gpus, training_device
+
+    there = ", ".join(f"{gpu.name} ({gpu.title})" for gpu in gpus()) or "no GPU (none is needed)"
+    return "ok", f"on {training_device()}; torch finds {there}"
 
 
 def _onnxruntime() -> tuple[Literal["ok"], str]:
@@ -90,6 +98,14 @@ def _store() -> tuple[Literal["ok"], str]:
     from engine.store.store import Store
 
     return "ok", f"version {SCHEMA_REVISION}, {len(Store.open().sweeps())} sweeps"
+
+
+def _artifacts() -> tuple[Literal["ok"], str]:
+    from engine.store.artifacts import Artifacts
+
+    artifacts = Artifacts.open()
+    artifacts.check()
+    return "ok", f"{artifacts.url} can be written and read"
 
 
 def _disk() -> tuple[Literal["ok", "warning"], str]:

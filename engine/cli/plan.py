@@ -20,7 +20,9 @@ def plan(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
 
-    found = preview(read_sweep(spec, tuple(overrides)), Store.open(), Artifacts.open())
+    artifacts = Artifacts.open()
+    artifacts.check()
+    found = preview(read_sweep(spec, tuple(overrides)), Store.open(), artifacts)
     print_json(asdict(found)) if as_json else print_plan(found)
 
 

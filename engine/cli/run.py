@@ -60,8 +60,10 @@ def print_outcome(sweep_id: str, outcome: Outcome) -> None:
     failed = (
         f", {outcome.trials_failed} failed (`paretoscope trials {sweep_id}` says why)" if outcome.trials_failed else ""
     )
+    waited = f", {duration(outcome.waited_s)} of it waiting for other runs" if outcome.waited_s >= 1 else ""
     print(
-        f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}, {outcome.nodes_run} nodes run in {duration(outcome.seconds)}"
+        f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}, {outcome.nodes_run} nodes run in "
+        f"{duration(outcome.seconds)}{waited}"
     )
     if outcome.state == "done" and outcome.recipes_left:
         print(f"the budget is used: {outcome.recipes_left} recipes are left; `paretoscope resume {sweep_id}` goes on")
@@ -89,7 +91,8 @@ def run_bar(silent: bool, name: str) -> Iterator[Callable[[Progress], None]]:
     def show(progress: Any) -> None:
         # Not before there is something to show: a spec that is refused must leave one line on stderr and no empty bar.
         bar.start()
-        note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}"
+        waiting = " · waiting for another run on this host" if progress.waiting else ""
+        note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}{waiting}"
         bar.update(task, completed=progress.nodes_done, total=progress.nodes_total, note=note)
 
     try:

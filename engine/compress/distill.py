@@ -15,8 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compress.finetune import Batch, Schedule, augmentation, cross_entropy, reuses_batch_norm, train, zero_keeper
+from engine.compress.finetune import (
+    Batch,
+    Schedule,
+    augmentation,
+    blank,
+    cross_entropy,
+    reuses_batch_norm,
+    train,
+    zero_keeper,
+)
 from engine.compress.teacher import TeacherOutputs
+from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 from engine.models.sources import Network, build_student
@@ -50,7 +60,7 @@ def classifier_of(network: nn.Module, input_shape: tuple[int, int, int], num_cla
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     with torch.inference_mode():
-        network.eval()(torch.zeros(1, *input_shape))
+        network.eval()(blank(network, input_shape))
     for hook in hooks:
         hook.remove()
     if not ran or len(ran[-1].weight) != num_classes:  # type: ignore[arg-type]
@@ -66,10 +76,10 @@ class _Taught:
 
     def __init__(self, step: Distill, student: Network, outputs: TeacherOutputs, seed: int) -> None:
         self._step = step
-        self._logits = torch.from_numpy(outputs.logits)
+        self._logits = from_array(outputs.logits)
         self._adapter: nn.Parameter | None = None
         if step.feature_weight and outputs.features is not None:
-            self._attach(student, torch.from_numpy(outputs.features), seed)
+            self._attach(student, from_array(outputs.features), seed)
 
     def _attach(self, student: Network, targets: Tensor, seed: int) -> None:
         """Watch what the student's classifier reads, and make the adapter that takes it to the teacher's features."""
@@ -80,11 +90,12 @@ class _Taught:
         classifier = classifier_of(student.module, origin.input_shape, origin.num_classes)
         width = int(classifier.weight.shape[1])  # type: ignore[index]
         start = torch.randn(targets.shape[2], width, generator=torch.Generator().manual_seed(seed))
-        self._adapter = nn.Parameter(start / math.sqrt(width))
+        self._adapter = nn.Parameter((start / math.sqrt(width)).to(device()))
         self._hook = classifier.register_forward_pre_hook(self._watch)
 
     def _watch(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._seen = inputs[0].mean((2, 3)) if inputs[0].ndim == 4 else inputs[0]
+        features = inputs[0].float()
+        self._seen = features.mean((2, 3)) if features.ndim == 4 else features
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         view = batch.mirrored.long()
@@ -127,6 +138,7 @@ def apply(
     that do not fit and when training diverges.
     """
     student = _student(step, data, seed, network)
+    student.module.to(device())
     images = data.train.head(step.images_needed)
     taught = None
     if step.has_teacher:
@@ -157,6 +169,7 @@ def apply(
     finally:
         if taught:
             taught.close()
+    student.module.cpu()
     return student
 
 

@@ -6,6 +6,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from engine.compress.torch_device import device, from_array, half_precision
+from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array, Split
@@ -112,6 +115,9 @@ def augmentation(augment: str) -> dict[str, Any]:
     return {"mirror": augment != "none", "shift_pixels": SHIFT_PIXELS if augment == "shift" else 0}
 
 
+_FUSED = ("cpu", "cuda", "mps")
+
+
 def _optimizer(parameters: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum; biases and batch norms do not decay."""
     return torch.optim.SGD(
@@ -123,7 +129,7 @@ def _optimizer(parameters: Sequence[nn.Parameter], schedule: Schedule) -> torch.
         momentum=0.9,
         nesterov=True,
         # One call for all tensors takes a quarter of the time that a loop over them does.
-        fused=True,
+        fused=device().type in _FUSED,
     )
 
 
@@ -137,20 +143,26 @@ def train(
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
     after_step: Callable[[], None] = lambda: None,
     loss_parameters: Sequence[nn.Parameter] = (),
+    mixed: bool = True,
 ) -> nn.Module:
-    """Train `network` in place on `split` with SGD and return it in evaluation mode.
+    """Train `network` in place on `split` with SGD, on the calling thread's device, and return it there, in evaluation mode.
+
+    `mixed`: where the device is faster so, its products are in half precision; weights, loss and their updates stay float32.
 
     With `schedule.samples` each epoch draws that many images anew. `after_step` is called after every update of the weights.
-    `loss_parameters` are what the loss itself learns, by the same schedule. The result depends on `seed` and on the number of threads
-    (floating-point sums are not associative), nothing else, unless the network itself draws random numbers. Raises StepError when the
-    loss is no longer a number, and for a network whose parameters are all frozen.
+    `loss_parameters` are what the loss itself learns, by the same schedule. The result depends on `seed` and, in its last digits, on the
+    cores that each step was computed on (floating-point sums are not associative), nothing else, unless the network itself draws random
+    numbers. Raises StepError when the loss is no longer a number, and for a network whose parameters are all frozen.
     """
     if schedule.dropout:
         torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     layout = memory_format(network, split.inputs.shape[1:])
-    network = network.to(memory_format=layout)
-    labels = torch.from_numpy(np.ascontiguousarray(split.labels))
+    network = network.to(device()).to(memory_format=layout)
+    labels = from_array(np.ascontiguousarray(split.labels))
+    half = half_precision() if mixed else None
+    # Small gradients would vanish in float16.
+    scaler = torch.amp.GradScaler(device().type, enabled=half == torch.float16)
     per_epoch = min(schedule.samples or len(split), len(split))
     batches = -(-per_epoch // schedule.batch_size)
     learned = [p for p in network.parameters() if p.requires_grad]
@@ -160,23 +172,31 @@ def train(
     for epoch in range(schedule.epochs):
         _set_mode(network, schedule.epochs - epoch <= schedule.freeze_bn_epochs, schedule.dropout)
         order = torch.randperm(len(split), generator=generator)[:per_epoch]
-        total, seen = 0.0, 0
+        losses: list[tuple[Tensor, int]] = []
         for done, index in enumerate(torch.split(order, schedule.batch_size), epoch * batches):
+            share_torch_threads()
             if len(index) == 1 < per_epoch:
                 continue  # Batch norm cannot take the statistics of a single value.
             mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror else 0.0)
             stored = _augmented(split.inputs[index.numpy()], mirrored, schedule.shift_pixels, generator)
-            images = torch.from_numpy(preprocessing(stored)).contiguous(memory_format=layout)
-            value = loss(network(images), Batch(index, mirrored, labels[index]))
+            images = from_array(preprocessing(stored)).contiguous(memory_format=layout)
+            with torch.autocast(device().type, half) if half else nullcontext():
+                logits = network(images)
+            place = index.to(device())
+            value = loss(logits.float(), Batch(place, mirrored.to(device()), labels[place]))
             optimizer.zero_grad()
-            torch.autograd.backward(value)
+            torch.autograd.backward(scaler.scale(value))
             if schedule.largest_gradient is not None:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(learned, schedule.largest_gradient)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * one_cycle(done, schedule.epochs * batches, schedule.warmup)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             after_step()
-            total, seen = total + value.item() * len(index), seen + len(index)
+            # Read at the end of the epoch: a GPU would be waited for at every step.
+            losses.append((value.detach(), len(index)))
+        total, seen = sum(value.item() * n for value, n in losses), sum(n for _, n in losses)
         if not math.isfinite(total):
             raise StepError(
                 f"training diverged in epoch {epoch + 1}; use a learning_rate below {schedule.learning_rate:g}"
@@ -211,7 +231,7 @@ def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.mem
     """
     # A copy looks at the blank image: a network may remember what it sees.
     with torch.inference_mode(), _Convolutions() as called:
-        copy.deepcopy(network).eval()(torch.zeros(1, *input_shape))
+        copy.deepcopy(network).eval()(blank(network, input_shape))
     narrow = any(shape[1] < 8 and shape[2:] == (1, 1) and max(stride) > 1 for shape, stride in called.seen)
     return torch.contiguous_format if narrow else torch.channels_last
 
@@ -225,10 +245,16 @@ def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, int, int]) -> 
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, _NORMS)]
     with torch.inference_mode():
-        network.eval()(torch.zeros(1, *input_shape))
+        network.eval()(blank(network, input_shape))
     for hook in hooks:
         hook.remove()
     return max(calls.values(), default=0) > 1
+
+
+def blank(network: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """An image of zeros, (1, *input_shape), where the network is."""
+    at = next(network.parameters(), torch.zeros(0)).device
+    return torch.zeros(1, *input_shape, device=at)
 
 
 def zero_keeper(network: nn.Module) -> Callable[[], None]:
@@ -251,7 +277,7 @@ def apply(
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
 ) -> nn.Module:
     """A copy of `network` trained on with labels; what a prune step set to zero stays zero. Raises StepError when training diverges."""
-    network = copy.deepcopy(network)
+    network = copy.deepcopy(network).to(device())
     schedule = Schedule(
         epochs=step.epochs,
         learning_rate=step.learning_rate,
@@ -262,4 +288,5 @@ def apply(
         **augmentation(step.augment),
     )
     keep_zeros = zero_keeper(network)
-    return train(network, data.train, data.preprocessing, schedule, seed, on_epoch=on_epoch, after_step=keep_zeros)
+    train(network, data.train, data.preprocessing, schedule, seed, on_epoch=on_epoch, after_step=keep_zeros)
+    return network.cpu()

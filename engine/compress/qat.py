@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
-import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import teacher_outputs
+from engine.compress.torch_device import from_array
 from engine.datasets.dataset import Dataset
 from engine.spec.steps import Quantize
 
@@ -63,7 +63,7 @@ def train_scheme(
     simulation.mark_pruned(pruned or {})
     images = data.train if step.samples is None else data.train.head(step.epochs * step.samples)
     teacher = teacher_outputs(scheme.model, images, data.preprocessing, mirrored=False, features=False)
-    logits = torch.from_numpy(teacher.logits[0])
+    logits = from_array(teacher.logits[0])
     schedule = Schedule(
         epochs=step.epochs,
         learning_rate=step.learning_rate,
@@ -86,7 +86,8 @@ def train_scheme(
 
     # Scales and biases that are no longer numbers are told by the loss, at the end of the epoch.
     with np.errstate(invalid="ignore"):
-        train(simulation, images, data.preprocessing, schedule, seed, loss, on_epoch, after_step)
+        # In float32 on every device: the rounding that is trained for is the file's, to the bit.
+        train(simulation, images, data.preprocessing, schedule, seed, loss, on_epoch, after_step, mixed=False)
     return simulation.result()
 
 

@@ -1,20 +1,26 @@
-"""What a teacher says of a dataset's training images, computed once in ONNX Runtime and kept as an artifact of its own.
+"""What a teacher says of a dataset's training images, computed once and kept as an artifact of its own.
 
 Whatever runs as an ONNX graph can teach, and every student of the same teacher reads the same file: an epoch of distillation costs
-the student's time alone.
+the student's time alone. The graph runs in ONNX Runtime; on a GPU in torch, where torch knows all its operators.
 """
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 
+from engine.compress.quantization.torch_graph import FloatGraph
+from engine.compress.torch_device import device, from_array, to_array
+from engine.cores import each
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
@@ -33,6 +39,8 @@ Half = npt.NDArray[np.float16]
 _BATCH = 100
 # So much righter is a teacher under other names of its classes, where those are in another order; chance makes a few hundredths.
 _OTHER_ORDER = 0.1
+# What `torch_graph.py` reads graphs as.
+_TORCH_GRAPH_OPSET = 21
 _CLASSIFIERS = ("Gemm", "MatMul", "Conv")
 _SOFTMAX = ("Softmax", "LogSoftmax")
 # What numpy raises for a file that is missing, cut short, altered, or something else altogether.
@@ -92,27 +100,56 @@ def teacher_outputs(
     graph whose classifier cannot be told (see `classifier_input`).
     """
     names = [logits_name(model), *([classifier_input(model)] if features else [])]
-    session = open_session(with_outputs(model, names), threads=threads)
-    batch, feed = fixed_batch(model), graph_inputs(model)[0].name
-    kept: list[Half] = []
+    batch = fixed_batch(model)
+    on_gpu = _on_gpu(model, names)
+    run = on_gpu or _in_onnx_runtime(model, names, threads)
+
+    def said(what: tuple[int, int]) -> list[Half]:
+        view, start = what
+        images = preprocessing(split.inputs[start : start + (batch or _BATCH)])
+        n = len(images)
+        if batch and n < batch:
+            images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
+        images = np.ascontiguousarray(images[..., ::-1]) if view else images
+        try:
+            results = run(images)
+        except Exception as error:  # the runtime's own classes share no base below Exception
+            raise StepError(f"the teacher does not run on input of shape {images.shape}: {first_line(error)}") from None
+        return [_rows(values, name, name == names[0])[:n] for values, name in zip(results, names, strict=True)]
+
+    kept = []
     for view in range(1 + mirrored):
-        for start in range(0, len(split), batch or _BATCH):
-            images = preprocessing(split.inputs[start : start + (batch or _BATCH)])
-            n = len(images)
-            if batch and n < batch:
-                images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
-            images = np.ascontiguousarray(images[..., ::-1]) if view else images
-            try:
-                results = session.run(names, {feed: images})
-            except Exception as error:  # the runtime's own classes share no base below Exception
-                raise StepError(
-                    f"the teacher does not run on input of shape {images.shape}: {first_line(error)}"
-                ) from None
-            rows = [_rows(values, name, name == names[0])[:n] for values, name in zip(results, names, strict=True)]
-            kept = kept or [np.empty((1 + mirrored, len(split), r.shape[1]), np.float16) for r in rows]
-            for whole, part in zip(kept, rows, strict=True):
-                whole[view, start : start + n] = part
-    return TeacherOutputs(kept[0], kept[1] if features else None)
+        starts = [(view, start) for start in range(0, len(split), batch or _BATCH)]
+        # A GPU is one: what is spread over cores are the images that a core takes itself.
+        parts = [said(start) for start in starts] if on_gpu else each(said, starts)
+        kept.append([np.concatenate(rows) for rows in zip(*parts, strict=True)])
+    logits, *others = (np.stack(views) for views in zip(*kept, strict=True))
+    return TeacherOutputs(logits, others[0] if features else None)
+
+
+Run = Callable[[npt.NDArray[np.float32]], list[npt.NDArray[Any]]]
+"""Images (n, C, H, W) -> the tensors asked for."""
+
+
+def _in_onnx_runtime(model: onnx.ModelProto, names: list[str], threads: int) -> Run:
+    session, feed = open_session(with_outputs(model, names), threads=threads), graph_inputs(model)[0].name
+    return lambda images: session.run(names, {feed: images})
+
+
+def _on_gpu(model: onnx.ModelProto, names: list[str]) -> Run | None:
+    """None where the calling thread has no GPU, or torch cannot run the graph."""
+    if device().type == "cpu" or any(o.version < _TORCH_GRAPH_OPSET for o in model.opset_import if o.domain == ""):
+        return None
+    try:
+        graph = FloatGraph(model, names)
+    except StepError:
+        return None
+
+    def run(images: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+        with torch.no_grad():
+            return [to_array(found) for found in graph(from_array(images))]
+
+    return run
 
 
 def teacher_note(outputs: TeacherOutputs, labels: npt.NDArray[np.int64]) -> str | None:

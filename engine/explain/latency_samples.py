@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.paths import EXAMPLE
 from engine.run.planner import make_plan
+from engine.run.training_device import KINDS
 from engine.spec.sweep import Sweep
 from engine.store.store import Store
 from engine.trials.trial import Trial
@@ -40,11 +41,12 @@ def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
     # A node's key depends on its own recipe alone: planning the others as well would take seconds in a large sweep.
     steps = (trial.recipe.steps,)
     alone = Sweep(model=sweep.model, data=sweep.data, recipes=steps, measure=sweep.measure, seed=sweep.seed)
-    plan = make_plan(alone, trial.machine)
-    key = next((c.latency for c in plan.chains if c.recipe.id == trial.recipe.id), None)
-    row = store.nodes([key]).get(key) if key else None
-    if row is not None:
-        return samples_of(row.result)
+    for device in KINDS:
+        plan = make_plan(alone, trial.machine, device=device)
+        key = next((c.latency for c in plan.chains if c.recipe.id == trial.recipe.id), None)
+        row = store.nodes([key]).get(key) if key else None
+        if row is not None:
+            return samples_of(row.result)
     is_example = any(row.example and row.id == sweep.id for row in store.sweeps())
     return _shipped_samples(trial.id) if is_example else None
 

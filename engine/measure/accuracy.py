@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from engine.cores import each
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import StepError
@@ -48,8 +49,8 @@ def predict(
     runner = Runner(path, threads, graph_optimisation, provider)
     batch = runner.fixed_batch or BATCH
     shares = gives_shares(onnx.load_model(path, load_external_data=False))
-    outputs: list[npt.NDArray[Any]] = []
-    for start in range(0, len(split), batch):
+
+    def scores_from(start: int) -> npt.NDArray[Any]:
         images = preprocessing(split.inputs[start : start + batch])
         n = len(images)
         if runner.fixed_batch and n < batch:
@@ -63,7 +64,10 @@ def predict(
                 "give a model for these classes, or name the classes that it knows under data.classes"
             )
         _check_numbers(scores[:n], path, start)
-        outputs.append(scores[:n])
+        return scores[:n]
+
+    # Images are spread over the cores, not the sums of one: the answers are the same however many there are.
+    outputs = each(scores_from, range(0, len(split), batch))
     # What they are is told by all of them: one image may look like anything.
     if shares or all(map(are_shares, outputs)):
         least = min(map(least_share, outputs))

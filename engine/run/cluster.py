@@ -1,7 +1,8 @@
 """Where nodes run: a Dask cluster of this host's own, or the one whose scheduler the user names.
 
 One worker process per host with as many threads as cores and a resource `cpu` of the same number: computing nodes ask for one, latency
-nodes for all of them, so nothing else of ours computes on a host while it is being timed.
+nodes for all of them, so nothing else of the worker computes while it times; `host_lock.py` sees to other workers. What is idle of
+the cores widens the computing nodes under way (`engine/cores.py`), so that the number that Dask knows of is never the end of it.
 """
 
 from __future__ import annotations
@@ -19,16 +20,26 @@ from distributed import Client, LocalCluster, WorkerPlugin
 from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.failures import WorkerDeaths
+from engine.run.plan import EXCLUSIVE, Node
+from engine.run.training_device import kind_of, training_device
+from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
 
-_WORKER_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": 4_000_000_000,
     "MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
-    # Tasks are threads of one process, and each is given one core.
+    # Tasks are threads of one process, and each begins with one core; `engine/cores.py` gives them more.
     "OMP_NUM_THREADS": 1,
+    # How long torch's threads spin before they sleep while they wait for each other, in turns of GNU OpenMP (300,000 by itself). Waking
+    # takes long on virtual machines: two threads trained resnet20 1.7 times as fast as one with these, 1.2 times without any.
+    "GOMP_SPINCOUNT": 20_000,
     "MKL_NUM_THREADS": 1,
     "OPENBLAS_NUM_THREADS": 1,
 }
+"""What a worker process of this host is started with."""
+
+# A step of a small network does not fill a GPU: while one training prepares its images, another computes.
+_AT_ONCE_ON_GPU = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Cluster:
     """A connected client, the machine that its workers run on, and the `cpu` resource of one worker.
 
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
-    only then `deaths` hears how they end.
+    only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     """
 
     client: Client
@@ -45,6 +56,12 @@ class Cluster:
     slots: int
     is_here: bool
     deaths: WorkerDeaths | None = None
+    device: str = "cpu"
+
+    def resources(self, node: Node) -> dict[str, int]:
+        """What of a worker's resources the node takes."""
+        cpu = {"cpu": self.cores if node.kind in EXCLUSIVE else 1}
+        return cpu if node.device == "cpu" else {**cpu, "gpu": 1}
 
 
 class _QuietOutput(WorkerPlugin):
@@ -64,18 +81,18 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     dask.config.set({"distributed.scheduler.allowed-failures": 1})
     # This setting replaces the nanny's own whole. Its small trim threshold makes glibc give back and fetch anew every tensor of a training:
     # a resnet20 epoch took 209 s of processor time with it and 138 s without.
-    dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT})
+    dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT})
     for name in ("distributed", "distributed.nanny", "distributed.worker", "distributed.scheduler", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is None:
-        cores = machine().cores
+        cores, device = machine().cores, kind_of(training_device())
         with (
             tempfile.TemporaryDirectory(prefix="paretoscope-dask-") as folder,
             WorkerDeaths() as deaths,
             LocalCluster(
                 n_workers=1,
                 threads_per_worker=cores,
-                resources={"cpu": cores},
+                resources={"cpu": cores} | ({} if device == "cpu" else {"gpu": _AT_ONCE_ON_GPU}),
                 # Its status page; a free port, so that two sweeps can run at once.
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,
@@ -85,7 +102,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             Client(local) as client,
         ):
             client.register_plugin(_QuietOutput())
-            yield Cluster(client, machine(), cores, cores, True, deaths)
+            yield Cluster(client, machine(), cores, cores, True, deaths, device)
         return
     try:
         client = Client(scheduler, timeout=10)
@@ -101,4 +118,15 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
             )
         where = client.submit(machine, pure=False, resources={"cpu": cores}).result()
-        yield Cluster(client, where, cores, sum(each), False)
+        device = "cpu"
+        if any(w.get("resources", {}).get("gpu") for w in workers):
+            device = kind_of(client.submit(training_device, pure=False, resources={"gpu": 1}).result())
+        yield Cluster(client, where, cores, sum(each), False, device=device)
+
+
+def check_artifacts(cluster: Cluster, artifacts: Artifacts) -> None:
+    """Every worker reaches the artifacts: each would otherwise fail whatever node it is given. Raises SetupError."""
+    answers = cluster.client.run(artifacts.check, on_error="return")
+    for worker, error in answers.items():
+        if error is not None:
+            raise SetupError(f"worker {worker}: {error}")

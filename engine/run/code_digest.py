@@ -29,8 +29,18 @@ _CODE: dict[str, tuple[str, ...]] = {
     "why": ("measure/operators.py", "explain/advice.py"),
     "portability": ("measure/portability.py",),
 }
-# Of these the keys hold the content (options, checksums, the machine), so their code may change without emptying the cache.
-_NOT_CODE = ("errors.py", "paths.py", "metrics.py", "spec/", "trials/", "models/catalog.py", "measure/machine.py")
+# Of these the keys hold the content (options, checksums, the machine), or nothing but last digits depends on them (the cores), so their
+# code may change without emptying the cache.
+_NOT_CODE = (
+    "errors.py",
+    "paths.py",
+    "metrics.py",
+    "cores.py",
+    "spec/",
+    "trials/",
+    "models/catalog.py",
+    "measure/machine.py",
+)
 _LIBRARY = {
     "prune": "torch-pruning",
     "export": "torch",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from engine.cores import max_cores
 from engine.measure.machine import machine
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code
@@ -133,7 +134,8 @@ def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> t
 def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float], cores: int) -> float:
     """Seconds that the missing nodes will take: computing in parallel on all cores, latency alone on the host.
 
-    With a mapping (node -> how likely it is run) it is what to expect.
+    All cores are busy as long as something runs that can use them; but the longest way through nodes that wait for each other takes its
+    time, however many there are. With a mapping (node -> how likely it is run) it is what to expect.
     """
     seconds = {
         k: plan.nodes[k].work * rates.get(plan.nodes[k].kind, _DEFAULT_RATES[plan.nodes[k].kind]) for k in missing
@@ -141,4 +143,14 @@ def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float],
     if isinstance(missing, Mapping):
         seconds = {k: s * missing[k] for k, s in seconds.items()}
     alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind in EXCLUSIVE)
-    return (sum(seconds.values()) - alone) / max(1, cores) + alone
+    return max((sum(seconds.values()) - alone) / max(1, cores), _longest_way_s(plan, seconds, cores)) + alone
+
+
+def _longest_way_s(plan: Plan, seconds: Mapping[str, float], cores: int) -> float:
+    """Seconds of the nodes on the longest way through the plan that compute, each on all cores that it can use."""
+    until: dict[str, float] = {}
+    for key, node in plan.nodes.items():
+        own = 0.0 if node.kind in EXCLUSIVE else seconds.get(key, 0.0)
+        wide = min(max(1, cores), max_cores()) if node.is_wide else 1
+        until[key] = own / wide + max((until[k] for k in node.inputs), default=0.0)
+    return max(until.values(), default=0.0)

@@ -19,9 +19,19 @@ _USES_DATA: frozenset[Kind] = frozenset(
 
 
 def node_key(
-    kind: Kind, inputs: tuple[str, ...], options: dict[str, Any], code: str, seed: int, data: str, machine: Machine
+    kind: Kind,
+    inputs: tuple[str, ...],
+    options: dict[str, Any],
+    code: str,
+    seed: int,
+    data: str,
+    machine: Machine,
+    device: str = "cpu",
 ) -> str:
-    """SHA-256, in hex. `inputs` are keys, `code` and `data` digests; what a kind does not depend on is left out."""
+    """SHA-256, in hex. `inputs` are keys, `code` and `data` digests; what a kind does not depend on is left out.
+
+    `device`: the kind of device that torch computes on.
+    """
     parts = {
         "kind": kind,
         "inputs": inputs,
@@ -34,4 +44,7 @@ def node_key(
     if kind == "accuracy" and (sums := integer_sums(machine)) != "exact":
         # An integer network answers otherwise there; what other machines counted is not its accuracy.
         parts["integer_sums"] = sums
+    if device != "cpu":
+        # It sums in another order, and trains in half precision.
+        parts["device"] = device
     return digest(parts)

@@ -31,7 +31,9 @@ def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Arti
     missing = missing_nodes(plan, store, artifacts)
     versions = store.earlier_code(code_digests()) if missing else []
     theirs = [
-        make_plan(plan.sweep, machine, _digest_in(v)) for v in versions if _was_run(plan.sweep, machine, store, v)
+        make_plan(plan.sweep, machine, _digest_in(v), plan.device)
+        for v in versions
+        if _was_run(plan.sweep, machine, store, v)
     ]
     gone: set[str] = set()
     while theirs:

@@ -14,6 +14,7 @@ what comes after them, are there once for each. Sharing, cache and resume all fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -29,13 +30,27 @@ Kind = Literal[
 EXCLUSIVE: frozenset[str] = frozenset({"latency", "layer_times"})
 """Kinds that measure time: nothing else computes on the host while one runs."""
 
+_WIDE: frozenset[str] = frozenset({"teacher", "distill", "finetune", "qat", "sensitivity", "accuracy"})
+
+
+def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
+    """The kind of device that a node's torch computes on, where its worker has a `device` (`cpu`, `cuda` or `mps`)."""
+    if kind in ("teacher", "distill", "finetune"):
+        return device
+    if kind == "prune":
+        return device if "taylor" in options.values() or "sensitivity" in options.values() else "cpu"
+    # Learned rounding needs float64, which Apple's GPUs do not have.
+    learns = kind in ("qat", "sensitivity") or (kind == "quantize" and options.get("rounding") != "nearest")
+    return "cuda" if learns and device == "cuda" else "cpu"
+
 
 @dataclass(frozen=True)
 class Node:
     """One unit of work. `inputs` are keys; the first is what it works on. `options` is what the node is told.
 
     `work` is in the unit that its forecast scales with: million MACs of training for distill, finetune and qat, million MACs of inference
-    for accuracy and teacher, one for the others. `seed` is what it draws random numbers from, 0 where it draws none.
+    for accuracy and teacher, one for the others. `seed` is what it draws random numbers from, 0 where it draws none. `device`: the kind of
+    device that its torch computes on.
     """
 
     key: str
@@ -45,11 +60,17 @@ class Node:
     work: float
     suffix: str | None
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def artifact(self) -> str | None:
         """The name of the file it makes, if it makes one."""
         return self.key + self.suffix if self.suffix else None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether more cores than one make it faster."""
+        return self.kind in _WIDE or (self.kind == "quantize" and self.options.get("rounding") != "nearest")
 
 
 @dataclass(frozen=True)
@@ -91,13 +112,15 @@ class Chain:
 class Plan:
     """Unique nodes in an order in which they can run, and each recipe's place in them.
 
-    `old`: those of them that an earlier version of the code has finished and that are taken as they are.
+    `old`: those of them that an earlier version of the code has finished and that are taken as they are. `device`: the kind of device that
+    its workers' torch has.
     """
 
     sweep: Sweep
     nodes: dict[str, Node]
     chains: tuple[Chain, ...]
     old: frozenset[str] = frozenset()
+    device: str = "cpu"
 
     @property
     def unique(self) -> int:

@@ -16,7 +16,8 @@ from engine.measure.session import available_providers, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.run.code_digest import code_digest
 from engine.run.node_key import USES_SEED, node_key
-from engine.run.plan import Chain, Kind, Node, Plan
+from engine.run.plan import Chain, Kind, Node, Plan, computes_on
+from engine.run.training_device import kind_of, training_device
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Model
@@ -40,8 +41,9 @@ _LEARNING_WORK = 30.0
 class _Builder:
     """Collects unique nodes for one sweep."""
 
-    def __init__(self, sweep: Sweep, machine: Machine, digest_of: Callable[[str], str]) -> None:
+    def __init__(self, sweep: Sweep, machine: Machine, digest_of: Callable[[str], str], device: str) -> None:
         self.sweep = sweep
+        self.device = device
         self.seed = sweep.seed
         self.machine = machine
         self.digest_of = digest_of
@@ -62,8 +64,9 @@ class _Builder:
     ) -> str:
         """The key of the node, new or shared."""
         seed = self.seed if kind in USES_SEED else 0
-        key = node_key(kind, inputs, options, self.digest_of(kind), seed, self.data_digest, self.machine)
-        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind), seed))
+        device = computes_on(self.device, kind, options)
+        key = node_key(kind, inputs, options, self.digest_of(kind), seed, self.data_digest, self.machine, device)
+        self.nodes.setdefault(key, Node(key, kind, inputs, options, work, suffix or _SUFFIX.get(kind), seed, device))
         return key
 
     def source(self, model: Model) -> str:
@@ -177,9 +180,12 @@ def providers_here() -> tuple[str, ...]:
     return available_providers()
 
 
-def make_plan(sweep: Sweep, machine: Machine, digest_of: Callable[[str], str] = code_digest) -> Plan:
+def make_plan(
+    sweep: Sweep, machine: Machine, digest_of: Callable[[str], str] = code_digest, device: str | None = None
+) -> Plan:
     """The plan of a sweep on a machine; raises InputError when a source or profile is missing or unknown.
 
+    `device`: the kind of device that torch computes on, that of this host where it is left out.
     `digest_of`: the digest of the code of a kind of node, that of this version unless another is looked for (`old_code`).
     """
     check_model(sweep.model)
@@ -194,11 +200,11 @@ def make_plan(sweep: Sweep, machine: Machine, digest_of: Callable[[str], str] = 
         if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
             _check_provider(step, machine)
     _check_batch(sweep)
-    builder = _Builder(sweep, machine, digest_of)
+    builder = _Builder(sweep, machine, digest_of, kind_of(training_device()) if device is None else device)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
     chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)
-    return Plan(sweep, builder.nodes, chains)
+    return Plan(sweep, builder.nodes, chains, device=builder.device)
 
 
 def _check_provider(step: Runtime, where: Machine) -> None:

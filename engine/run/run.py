@@ -22,7 +22,7 @@ from engine.errors import CancelledError
 from engine.measure.machine import machine
 from engine.models.fits import check_fits
 from engine.run.assemble import assemble, reported_labels
-from engine.run.cluster import Cluster, connect
+from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
 from engine.run.failures import WorkerDeaths, reason
@@ -32,6 +32,8 @@ from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
+from engine.run.training_device import kind_of, training_device
+from engine.run.waits import Waits
 from engine.run.worker import Task, run_node
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
@@ -42,11 +44,16 @@ from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
 _POLL_S = 1.0
+# More than there are nodes.
+_GPU_FIRST = 10**9
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last."""
+    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last.
+
+    `waiting`: so many nodes wait for other runs on their host.
+    """
 
     nodes_done: int
     nodes_total: int
@@ -54,11 +61,15 @@ class Progress:
     elapsed_s: float
     remaining_s: float | None
     latest: str
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run."""
+    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run.
+
+    `waited_s`: of `seconds`, those for which nodes waited for other runs on their host.
+    """
 
     state: Literal["done", "cancelled", "failed"]
     nodes_run: int
@@ -66,6 +77,7 @@ class Outcome:
     trials_failed: int
     recipes_left: int
     seconds: float
+    waited_s: float = 0.0
 
 
 def execute(
@@ -80,23 +92,28 @@ def execute(
 
     `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`).
 
-    Raises InputError for a bad model, dataset or scheduler before anything is written.
+    Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
+    artifacts.check()
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
     _check_files(sweep)
 
-    def plan_for(where: Machine) -> Plan:
-        plan = make_plan(sweep, where)
+    def plan_for(where: Machine, device: str) -> Plan:
+        plan = make_plan(sweep, where, device=device)
         return with_old_code(plan, left_by_old_code(plan, where, store, artifacts)) if keep_old_code else plan
 
     if scheduler is None:
-        plan = plan_for(machine())
+        plan = plan_for(machine(), kind_of(training_device()))
         if not missing_nodes(plan, store, artifacts):
             run = _Run(plan, store, artifacts, on_progress, keep_old_code)
             return run.follow(None)
     with connect(scheduler) as cluster:
-        return _Run(plan_for(cluster.machine), store, artifacts, on_progress, keep_old_code).follow(cluster)
+        if not cluster.is_here:
+            check_artifacts(cluster, artifacts)
+        return _Run(plan_for(cluster.machine, cluster.device), store, artifacts, on_progress, keep_old_code).follow(
+            cluster
+        )
 
 
 def _check_files(sweep: Sweep) -> None:
@@ -136,6 +153,7 @@ class _Run:
         self.finished_s: dict[str, float | None] = {}
         self.rates = store.rates()
         self.latest = ""
+        self.waits = Waits()
         self.cores = 1
         self.deaths: WorkerDeaths | None = None
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
@@ -167,6 +185,7 @@ class _Run:
                 self._assemble_ready(self.plan.chains)
                 if cluster and self.left:
                     self.cores, self.deaths = cluster.cores, cluster.deaths
+                    self.waits.listen(cluster.client)
                     self._collect(cluster)
         except (CancelledError, KeyboardInterrupt):
             return self._end("cancelled")
@@ -182,7 +201,8 @@ class _Run:
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
         done = sum(t.state == "done" for t in self.trials.values())
         left = len(self.plan.chains) - len(self.trials)
-        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed())
+        waited_s = self.waits.seconds()
+        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed(), waited_s)
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
@@ -257,8 +277,9 @@ class _Run:
                 *(futures[k] for k in node.inputs if k in futures),
                 # Dask knows the first try by the plain key, and would answer with how that one ended.
                 key=f"{key}-alone" if key in self.alone else key,
-                resources={"cpu": cluster.cores if node.kind in EXCLUSIVE else 1},
-                priority=-len(futures),
+                resources=cluster.resources(node),
+                # A GPU is kept at work; what the cores do beside it can be done while it works.
+                priority=_GPU_FIRST * (node.device != "cpu") - len(futures),
             )
             self.under_way.add(key)
             futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
@@ -312,7 +333,7 @@ class _Run:
         remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())
-        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest))
+        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now()))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")
 

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
-from engine.errors import StepError
+from engine.errors import SetupError, StepError
 from engine.measure.session import one_line
+from engine.run.on_host import on_host
 from engine.run.plan import Node
+from engine.run.training_device import kind_of, training_device
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Data, LatencyOptions, Measure, Model
 from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
@@ -53,30 +56,48 @@ def _dataset(data: Data) -> Dataset:
 
 
 def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]:
-    """Do a node's work; (seconds, result). The other arguments only make the scheduler finish the inputs first.
+    """Do a node's work; (core-seconds that it took, or seconds where it measures time; result). The other arguments only make the scheduler
+    finish the inputs first.
 
     Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
-        output = Path(folder) / f"output{task.node.suffix or ''}"
-        try:
-            result = _WORK[task.node.kind](task, output)
-        except Exception as error:
-            # Its exceptions have no common base but the module that they come from.
-            if type(error).__module__.startswith("onnxruntime"):
-                raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
-            raise
-        if task.node.artifact:
-            task.artifacts.put(task.node.artifact, output)
-    return time.monotonic() - started, result
+    with (
+        on_host(task.node) as cores,
+        _on_device(task.node),
+        tempfile.TemporaryDirectory(prefix="paretoscope-") as folder,
+    ):
+        share_torch_threads()
+        result = _worked(task, Path(folder))
+    return cores.core_seconds, result
 
 
-def _one_torch_thread() -> None:
-    """Tasks share the cores among them; torch's thread count belongs to the calling thread, so each task sets its own."""
-    import torch
+def _on_device(node: Node) -> AbstractContextManager[None]:
+    """Torch on the device of the kind that is in the node's key; raises SetupError where this worker has another."""
+    if node.device == "cpu":
+        return nullcontext()
+    found = training_device()
+    if kind_of(found) != node.device:
+        raise SetupError(
+            f"{node.kind}: planned for a worker with {node.device}, but this one has {found}; give all workers with the resource gpu "
+            "the same kind of GPU, or set PARETOSCOPE_DEVICE=cpu"
+        )
+    from engine.compress.torch_device import on_device
 
-    torch.set_num_threads(1)
+    return on_device(found)
+
+
+def _worked(task: Task, folder: Path) -> dict[str, Any]:
+    output = folder / f"output{task.node.suffix or ''}"
+    try:
+        result = _WORK[task.node.kind](task, output)
+    except Exception as error:
+        # Its exceptions have no common base but the module that they come from.
+        if type(error).__module__.startswith("onnxruntime"):
+            raise StepError(f"{task.node.kind}: onnxruntime refuses this network: {one_line(error)}") from None
+        raise
+    if task.node.artifact:
+        task.artifacts.put(task.node.artifact, output)
+    return result
 
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
@@ -89,7 +110,6 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
         return _noted("; ".join(data.notes))
     from engine.models.sources import load_network, save_network
 
-    _one_torch_thread()
     network = load_network(model, data)
     save_network(network, output)
     return _noted("; ".join([*([network.note] if network.note else []), *data.notes]))
@@ -112,7 +132,6 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import TeacherOutputs
     from engine.models.sources import open_network, save_network
 
-    _one_torch_thread()
     step = Distill(**task.node.options)
     losses: list[float] = []
     student = distill.apply(
@@ -136,7 +155,6 @@ def _prune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import prune
     from engine.models.sources import Network, open_network, save_network
 
-    _one_torch_thread()
     network = open_network(task.input())
     module, report = prune.apply(Prune(**task.node.options), network, _dataset(task.data), task.seed)
     save_network(Network(module, network.origin), output)
@@ -148,7 +166,6 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.pruning.weights import trained_zeros
     from engine.models.sources import Network, open_network, save_network
 
-    _one_torch_thread()
     network = open_network(task.input())
     note = trained_zeros(network.module)
     losses: list[float] = []
@@ -169,7 +186,6 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
     from engine.models.export import export_onnx
     from engine.models.sources import open_network
 
-    _one_torch_thread()
     network, data = open_network(task.input()), _dataset(task.data)
     images = data.preprocessing(data.calibration.head(_COMPARED).inputs)
     model = export_onnx(network.module, network.origin.input_shape)
@@ -182,7 +198,6 @@ def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.quantization.sensitivity import measure_sensitivity
     from engine.graph.graph import load_onnx
 
-    _one_torch_thread()
     step = Quantize(**task.node.options)
     output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), _dataset(task.data))))
     return {}
@@ -216,7 +231,6 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import quantize
     from engine.graph.graph import load_onnx, save_onnx
 
-    _one_torch_thread()
     step = Quantize(**task.node.options)
     model, data = load_onnx(task.input()), _dataset(task.data)
     images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
@@ -231,7 +245,6 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import load_onnx, save_onnx
     from engine.models.sources import open_network
 
-    _one_torch_thread()
     step = Quantize(**task.node.options)
     model, losses = load_onnx(task.input()), list[float]()
     bits, shown = _chosen_bits(task, step, model)

@@ -11,10 +11,14 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import fsspec
 
@@ -22,6 +26,10 @@ from engine.errors import NotFoundError, SetupError
 from engine.paths import EXAMPLE, home
 
 _NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
+_PASSWORD = re.compile(r"//[^/@]*@")
+# A store that says nothing for so long is down; clouds' own clients would try again for minutes.
+_PATIENCE_S = 30.0
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -43,18 +51,50 @@ class Artifacts:
         return Path(self.url.removeprefix("file://")) if "://" not in self.url.removeprefix("file://") else None
 
     def _remote(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
-        try:
+        with self._reached():
             filesystem, root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise SetupError(f"PARETOSCOPE_ARTIFACTS={self.url!r} cannot be opened: {error}") from None
         return filesystem, f"{root}/{name[:2]}/{name}"
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Whatever stops us from reading or writing the store is told in one line, as a SetupError."""
+        try:
+            yield
+        # Each filesystem of fsspec has errors of its own, without a base but this.
+        except Exception as error:
+            said, where = " ".join(str(error).split()) or "no reason given", _PASSWORD.sub("//…@", self.url)
+            raise SetupError(
+                f"the artifact store {where} cannot be used: {type(error).__name__}: {said}; check PARETOSCOPE_ARTIFACTS"
+            ) from None
+
+    def check(self, patience_s: float = _PATIENCE_S) -> None:
+        """Write a small file, read it back and remove it; raises SetupError, in one line, where that does not work in time."""
+        name, content = f"probe-{uuid.uuid4().hex}", b"paretoscope"
+        if self._folder:
+            with self._reached():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=self._folder) as file:
+                    file.write(content)
+            return
+        filesystem, path = self._remote(name)
+
+        def probe() -> bytes:
+            filesystem.pipe_file(path, content)
+            found: bytes = filesystem.cat_file(path)
+            filesystem.rm_file(path)
+            return found
+
+        with self._reached():
+            if _in_time(probe, patience_s) != content:
+                raise OSError("what was written is not what is read")
 
     def _own(self, name: str) -> bool:
         """Whether the file is in the store itself."""
         if self._folder:
             return (self._folder / name[:2] / name).is_file()
         filesystem, path = self._remote(name)
-        return bool(filesystem.exists(path))
+        with self._reached():
+            return bool(filesystem.exists(path))
 
     def has(self, name: str) -> bool:
         """Whether the file is there."""
@@ -80,16 +120,18 @@ class Artifacts:
     def _add(self, name: str, source: Path) -> None:
         if self._folder:
             target = self._folder / name[:2] / name
-            target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{uuid.uuid4().hex}.part")
-            try:
-                shutil.move(source, partial)
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
+            with self._reached():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    shutil.move(source, partial)
+                    partial.replace(target)
+                finally:
+                    partial.unlink(missing_ok=True)
         else:
             filesystem, path = self._remote(name)
-            filesystem.put_file(str(source), path)
+            with self._reached():
+                filesystem.put_file(str(source), path)
             source.unlink(missing_ok=True)
 
     def local(self, name: str) -> Path:
@@ -103,13 +145,41 @@ class Artifacts:
             return _shipped(name)
         if self._folder is None:
             filesystem, remote = self._remote(name)
-            if filesystem.exists(remote):
+            with self._reached():
+                found = filesystem.exists(remote)
+            if found:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = path.with_name(f".{uuid.uuid4().hex}.part")
-                filesystem.get_file(remote, str(partial))
+                with self._reached():
+                    filesystem.get_file(remote, str(partial))
                 partial.replace(path)
                 return path
         raise NotFoundError(f"the artifact {name[:12]}… is not in {self.url}; run the sweep again to make it")
+
+
+def _in_time(work: Callable[[], _Answer], seconds: float) -> _Answer:
+    """What `work` returns or raises, or TimeoutError; what does not answer cannot be stopped and is left behind."""
+    ended: list[Callable[[], _Answer]] = []
+
+    def run() -> None:
+        try:
+            answer = work()
+        except BaseException as error:
+            caught = error
+
+            def again() -> _Answer:
+                raise caught
+
+            ended.append(again)
+        else:
+            ended.append(lambda: answer)
+
+    thread = threading.Thread(target=run, name="artifact-probe", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not ended:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return ended[0]()
 
 
 def _shipped(name: str) -> Path:

@@ -44,7 +44,10 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """What a finished node returned; `work` is its forecast unit (see `engine/run/plan.py`), `seconds` what it took."""
+    """What a finished node returned; `work` is its forecast unit (see `engine/run/plan.py`).
+
+    `seconds`: how long it took times the cores that it had, about what one core would take; of a measurement of time how long it took.
+    """
 
     key: str
     kind: str

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import NotFoundError, SetupError, SpecError
 from engine.paths import home
@@ -46,6 +47,9 @@ from engine.store.schema import trials as _trials
 from engine.trials.trial import Trial
 
 _AT_ONCE = 500
+# Seconds that a database's host has to answer in.
+_PATIENCE_S = 15
+_PASSWORD = re.compile(r"//[^/@]*@")
 MOST_VERSIONS = 5
 """So many earlier versions of the code are looked through for finished nodes."""
 
@@ -56,14 +60,18 @@ class Store:
     def __init__(self, url: str) -> None:
         """Open and, when needed, migrate the database at an SQLAlchemy URL; SetupError when it cannot be used."""
         try:
-            self._engine = sa.create_engine(url)
+            address = sa.make_url(url)
+            # A host that is not there says nothing; its driver would wait for minutes.
+            patience = {"connect_timeout": _PATIENCE_S} if address.get_backend_name() == "postgresql" else {}
+            self._engine = sa.create_engine(address, connect_args=patience)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
             self.notes = notes.Notes(self._engine)
-        except (OperationalError, SQLAlchemyError, ImportError) as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise SetupError(f"the store {url} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
+        except (SQLAlchemyError, ImportError, ValueError) as error:
+            reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+            shown = _PASSWORD.sub("//…@", url)
+            raise SetupError(f"the store {shown} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
 
     @classmethod
     def open(cls) -> Store:

@@ -65,6 +65,23 @@ def test_a_place_that_cannot_be_used_is_one_line(tmp_path: Path):
         paretoscope("run", write_problem(tmp_path), "--scheduler", "tcp://127.0.0.1:9", home=home), "tcp://127.0.0.1:9"
     )
     refused(paretoscope("sweeps", home=home, PARETOSCOPE_STORE="nonsense"), "nonsense", "PARETOSCOPE_STORE")
+    secret = "sqlite://me:hunter2@/nowhere/x.db"
+    done = paretoscope("run", write_problem(tmp_path), home=home, PARETOSCOPE_STORE=secret)
+    refused(done, "PARETOSCOPE_STORE")
+    assert "hunter2" not in done.stderr
+
+
+# Nothing listens on port 9.
+@pytest.mark.parametrize("url", ["ftp://me:hunter2@127.0.0.1:9/bucket", "s4://bucket", "BLOCKED/artifacts"])
+def test_artifacts_that_cannot_be_kept_are_told_before_anything_runs(tmp_path: Path, url: str):
+    (tmp_path / "file").write_text("not a folder")
+    url, spec = url.replace("BLOCKED", str(tmp_path / "file")), write_problem(tmp_path)
+    for command in (("plan", spec), ("run", spec), ("app", "--headless", "--port", 8599)):
+        done = paretoscope(*command, home=tmp_path / "home", PARETOSCOPE_ARTIFACTS=url)
+        refused(done, "the artifact store", url.replace("me:hunter2", "…"), "PARETOSCOPE_ARTIFACTS")
+    assert [
+        s for s in json.loads(paretoscope("sweeps", "--json", home=tmp_path / "home").stdout) if not s["example"]
+    ] == []
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path):

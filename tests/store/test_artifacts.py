@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from engine.errors import NotFoundError
+from engine.errors import NotFoundError, SetupError
 from engine.store import artifacts as module
 from engine.store.artifacts import Artifacts
 
@@ -84,3 +87,77 @@ def test_nothing_but_a_plain_name_passes(artifacts: Artifacts, name: str):
     for ask in (artifacts.has, artifacts.local, artifacts.keep):
         with pytest.raises(NotFoundError, match="not the name of an artifact"):
             ask(name)
+
+
+class Bucket(MemoryFileSystem):
+    """A store that breaks in a way of its own: `fault` names the call that fails, and how."""
+
+    protocol = "bucket"
+    cachable = False
+    fault: tuple[str, object] = ("", None)
+
+    def _may_fail(self, call: str) -> None:
+        if call == self.fault[0]:
+            if isinstance(self.fault[1], Exception):
+                raise self.fault[1]
+            time.sleep(float(self.fault[1]))
+
+    def pipe_file(self, path, value, **options):
+        self._may_fail("write")
+        return super().pipe_file(path, value, **options)
+
+    def cat_file(self, path, **options):
+        self._may_fail("read")
+        return super().cat_file(path, **options)
+
+    def exists(self, path, **options):
+        self._may_fail("exists")
+        return super().exists(path, **options)
+
+
+class EndpointError(Exception):
+    """Clouds' clients have errors that are no OSError."""
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> type[Bucket]:
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    monkeypatch.setattr(Bucket, "fault", ("", None))
+    return Bucket
+
+
+def test_a_store_that_can_be_used_is_left_as_it_was(artifacts: Artifacts, tmp_path: Path):
+    artifacts.check()
+    assert not [p for p in (tmp_path / "own").rglob("*") if p.is_file()]
+    assert not [p for p in MemoryFileSystem.store if tmp_path.name in p]
+    artifacts.put(OTHER, made(tmp_path))
+    assert artifacts.local(OTHER).read_text() == "made"
+
+
+@pytest.mark.parametrize("call", ["write", "read"])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (EndpointError("could not\nconnect to the endpoint"), "EndpointError: could not connect to the endpoint"),
+        (FileNotFoundError("The specified bucket does not exist"), "The specified bucket does not exist"),
+        (2.0, "no answer within 0.1 s"),
+    ],
+)
+def test_whatever_is_wrong_with_a_store_is_one_line(
+    bucket: type[Bucket], tmp_path: Path, call: str, how: object, words: str
+):
+    bucket.fault = (call, how)
+    with pytest.raises(SetupError, match=r"the artifact store bucket://b.* cannot be used") as caught:
+        Artifacts("bucket://b/models", tmp_path / "cache").check(patience_s=0.1)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_goes_away_later_is_named_too(bucket: type[Bucket], tmp_path: Path):
+    store = Artifacts("bucket://b/models", tmp_path / "cache")
+    bucket.fault = ("exists", EndpointError("gone"))
+    for ask in (lambda: store.has(OTHER), lambda: store.local(OTHER), lambda: store.put(OTHER, made(tmp_path))):
+        with pytest.raises(
+            SetupError, match=r"the artifact store bucket://b/models cannot be used: EndpointError: gone"
+        ):
+            ask()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.compress.pruning.structure import Axis, Structure
+from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 
@@ -76,18 +77,18 @@ def taylor_scores(network: nn.Module, structure: Structure, data: Dataset | None
     """
     if data is None:
         raise StepError("channel pruning by importance taylor needs labelled images; use importance l2")
-    network = copy.deepcopy(network).eval().requires_grad_(True)
+    network = copy.deepcopy(network).eval().requires_grad_(True).to(device())
     weights = {name: p for name, p in network.named_parameters() if name.endswith("weight") and p.ndim > 1}
     readers = [axis for axis in structure.axes if axis.dim == 1 and axis.tensor in weights]
     split = data.calibration.head(TAYLOR_IMAGES)
     scores = torch.zeros(structure.units)
     for start in range(0, len(split), _TAYLOR_BATCH):
-        images = torch.from_numpy(data.preprocessing(split.inputs[start : start + _TAYLOR_BATCH]))
-        labels = torch.from_numpy(np.ascontiguousarray(split.labels[start : start + _TAYLOR_BATCH]))
+        images = from_array(data.preprocessing(split.inputs[start : start + _TAYLOR_BATCH]))
+        labels = from_array(np.ascontiguousarray(split.labels[start : start + _TAYLOR_BATCH]))
         loss = F.cross_entropy(network(images), labels)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         products = {
-            name: torch.zeros_like(w) if g is None else w.detach() * g
+            name: (torch.zeros_like(w) if g is None else w.detach() * g).cpu()
             for (name, w), g in zip(weights.items(), gradients, strict=True)
         }
         scores += _per_unit(structure, readers, products) ** 2

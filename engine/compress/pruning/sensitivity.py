@@ -6,6 +6,7 @@ layer loses is the one that raises the loss least for what it saves, at one pric
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 
@@ -35,13 +37,14 @@ def validation_loss(data: Dataset | None) -> Loss:
     if data is None:
         raise StepError("prune: allocation sensitivity measures the loss on validation images; use allocation uniform")
     split = data.validation.head(_IMAGES)
-    images = torch.from_numpy(data.preprocessing(split.inputs))
-    labels = torch.from_numpy(np.ascontiguousarray(split.labels))
+    images = from_array(data.preprocessing(split.inputs))
+    labels = from_array(np.ascontiguousarray(split.labels))
 
     def loss(network: nn.Module) -> float:
-        with torch.inference_mode():
+        there = network if device().type == "cpu" else copy.deepcopy(network).to(device())
+        with torch.no_grad():
             batches = zip(torch.split(images, _BATCH), torch.split(labels, _BATCH), strict=True)
-            total = sum(float(F.cross_entropy(network(x), y, reduction="sum")) for x, y in batches)
+            total = sum(float(F.cross_entropy(there(x), y, reduction="sum")) for x, y in batches)
         return total / len(images)
 
     return loss

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from engine.compress.quantization.codes import code_range
 from engine.compress.quantization.grid import storable_scales
 from engine.compress.quantization.scheme import ActivationScale, Codes, Float32
+from engine.compress.torch_device import device, from_array, to_array
 
 # A step size never falls below this share of what it was at the start, so that none turns zero or negative.
 _SMALLEST_SHARE = 0.05
@@ -87,8 +88,8 @@ class RoundedActivation(nn.Module):
     def __init__(self, rounding: ActivationScale, limit: Float32 | None = None) -> None:
         super().__init__()
         self.start = rounding
-        self.limit = None if limit is None else torch.from_numpy(limit)
-        self.scale = nn.Parameter(torch.tensor([float(rounding.scale)]))
+        self.limit = None if limit is None else from_array(limit)
+        self.scale = nn.Parameter(torch.tensor([float(rounding.scale)]).to(device()))
         self.low, self.high = float(-rounding.zero_point), float(rounding.largest - rounding.zero_point)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,12 +121,10 @@ class RoundedWeight(nn.Module):
         self._shape = [1] * weight.ndim
         if codes.scale.ndim:
             self._shape[codes.axis] = -1
-        scale, zero = (
-            torch.from_numpy(v.astype(np.float32)).reshape(self._shape) for v in (codes.scale, codes.zero_point)
-        )
+        scale, zero = (from_array(v.astype(np.float32)).reshape(self._shape) for v in (codes.scale, codes.zero_point))
         low, high = code_range(codes.bits, codes.symmetric)
         self.low, self.high, self._zero = low - zero, high - zero, zero
-        exact, centred = weight / scale, torch.from_numpy(codes.codes.astype(np.float32)) - zero
+        exact, centred = weight / scale, from_array(codes.codes.astype(np.float32)) - zero
         # Learned rounding may have gone the other way: such a weight starts from its code itself. From just inside the code's interval,
         # the first updates would carry it back over the edge, and with it all that was learned.
         moved = torch.clamp(exact.round(), self.low, self.high) != centred
@@ -155,11 +154,11 @@ class RoundedWeight(nn.Module):
     def stored_scale(self) -> Tensor:
         """The scale that the file will hold, (channels,) or ()."""
         scale = self.scale * self._factor.reshape(-1)
-        return torch.from_numpy(storable_scales(scale.reshape(self.start.scale.shape).numpy(), self.start.bits))
+        return from_array(storable_scales(to_array(scale.reshape(self.start.scale.shape)), self.start.bits))
 
     @torch.no_grad()
     def result(self) -> Codes:
         """What the file will hold."""
         codes = torch.clamp((self.v / self.scale.reshape(self._shape)).round(), self.low, self.high) + self._zero
-        whole = np.ascontiguousarray(codes.numpy(), np.int16)
-        return replace(self.start, codes=whole, scale=self.stored_scale().numpy())
+        whole = np.ascontiguousarray(to_array(codes), np.int16)
+        return replace(self.start, codes=whole, scale=to_array(self.stored_scale()))

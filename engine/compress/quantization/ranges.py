@@ -21,6 +21,7 @@ from engine.compress.quantization.scheme import ActivationScale, Float32
 from engine.compress.quantization.torch_graph import constants_of
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
+from engine.compress.torch_device import from_array
 
 METHODS: tuple[Method, ...] = ("percentile", "mse", "minmax")
 """Tried in this order; of equals the first is taken."""
@@ -62,7 +63,7 @@ def _errors(
     errors: dict[tuple[str, Method], float] = defaultdict(float)
     with torch.no_grad():
         for batch in runs(model, data, images):
-            values = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in zip(data, batch, strict=True)}
+            values = {name: from_array(np.ascontiguousarray(v)) for name, v in zip(data, batch, strict=True)}
             for name, layers in readers.items():
                 for layer in layers:
                     run, weight, value = operator(layer.node), constants[layer.weight], values[layer.data]

@@ -24,6 +24,8 @@ from engine.compress.quantization.simulate import RoundedLayer, Simulation
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
+from engine.compress.torch_device import from_array, to_array
+from engine.cores import share_torch_threads
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch, graph_inputs
 
@@ -58,9 +60,10 @@ def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
     learned: dict[str, Codes] = {}
     biases = dict(scheme.biases)
     with torch.no_grad():
-        parts = _parts(simulation, scheme, torch.from_numpy(np.ascontiguousarray(calibration, np.float32)))
+        parts = _parts(simulation, scheme, from_array(np.ascontiguousarray(calibration, np.float32)))
         values, exact = [simulation.values(part) for part in parts], _FloatGraph(scheme, parts)
         for call in simulation.calls:
+            share_torch_threads()
             if isinstance(call.run, RoundedLayer):
                 layer, data = layers[call.outputs[0]], [v[call.inputs[0]] for v in values]
                 weight, wanted = exact.constants[layer.weight], exact.product(layer)
@@ -93,15 +96,15 @@ def _run_layer(
     values: Sequence[dict[str, Tensor]],
 ) -> None:
     """Run the rounded layer on all parts; its bias, where it has one, is set to make up for the mean error."""
-    weight, run = torch.from_numpy(codes.values()), operator(layer.node)
+    weight, run = from_array(codes.values()), operator(layer.node)
     outputs: list[Tensor] = [run(some[call.inputs[0]], weight) for some in values]
     if layer.output in biases:
         channels = 1 if layer.node.op_type == "Conv" else outputs[0].ndim - 1
         others = [i for i in range(outputs[0].ndim) if i != channels]
         error = sum((exact - output).sum(others) for exact, output in zip(wanted, outputs, strict=True))
         places = sum(output.numel() for output in outputs) // len(biases[layer.output])
-        biases[layer.output] = biases[layer.output] + (torch.as_tensor(error) / places).numpy()
-        stored = torch.from_numpy(storable_bias(biases[layer.output], codes.bits))
+        biases[layer.output] = biases[layer.output] + to_array(torch.as_tensor(error) / places)
+        stored = from_array(storable_bias(biases[layer.output], codes.bits))
         outputs = [o + stored.reshape([-1 if i == channels else 1 for i in range(o.ndim)]) for o in outputs]
     for some, output in zip(values, outputs, strict=True):
         some[layer.output] = output
@@ -162,11 +165,11 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Co
     """The codes of least output error, and of a few scales the one that each channel does best with."""
     rows, per_channel = _as_rows(weight, layer), codes.scale.ndim == 1
     scale, zero = (
-        torch.from_numpy(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
+        from_array(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
         for v in (codes.scale, codes.zero_point)
     )
     damping = _DAMPING * seen.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST_POWER).reshape(-1, 1, 1)
-    gram = seen.gram + damping * torch.eye(rows.shape[-1])
+    gram = seen.gram + damping * torch.eye(rows.shape[-1], device=rows.device)
     cross = (seen.cross + damping * rows)[:, None]
     shares = _SCALES if codes.bits <= _FEW_BITS and per_channel else _SCALES[:1]
     tried = torch.stack([scale if share == 1 else _storable(scale * share, codes.bits) for share in shares], 1)
@@ -177,13 +180,13 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Co
     found = flat.reshape(*tried.shape[:3], -1)
     best = _error(gram[:, None], cross, found * tried).argmin(1, keepdim=True)
     chosen = torch.take_along_dim(found, best, 1)[:, 0] + zero
-    new_scale = torch.take_along_dim(tried, best, 1).flatten().numpy() if per_channel else codes.scale
+    new_scale = to_array(torch.take_along_dim(tried, best, 1).flatten()) if per_channel else codes.scale
     moved = chosen.flatten(0, 1).reshape(weight.movedim(layer.axis, 0).shape).movedim(0, layer.axis)
-    return replace(codes, codes=np.ascontiguousarray(moved.numpy(), np.int16), scale=new_scale)
+    return replace(codes, codes=np.ascontiguousarray(to_array(moved), np.int16), scale=new_scale)
 
 
 def _storable(scale: Tensor, bits: int) -> Tensor:
-    return torch.from_numpy(storable_scales(scale.flatten().numpy(), bits)).reshape(scale.shape)
+    return from_array(storable_scales(to_array(scale.flatten()), bits)).reshape(scale.shape)
 
 
 def _codes_of_least_error(gram: Tensor, cross: Tensor, exact: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ from engine.compress.quantization.weights import Layer, find_layers, first_use, 
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
+from engine.compress.torch_device import device, from_array, to_array
+from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 from engine.graph.counts import graph_facts
@@ -63,7 +65,8 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
     total: Counter[tuple[str, int]] = Counter()
     with torch.no_grad():
         for part in torch.split(torch.from_numpy(images), _CHUNK):
-            total.update(network.costs(part))
+            share_torch_threads()
+            total.update(network.costs(part.to(device())))
     return {name: {str(bits): total[name, bits] / len(images) for bits in BITS} for name in network.names}
 
 
@@ -94,7 +97,7 @@ class _OneLayerRounded:
         self.names = dict.fromkeys(first_use(name) for name in self.weights)
         self._codes = {
             (name, bits): quantized_weight(
-                self._constants[name].numpy(), layers[0].axis, bits, step.per_channel, step.symmetric
+                to_array(self._constants[name]), layers[0].axis, bits, step.per_channel, step.symmetric
             )
             for name, layers in self.weights.items()
             for bits in BITS
@@ -111,7 +114,7 @@ class _OneLayerRounded:
             if name is not None:
                 rest = self._with_rounding(self._calls[position:], self.weights[name])
                 for bits in BITS:
-                    weight = torch.from_numpy(self._codes[name, bits].values())
+                    weight = from_array(self._codes[name, bits].values())
                     found = F.log_softmax(self._run(rest, values | {name: weight}), dim=1)
                     cost = F.kl_div(found, expected, reduction="sum", log_target=True)
                     result[first_use(name), bits] += float(cost)

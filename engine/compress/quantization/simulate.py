@@ -21,6 +21,7 @@ from engine.compress.quantization.torch_graph import Call, as_call, constants_of
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.teacher import logits_name
+from engine.compress.torch_device import from_array, to_array
 from engine.graph.graph import graph_inputs
 from engine.models.pruned import mark_pruned
 
@@ -45,7 +46,7 @@ class RoundedLayer(nn.Module):
     def _bias_error(self) -> Tensor:
         """What storing adds to a bias: codes of a few bits in the file, int32 of scale data × weight in integer kernels."""
         assert self.bias is not None
-        stored = torch.from_numpy(storable_bias(self.bias.numpy(), self.weight.start.bits))
+        stored = from_array(storable_bias(to_array(self.bias), self.weight.start.bits))
         if self.data is not None and self.data.start.bits <= INTEGER_BITS:
             step = self.data.scale * self.weight.stored_scale().reshape(-1)
             stored = (stored / step).round() * step
@@ -59,7 +60,7 @@ class Simulation(nn.Module):
         super().__init__()
         self.start = scheme
         constants = constants_of(scheme.model)
-        constants |= {_bias_name(output): torch.from_numpy(bias.copy()) for output, bias in scheme.biases.items()}
+        constants |= {_bias_name(output): from_array(bias.copy()) for output, bias in scheme.biases.items()}
         makers = {layer.output: layer for layer in scheme.layers}
         self._activations = {
             name: RoundedActivation(scale, scheme.limits.get(name))
@@ -126,7 +127,7 @@ class Simulation(nn.Module):
         """The scheme as it is now."""
         weights = self.start.weights | {name: weight.result() for name, weight in self._weights.items()}
         learned = {output: layer.bias for output, layer in self._layers.items() if layer.bias is not None}
-        biases = self.start.biases | {output: bias.numpy().copy() for output, bias in learned.items()}
+        biases = self.start.biases | {output: to_array(bias).copy() for output, bias in learned.items()}
         scales = {name: part.result() for name, part in self._activations.items()}
         activations = {name: scales[self._root(name)] for name in self.start.activations}
         return replace(self.start, activations=activations, weights=weights, biases=biases)

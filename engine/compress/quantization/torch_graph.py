@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
-import torch
 from onnx import numpy_helper
 from torch import Tensor
 
 from engine.compress.quantization.torch_operators import Operator, operator
+from engine.compress.torch_device import from_array, new_tensors_there
 from engine.graph.graph import graph_inputs
 
 
@@ -47,7 +47,8 @@ def with_lifetimes(calls: Sequence[Call], kept: Collection[str]) -> list[Call]:
 def execute(calls: Iterable[Call], values: dict[str, Tensor]) -> None:
     """Run calls in order, reading and writing `values` by name; tensors that are spent are dropped."""
     for call in calls:
-        found = call.run(*(values[name] if name else None for name in call.inputs))
+        with new_tensors_there():
+            found = call.run(*(values[name] if name else None for name in call.inputs))
         if isinstance(found, Tensor):
             values[call.outputs[0]] = found
         else:
@@ -57,8 +58,8 @@ def execute(calls: Iterable[Call], values: dict[str, Tensor]) -> None:
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """The initialisers as tensors of their own memory."""
-    return {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
+    """The initialisers as tensors of their own memory, on the calling thread's device."""
+    return {t.name: from_array(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
 
 
 class FloatGraph:

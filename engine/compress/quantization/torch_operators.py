@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.compress.torch_device import from_array
 from engine.errors import StepError
 
 Attributes = dict[str, Any]
@@ -216,7 +217,7 @@ def _shape(a: Attributes, x: Tensor) -> Tensor:
 
 def _filled(a: Attributes, shape: Tensor) -> Tensor:
     value = a.get("value", np.zeros(1, np.float32))
-    return torch.from_numpy(value.copy()).reshape(()).expand(_ints(shape)).clone()
+    return from_array(value.copy()).reshape(()).expand(_ints(shape)).clone()
 
 
 def _cast(a: Attributes, x: Tensor) -> Tensor:

@@ -1,0 +1,62 @@
+"""A node's place on its host: not while another times, or alone where it times itself; and as many cores as are free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from distributed import get_worker
+
+from engine.cores import OtherPrograms, Pool, Task, max_cores
+from engine.run.host_lock import host_held
+from engine.run.plan import EXCLUSIVE, Node
+
+WAITING = "paretoscope-waiting"
+"""The topic of the events by which workers tell that a node waits for others on its host, and that it waits no more."""
+
+
+@contextmanager
+def on_host(node: Node) -> Iterator[Task]:
+    """Wait for the node's turn on the host; then its cores, for as long. Raises SetupError where neither can be had."""
+    limit = max_cores() if node.is_wide else 1
+    told = _Told(node.key)
+    with host_held(node.kind in EXCLUSIVE, told.waits):
+        told.waits_no_more()
+        # Only now: who waits needs no core.
+        with _pool().task(limit) as cores:
+            yield cores
+
+
+@cache
+def _pool() -> Pool:
+    """The cores of this worker: its resource `cpu`, but for what other programs use; one where nodes run outside of a worker."""
+    try:
+        return Pool(max(1, int(get_worker().state.total_resources.get("cpu", 1))), others=OtherPrograms())
+    except ValueError:
+        return Pool(1)
+
+
+class _Told:
+    """What the runner has been told of a node's waiting."""
+
+    def __init__(self, key: str) -> None:
+        self._key, self._waits = key, False
+
+    def waits(self) -> None:
+        if not self._waits:
+            self._waits = True
+            _tell({"node": self._key, "waits": True})
+
+    def waits_no_more(self) -> None:
+        if self._waits:
+            _tell({"node": self._key, "waits": False})
+
+
+def _tell(event: dict[str, Any]) -> None:
+    try:
+        worker = get_worker()
+    except ValueError:  # a node that runs outside of a worker
+        return
+    worker.log_event(WAITING, event)
