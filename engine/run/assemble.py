@@ -18,6 +18,7 @@ from engine.quality.predictions import Predictions
 from engine.quality.scores import accuracy, fidelity, quality
 from engine.quality.statistics import mcnemar_midp
 from engine.run.plan import Chain, Plan
+from engine.spec.providers import provider_of
 from engine.spec.sections import Data, Measure
 from engine.spec.steps import Prune
 from engine.store.artifacts import Artifacts
@@ -199,6 +200,7 @@ def _timing(result: dict[str, Any]) -> Timing:
         baseline_batch=result["baseline_runtime"]["batch"],
         cpus=tuple(result["cpus"]),
         processes=len(result["processes"]),
+        placement=result.get("placement", {}),
         **{name: result[name] for name in same},
     )
 
@@ -215,12 +217,17 @@ def _projections(
                 machine, runtime = Machine.from_json(latency["machine"]), latency["runtime"]
                 interval = Interval(**latency["latency_interval_ms"])
                 per_image = Interval(*(v / runtime["batch"] for v in (interval.value, interval.low, interval.high)))
-                counted = latency.get("energy")
-                energy = (
-                    counted_energy(counted, runtime["batch"])
-                    if counted
-                    else host_energy(per_image, runtime["threads"], machine)
-                )
+                counted, energy = latency.get("energy"), None
+                if counted:
+                    energy = counted_energy(counted, runtime["batch"])
+                elif provider_of(runtime["provider"]).computes_on == "processor":
+                    energy = host_energy(per_image, runtime["threads"], machine)
+                else:
+                    # What a processor's cores draw says nothing of a card.
+                    notes.append(
+                        f"energy left out: no counter of what {runtime['provider']} computes on can be read here; for a graphics card of "
+                        "NVIDIA's run `pip install nvidia-ml-py`"
+                    )
                 found["host"] = Projection(None, energy)
             continue
         found[profile] = project(profile, demand)
