@@ -80,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path.name} is missing or cannot be read: {error}; export the bundle again") from None
+        raise BundleError(f"{path.name} cannot be read: {error}; export the bundle again") from None
     if not isinstance(value, dict):
         raise BundleError(f"{path.name} is not a JSON object")
     return value

@@ -18,6 +18,8 @@ _REMOTE = "Azure"
 # Written into a session's options so that the session says afterwards who took which operator.
 _RECORD = "session.record_ep_graph_assignment_info"
 _registering = threading.Lock()
+# Full names of the plugins that this process has loaded.
+_plugins: set[str] = set()
 
 
 def available_providers() -> tuple[str, ...]:
@@ -71,20 +73,13 @@ def add_provider(options: Any, name: str, threads: int) -> list[Any] | None:
         _load_plugin(provider)
     # Naming a plugin's provider, as is done for one that is built in, silently gives a session on the CPU.
     devices = [d for d in ort.get_ep_devices() if d.ep_name == provider.full_name]
-    if devices:
+    if devices or (provider.plugin and provider.full_name not in _built_in(ort)):
         options.add_provider_for_devices([_device(provider, devices)], _plugin_options(name, threads))
         return None
-    if provider.plugin and provider.full_name not in _built_in(ort):
-        raise StepError(
-            f"runtime: provider {name} finds no device here that it can compute on; choose another provider"
-        )
     if name == "TensorRT":
         # What TensorRT does not take stays on the card.
         return [provider.full_name, provider_of("CUDA").full_name]
     return [(provider.full_name, _built_in_options(name, threads))]
-
-
-_plugins: set[str] = set()
 
 
 def _built_in(ort: Any) -> set[str]:
@@ -103,9 +98,7 @@ def _load_plugin(provider: Provider) -> None:
         try:
             library = importlib.import_module(provider.plugin).get_library_path()
             ort.register_execution_provider_library(provider.name, library)
-        except (
-            Exception
-        ) as error:  # a missing file, a library that another lacks, a runtime that is too old: no common base
+        except Exception as error:  # a missing file or library, a runtime that is too old: they have no common base
             told = " ".join(str(error).split())[:200]
             raise StepError(
                 f"runtime: provider {provider.name} does not start here: {told}; install {provider.packages[0]} again, or choose "
@@ -115,9 +108,14 @@ def _load_plugin(provider: Provider) -> None:
 
 
 def _device(provider: Provider, devices: list[Any]) -> Any:
-    """The device to compute on: the kind that the provider is known for, the first where there are several."""
-    kind = {"processor": "CPU", "nvidia": "GPU"}.get(provider.computes_on or "")
-    return next((d for d in devices if d.device.type.name == kind), devices[0])
+    """The device to compute on, of the kind that the provider is known for, the first where there are several. Raises StepError."""
+    kind = {"processor": ("CPU",), "nvidia": ("GPU",)}.get(provider.computes_on or "", ("CPU", "GPU", "NPU"))
+    for found in devices:
+        if found.device.type.name in kind:
+            return found
+    raise StepError(
+        f"runtime: provider {provider.name} finds no device here that it can compute on ({' or '.join(kind)}); choose another provider"
+    )
 
 
 def _plugin_options(name: str, threads: int) -> dict[str, str]:

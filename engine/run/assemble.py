@@ -24,6 +24,7 @@ from engine.spec.steps import Prune
 from engine.store.artifacts import Artifacts
 from engine.trials.evidence import Interval, SeedRun, Seeds
 from engine.trials.measurements import Latency, Machine, Projection, Timing
+from engine.trials.text import placement_texts
 from engine.trials.trial import Stage, Trial
 
 # A stage must save this share of the time to count as faster; latency ratios are known to about a third of it.
@@ -139,6 +140,10 @@ def _step_notes(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]])
     if old := needed & plan.old:
         yield f"{len(old)} of its {len(needed)} steps and measurements were made by an earlier version of Paretoscope and kept as asked."
     yield from (note for key in plan.nodes if key in needed and (note := results.get(key, {}).get("note")))
+    latency = results[chain.latency] if chain.latency else {}
+    if len(latency.get("placement", {})) > 1:
+        # A network that runs wholly where it was sent needs no note.
+        yield placement_texts(latency["runtime"]["provider"], latency["placement"])[0]
     for before, stage in zip(chain.stages, chain.stages[1:], strict=False):
         sets_zeros = any(
             isinstance(s, Prune) and s.method != "channel" for s in stage.recipe.steps[len(before.recipe.steps) :]

@@ -259,17 +259,13 @@ def _latency(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.energy_counter import measure_energy
     from engine.measure.latency import measure_latency
     from engine.measure.machine import machine
-    from engine.trials.text import placement_texts
 
     options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
     baseline = task.input(1) if len(task.inputs) > 1 else None
     shape = _dataset(task.data).input_shape
     result = measure_latency(task.input(), baseline, shape, options, runtime)
     energy = measure_energy(task.input(), shape, options.filled(runtime))
-    found = result.to_json() | {"machine": asdict(machine()), "energy": energy}
-    # Recipes that run wholly where they were sent need no note.
-    elsewhere = set(result.placement) - {runtime.provider}
-    return found | ({"note": placement_texts(str(runtime.provider), result.placement)[0]} if elsewhere else {})
+    return result.to_json() | {"machine": asdict(machine()), "energy": energy}
 
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {

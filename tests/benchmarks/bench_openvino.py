@@ -57,7 +57,7 @@ def measured(path: Path, batch: int, provider: str | None) -> LatencyResult:
 def main(names: list[str]) -> None:
     print(f"{machine().label}; {', '.join(f'{k} {v}' for k, v in machine().versions.items() if 'openvino' in k)}")
     print(
-        "| network | file | images per call | OpenVINO / CPU, per image | load ms, OpenVINO / CPU | same class | right, CPU / OpenVINO | |"
+        "| network | file | images per call | OpenVINO / CPU, per image | load ms | same class | right, same order | ran |"
     )
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,7 @@ def test_a_processors_watts_are_no_estimate_of_a_cards_energy(place: Path) -> No
     spec, space = write_problem(place), f"space={{{QUANTIZE}}}"
     swept(spec, space)
     plan = make_plan(read_sweep(spec, (space,)), machine())
-    results = copy.deepcopy({k: row.result for k, row in Store.open().nodes(plan.nodes).items()})
+    results: dict[str, Any] = copy.deepcopy({k: row.result for k, row in Store.open().nodes(plan.nodes).items()})
     first, second = plan.chains
     counted = {
         "net_mj": 5.0, "low_mj": 4.0, "high_mj": 6.0, "gross_mj": 9.0, "idle_w": 70.0, "inferences": 10, "seconds": 1.0,
@@ -64,6 +64,24 @@ def test_a_processors_watts_are_no_estimate_of_a_cards_energy(place: Path) -> No
         ("CUDA", False): ("measured", False),
         ("CoreML", True): (None, True),
     }
+
+
+def test_a_network_that_runs_in_part_elsewhere_has_a_note(place: Path) -> None:
+    spec, space = write_problem(place), f"space={{{QUANTIZE}}}"
+    swept(spec, space)
+    plan = make_plan(read_sweep(spec, (space,)), machine())
+    results: dict[str, Any] = copy.deepcopy({k: row.result for k, row in Store.open().nodes(plan.nodes).items()})
+    first, second = plan.chains
+    results |= {first.latency: timed("CPU", None), second.latency: timed("OpenVINO", None)}
+    whole, partly = {"OpenVINO": {"Conv": 9}}, {"OpenVINO": {"Conv": 9}, "CPU": {"Det": 1}}
+    notes = []
+    for placement in (whole, partly):
+        results[second.latency]["placement"] = placement
+        trial = assemble(plan, second, results, Artifacts.open())
+        assert trial.timing is not None
+        assert trial.timing.placement == placement
+        notes.append([note for note in trial.notes if note.startswith("OpenVINO runs")])
+    assert notes == [[], ["OpenVINO runs 9 of 10 operators; the CPU runs 1: Det"]]
 
 
 @needs_openvino
