@@ -15,8 +15,10 @@ import pytest
 
 from engine.cli.doctor import examine
 from engine.export.bundle import export_bundle, verify_bundle
+from engine.measure.accuracy import predict
 from engine.measure.machine import machine
 from engine.run.assemble import assemble
+from engine.run.confirm import confirm_trial, confirmation_key
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.spec.read import read_sweep
@@ -64,6 +66,24 @@ def test_a_processors_watts_are_no_estimate_of_a_cards_energy(place: Path) -> No
         ("CUDA", False): ("measured", False),
         ("CoreML", True): (None, True),
     }
+
+
+def test_a_trial_is_confirmed_as_it_is_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = "space={runtime: [null, {threads: 2}, {graph_optimisation: disable}]}"
+    sweep, trials, _ = swept(write_problem(place), space, "measure.held_back=0.2")
+    ran = []
+    monkeypatch.setattr(
+        "engine.run.confirm.predict", lambda *given, **options: ran.append(options) or predict(*given, **options)
+    )
+    store, artifacts = Store.open(), Artifacts.open()
+    orders = [confirm_trial(store, artifacts, sweep.id, t.id).confirmation.order for t in trials[1:]]
+    as_stored = {"graph_optimisation": "disable"}
+    # Each after the baseline, which runs as the sweep measures.
+    assert ran == [{}, {}, {}, as_stored]
+    assert orders == [1, 2]
+    plain, threads, stored = (confirmation_key(sweep, t) for t in trials)
+    assert plain == threads, "threads change no answer"
+    assert plain != stored
 
 
 def test_a_network_that_runs_in_part_elsewhere_has_a_note(place: Path) -> None:
