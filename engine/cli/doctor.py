@@ -8,11 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
+
 from engine.cli._options import JsonFlag, print_json
 from engine.cli._tables import print_table
-from engine.errors import InputError
+from engine.errors import InputError, StepError
+from engine.measure.energy_counter import open_meter
+from engine.measure.latency_process import EMPTY_MODEL
 from engine.measure.machine import integer_sums, machine
+from engine.measure.providers import available_providers
+from engine.measure.session import Runner
 from engine.paths import home
+from engine.spec.providers import provider_of
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
 
@@ -34,6 +41,8 @@ def examine() -> list[Check]:
         ("torch", _torch),
         ("training", _training),
         ("onnxruntime", _onnxruntime),
+        ("providers", _providers),
+        ("energy", _energy),
         ("home", lambda: ("ok", str(home()))),
         ("store", _store),
         ("artifacts", _artifacts),
@@ -90,7 +99,34 @@ def _training() -> tuple[Literal["ok"], str]:
 def _onnxruntime() -> tuple[Literal["ok"], str]:
     import onnxruntime
 
-    return "ok", f"{onnxruntime.__version__}, providers {', '.join(onnxruntime.get_available_providers())}"
+    versions = machine().versions
+    there = []
+    for name in available_providers():
+        brought = [f"{p} {versions[p]}" for p in provider_of(name).packages if p in versions]
+        there.append(f"{name} ({', '.join(brought)})" if brought else name)
+    return "ok", f"{onnxruntime.__version__}, providers {', '.join(there)}"
+
+
+def _providers() -> tuple[Literal["ok", "warning"], str]:
+    """Whether those that are there also start; a library may lack another, a card its driver."""
+    started, failed = [], []
+    for name in available_providers():
+        try:
+            Runner(EMPTY_MODEL, 1, provider=name)(np.zeros((1, 1, 1, 1), np.float32))
+            started.append(name)
+        except StepError as error:
+            failed.append(str(error))
+    return (
+        ("warning", "; ".join(failed))
+        if failed
+        else ("ok", f"{', '.join(started)}: each ran a network of one operator")
+    )
+
+
+def _energy() -> tuple[Literal["ok"], str]:
+    found = {name: open_meter(name) for name in available_providers()}
+    counted = [f"{meter.name} for {name}" for name, meter in found.items() if meter]
+    return "ok", f"counted by {', '.join(counted)}" if counted else "no counter can be read: energy is estimated"
 
 
 def _store() -> tuple[Literal["ok"], str]:

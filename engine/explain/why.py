@@ -11,6 +11,7 @@ from engine.errors import InputError
 from engine.explain.advice import explain
 from engine.explain.cached_answers import kept, known, measured_pair
 from engine.measure.machine import machine
+from engine.measure.providers import brought_by
 from engine.spec.runtime import Runtime
 from engine.spec.sections import LatencyOptions
 from engine.spec.sweep import Sweep
@@ -55,8 +56,10 @@ def _runtimes(sweep: Sweep, trial: Trial) -> list[Runtime]:
 
 
 def _why_parts(sweep: Sweep, trial: Trial, baseline: Trial) -> dict[str, Any]:
+    runtimes = _runtimes(sweep, trial)
     return {
         "files": [trial.artifact or "", baseline.artifact or ""],
-        "runtimes": [r.options for r in _runtimes(sweep, trial)],
+        "runtimes": [r.options for r in runtimes],
         "machine": machine().fingerprint,
+        **brought_by(runtimes[0].provider, machine()),
     }

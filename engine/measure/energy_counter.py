@@ -1,4 +1,4 @@
-"""Energy of one inference on this host by a counter: RAPL read here, or whatever `zeus` reads (NVML, Apple, Jetson, AMD).
+"""Energy of one inference on this host by a counter: RAPL read here, NVML's of a graphics card, or whatever `zeus` reads (Apple, Jetson).
 
 A counter is for a whole package and ticks slowly, so inferences are repeated for windows of many ticks, windows without work before
 and after them give the power of doing nothing, and what is reported is energy above that, with the energy including it beside. Like
@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from engine.errors import ParetoscopeError
 from engine.measure.fresh_process import run_module
+from engine.measure.meter import Meter, Reading
+from engine.measure.nvml import open_nvml
 from engine.measure.ratio import student_t
+from engine.spec.providers import provider_of
 from engine.spec.runtime import Runtime
 from engine.trials.measurements import Energy
 
@@ -32,29 +35,6 @@ POWERCAP = Path("/sys/class/powercap")
 _BETWEEN_READINGS_UJ = 2_000_000
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a meter saw of one window."""
-
-    joules: float
-    seconds: float
-
-
-class Meter(Protocol):
-    """A counter of energy. `name` is for people; `update_s`: seconds between two ticks."""
-
-    name: str
-    update_s: float
-
-    def begin(self) -> None:
-        """Open a window."""
-        ...
-
-    def end(self) -> Reading:
-        """Close it."""
-        ...
-
-
 class RaplMeter:
     """Intel's and AMD's running average power limit counters, as Linux shows them: all packages, and their memory where it is counted.
 
@@ -62,6 +42,7 @@ class RaplMeter:
     package's: such copies are counted once.
     """
 
+    covers = "the whole package, whatever else ran on it"
     update_s = 0.001  # Intel Software Developer's Manual, volume 3B, section 15.10.1: about a millisecond
 
     def __init__(self, root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -111,12 +92,13 @@ class RaplMeter:
 
 
 class ZeusMeter:
-    """`zeus.monitor.ZeusMonitor`: processors, memory and systems on a chip; graphics processors with `gpu`."""
+    """`zeus.monitor.ZeusMonitor`: processors, memory and systems on a chip."""
 
-    update_s = 0.1  # NVML's counter: 20 to 100 ms
+    covers = "the whole package, whatever else ran on it"
+    update_s = 0.1
 
-    def __init__(self, monitor: Any, gpu: bool = False) -> None:
-        self._monitor, self._gpu = monitor, gpu
+    def __init__(self, monitor: Any) -> None:
+        self._monitor = monitor
         self.name = "zeus"
 
     def begin(self) -> None:
@@ -127,7 +109,6 @@ class ZeusMeter:
         """Close it; joules of all parts that were counted."""
         found = self._monitor.end_window("paretoscope")
         parts = [getattr(found, part, None) for part in ("cpu_energy", "dram_energy")]
-        parts += [getattr(found, "gpu_energy", None)] if self._gpu else []
         joules = sum(sum(part.values()) for part in parts if part)
         soc = getattr(found, "soc_energy", None)
         return Reading(joules + _soc_joules(soc), found.time)
@@ -141,8 +122,11 @@ def _soc_joules(soc: Any) -> float:
     return sum(float(getattr(soc, name, None) or 0.0) for name in fields) * 1e-3
 
 
-def open_meter() -> Meter | None:
-    """The first counter that can be read, None where there is none or nobody may read it."""
+def open_meter(provider: str = "CPU") -> Meter | None:
+    """The first counter of what a provider computes on that can be read, None where there is none or nobody may read it."""
+    hardware = provider_of(provider).computes_on
+    if hardware != "processor":
+        return open_nvml() if hardware == "nvidia" else None
     with contextlib.suppress(OSError, ValueError):
         return RaplMeter()
     try:
@@ -167,7 +151,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Counted:
-    """Millijoules of one inference above idle with the ends of the 95 % interval over windows, and with idle power included; idle watts."""
+    """Millijoules of one inference above idle with the ends of the 95 % interval over windows, and with idle power included; idle watts.
+
+    `meter` and what it `covers` are words.
+    """
 
     net_mj: float
     low_mj: float
@@ -177,6 +164,7 @@ class Counted:
     inferences: int
     seconds: float
     meter: str
+    covers: str = RaplMeter.covers
 
 
 def count_energy(
@@ -211,7 +199,7 @@ def count_energy(
     if mean - half <= 0:
         return None
     gross, watts = float(np.mean(gross_mj)), float(np.mean(idle_w))
-    return Counted(mean, mean - half, mean + half, gross, watts, runs, seconds, meter.name)
+    return Counted(mean, mean - half, mean + half, gross, watts, runs, seconds, meter.name, meter.covers)
 
 
 def _idle(meter: Meter, seconds: float, sleep: Callable[[float], None]) -> float:
@@ -233,7 +221,7 @@ def counted_energy(record: Mapping[str, Any], batch: int = 1) -> Energy:
     value, low, high, gross = (v / batch for v in (counted.net_mj, counted.low_mj, counted.high_mj, counted.gross_mj))
     basis = (
         f"counted by {counted.meter} over {counted.seconds:.3g} s and {counted.inferences:,} runs; {counted.idle_w:.3g} W of idle power "
-        f"are subtracted ({gross:.3g} mJ with them); 95 % interval over windows; the whole package, whatever else ran on it"
+        f"are subtracted ({gross:.3g} mJ with them); 95 % interval over windows; {counted.covers}"
     )
     return Energy(value, low, high, "measured", basis, with_idle_mj=gross, idle_w=counted.idle_w)
 
@@ -243,7 +231,7 @@ def measure_energy(model: Path, input_shape: tuple[int, int, int], runtime: Runt
 
     The file runs as `runtime` says, every option of it stated: as its latency is measured.
     """
-    if open_meter() is None:
+    if open_meter(str(runtime.provider)) is None:
         return None
     request = {"model": str(model), "shape": list(input_shape), **runtime.options}
     try:
@@ -261,11 +249,11 @@ def main() -> None:
 
     request = json.load(sys.stdin)
     counted = None
-    with contextlib.suppress(ParetoscopeError, OSError):
-        meter = open_meter()
+    with contextlib.suppress(ParetoscopeError, OSError, ValueError):
+        meter = open_meter(request["provider"])
         images = np.random.default_rng(0).standard_normal((request["batch"], *request["shape"]), np.float32)
         runner = Runner(Path(request["model"]), request["threads"], request["graph_optimisation"], request["provider"])
-        counted = count_energy(meter, lambda: runner(images)) if meter else None
+        counted = count_energy(meter, runner.repeated(images)) if meter else None
     sys.stdout.write(json.dumps(asdict(counted) if counted else None) + "\n")
 
 

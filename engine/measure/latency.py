@@ -37,7 +37,8 @@ _PATIENCE_S = 300.0
 
 @dataclass(frozen=True)
 class LatencyResult:
-    """Times of one call (a whole batch) in ms, as Python sees them: `session.run`, copies of its input and output included.
+    """Times of one call (a whole batch) in ms, as Python sees them: `session.run`, copies of its input and output included; on a device
+    with a memory of its own, a run whose input and output stay there, until the device is done.
 
     `latency_ms`: percentiles over all runs of all processes. `latency_interval_ms`: the median with its interval. `latency_ratio`:
     candidate over baseline, per image; 1 by definition where the candidate is the baseline. Both intervals are 95 %
@@ -48,6 +49,7 @@ class LatencyResult:
     `peak_memory_bytes`: resident high-water mark of loading and running the candidate, above an empty session; `arena_bytes`: what ONNX
     Runtime's arena held after it ran; None where the system does not say. `blocks` pairs were timed, of which `disturbed_blocks` did not
     count for the ratio, because the process was put off its core. `runtime`, `baseline_runtime`: how either was run, every option stated.
+    `placement`: {provider: {type of operator: how many}}, what ran where; empty on the CPU provider, and where the runtime does not say.
     `processes`: the raw samples, from which `summarise` gives all else again.
     """
 
@@ -67,6 +69,7 @@ class LatencyResult:
     runtime: dict[str, Any]
     baseline_runtime: dict[str, Any]
     cpus: tuple[int, ...]
+    placement: dict[str, dict[str, int]]
     processes: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -129,6 +132,7 @@ def summarise(
         runtime=runtime.options,
         baseline_runtime=baseline_runtime.options,
         cpus=tuple(sorted({cpu for p in kept for cpu in p["cpus"]})),
+        placement=kept[0].get("placement", {}),
         processes=tuple(kept),
     )
 

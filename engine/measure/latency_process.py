@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import ParetoscopeError
+from engine.errors import ParetoscopeError, StepError
 from engine.measure.pinning import _read, pin
 from engine.measure.ratio import block_logs, pooled, undisturbed
 from engine.measure.session import Runner, one_line
@@ -202,10 +202,12 @@ def _load_alone(
     """The candidate's session, and its cold start and memory.
 
     `load_ms` is what creating the session took, optimisation included, `first_run_ms` the first run; the file itself is in the system's
-    cache. `peak_memory_bytes` is the high-water mark of resident bytes above an empty session's. The baseline is loaded later, so that it
-    is not in it.
+    cache. `peak_memory_bytes` is the high-water mark of resident bytes above an empty session's, of the host's memory. The baseline is
+    loaded later, so that it is not in it. `placement`: what its provider took, as `Runner` says.
     """
-    session.open(EMPTY_MODEL, cpus)(np.zeros((1, 1, 1, 1), np.float32))
+    # A provider that does not take so little has brought its libraries in all the same; the candidate says what else is wrong.
+    with contextlib.suppress(StepError):
+        session.open(EMPTY_MODEL, cpus)(np.zeros((1, 1, 1, 1), np.float32))
     gc.collect()
     _reset_high_water()
     before = _memory("VmHWM")
@@ -226,6 +228,7 @@ def _load_alone(
         "load_ms": _milliseconds(loaded - start),
         "first_run_ms": _milliseconds(first_run_ns),
         "peak_memory_bytes": None if before is None or after is None else max(0, after - before),
+        "placement": runner.placement,
     }
 
 
@@ -269,11 +272,13 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     baseline = sessions[1].open(Path(request["baseline"]), cpus) if request["baseline"] else None
     gc.disable()
     turns = take_turns(
-        lambda: candidate(images[0]),
-        None if baseline is None else lambda: baseline(images[1]),
+        candidate.repeated(images[0]),
+        None if baseline is None else baseline.repeated(images[1]),
         Limits(**request["limits"]),
     )
-    arena = _measure_arena(path, sessions[0], images[0], cpus) if request["arena"] else None
+    # Other providers have memory of their own, of which the arena knows nothing.
+    has_arena = request["arena"] and sessions[0].provider == "CPU"
+    arena = _measure_arena(path, sessions[0], images[0], cpus) if has_arena else None
     return asdict(turns) | cold | {"arena_bytes": arena, "cpus": cpus}
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from engine.spec.canonical import digest
+from engine.spec.providers import PROVIDERS, RUNTIME_PACKAGES
 from engine.trials.measurements import Machine
 
 # Instruction sets that ONNX Runtime's kernels (MLAS) choose between, by their names in /proc/cpuinfo.
 _FLAGS = frozenset({"sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "neon", "asimd", "asimddp", "fphp", "asimdhp"})
 _FLAGS |= {"i8mm", "bf16", "sve", "sve2", "sme"}
 _FLAG_PREFIXES = ("avx512", "amx", "avx10")
-_PACKAGES = ("onnxruntime", "onnx", "torch", "numpy")
+_PACKAGES = ("onnx", "torch", "numpy", *(package for provider in PROVIDERS for package in provider.packages))
 
 
 def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
@@ -80,14 +81,30 @@ def _governor(path: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_go
         return None
 
 
+def _gpus(root: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, ...]:
+    """The names of NVIDIA's graphics cards, sorted, as their driver shows them on Linux; empty where it does not."""
+    try:
+        texts = [path.read_text(errors="replace") for path in root.glob("*/information")]
+    except OSError:
+        return ()
+    return tuple(sorted(name.strip() for text in texts for name in re.findall(r"^Model:(.*)", text, re.MULTILINE)))
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def runtime_version() -> str | None:
+    """The version of ONNX Runtime, whichever of its packages is installed; None where none is."""
+    return next((found for package in RUNTIME_PACKAGES if (found := _installed(package))), None)
+
+
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: _installed(package) for package in _PACKAGES} | {"onnxruntime": runtime_version()}
+    return {"python": platform.python_version()} | {name: v for name, v in found.items() if v is not None}
 
 
 def describe(
@@ -97,16 +114,18 @@ def describe(
     memory_gib: float,
     versions: dict[str, str],
     governor: str | None = None,
+    gpus: tuple[str, ...] = (),
 ) -> Machine:
     """A Machine from its parts.
 
     Memory, governor and versions other than onnxruntime's are not in the fingerprint (SHA-256): latency is a ratio to a baseline taken in
-    turns, which a change of the governor leaves alone.
+    turns, which a change of the governor leaves alone, and the packages of other providers are in the keys of what they measure.
     """
     model = [fields.get(k, "") for k in ("cpu family", "model", "stepping", "CPU implementer", "CPU part")]
     flags, cpu = relevant_flags(fields), cpu_name(fields)
-    fingerprint = digest([cpu, model, cores, flags, os_name, versions.get("onnxruntime", "")])
-    return Machine(fingerprint, cpu, cores, memory_gib, flags, os_name, versions, governor)
+    cards = [list(gpus)] if gpus else []
+    fingerprint = digest([cpu, model, cores, flags, os_name, versions.get("onnxruntime", ""), *cards])
+    return Machine(fingerprint, cpu, cores, memory_gib, flags, os_name, versions, governor, gpus)
 
 
 def integer_sums(host: Machine) -> Literal["exact", "saturating", "unknown"]:
@@ -134,4 +153,4 @@ def machine() -> Machine:
     """
     # The kernel's release is left out: it changes with every update and would empty the cache of latencies.
     os_name = f"{platform.system()} {platform.machine()}"
-    return describe(_cpuinfo(), os.cpu_count() or 1, os_name, _memory_gib(), _versions(), _governor())
+    return describe(_cpuinfo(), os.cpu_count() or 1, os_name, _memory_gib(), _versions(), _governor(), _gpus())

@@ -24,6 +24,8 @@ _RUNS = 60
 _BLOCK = 10
 # What ONNX Runtime appends to the names of nodes that it changes the layout of, and its profiler to all.
 _SUFFIXES = re.compile(r"_(kernel_time|nchwc|token_\d+|quant)$")
+# What a provider that compiles whole graphs calls the one kernel that it makes of them, `OpenVINOExecutionProvider_14189728820987750123_0`.
+_COMPILED = re.compile(r"ExecutionProvider_\d+_\d+$")
 # Kernels that multiply by weights; what else takes time is not a layer's own.
 _MULTIPLIES = re.compile(r"Conv|Gemm|MatMul")
 
@@ -58,7 +60,8 @@ def kernels_of(events: Sequence[Mapping[str, Any]], owner: Mapping[str, str]) ->
         while plain not in owner and _SUFFIXES.search(plain):
             plain = _SUFFIXES.sub("", plain)
         layer = owner.get(plain, "") if _MULTIPLIES.search(op_type) else ""
-        found.append(Kernel(_SUFFIXES.sub("", plain), op_type, layer, statistics.median(times)))
+        compiled = f"{_COMPILED.sub('', op_type)} (compiled)" if _COMPILED.search(op_type) else op_type
+        found.append(Kernel(_SUFFIXES.sub("", plain), compiled, layer, statistics.median(times)))
     return tuple(found)
 
 

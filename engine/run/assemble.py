@@ -19,11 +19,13 @@ from engine.quality.predictions import Predictions
 from engine.quality.scores import accuracy, fidelity, quality
 from engine.quality.statistics import mcnemar_midp
 from engine.run.plan import Chain, Plan
+from engine.spec.providers import provider_of
 from engine.spec.sections import Data, Measure
 from engine.spec.steps import Prune
 from engine.store.artifacts import Artifacts
 from engine.trials.evidence import Accuracy, Interval, SeedRun, Seeds
 from engine.trials.measurements import Latency, Machine, Projection, Timing
+from engine.trials.text import placement_texts
 from engine.trials.trial import Stage, Trial
 
 # A stage must save this share of the time to count as faster; latency ratios are known to about a third of it.
@@ -146,6 +148,10 @@ def _step_notes(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]])
     if old := needed & plan.old:
         yield f"{len(old)} of its {len(needed)} steps and measurements were made by an earlier version of Paretoscope and kept as asked."
     yield from (note for key in plan.nodes if key in needed and (note := results.get(key, {}).get("note")))
+    latency = results[chain.latency] if chain.latency else {}
+    if len(latency.get("placement", {})) > 1:
+        # A network that runs wholly where it was sent needs no note.
+        yield placement_texts(latency["runtime"]["provider"], latency["placement"])[0]
     for before, stage in zip(chain.stages, chain.stages[1:], strict=False):
         sets_zeros = any(
             isinstance(s, Prune) and s.method != "channel" for s in stage.recipe.steps[len(before.recipe.steps) :]
@@ -207,6 +213,7 @@ def _timing(result: dict[str, Any]) -> Timing:
         baseline_batch=result["baseline_runtime"]["batch"],
         cpus=tuple(result["cpus"]),
         processes=len(result["processes"]),
+        placement=result.get("placement", {}),
         **{name: result[name] for name in same},
     )
 
@@ -223,12 +230,17 @@ def _projections(
                 machine, runtime = Machine.from_json(latency["machine"]), latency["runtime"]
                 interval = Interval(**latency["latency_interval_ms"])
                 per_image = Interval(*(v / runtime["batch"] for v in (interval.value, interval.low, interval.high)))
-                counted = latency.get("energy")
-                energy = (
-                    counted_energy(counted, runtime["batch"])
-                    if counted
-                    else host_energy(per_image, runtime["threads"], machine)
-                )
+                counted, energy = latency.get("energy"), None
+                if counted:
+                    energy = counted_energy(counted, runtime["batch"])
+                elif provider_of(runtime["provider"]).computes_on == "processor":
+                    energy = host_energy(per_image, runtime["threads"], machine)
+                else:
+                    # What a processor's cores draw says nothing of a card.
+                    notes.append(
+                        f"energy left out: no counter of what {runtime['provider']} computes on can be read here; for a graphics card of "
+                        "NVIDIA's run `pip install nvidia-ml-py`"
+                    )
                 found["host"] = Projection(None, energy)
             continue
         found[profile] = project(profile, demand)

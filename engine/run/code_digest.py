@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.measure.machine import runtime_version
 from engine.spec.canonical import digest
 
 _ENGINE = Path(__file__).resolve().parents[1]
@@ -61,7 +62,11 @@ def code_digest(kind: str) -> str:
     library = _LIBRARY.get(kind)
     # Sorted as texts: a module that is called otherwise, or lies elsewhere, is the same code.
     texts = sorted(_module(name).text for name in code_files(kind))
-    return digest([texts, version(library) if library else None])
+    return digest([texts, _version(library) if library else None])
+
+
+def _version(library: str) -> str | None:
+    return runtime_version() if library == "onnxruntime" else version(library)
 
 
 def code_files(kind: str) -> frozenset[str]:

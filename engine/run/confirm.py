@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from engine.datasets.load import dataset_checksum, load_dataset
 from engine.errors import InputError
@@ -57,9 +58,16 @@ def confirm_trial(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
 
 
 def confirmation_key(sweep: Sweep, trial: Trial) -> str:
-    """The key under which the confirmation of a trial is stored: its file, the images, and the sweep that chose it (SHA-256)."""
+    """The key under which the confirmation of a trial is stored (SHA-256): its file, how that is run where it may change answers, the
+    images, and the sweep that chose it.
+    """
     held_back = {"data": dataset_checksum(sweep.data), "held_back": sweep.measure.held_back}
-    return digest({"kind": "confirm", "sweep": sweep.id, "artifact": trial.artifact} | held_back)
+    return digest({"kind": "confirm", "sweep": sweep.id, "artifact": trial.artifact} | held_back | _numerics(trial))
+
+
+def _numerics(trial: Trial) -> dict[str, Any]:
+    """Options of the trial's runtime that may change answers."""
+    return trial.recipe.runtime.numerics if trial.recipe.runtime else {}
 
 
 def with_confirmation(sweep: Sweep, trial: Trial, store: Store) -> Trial:
@@ -75,11 +83,12 @@ def _evaluate(sweep: Sweep, trial: Trial, baseline: Trial, artifacts: Artifacts,
     data = load_dataset(sweep.data)
     images = data.test.held_back(sweep.measure.held_back)
 
-    def predictions(name: str | None) -> Predictions:
-        return predict(artifacts.local(name or ""), images, data.preprocessing, len(data.classes))
+    def predictions(of: Trial) -> Predictions:
+        path = artifacts.local(of.artifact or "")
+        return predict(path, images, data.preprocessing, len(data.classes), **_numerics(of))
 
-    reference = predictions(baseline.artifact)
-    own = None if trial.id == baseline.id else predictions(trial.artifact)
+    reference = predictions(baseline)
+    own = None if trial.id == baseline.id else predictions(trial)
     found = accuracy(own or reference, images.labels, reference if own else None)
     before = accuracy(reference, images.labels, None)
     if found is None or before is None:

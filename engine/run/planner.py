@@ -12,7 +12,7 @@ from engine.devices.profiles import profile_names
 from engine.errors import ModelError, SpecError, StepError
 from engine.measure.machine import integer_sums
 from engine.measure.machine import machine as this_machine
-from engine.measure.session import available_providers, check_provider
+from engine.measure.providers import available_providers, brought_by, check_provider
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.run.code_digest import code_digest
 from engine.run.node_key import USES_SEED, node_key
@@ -150,6 +150,7 @@ class _Builder:
             runtime, own = measure.latency.filled(recipe.runtime), measure.latency.filled(None)
             inputs = (model,) if model == self.baseline and runtime == own else (model, self.baseline)
             options = {"measure": measure.latency.model_dump(), "runtime": runtime.options}
+            options |= brought_by(runtime.provider, self.machine)
             latency = self.add("latency", inputs, options)
         self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)
         return self.chains[recipe]
@@ -158,7 +159,8 @@ class _Builder:
         """The nodes of a file's accuracy, as the recipe runs it, and of what can be read off it."""
         measure = self.sweep.measure
         options: dict[str, Any] = {"samples": measure.test_samples, "held_back": measure.held_back}
-        options |= recipe.runtime.numerics if recipe.runtime else {}
+        if recipe.runtime:
+            options |= recipe.runtime.numerics | brought_by(recipe.runtime.provider, self.machine)
         return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
 
     def replicas(self, chain: Chain) -> tuple[Chain, ...]:

@@ -8,14 +8,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from engine.spec.frozen import Frozen
+from engine.spec.providers import provider_of
 
 
 class Runtime(Frozen):
     """How the finished file is run: it goes last, changes no byte of the file, and is measured against the baseline as the sweep runs it.
 
     `threads`: intra-op threads. `batch`: images per call. `graph_optimisation`: how far ONNX Runtime rewrites the graph when it loads it.
-    `provider`: an execution provider of ONNX Runtime by its name without the ending, `CPU`, `CUDA`, `OpenVINO`. What is left out is as
-    the sweep measures.
+    `provider`: an execution provider of ONNX Runtime by its name without the ending, `CPU`, `CUDA`, `TensorRT`, `OpenVINO`. What is left
+    out is as the sweep measures.
     """
 
     step: Literal["runtime"] = "runtime"
@@ -28,7 +29,7 @@ class Runtime(Frozen):
     @classmethod
     def _short_name(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and isinstance(value.get("provider"), str):
-            return {**value, "provider": value["provider"].removesuffix("ExecutionProvider")}
+            return {**value, "provider": provider_of(value["provider"]).name}
         return value
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.trials.evidence import Interval
@@ -27,7 +27,8 @@ class Timing:
     baseline's; `cpus` are those that its threads were pinned to, empty where the system cannot pin. `stopped` says whether the ratio's
     95 % interval got as narrow as asked; `half_width` is half of its width, relative, None where it is not known. `blocks` pairs of blocks
     were timed in `processes` fresh processes; `disturbed_blocks` of them did not count. `first_run_ms`: the first run of a session just
-    created. `arena_bytes`: what ONNX Runtime's arena held after running, None where not readable.
+    created. `arena_bytes`: what ONNX Runtime's arena held after running, None where not readable. `placement` is
+    {provider: {type of operator: how many}}: what ran where, of another provider than the CPU's.
     """
 
     threads: int
@@ -43,6 +44,7 @@ class Timing:
     disturbed_blocks: int
     first_run_ms: float
     arena_bytes: int | None
+    placement: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Projection:
 class Machine:
     """The host that measured: latencies of different machines are never put on one axis.
 
-    `governor` is how the system sets the processor's clock, where it says so.
+    `governor` is how the system sets the processor's clock, where it says so; `gpus` are the graphics cards of NVIDIA's, by their names.
     """
 
     fingerprint: str
@@ -106,16 +108,18 @@ class Machine:
     os: str
     versions: dict[str, str]
     governor: str | None = None
+    gpus: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
         """One line for charts and cards."""
-        return f"{self.cpu}, {self.cores} cores, {self.os}, onnxruntime {self.versions.get('onnxruntime', '?')}"
+        cards = "".join(f", {gpu}" for gpu in self.gpus)
+        return f"{self.cpu}, {self.cores} cores{cards}, {self.os}, onnxruntime {self.versions.get('onnxruntime', '?')}"
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Machine:
         """The inverse of `asdict`."""
-        return cls(**{**record, "flags": tuple(record["flags"])})
+        return cls(**{**record, "flags": tuple(record["flags"]), "gpus": tuple(record.get("gpus", ()))})
 
 
 def _energy(record: dict[str, Any]) -> Energy:

@@ -25,7 +25,7 @@ from engine.spec.sections import LatencyOptions
 class Replay:
     """A machine whose time and joules are made up: `idle_w` all the time, and `run_j` for each run, which takes `run_s`."""
 
-    name, update_s = "replay", 0.01
+    name, covers, update_s = "replay", "what is made up", 0.01
 
     def __init__(self, idle_w=10.0, run_j=0.002, run_s=0.001, drift_w_per_s=0.0, tick_j=0.0):
         self.now, self.joules = 0.0, 0.0
@@ -156,22 +156,18 @@ def test_a_machine_without_counters_has_no_meter(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("measurement", "gpu", "joules"),
+    ("measurement", "joules"),
     [
-        (SimpleNamespace(time=2.0, cpu_energy={0: 3.0, 1: 1.0}, dram_energy={0: 0.5}, gpu_energy={0: 9.0}), False, 4.5),
-        (SimpleNamespace(time=2.0, cpu_energy={0: 3.0}, dram_energy=None, gpu_energy={0: 9.0}), True, 12.0),
-        (
-            SimpleNamespace(time=2.0, gpu_energy={}, soc_energy=SimpleNamespace(cpu_total_mj=1500, dram_mj=500)),
-            False,
-            2.0,
-        ),
-        (SimpleNamespace(time=2.0, gpu_energy={}, soc_energy=SimpleNamespace(cpu_energy_mj=700)), False, 0.7),
+        (SimpleNamespace(time=2.0, cpu_energy={0: 3.0, 1: 1.0}, dram_energy={0: 0.5}, gpu_energy={0: 9.0}), 4.5),
+        (SimpleNamespace(time=2.0, cpu_energy={0: 3.0}, dram_energy=None, gpu_energy={0: 9.0}), 3.0),
+        (SimpleNamespace(time=2.0, gpu_energy={}, soc_energy=SimpleNamespace(cpu_total_mj=1500, dram_mj=500)), 2.0),
+        (SimpleNamespace(time=2.0, gpu_energy={}, soc_energy=SimpleNamespace(cpu_energy_mj=700)), 0.7),
     ],
 )
-def test_zeus_counts_what_computes(measurement, gpu, joules):
+def test_zeus_counts_what_computes(measurement, joules):
     calls = []
     monitor = SimpleNamespace(begin_window=calls.append, end_window=lambda key: calls.append(key) or measurement)
-    meter = ZeusMeter(monitor, gpu)
+    meter = ZeusMeter(monitor)
     meter.begin()
     assert meter.end() == Reading(pytest.approx(joules), 2.0)
     assert calls == ["paretoscope", "paretoscope"]
@@ -180,7 +176,8 @@ def test_zeus_counts_what_computes(measurement, gpu, joules):
 def test_energy_is_counted_with_the_options_that_latency_is_measured_with(tmp_path, monkeypatch):
     """The request, and what the process makes of it."""
     asked = {}
-    monkeypatch.setattr(energy_counter, "open_meter", lambda: object())
+    metered = []
+    monkeypatch.setattr(energy_counter, "open_meter", lambda provider: metered.append(provider) or object())
     monkeypatch.setattr(
         energy_counter, "run_module", lambda _, request, timeout_s: asked.update(request) or done("null")
     )
@@ -189,14 +186,17 @@ def test_energy_is_counted_with_the_options_that_latency_is_measured_with(tmp_pa
     options = {"threads": 2, "batch": 4, "graph_optimisation": "disable", "provider": "CPU"}
     assert {name: asked[name] for name in options} == options
 
-    opened = []
+    opened, ran = [], []
     monkeypatch.setattr(
-        "engine.measure.session.Runner", lambda *arguments: opened.append(arguments) or (lambda images: None)
+        "engine.measure.session.Runner",
+        lambda *arguments: opened.append(arguments) or SimpleNamespace(repeated=ran.append),
     )
     monkeypatch.setattr(energy_counter, "count_energy", lambda meter, run: None)
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(asked)))
     energy_counter.main()
     assert opened == [(tmp_path / "m.onnx", 2, "disable", "CPU")]
+    assert [images.shape for images in ran] == [(4, 1, 8, 8)]
+    assert metered == ["CPU", "CPU"]
 
 
 def done(output: str) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,24 @@
+import json
+import platform
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from engine.measure.machine import _governor, cpu_name, describe, integer_sums, machine, relevant_flags
+from engine.measure import machine as module
+from engine.measure.machine import (
+    _governor,
+    _gpus,
+    _versions,
+    cpu_name,
+    describe,
+    integer_sums,
+    machine,
+    relevant_flags,
+    runtime_version,
+)
+from engine.trials.measurements import Machine
 
 XEON = {
     "model name": "Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz",
@@ -79,6 +93,30 @@ def test_the_governor_is_read_where_the_kernel_tells_it_and_does_not_change_the_
     steady, saving = (describe(XEON, 2, "Linux x86_64", 8.0, {}, g) for g in ("performance", "powersave"))
     assert (steady.governor, saving.governor) == ("performance", "powersave")
     assert steady.fingerprint == saving.fingerprint
+
+
+def test_graphics_cards_are_read_where_their_driver_shows_them_and_make_another_machine(tmp_path):
+    for folder, name in (("0000:41:00.0", "NVIDIA H100 PCIe"), ("0000:01:00.0", "Tesla V100-SXM2-16GB")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "information").write_text(
+            f"Model: \t\t {name}\nIRQ:   \t\t 45\nGPU UUID: \t GPU-8932f937\n"
+        )
+    assert _gpus(tmp_path) == ("NVIDIA H100 PCIe", "Tesla V100-SXM2-16GB")
+    assert _gpus(tmp_path / "missing") == ()
+    with_card = describe(XEON, 8, "Linux x86_64", 16.0, {"onnxruntime": "1.32.0"}, gpus=_gpus(tmp_path))
+    assert with_card.fingerprint != _fingerprint()
+    assert "NVIDIA H100 PCIe, Tesla V100-SXM2-16GB" in with_card.label
+    assert Machine.from_json(json.loads(json.dumps(asdict(with_card)))) == with_card
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"])
+def test_onnxruntime_has_its_version_under_whatever_package_it_is_installed(monkeypatch, package):
+    there = {package: "1.40", "onnxruntime-ep-openvino": "1.8.1"}
+    monkeypatch.setattr(module, "_installed", there.get)
+    assert runtime_version() == "1.40"
+    assert _versions() == {"python": platform.python_version(), "onnxruntime": "1.40", **there}
+    monkeypatch.setattr(module, "_installed", {}.get)
+    assert runtime_version() is None
 
 
 def test_this_machine_describes_itself():

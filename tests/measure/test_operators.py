@@ -23,12 +23,19 @@ def test_kernels_have_their_median_and_their_layer_whatever_the_runtime_calls_th
         *(event("/2/Conv_token_16_kernel_time", "QLinearConv", dur, "5") for dur in (30, 10, 20)),
         *(event("pool_kernel_time", "GlobalAveragePool", 7, "6") for _ in range(3)),
         event("/1/Conv_fence_before", "Conv", 5, "4"),
+        event(
+            "OpenVINOExecutionProvider_14189_0_0_kernel_time",
+            "OpenVINOExecutionProvider_14189728820987750123_0",
+            8,
+            "7",
+        ),
     ]
     found = [(k.name, k.op_type, k.layer, k.ms) for k in kernels_of(events, owner)]
     assert found == [
         ("/1/Relu_output", "Conv", "/1/Conv", 0.2),
         ("/2/Conv", "QLinearConv", "/2/Conv", 0.02),
         ("pool", "GlobalAveragePool", "", 0.007),  # follows a layer, but multiplies by nothing
+        ("OpenVINOExecutionProvider_14189_0_0", "OpenVINO (compiled)", "", 0.008),
     ]
 
 

@@ -1,5 +1,6 @@
 """The plan shares what recipes have in common, and its keys change exactly when an output could."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,24 @@ def test_a_provider_that_is_not_there_is_refused_in_one_line():
     assert "\n" not in str(caught.value)
     with pytest.raises(SpecError, match="provider Azure is not in"):  # it computes elsewhere
         plan_of(space={"runtime": [{"provider": "AzureExecutionProvider"}]})
+
+
+def test_what_a_provider_measures_has_its_version_and_machine_in_the_key(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("engine.run.planner.check_provider", lambda name: None)
+
+    def chains(version: str, fingerprint: str = machine().fingerprint):
+        versions = machine().versions | {"onnxruntime-ep-openvino": version}
+        here = replace(machine(), versions=versions, fingerprint=fingerprint)
+        return plan_of(here, space={"runtime": [None, {"provider": "OpenVINO"}]}).chains
+
+    (baseline, own), (same, newer), (_, elsewhere) = chains("1.8.1"), chains("1.9.0"), chains("1.8.1", "f" * 64)
+    assert (own.model, own.facts) == (baseline.model, baseline.facts)
+    assert own.accuracy != baseline.accuracy
+    assert own.latency != baseline.latency
+    assert (newer.accuracy == own.accuracy, newer.latency == own.latency) == (False, False)
+    # Kernels and precision differ by instruction set, so what a provider answers is of the machine; the CPU's own answers are not.
+    assert (elsewhere.accuracy == own.accuracy, elsewhere.latency == own.latency) == (False, False)
+    assert baseline == same
 
 
 QUANTIZED = {"quantize": [None, *({"weight_bits": bits, "activation_bits": 32} for bits in (8, 6, 4))]}

@@ -18,6 +18,7 @@ from engine.trials.text import (
     confirmation_text,
     is_estimated,
     metric_range,
+    placement_texts,
     stage_rows,
     sums_text,
     timing_texts,
@@ -205,3 +206,32 @@ def test_an_accuracy_counted_where_sums_saturate_says_so_and_what_it_is_elsewher
     )
     assert sums_text(replace(here, accuracy=Accuracy(0.81, 0.8, 0.82, 10_000))) == ""
     assert sums_text(replace(here, accuracy=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("provider", "placement", "texts"),
+    [
+        ("CPU", {}, []),
+        ("OpenVINO", {"OpenVINO": {"Conv": 9, "Relu": 9}}, ["OpenVINO runs all 18 operators"]),
+        (
+            "OpenVINO",
+            {"CPU": {"LpPool": 1, "Det": 2}, "OpenVINO": {"Conv": 9}},
+            ["OpenVINO runs 9 of 12 operators; the CPU runs 3: Det, LpPool"],
+        ),
+        (
+            "TensorRT",
+            {"CPU": {"Det": 1}, "TensorRT": {"Conv": 9}, "CUDA": {"Relu": 2}},
+            [
+                "TensorRT runs 9 of 12 operators; the CPU runs 1: Det; CUDA runs 2: Relu",
+                "Timed with input and output in the device's memory, until it is done; copies to and from the host are not in it",
+            ],
+        ),
+    ],
+)
+def test_what_ran_where_is_told(provider, placement, texts):
+    timing = Timing(
+        threads=1, batch=1, baseline_batch=1, graph_optimisation="all", provider=provider, cpus=(), stopped="precise",
+        half_width=0.02, processes=3, blocks=9, disturbed_blocks=0, first_run_ms=1.0, arena_bytes=None, placement=placement,
+    )  # fmt: skip
+    assert timing_texts(timing)[1:-2] == texts
+    assert placement_texts(provider, placement) == texts
