@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -119,9 +120,14 @@ class IntegerLayer:
         bias = np.abs(constants[name]).max() if (name := self.places.get("bias", "")) in constants else 0
         self._whole = largest + int(bias) < _EXACT
         """Whether float32 holds every sum of this layer exactly, its bias included."""
-        parts = np.array_split(np.arange(centred.shape[1]), min(-(-largest // (_EXACT - 1)), centred.shape[1]))
-        self._sessions = [self._in_float(centred, part) for part in parts]
+        self._centred, self._parts = centred, max(1, min(-(-largest // (_EXACT - 1)), centred.shape[1]))
         self._seen: Counter[str] = Counter()
+
+    @cached_property
+    def _sessions(self) -> list[onnxruntime.InferenceSession]:
+        """What computes the sums, in parts that float32 holds; the sums are of all parts."""
+        parts = np.array_split(np.arange(self._centred.shape[1]), self._parts)
+        return [self._in_float(self._centred, part) for part in parts]
 
     def _in_float(self, weights: Array, inner: Array) -> onnxruntime.InferenceSession:
         """The layer's sums over some of its inner axis: whole numbers, which float32 adds exactly below 2^24, in any order."""

@@ -92,6 +92,15 @@ def test_seven_bits_have_nothing_to_emulate():
         np.testing.assert_array_equal(found, as_run(model, x))
 
 
+def test_layers_of_zeros_are_layers():
+    """As pruning leaves them."""
+    model = qdq_net(np.zeros((16, 8, 3, 3), int))
+    x = images(4, 8)
+    emulator = Emulator(model)
+    assert [layer.possible for layer in emulator.layers()] == [False, True]
+    np.testing.assert_array_equal(emulator.exact(x), emulator.saturating(x))
+
+
 def test_a_convolution_pairs_channels_at_one_place_of_the_window():
     """One output, two channels, a window of two columns: which weights are neighbours decides whether they saturate together."""
     across, along = np.zeros((2, 16, 2, 1, 2), int)
