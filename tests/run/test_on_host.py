@@ -122,7 +122,7 @@ def test_a_training_that_gets_and_gives_cores_on_its_way_learns_the_same():
     assert set(widths) == {1}
     two, widths = losses_on(2)
     assert set(widths) == {1, 2}
-    assert one == pytest.approx(two, rel=0.02)
+    assert one == pytest.approx(two, rel=0.05)
 
 
 def losses_on(cores: int) -> tuple[list[float], list[int]]:
