@@ -44,7 +44,7 @@ def start_scheme(
     step: Quantize, prepared: onnx.ModelProto, data: Dataset, bits: Mapping[str, int] | None = None
 ) -> Scheme:
     """Where training starts, for a graph that `prepare` made: the result of learned rounding; `bits` as for `make_scheme`."""
-    images = data.preprocessing(data.calibration.head(max(step.calibration_samples, _ROUNDING_IMAGES)).inputs)
+    images = data.preprocessing(data.calibrating(max(step.calibration_samples, _ROUNDING_IMAGES)).inputs)
     return learn_rounding(make_scheme(step, prepared, images[: step.calibration_samples], bits), images)
 
 

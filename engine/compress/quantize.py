@@ -121,7 +121,7 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Sche
     if learned:
         scheme = learn_rounding(scheme, calibration)
     # Learning leaves no mean error behind that a bias could take up.
-    if step.bias_correction is True or (step.bias_correction == "auto" and not learned):
+    if step.bias_correction is True or (step.bias_correction == "auto" and not learned and len(calibration)):
         scheme = correct_biases(scheme, calibration)
     return scheme, why
 

@@ -29,6 +29,14 @@ class Dataset:
     test: Split
     notes: tuple[str, ...] = ()
 
+    def calibrating(self, n: int) -> Split:
+        """The first n images to read ranges from and to learn rounding on: of `calibration`, and of `train` where there are not so many.
+
+        Neither is looked at to choose or to report, so that nothing is lost where a small set has few images for calibration alone.
+        """
+        missing = n - len(self.calibration)
+        return self.calibration.head(n) if missing <= 0 else self.calibration.followed_by(self.train.head(missing))
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""

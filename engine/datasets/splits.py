@@ -32,6 +32,10 @@ class Split:
         """The first n items, or all of them for None."""
         return self if n is None else Split(self.inputs[:n], self.labels[:n])
 
+    def followed_by(self, other: Split) -> Split:
+        """The items of this split, then those of another."""
+        return Split(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]))
+
     def take(self, chosen: npt.NDArray[np.intp]) -> Split:
         """The items of these numbers, in this order."""
         return Split(self.inputs[chosen], self.labels[chosen])

@@ -40,8 +40,13 @@ def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
     if kind == "prune":
         return device if "taylor" in options.values() or "sensitivity" in options.values() else "cpu"
     # Learned rounding needs float64, which Apple's GPUs do not have.
-    learns = kind in ("qat", "sensitivity") or (kind == "quantize" and options.get("rounding") != "nearest")
+    learns = kind in ("qat", "sensitivity") or (kind == "quantize" and _learns_rounding(options))
     return "cuda" if learns and device == "cuda" else "cpu"
+
+
+def _learns_rounding(options: Mapping[str, Any]) -> bool:
+    """Whether a quantize node with these options does more than round to the nearest."""
+    return options.get("rounding") != "nearest" and options.get("weight_bits") != 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Node:
     @property
     def is_wide(self) -> bool:
         """Whether more cores than one make it faster."""
-        return self.kind in _WIDE or (self.kind == "quantize" and self.options.get("rounding") != "nearest")
+        return self.kind in _WIDE or (self.kind == "quantize" and _learns_rounding(self.options))
 
 
 @dataclass(frozen=True)

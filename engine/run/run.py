@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -27,6 +25,7 @@ from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
 from engine.run.failures import WorkerDeaths, reason
 from engine.run.forecast import forecast_s
+from engine.run.interrupt import interruptible
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.plan import EXCLUSIVE, Chain, Plan
@@ -178,7 +177,7 @@ class _Run:
             self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code
         )
         try:
-            with _interruptible():
+            with interruptible():
                 for key in self.results:
                     if name := self.plan.nodes[key].artifact:
                         self.artifacts.keep(name)
@@ -336,20 +335,3 @@ class _Run:
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now()))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM stops a run the way Ctrl-C does: cleanly."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

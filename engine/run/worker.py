@@ -233,7 +233,7 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
 
     step = Quantize(**task.node.options)
     model, data = load_onnx(task.input()), _dataset(task.data)
-    images = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
+    images = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, model)
     done = quantize.quantized(step, model, images, bits)
     save_onnx(done.model, output)

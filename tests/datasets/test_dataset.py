@@ -279,3 +279,15 @@ def test_what_can_be_loaded_is_known_without_loading_it(tmp_path: Path):
     assert not is_available(str(tmp_path / "none.npz"))
     (tmp_path / "some.npz").write_bytes(b"bytes")
     assert is_available(str(tmp_path / "some.npz"))
+
+
+def test_where_few_images_are_for_calibration_training_images_calibrate_too(save):
+    data = load_dataset(Data(source=save(**arrays(400))))
+    assert len(data.calibration) == 40
+    found = data.calibrating(256)
+    assert len(found) == 256
+    np.testing.assert_array_equal(found.inputs[:40], data.calibration.inputs)
+    np.testing.assert_array_equal(found.inputs[40:], data.train.inputs[:216])
+    assert len(data.calibrating(30)) == 30
+    # All that there is, and never what choices or reports are made on.
+    assert len(data.calibrating(1000)) == 400 - len(data.validation)

@@ -74,7 +74,7 @@ def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> S
     """The network with weights of 8 bits and the step's activations: where rounding goes, and activation scales."""
     prepared = prepare(model)
     prepared = equalize(prepared) if step.equalize is True else prepared
-    calibration = data.preprocessing(data.calibration.head(step.calibration_samples).inputs)
+    calibration = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
     return make_scheme(step.model_copy(update={"weight_bits": 8, "ends_8bit": False}), prepared, calibration)
 
 
