@@ -30,7 +30,7 @@ def test_trials_have_the_fields_that_scripts_rely_on(swept):
     }  # fmt: skip
     for trial in trials:
         assert wanted <= trial.keys()
-        assert trial["accuracy"].keys() == {"value", "low", "high", "n", "p_vs_baseline", "vs_baseline"}
+        assert trial["accuracy"].keys() == {"value", "low", "high", "n", "p_vs_baseline", "vs_baseline", "exact_sums"}
         assert {"top5", "class_recall", "flip_rate", "harmful_flip_rate", "nll", "ece"} <= trial["quality"].keys()
         assert trial["fidelity"].keys() == {"agreement", "kl"}
         assert trial["tied_with_baseline"] in ((None,) if trial["label"] == "baseline" else (True, False))
