@@ -90,7 +90,7 @@ def test_what_was_pruned_stays_zero_through_training_in_float_and_in_few_bits(pl
     assert len(later) == 3
     for conv, head in later:
         assert not conv[zeros].any()
-        assert np.count_nonzero(head) > 150  # all but those that came back to zero, or whose feature is dead
+        assert np.count_nonzero(head) > 96  # half: a small weight may come to lie nearest to zero
 
 
 def weights(artifacts: Artifacts, trial: Trial) -> list[np.ndarray]:

@@ -173,7 +173,8 @@ def test_one_file_run_in_another_way_is_a_trial_of_its_own(place: Path):
     store, artifacts = Store.open(), Artifacts.open()
     assert execute(sweep, store, artifacts).trials_done == 4
     trials = {t.label: t for t in store.trials(sweep.id)}
-    alone, batched = trials["int8"], trials["int8 · batch 16"]
+    int8 = "int8 (32 calibration images)"
+    alone, batched = trials[int8], trials[f"{int8} · batch 16"]
     assert batched.artifact == alone.artifact
     assert batched.accuracy.value == alone.accuracy.value
     assert (alone.timing.batch, batched.timing.batch, batched.timing.baseline_batch) == (1, 16, 1)

@@ -89,7 +89,7 @@ def test_every_knob_reaches_the_spec():
 
 def test_leaving_out_the_plain_choice_leaves_only_the_baseline_without_it():
     labels = recipes(Draft(channels=(0.5,), unpruned=False, quantizations=("int8",)))
-    assert labels == ["baseline", "channels −50 % · finetune 1 · int8"]
+    assert labels == ["baseline", "channels −50 % · finetune 1×20k · int8"]
 
 
 def test_no_training_after_pruning_is_no_step():

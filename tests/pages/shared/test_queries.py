@@ -111,7 +111,9 @@ def test_what_is_not_offered_is_found_by_its_words_and_chosen(many) -> None:
 
 
 def test_recipes_of_one_name_are_told_apart() -> None:
-    twins = [Recipe(steps=(Quantize(weight_bits=8, activation_bits=8, calibration_samples=n),)) for n in (10, 20)]
+    # Of many layers with bits of their own a label says how many there are, not which.
+    layers = [dict.fromkeys(names, 4) for names in ("abcd", "efgh")]
+    twins = [Recipe(steps=(Quantize(weight_bits=8, activation_bits=8, layers=chosen),)) for chosen in layers]
     made = [trial(), *(trial(r) for r in twins)]
     assert made[1].label == made[2].label
     store, sweep = Store.open(), parse_sweep({"name": "twins", "model": {"source": "resnet8"}})
