@@ -132,7 +132,7 @@ class _Builder:
 
     def weight_range(self, step: Quantize) -> str:
         """The range of a step's weights, `auto` told apart by what the measuring machine adds without overflow."""
-        if step.weight_range != "auto":
+        if step.weight_range != "auto" or step.activation_bits > 8:
             return step.weight_range
         return "safe" if step.can_overflow and integer_sums(self.machine) != "exact" else "full"
 

@@ -97,6 +97,7 @@ def test_with_one_scale_per_layer_the_better_of_both_is_taken() -> None:
         (("avx2",), {"format": "u8u8"}, "full"),
         (("avx2",), {"weight_range": "full"}, "full"),
         (("avx2", "avx_vnni"), {"weight_range": "safe"}, "safe"),
+        (("avx2",), {"activation_bits": 32}, "auto"),
     ],
 )
 def test_the_range_is_what_the_measuring_machine_adds_exactly(
@@ -104,8 +105,8 @@ def test_the_range_is_what_the_measuring_machine_adds_exactly(
 ) -> None:
     spec = {"model": {"source": "resnet8"}, "space": {"quantize": [INT8 | options]}}
     plan = make_plan(parse_sweep(spec), replace(machine(), flags=flags, os="Linux x86_64", fingerprint="f"))
-    ranges = {n.options["weight_range"] for n in plan.nodes.values() if n.kind == "quantize"}
-    assert ranges == {expected}
+    steps = [Quantize(**n.options) for n in plan.nodes.values() if n.kind == "quantize"]
+    assert {step.weight_range for step in steps} == {expected}
 
 
 def test_a_range_of_weights_is_one_of_integer_kernels() -> None:

@@ -27,6 +27,14 @@ class Here:
     def __init__(self, run: _Run) -> None:
         self.run = run
 
+    @property
+    def client(self) -> Here:
+        """What waits are heard from: nothing waits here."""
+        return self
+
+    def subscribe_topic(self, *_: object) -> None:
+        """No worker tells anything."""
+
     def collect(self, _cluster: object) -> None:
         run = self.run
         for key, node in run.plan.nodes.items():

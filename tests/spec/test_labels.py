@@ -86,7 +86,8 @@ KNOBS: list[tuple[type[Frozen], dict[str, object], dict[str, dict[str, object]]]
         {
             "weight_bits": {"weight_bits": 5}, "activation_bits": {"activation_bits": 7}, "method": {"method": "ptq"},
             "per_channel": {"per_channel": False}, "symmetric": {"per_channel": False, "symmetric": False},
-            "format": {"format": "u8u8"}, "weight_range": {"weight_range": "safe"}, "calibration": {"calibration": "mse"}, "calibration_samples": {"calibration_samples": 9},
+            "format": {"format": "u8u8"}, "weight_range": {"weight_range": "safe"}, "calibration": {"calibration": "mse"},
+            "calibration_samples": {"calibration_samples": 9},
             "equalize": {"equalize": True}, "bias_correction": {"bias_correction": True}, "rounding": {"rounding": "learned"},
             "ends_8bit": {"ends_8bit": True}, "mean_bits": {"mean_bits": 3}, "max_latency": {"max_latency": 0.5},
             "layers": {"layers": {"a": 3}}, "epochs": {"epochs": 3}, "samples": {"samples": 100},
