@@ -95,10 +95,10 @@ def quantized(
     if step.weight_bits == 16:
         return Quantized(half_precision(prepared), note=_told(step, prepared))
     calibration = calibration[: step.calibration_samples]
-    chosen = ["7-bit weights"] if _is_safe(step) and step.weight_bits > SAFE_BITS else []
+    chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
     scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
-    if step.equalize == "auto" and not step.per_channel:
+    if step.equalize == "auto" and not step.per_channel and len(calibration):
         other = make_scheme(step, equalize(prepared), calibration, bits)
         equalised, _ = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
@@ -108,6 +108,11 @@ def quantized(
         chosen.append("nearest rounding")
         why = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
     return Quantized(write(scheme), tuple(chosen), _told(step, prepared, why))
+
+
+def chosen_range(step: Quantize) -> list[str]:
+    """What of `Quantized.chosen` follows from the step alone, once the plan has set its `weight_range`; of one that trains, too."""
+    return ["7-bit weights"] if _is_safe(step) and step.weight_bits > SAFE_BITS else []
 
 
 def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Scheme, str | None]:

@@ -260,7 +260,8 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
     )
     save_onnx(trained, output)
     notes = [None if exported else qat.note(model), quantize.note(step, model)]
-    return {"loss": losses} | shown | _noted("; ".join(note for note in notes if note) or None)
+    found = {"loss": losses, "chosen": quantize.chosen_range(step)} | shown
+    return found | _noted("; ".join(note for note in notes if note) or None)
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:

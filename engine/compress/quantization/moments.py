@@ -51,10 +51,10 @@ def moments(layer: Layer, data: Sequence[Tensor], wanted: Sequence[Tensor], weig
         if layer.node.op_type == "Conv":
             places = _places(outputs[0, 0].numel(), share, chosen)
             x = _patches(layer, some, tuple(weight.shape[2:]), places, groups)
-            y = outputs.flatten(2)[:, :, places].transpose(1, 2)
+            y = outputs.flatten(2)[:, :, places.to(outputs.device)].transpose(1, 2)
         else:
             x, y = some.reshape(-1, some.shape[-1]), outputs.reshape(-1, outputs.shape[-1])
-            places = _places(len(x), share * len(some), chosen)
+            places = _places(len(x), share * len(some), chosen).to(some.device)
             x, y = x[places][None], y[places]
         y = y.reshape(x.shape[1], groups, -1).transpose(0, 1)
         gram, cross = gram + x.mT @ x, cross + y.mT @ x
@@ -79,7 +79,7 @@ def _patches(layer: Layer, data: Tensor, kernel: tuple[int, ...], places: Tensor
     for axis, size in enumerate(kernel):
         step, dilation = (int(a.get(name, [1] * len(kernel))[axis]) for name in ("strides", "dilations"))
         windows = windows.unfold(2 + axis, (size - 1) * dilation + 1, step)[..., ::dilation]
-    at = torch.unravel_index(places, windows.shape[2 : 2 + len(kernel)])
+    at = tuple(i.to(data.device) for i in torch.unravel_index(places, windows.shape[2 : 2 + len(kernel)]))
     n = len(windows)
     found = windows.movedim((0, 1), (-2, -1))[at]  # (places, *kernel, n, channels)
     # An image's places stay together, and a filter's inputs are channels first.
