@@ -131,5 +131,6 @@ class Trial:
         }
         known["demand"] = Demand.from_json(record["demand"]) if record.get("demand") else None
         known["notes"] = tuple(record.get("notes", ()))
+        known["chosen"] = tuple(record.get("chosen", ()))
         known["stages"] = tuple(Stage(**s) for s in record.get("stages", ()))
         return cls(**known)

@@ -61,7 +61,8 @@ def test_the_choice_is_said() -> None:
 
 
 def test_where_rounding_cannot_be_learned_it_is_to_the_nearest_and_said() -> None:
-    model = tiny_graph()
+    model = onnx.ModelProto()
+    model.CopyFrom(tiny_graph())
     last = model.graph.node[-1]
     name = model.graph.output[0].name
     last.output[0] = "before"

@@ -126,7 +126,7 @@ def test_a_file_of_a_fixed_batch_is_filled_up():
     assert len(emulator.exact(x[:3])) == 3
 
 
-@pytest.mark.parametrize("label", ["int8", "distil ds_cnn · channels −70 % · finetune 1 · int8"])
+@pytest.mark.parametrize("label", ["int8", "distil ds_cnn (2×25k) · channels −70 % · finetune 1×20k · int8"])
 def test_a_real_network_by_the_bit(label, monkeypatch):
     """The shipped example's files: packed and plain forms, shortcuts, depthwise layers, and the runtime's own fused additions and pools."""
     model, data = example_file(label), load_fashion_mnist()

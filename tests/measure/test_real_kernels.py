@@ -48,7 +48,7 @@ def test_networks_give_the_same_codes_layer_by_layer_and_the_same_classes(tmp_pa
     data = load_fashion_mnist()
     x = data.preprocessing(data.test.head(20).inputs)
     models = {}
-    for label in ("int8", "distil ds_cnn · int8"):
+    for label in ("int8", "distil ds_cnn (2×25k) · int8"):
         artifact = next(t["artifact"] for t in trials if t["label"] == label)
         models[label] = load_onnx(EXAMPLE / "artifacts" / artifact)
     real = on_haswell({label: (layers_of(model), x) for label, model in models.items()}, tmp_path)

@@ -90,7 +90,8 @@ def test_two_processes_compute_beside_each_other_and_one_times_alone(started: li
         waiting.process.stdin.write("\n")
         waiting.process.stdin.flush()
     for waiting in (late, also):
-        assert waiting.process.communicate(timeout=60)[0].split() == ["holds", "left"]
+        # It may say once more that it waits, where the other was quicker.
+        assert waiting.process.communicate(timeout=60)[0].split()[-2:] == ["holds", "left"]
 
 
 @pytest.mark.parametrize("how", ["alone", "shared"])

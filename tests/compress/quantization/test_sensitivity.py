@@ -38,7 +38,7 @@ def test_costs_are_those_of_files_with_one_rounded_layer(activation_bits: int) -
     found = measure_sensitivity(step, tiny_graph(), DATA)
     assert json.loads(json.dumps(found)) == found
     x = DATA.preprocessing(DATA.validation.inputs[: sensitivity._MOST])
-    calibration = DATA.preprocessing(DATA.calibration.inputs)
+    calibration = DATA.preprocessing(DATA.calibrating(step.calibration_samples).inputs)
     expected = run(tiny_graph(), x)
     names = list(found)
     for name, bits in ((names[0], 2), (names[1], 3), (names[5], 2), (names[-1], 2)):
@@ -46,7 +46,7 @@ def test_costs_are_those_of_files_with_one_rounded_layer(activation_bits: int) -
         scheme = make_scheme(step, tiny_graph(), calibration, others | {name: bits})
         assert list(scheme.weights) == [name]
         # Not to the last digit: where an addition reads the layer's input too, the file rounds it for both.
-        assert found[name][str(bits)] == pytest.approx(divergence(run_scheme(scheme, x), expected), rel=0.25, abs=2e-5)
+        assert found[name][str(bits)] == pytest.approx(divergence(run_scheme(scheme, x), expected), rel=0.25, abs=5e-5)
     for costs in found.values():
         # With few bits per activation what they lose hides what the weights do.
         assert costs["2"] > costs["4"] > costs["8"] - 3e-5
