@@ -86,10 +86,10 @@ def quantized(
 ) -> Quantized:
     """The quantized network, and what was chosen for it on `calibration`.
 
-    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first `step.calibration_samples` are used,
-    and for `activation_bits` 32 by learned rounding alone. `bits` as for `make_scheme`. A `weight_range` of auto is full here: what the
-    measuring machine computes exactly is known to the plan. Raises StepError for a graph that is already quantized, has no convolution or
-    matrix product with float32 weights, or gives values that are not finite, and for images of the wrong shape.
+    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first `step.calibration_samples` are used, and
+    for `activation_bits` 32 only where that rounds as learned or corrects biases. `bits` as for `make_scheme`. A `weight_range` of auto is
+    full here: what the measuring machine computes exactly is known to the plan. Raises StepError for a graph that is already quantized, has
+    no convolution or matrix product with float32 weights, or gives values that are not finite, and for images of the wrong shape.
     """
     prepared = prepare(model)
     if step.weight_bits == 16:
@@ -98,7 +98,7 @@ def quantized(
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
     scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
-    if step.equalize == "auto" and not step.per_channel and len(calibration):
+    if step.equalize == "auto" and not step.per_channel and step.activation_bits <= INTEGER_BITS:
         other = make_scheme(step, equalize(prepared), calibration, bits)
         equalised, _ = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
@@ -119,14 +119,13 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Sche
     """The scheme rounded as the step says, and why not as learned where `auto` could not."""
     from engine.compress.quantization.rounding import learn_rounding, obstacle
 
-    why = None
-    if step.rounding == "auto":
-        why = obstacle(scheme) if len(calibration) else "there are no calibration images"
-    learned = step.rounding == "learned" or (step.rounding == "auto" and why is None)
+    why = obstacle(scheme) if step.learns_rounding and step.rounding == "auto" else None
+    learned = step.learns_rounding and why is None
     if learned:
         scheme = learn_rounding(scheme, calibration)
     # Learning leaves no mean error behind that a bias could take up.
-    if step.bias_correction is True or (step.bias_correction == "auto" and not learned and len(calibration)):
+    integer = step.activation_bits <= INTEGER_BITS
+    if step.bias_correction is True or (step.bias_correction == "auto" and integer and not learned):
         scheme = correct_biases(scheme, calibration)
     return scheme, why
 

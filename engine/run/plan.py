@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from engine.spec.recipe import Recipe
+from engine.spec.steps import Quantize
 from engine.spec.sweep import Sweep
 
 Kind = Literal[
@@ -46,7 +47,7 @@ def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
 
 def _learns_rounding(options: Mapping[str, Any]) -> bool:
     """Whether a quantize node with these options does more than round to the nearest."""
-    return options.get("rounding") != "nearest" and options.get("weight_bits") != 16
+    return Quantize(**options).learns_rounding
 
 
 @dataclass(frozen=True)

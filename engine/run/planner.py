@@ -128,7 +128,7 @@ class _Builder:
             # Last, where the network is not the file itself: it knows which of its weights were pruned.
             inputs += (network,) if network != onnx else ()
             return self.add("qat", inputs, options, _training_work(step, macs))
-        return self.add("quantize", inputs, options, _LEARNING_WORK if step.rounding != "nearest" else 1.0)
+        return self.add("quantize", inputs, options, _LEARNING_WORK if step.learns_rounding else 1.0)
 
     def weight_range(self, step: Quantize) -> str:
         """The range of a step's weights, `auto` told apart by what the measuring machine adds without overflow."""

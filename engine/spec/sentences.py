@@ -89,7 +89,7 @@ def _quantize_text(step: Quantize) -> str:
     extras = [per]
     extras += ["in the 7-bit range that no CPU's sums overflow with"] if step.weight_range == "safe" else []
     extras += ["after evening out the ranges of neighbouring layers"] if step.equalize is True else []
-    extras += ["rounded up or down as learned on calibration images"] if step.rounding != "nearest" else []
+    extras += ["rounded up or down as learned on calibration images"] if step.learns_rounding else []
     extras += ["biases corrected"] if step.bias_correction is True else []
     extras += ["first and last layer in 8 bits"] if step.ends_8bit and step.weight_bits < 8 else []
     details = ", ".join(extras)

@@ -142,9 +142,9 @@ class Quantize(Frozen):
 
     `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
-    `rounding`: learned, or to the nearest where the network has operators that learning does not know. `bias_correction`: where rounding is
-    to the nearest. `equalize`: with one scale per layer, where it brings answers on calibration images closer. `calibration`: tensor by
-    tensor, the range that changes least of what is computed from it.
+    `rounding`: learned in integer networks, or to the nearest where one has operators that learning does not know. `bias_correction`: where
+    an integer network is rounded to the nearest. `equalize`: with one scale per layer, where it brings answers on calibration images
+    closer. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
 
     Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with
     `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; `layers` states
@@ -218,6 +218,11 @@ class Quantize(Frozen):
                 "max_latency chooses between integer and float layers; use activation_bits 8, without mean_bits"
             )
         return self
+
+    @property
+    def learns_rounding(self) -> bool:
+        """Whether weights are rounded as calibration images say, where the network allows it."""
+        return self.rounding == "learned" or (self.rounding == "auto" and self.activation_bits <= 8)
 
     @property
     def can_overflow(self) -> bool:

@@ -20,7 +20,7 @@ from pages.new_sweep.draft import (
 from pages.new_sweep.fields import chips, choice, number, tick
 from pages.new_sweep.training_fields import _RATE, images_per_epoch, percent
 
-_SWITCHED = {"auto": "by itself", "yes": "yes", "no": "no"}
+_SWITCHED = {"auto": "automatic", "yes": "yes", "no": "no"}
 
 
 def quantizing() -> dict[str, Any]:
@@ -95,17 +95,21 @@ def _rounding() -> dict[str, Any]:
             "rounding",
             ["auto", "learned", "nearest"],
             "As learned: up or down, whichever changes the answers on calibration images least; seconds for a small network, a minute or "
-            "so for a large one. To the nearest is quick, and loses more. By itself: as learned, where the network allows it.",
-            {"auto": "by itself: as learned", "learned": "as learned", "nearest": "to the nearest"}.__getitem__,
+            "so for a large one. To the nearest is quick, and loses more. Automatic: as learned in integer networks.",
+            {
+                "auto": "automatic: as learned in integer networks",
+                "learned": "as learned",
+                "nearest": "to the nearest",
+            }.__getitem__,
         ),
         "weight_range": choice(
             "8-bit weights of integer kernels take",
             "weight_range",
             ["auto", "safe", "full"],
-            "Processors without VNNI add products of 8-bit weights in 16 bits, which can overflow; weights in 7 bits cannot. By itself: "
+            "Processors without VNNI add products of 8-bit weights in 16 bits, which can overflow; weights in 7 bits cannot. Automatic: "
             "what this machine computes exactly. 7 bits are also right for a file that will travel.",
             {
-                "auto": "by itself: what this machine adds exactly",
+                "auto": "automatic: what this machine adds exactly",
                 "safe": "7 bits, safe anywhere",
                 "full": "all 8 bits",
             }.__getitem__,
@@ -114,14 +118,14 @@ def _rounding() -> dict[str, Any]:
             "Biases take up what rounding shifts on average",
             "bias_correction",
             list(SWITCH),
-            "By itself: where weights are rounded to the nearest; learned rounding does so anyway.",
+            "Automatic: where weights are rounded to the nearest; learned rounding does so anyway.",
             _SWITCHED.__getitem__,
         ),
         "equalize": choice(
             "Scales of neighbouring layers are evened out first",
             "equalize",
             list(SWITCH),
-            "This changes no answer of the float network. By itself: with one scale per layer, where it helps on calibration images.",
+            "This changes no answer of the float network. Automatic: with one scale per layer, where it helps on calibration images.",
             _SWITCHED.__getitem__,
         ),
         "per_channel": chips(

