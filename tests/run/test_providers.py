@@ -19,6 +19,7 @@ from engine.measure.accuracy import predict
 from engine.measure.machine import machine
 from engine.run.assemble import assemble
 from engine.run.confirm import confirm_trial, confirmation_key
+from engine.run.plan import Plan
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.spec.read import read_sweep
@@ -42,11 +43,16 @@ def timed(provider: str, energy: dict[str, Any] | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_processors_watts_are_no_estimate_of_a_cards_energy(place: Path) -> None:
+def planned(place: Path) -> tuple[Plan, dict[str, Any]]:
+    """A small sweep, run without its latencies: its plan with them, and what its nodes returned, by key."""
     spec, space = write_problem(place), f"space={{{QUANTIZE}}}"
     swept(spec, space)
     plan = make_plan(read_sweep(spec, (space,)), machine())
-    results: dict[str, Any] = copy.deepcopy({k: row.result for k, row in Store.open().nodes(plan.nodes).items()})
+    return plan, copy.deepcopy({k: row.result for k, row in Store.open().nodes(plan.nodes).items()})
+
+
+def test_a_processors_watts_are_no_estimate_of_a_cards_energy(place: Path) -> None:
+    plan, results = planned(place)
     first, second = plan.chains
     counted = {
         "net_mj": 5.0, "low_mj": 4.0, "high_mj": 6.0, "gross_mj": 9.0, "idle_w": 70.0, "inferences": 10, "seconds": 1.0,
@@ -87,10 +93,7 @@ def test_a_trial_is_confirmed_as_it_is_run(place: Path, monkeypatch: pytest.Monk
 
 
 def test_a_network_that_runs_in_part_elsewhere_has_a_note(place: Path) -> None:
-    spec, space = write_problem(place), f"space={{{QUANTIZE}}}"
-    swept(spec, space)
-    plan = make_plan(read_sweep(spec, (space,)), machine())
-    results: dict[str, Any] = copy.deepcopy({k: row.result for k, row in Store.open().nodes(plan.nodes).items()})
+    plan, results = planned(place)
     first, second = plan.chains
     results |= {first.latency: timed("CPU", None), second.latency: timed("OpenVINO", None)}
     whole, partly = {"OpenVINO": {"Conv": 9}}, {"OpenVINO": {"Conv": 9}, "CPU": {"Det": 1}}
