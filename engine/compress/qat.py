@@ -6,12 +6,15 @@ for training, with statistics that freeze half-way, were tried: no better from l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine.compress.distill import distillation_loss
 from engine.compress.finetune import Batch, Schedule, train, zero_keeper
@@ -22,7 +25,7 @@ from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantization.write import write
-from engine.compress.quantize import make_scheme, prepare
+from engine.compress.quantize import Quantized, make_scheme, prepare
 from engine.compress.teacher import teacher_outputs
 from engine.compress.torch_device import from_array
 from engine.datasets.dataset import Dataset
@@ -38,6 +41,9 @@ _TEACHER_SHARE = 0.5
 _TEMPERATURE = 2.0
 # Learned rounding starts better the more it sees; more than this many images change little.
 _ROUNDING_IMAGES = 512
+# Training that did harm is told on so many images of `validation`, and only where chance hardly explains it.
+_JUDGED_ON = 1000
+_Z_99 = 2.576
 
 
 def start_scheme(
@@ -100,6 +106,28 @@ def note(model: onnx.ModelProto) -> str | None:
     return zeros_note(sum(int((w == 0).sum()) for w in weights), sum(w.size for w in weights))
 
 
+def harm_note(start: onnx.ModelProto, trained: onnx.ModelProto, data: Dataset) -> str | None:
+    """What to tell where the trained file is worse on `data.validation` than the one that training began with; None where it is not.
+
+    Worse: no more right of up to 1,000 images, and a larger cross-entropy, the 99 % interval of the paired difference above 0; counts of
+    right alone would miss it in a small split.
+    """
+    images = data.validation.head(_JUDGED_ON)
+    right, entropy = [], []
+    for file in (start, trained):
+        logits = teacher_outputs(file, images, data.preprocessing, mirrored=False, features=False).logits[0]
+        right.append(int((logits.argmax(1) == images.labels).sum()))
+        wanted = torch.from_numpy(images.labels)
+        entropy.append(F.cross_entropy(torch.from_numpy(logits).double(), wanted, reduction="none").numpy())
+    difference = entropy[1] - entropy[0]
+    if right[1] > right[0] or difference.mean() <= _Z_99 * difference.std() / math.sqrt(len(difference)):
+        return None
+    return (
+        f"training made it worse on validation ({right[1]} right of {len(images)}, {right[0]} before), so it is as before training; try a "
+        "lower learning_rate or more images"
+    )
+
+
 def train_quantized(
     step: Quantize,
     model: onnx.ModelProto,
@@ -108,8 +136,8 @@ def train_quantized(
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
     bits: Mapping[str, int] | None = None,
     network: nn.Module | None = None,
-) -> onnx.ModelProto:
-    """A float graph -> the integer network trained with its rounding in place.
+) -> Quantized:
+    """A float graph -> the integer network trained with its rounding in place, or the untrained one where training did harm.
 
     `bits`: by weight initialiser of the prepared graph, where they differ from what the step says. `network`: what the graph was exported
     from, whose pruned weights stay zero; of a file nobody knows which were pruned. Raises StepError for graphs that cannot
@@ -118,4 +146,6 @@ def train_quantized(
     prepared = prepare(model)
     pruned = pruned_in_graph(network, data.input_shape, prepared) if network is not None else {}
     scheme = start_scheme(step, prepared, data, bits)
-    return write(train_scheme(step, scheme, data, seed, on_epoch, pruned))
+    start, trained = write(scheme), write(train_scheme(step, scheme, data, seed, on_epoch, pruned))
+    harm = harm_note(start, trained, data)
+    return Quantized(trained if harm is None else start, note=harm)

@@ -258,8 +258,8 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
         bits=bits,
         network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
-    save_onnx(trained, output)
-    notes = [None if exported else qat.note(model), quantize.note(step, model)]
+    save_onnx(trained.model, output)
+    notes = [trained.note, None if exported else qat.note(model), quantize.note(step, model)]
     found = {"loss": losses, "chosen": quantize.chosen_range(step)} | shown
     return found | _noted("; ".join(note for note in notes if note) or None)
 

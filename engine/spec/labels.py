@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.spec.runtime import Runtime
-from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step
-
-# What method qat learns at where nothing is said; a step of another method has no rate.
-_QAT_RATE = Quantize(weight_bits=8, activation_bits=8, method="qat").learning_rate
+from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step, usual_qat_rate
 
 
 def _percent(ratio: float) -> str:
@@ -44,7 +41,7 @@ def _length(step: Distill | Finetune | Quantize) -> str:
 def _training_notes(step: Distill | Finetune | Quantize) -> list[str]:
     """How a step trains, where that is not the usual way."""
     fields = type(step).model_fields
-    usual = _QAT_RATE if isinstance(step, Quantize) else fields["learning_rate"].default
+    usual = usual_qat_rate(step.weight_bits) if isinstance(step, Quantize) else fields["learning_rate"].default
     notes = [f"rate {step.learning_rate:g}"] if step.learning_rate not in (None, usual) else []
     augment = getattr(step, "augment", "none")
     return notes + ([augment] if augment != "none" else [])

@@ -129,7 +129,15 @@ class Finetune(Frozen):
 
 
 LayerBits = tuple[tuple[str, Annotated[int, Field(ge=2, le=32)]], ...]
-_QAT_DEFAULTS: dict[str, Any] = {"epochs": 1, "learning_rate": 0.01}
+_QAT_KNOBS = ("epochs", "learning_rate", "samples")
+# At 7 and 8 bits rounding has left little to learn, and the rate of fewer bits only moves the network away from what it was:
+# resnet8 at w8a8 answers like the float one on 98.9 % of test images after 0.01, on 99.6 % after 0.001.
+_QAT_RATE, _QAT_RATE_7_BITS = 0.01, 0.001
+
+
+def usual_qat_rate(weight_bits: object) -> float:
+    """The learning rate of training in low precision where nobody states one; `weight_bits` as given, of any type."""
+    return _QAT_RATE_7_BITS if weight_bits in (7, 8) else _QAT_RATE
 
 
 class Quantize(Frozen):
@@ -138,7 +146,8 @@ class Quantize(Frozen):
     activation_bits 4 to 8 give a network of integer kernels, calibrated on real images; 16 rounds activations to 16 bits and computes in
     float; 32 touches weights only: 2 to 8 bits per weight, or 16 for fp16. `format` is the type of activations and weights in integer
     kernels (`u8s8`: unsigned × signed). `symmetric` concerns weights. `ends_8bit` keeps the first and last layer at 8 bits (default:
-    below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`.
+    below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`; what training made worse on
+    validation images stays as it was before.
 
     `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
@@ -179,7 +188,8 @@ class Quantize(Frozen):
             return value
         filled = dict(value)
         if filled.get("method") == "qat":
-            filled = {**filled, **{k: v for k, v in _QAT_DEFAULTS.items() if filled.get(k) is None}}
+            usual = {"epochs": 1, "learning_rate": usual_qat_rate(filled.get("weight_bits"))}
+            filled |= {k: v for k, v in usual.items() if filled.get(k) is None}
         if isinstance(filled.get("layers"), Mapping):
             filled["layers"] = tuple(sorted(filled["layers"].items()))
         if filled.get("ends_8bit") is None and isinstance(filled.get("weight_bits"), int):
@@ -191,7 +201,7 @@ class Quantize(Frozen):
         if self.weight_bits == 16 and self.activation_bits != 32:
             raise ValueError("16-bit weights go with activation_bits 32")
         if self.method == "ptq":
-            for name in (*_QAT_DEFAULTS, "samples"):
+            for name in _QAT_KNOBS:
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is a knob of method qat; post-training quantization does not train")
         if self.method == "qat" and (self.activation_bits > 8 or self.weight_bits > 8):

@@ -83,7 +83,7 @@ class Draft:
     trained: tuple[str, ...] = ()
     trained_epochs: int = 1
     trained_images: int = ALL
-    trained_rate: float = 0.01
+    trained_rate: float = 0.0  # by the bits
     mean_bits: tuple[float, ...] = ()
     time_shares: tuple[float, ...] = ()
     rounding: str = "auto"
@@ -132,7 +132,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "rounds": (1, 100),
     "round_to": (1, 256),
     "trained_epochs": (1, 1000),
-    "trained_rate": (0.0001, 10.0),
+    "trained_rate": (0.0, 10.0),
     "calibration_images": (1, 1_000_000),
     "held_back": (0.0, 0.9),
     "threads": (1, 1024),
@@ -262,7 +262,7 @@ def _quantize(draft: Draft) -> list[Any]:
     if draft.time_shares:
         entries.append(_entry(8, 8) | {"max_latency": list(draft.time_shares)} | _rounding(draft, _entry(8, 8)))
     training = {"method": "qat", "epochs": draft.trained_epochs} | _samples("samples", draft.trained_images)
-    if draft.trained_rate != Draft.trained_rate:
+    if draft.trained_rate:
         training["learning_rate"] = draft.trained_rate
     entries += [_entry(*bits_of(name)) | training for name in draft.trained]
     return entries if any(e is not None for e in entries) else []

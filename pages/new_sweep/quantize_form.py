@@ -54,7 +54,12 @@ def quantizing() -> dict[str, Any]:
         with st.expander("How numbers are rounded"):
             fields |= _rounding()
             if fields["trained"]:
-                fields["trained_rate"] = number("Learning rate in low precision", "trained_rate", _RATE, 0.01)
+                fields["trained_rate"] = number(
+                    "Learning rate in low precision",
+                    "trained_rate",
+                    f"{_RATE} 0: 0.001 at 7 and 8 bits, 0.01 below.",
+                    0.001,
+                )
         return fields
 
 

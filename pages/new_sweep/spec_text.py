@@ -13,7 +13,7 @@ from engine.models.catalog import zoo_names
 from engine.spec.read import load_plain_yaml
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
-from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize
+from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize, usual_qat_rate
 from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, SWITCH, Draft, quantization_name, to_spec
 
@@ -99,6 +99,13 @@ def _only(steps: Sequence[Any], name: str, otherwise: Any) -> Any:
     return values[0] if values and values[0] is not None else otherwise
 
 
+def _trained_rate(steps: Sequence[Quantize]) -> float:
+    """The form's box: 0 where each trains at the usual rate of its bits."""
+    if all(s.learning_rate == usual_qat_rate(s.weight_bits) for s in steps):
+        return Draft.trained_rate
+    return float(_only(steps, "learning_rate", Draft.trained_rate))
+
+
 def _some_without(kind: type, recipes: Sequence[Recipe]) -> bool:
     """Whether some recipe beside the baseline leaves this kind of step out, or none could."""
     others = [r for r in recipes if r.steps]
@@ -182,7 +189,7 @@ def _quantizing(steps: list[Quantize], recipes: Sequence[Recipe]) -> dict[str, A
         "trained": tuple(dict.fromkeys(f"w{s.weight_bits}a{s.activation_bits}" for s in trained)),
         "trained_epochs": _only(trained, "epochs", Draft.trained_epochs),
         "trained_images": _only(trained, "samples", ALL),
-        "trained_rate": _only(trained, "learning_rate", Draft.trained_rate),
+        "trained_rate": _trained_rate(trained),
         "mean_bits": _values(others, "mean_bits"),
         "time_shares": _values(others, "max_latency"),
         "rounding": _only(rounded, "rounding", Draft.rounding),

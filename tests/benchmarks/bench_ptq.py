@@ -1,10 +1,12 @@
 """Post-training quantization: seconds, accuracy, latency, file sizes and memory.
 
     python tests/benchmarks/bench_ptq.py            all of it
-    python tests/benchmarks/bench_ptq.py NAME ...   of: speed settings sizes accuracy
+    python tests/benchmarks/bench_ptq.py NAME ...   of: speed settings olive sizes accuracy
 
 speed     int8 of resnet20 with 512 calibration images, everything but imports and the data's decompression; peak memory of that process
 settings  eight int8 settings of resnet20, each with its accuracy on all 10,000 test images and its latency, two processes
+olive     Olive 0.13 on the like eight settings, right after `settings`: it needs `PEERS=PYTHON`, of the environment of `bench_peers.py`
+          with olive-ai==0.13.0, torchmetrics and requests beside; accuracy counted in batches of 100, and of 1, its default
 sizes     bytes over weights × bits / 8 for every width, load time packed and plain
 accuracy  drops on the test split with nearest and learned rounding
 Run it on an idle machine.
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +35,7 @@ from engine.measure.latency import measure_latency
 from engine.spec.sections import LatencyOptions, Model
 from engine.spec.steps import Quantize
 
+ROOT = Path(__file__).resolve().parents[2]
 DATA = load_fashion_mnist()
 # Rounding as every tool does it; what is learned on top is the matter of `accuracy`.
 PLAIN: dict[str, object] = {"rounding": "nearest", "equalize": False, "bias_correction": False, "weight_range": "full"}
@@ -117,6 +122,25 @@ def settings(folder: Path) -> None:
     )
 
 
+def olive(folder: Path) -> None:
+    """The peer's search, in turns with nothing: one process after the other on the same arrays."""
+    python = os.environ.get("PEERS")
+    if not python:
+        print("olive: left out; set PEERS to a Python that has olive-ai==0.13.0")
+        return
+    source, arrays = exported("resnet20", folder), folder / "arrays.npz"
+    images = DATA.preprocessing(DATA.test.inputs)
+    np.savez(arrays, calibration=calibration(512), images=images, labels=DATA.test.labels.astype(np.int64))
+    for batch in (100, 1):
+        out = folder / f"olive{batch}"
+        out.mkdir()
+        done = subprocess.run(
+            [python, str(ROOT / "tests" / "helpers" / "peer_olive.py"), str(source), str(arrays), str(out), str(batch)],
+            check=True, capture_output=True, text=True, env={**os.environ, "OLIVE_DISABLE_TELEMETRY": "1"},
+        )  # fmt: skip
+        print(f"Olive, batches of {batch}: {done.stdout.strip().splitlines()[-1]} s")
+
+
 def load_ms(model: onnx.ModelProto) -> float:
     """Median of five session creations on one thread."""
     times = []
@@ -179,7 +203,7 @@ def accuracy(folder: Path) -> None:
 
 
 def main() -> None:
-    sections = {f.__name__: f for f in (speed, settings, sizes, accuracy)}
+    sections = {f.__name__: f for f in (speed, settings, olive, sizes, accuracy)}
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or sections:
             sections[name](Path(folder))

@@ -66,7 +66,7 @@ def test_what_is_trained_is_deployed_with_the_steps_bits() -> None:
     assert {a.bits for a in trained.activations.values()} == {6, 8}
     assert any(not np.array_equal(trained.weights[n].codes, c.codes) for n, c in start.weights.items())
     assert any(trained.activations[n].scale != a.scale for n, a in start.activations.items())
-    file = train_quantized(step, tiny_graph(), DATA, 0, bits=bits)
+    file = train_quantized(step, tiny_graph(), DATA, 0, bits=bits).model
     np.testing.assert_array_equal(run(file, TEST), run_scheme(trained, TEST))
 
 
@@ -121,7 +121,7 @@ def test_what_a_network_lost_is_found_in_its_graph_and_stays_zero_in_training() 
     assert sorted(int(m.sum()) for m in masks.values()) == sorted(lost.values())
     assert {m.shape for m in masks.values()} == {(8, 1, 3, 3), (8, 8)}
     assert all(not stored[name][mask].any() for name, mask in masks.items())
-    file = train_quantized(step_of(8, learning_rate=0.05), model, DATA, 0, network=network)
+    file = train_quantized(step_of(8, learning_rate=0.05), model, DATA, 0, network=network).model
     weights = list(constant_values(file, [n.input[1] for n in file.graph.node if n.op_type in LAYER_OPS]).values())
     zero = {w.shape: int((w == 0).sum()) for w in weights}
     assert zero[8, 1, 3, 3] >= lost[id(network.stem[0].weight)]
@@ -130,6 +130,20 @@ def test_what_a_network_lost_is_found_in_its_graph_and_stays_zero_in_training() 
     assert note(export_onnx(Forms().eval(), DATA.input_shape)) == (
         "15 % of the weights were zero without having been pruned by a step; they were trained like the others"
     )
+
+
+def test_training_that_did_harm_is_not_what_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that was spoilt on purpose; one that training left alone is kept without a word."""
+    step = step_of(8, epochs=1, samples=64)
+    start = start_scheme(step, tiny_graph(), DATA)
+    spoilt = Scheme(**{**vars(start), "biases": {n: -b for n, b in start.biases.items()}})
+    monkeypatch.setattr(qat, "train_scheme", lambda *args: spoilt)
+    found = train_quantized(step, tiny_graph(), DATA, 0)
+    right = (run_scheme(start, DATA.preprocessing(DATA.validation.inputs)).argmax(1) == DATA.validation.labels).sum()
+    assert f"of {len(DATA.validation)}, {right} before), so it is as before training" in (found.note or "")
+    np.testing.assert_array_equal(run(found.model, TEST), run_scheme(start, TEST))
+    monkeypatch.setattr(qat, "train_scheme", lambda *args: start)
+    assert train_quantized(step, tiny_graph(), DATA, 0).note is None
 
 
 def test_a_loss_that_is_no_number_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
