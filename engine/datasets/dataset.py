@@ -38,7 +38,6 @@ class Dataset:
         return self.calibration.head(n) if missing <= 0 else self.calibration.followed_by(self.train.head(missing))
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        _, channels, height, width = self.train.inputs.shape
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one item as the network reads it: (channels, height, width) of an image, (numbers,) of a vector."""
+        return self.preprocessing.shape(self.train.inputs.shape[1:])

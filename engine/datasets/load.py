@@ -16,7 +16,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mnist
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import Labels, read_class_names, read_npz
-from engine.datasets.preprocessing import measured_preprocessing, stated_preprocessing
+from engine.datasets.preprocessing import measured_preprocessing, stated_preprocessing, usual_scale
 from engine.datasets.ranges import range_notes
 from engine.datasets.splits import Array, Split, carve
 from engine.errors import DatasetError
@@ -41,8 +41,7 @@ def load_dataset(data: Data) -> Dataset:
     if (path := _file_of(data.source)) is not None:
         return _from_npz(data, path, dataset_checksum(data))
     dataset = load_fashion_mnist()
-    channels = dataset.input_shape[0]
-    preprocessing = stated_preprocessing(data, dataset.preprocessing.scale, channels) or dataset.preprocessing
+    preprocessing = stated_preprocessing(data, dataset.train.inputs) or dataset.preprocessing
     classes = dataset.classes if data.classes is None else data.classes
     if len(classes) != len(dataset.classes):
         raise DatasetError(
@@ -112,13 +111,12 @@ def _from_npz(data: Data, path: Path, checksum: str) -> Dataset:
     check_disjoint(data.source, inputs)
     if len(given) == 2:
         train = Split(*splits["train"])
-    scale = 1 / 255 if train.inputs.dtype == np.uint8 else 1.0
-    channels = train.inputs.shape[1]
     return Dataset(
         name=data.source if is_named(data.source) else path.name,
         checksum=checksum,
         classes=classes,
-        preprocessing=stated_preprocessing(data, scale, channels) or measured_preprocessing(train.inputs, scale),
+        preprocessing=stated_preprocessing(data, train.inputs)
+        or measured_preprocessing(train.inputs, usual_scale(train.inputs)),
         train=train,
         calibration=given.get("calibration", calibration),
         validation=given.get("validation", validation),

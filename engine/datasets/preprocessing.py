@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,49 +14,73 @@ from engine.spec.sections import Data
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How stored inputs become a network's float32 input: `(x * scale - mean) / std`, per channel.
+    """How stored inputs (n, channels, …) become a network's float32 input: `(x * scale - mean) / std`, per channel.
 
-    `scale` is 1/255 for uint8 images and 1 for float inputs; `mean` and `std` have one entry per channel.
+    `mean` and `std` have one entry, or one per channel; numbers of a vector (n, channels) are its channels. `flip` turns the order of the
+    channels around before, BGR for RGB; `channels_last` moves them to the end afterwards.
     """
 
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    flip: bool = False
+    channels_last: bool = False
 
     def __call__(self, inputs: Array) -> npt.NDArray[np.float32]:
-        """Inputs of shape (n, channels, height, width), any number type; float32 of the same shape."""
-        mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
-        std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
-        return ((inputs.astype(np.float32) * np.float32(self.scale) - mean) / std).astype(np.float32)
+        """Inputs of shape (n, channels, …), any number type; float32 (n, channels, …), or (n, …, channels)."""
+        beside = (1,) * (inputs.ndim - 2)
+        mean = np.asarray(self.mean, np.float32).reshape(1, -1, *beside)
+        std = np.asarray(self.std, np.float32).reshape(1, -1, *beside)
+        values = inputs[:, ::-1] if self.flip else inputs
+        found = ((values.astype(np.float32) * np.float32(self.scale) - mean) / std).astype(np.float32)
+        return np.ascontiguousarray(np.moveaxis(found, 1, -1)) if self.channels_last else found
+
+    def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Of one item as the network reads it, from its shape as stored."""
+        return (*stored[1:], stored[0]) if self.channels_last else stored
 
 
-def stated_preprocessing(data: Data, scale: float, channels: int) -> Preprocessing | None:
-    """What the spec says, checked against the images; None where it says nothing."""
-    if data.mean is None and data.std is None:
+def usual_scale(inputs: Array) -> float:
+    """What inputs are multiplied by where nothing is said."""
+    return 1 / 255 if inputs.dtype == np.uint8 else 1.0
+
+
+def stated_preprocessing(data: Data, inputs: Array) -> Preprocessing | None:
+    """What the spec says, checked against the training inputs (n, channels, …); None where it says nothing of their numbers."""
+    stated = data.preprocess
+    if stated is None or not stated.says_numbers:
         return None
-    if data.mean is None or data.std is None:
-        raise DatasetError(
-            f"data.{'mean' if data.mean is None else 'std'} is missing; give both mean and std, or neither"
-        )
-    for name, values in (("mean", data.mean), ("std", data.std)):
-        if len(values) != channels:
+    scale, channels = stated.scale or usual_scale(inputs), inputs.shape[1]
+    order = {"flip": stated.channels == "BGR", "channels_last": stated.layout == "NHWC"}
+    if order["flip"] and channels != 3:
+        raise DatasetError(f"data.preprocess.channels is BGR, but {data.source} has {channels} channels; leave it out")
+    if order["channels_last"] and inputs.ndim < 3:
+        raise DatasetError(f"data.preprocess.layout is NHWC, but {data.source} holds vectors; leave it out")
+    if stated.standardize:
+        measured = measured_preprocessing(inputs[:, ::-1] if order["flip"] else inputs, scale)
+        return replace(measured, **order)
+    if stated.mean is None or stated.std is None:
+        return Preprocessing(scale, (0.0,), (1.0,), **order)
+    for name, values in (("mean", stated.mean), ("std", stated.std)):
+        if len(values) not in (1, channels):
             raise DatasetError(
                 f"data.{name} has {len(values)} values, but {data.source} has {channels} channels; give one each"
             )
-        if scale != 1 and not all(0 <= v <= 1 for v in values):
+        if scale == 1 / 255 and not all(0 <= v <= 1 for v in values):
             raise DatasetError(
                 f"data.{name} is {list(values)}, but uint8 pixels are scaled to 0 … 1 first; divide it by 255"
             )
-    return Preprocessing(scale, data.mean, data.std)
+    return Preprocessing(scale, stated.mean, stated.std, **order)
 
 
 def measured_preprocessing(inputs: Array, scale: float) -> Preprocessing:
     """Mean and standard deviation per channel, summed in float64 over chunks so that large sets need no second copy."""
     total, squares = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1])
+    axes = (0, *range(2, inputs.ndim))
     for start in range(0, len(inputs), 1000):
         chunk = inputs[start : start + 1000].astype(np.float64) * scale
-        total += chunk.sum((0, 2, 3))
-        squares += np.square(chunk).sum((0, 2, 3))
+        total += chunk.sum(axes)
+        squares += np.square(chunk).sum(axes)
     n = inputs[:, 0].size
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 0))

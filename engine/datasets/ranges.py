@@ -31,9 +31,9 @@ class _Range:
 
     @classmethod
     def of(cls, inputs: Array) -> _Range:
-        """From up to 1,000 images (n, channels, height, width), evenly spaced."""
+        """From up to 1,000 items (n, channels, …), evenly spaced."""
         some = inputs[:: -(-len(inputs) // _LOOKED_AT)].astype(np.float64)
-        axes = (0, 2, 3)
+        axes = (0, *range(2, some.ndim))
         return cls(some.mean(axes), some.std(axes), float(some.min()), float(some.max()), float((some < 0).mean()))
 
     def __str__(self) -> str:

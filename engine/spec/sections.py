@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.metrics import METRICS
 from engine.spec.frozen import Frozen
@@ -26,13 +27,77 @@ class Model(Frozen):
         return self.source.endswith(".onnx")
 
 
-class Data(Frozen):
-    """A dataset: `fashion_mnist`, or an `.npz` with x_train, y_train, x_test, y_test; `mean` and `std` per channel."""
+class Preprocess(Frozen):
+    """How stored inputs become what the network reads: `(x * scale - mean) / std`, per channel.
 
-    source: str = Field("fashion_mnist", min_length=1)
+    `scale` left out is 1/255 for uint8 inputs and 1 for others; `mean` and `std` have one value, or one a channel, and are those of the
+    training split with `standardize`. Pictures of a folder, or of a table of paths, are made `resize` pixels on their shorter side and cut
+    to `crop` around the centre. `layout` is that of what the network reads, `channels` the order of its colours; the data's own are
+    NCHW and RGB once they are read, whatever the file had.
+    """
+
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    scale: float | None = Field(None, gt=0)
     mean: tuple[float, ...] | None = None
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    standardize: bool = False
+    resize: int | None = Field(None, ge=1, le=8192)
+    crop: int | None = Field(None, ge=1, le=8192)
+
+    @model_validator(mode="after")
+    def _knobs_fit(self) -> Preprocess:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"{'mean' if self.mean is None else 'std'} is missing; give both mean and std, or neither")
+        if self.standardize and self.mean is not None:
+            raise ValueError(
+                "standardize takes mean and std from the training data; give these, or standardize, not both"
+            )
+        if self.resize is not None and self.crop is not None and self.crop > self.resize:
+            raise ValueError(
+                f"crop {self.crop} is larger than resize {self.resize}; give a crop of at most the resized side"
+            )
+        return self
+
+    @property
+    def says_numbers(self) -> bool:
+        """Whether it tells what becomes of the numbers, and not of pictures' sizes alone."""
+        return self.standardize or self.mean is not None or self.scale is not None
+
+
+NAMED_PREPROCESSING: dict[str, dict[str, Any]] = {"none": {"scale": 1.0}, "standardize": {"standardize": True}}
+"""What may be written in one word: numbers as they are stored; mean and deviation of the training split."""
+
+
+class Data(Frozen):
+    """A dataset: `fashion_mnist`, or one of the user's; `preprocess` is a mapping, `none` or `standardize`.
+
+    `mean` and `std` may stand beside `source`, as a short form.
+    """
+
+    source: str = Field("fashion_mnist", min_length=1)
+    preprocess: Preprocess | None = None
     classes: tuple[str, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_place(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        filled = dict(value)
+        given = filled.get("preprocess")
+        if isinstance(given, str):
+            if given not in NAMED_PREPROCESSING:
+                raise ValueError(
+                    f"preprocess {given!r} is not known; write {' or '.join(NAMED_PREPROCESSING)}, or a mapping"
+                )
+            filled["preprocess"] = NAMED_PREPROCESSING[given]
+        short = {name: filled.pop(name) for name in ("mean", "std") if name in filled}
+        if any(v is not None for v in short.values()):
+            if given is not None:
+                raise ValueError(f"{' and '.join(short)} stand beside preprocess; write them inside it")
+            filled["preprocess"] = short
+        return filled
 
     @field_validator("classes")
     @classmethod
