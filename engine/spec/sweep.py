@@ -17,7 +17,7 @@ from engine.errors import SpecError
 from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
 from engine.spec.recipe import Recipe
-from engine.spec.sections import Data, Measure, Model, Search, Target
+from engine.spec.sections import Data, Measure, Model, Preprocess, Search, Target
 from engine.spec.space import _as_list, expand_space
 from engine.spec.steps import SELF, TORCH_STEPS, Distill, Step
 from engine.spec.validation import validated
@@ -61,6 +61,7 @@ class Sweep(Frozen):
         # Keys that came later count only where they say something: sweeps from before them keep their ids.
         # `trials` was called `recipes`: a budgeted sweep of then is still the same one.
         stated["search"] = {"recipes" if k == "trials" else k: v for k, v in stated["search"].items() if v is not None}
+        stated["data"] = _data_of_before(stated["data"])
         if self.target is None:
             del stated["target"]
         # The order of `space` is the order of the steps, so it is part of what is hashed.
@@ -87,6 +88,15 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
         if sweep.model.is_onnx:
             _check_onnx_steps(recipe, sweep.model.source)
     return sweep
+
+
+def _data_of_before(stated: dict[str, Any]) -> dict[str, Any]:
+    """A data section as it was when mean and std were all that could be said of preprocessing; what came later only where it says more."""
+    preprocess = stated.pop("preprocess") or {}
+    said = {k: v for k, v in preprocess.items() if v != Preprocess.model_fields[k].default}
+    found = {"source": stated.pop("source"), "mean": said.pop("mean", None), "std": said.pop("std", None)}
+    found["classes"] = stated.pop("classes")
+    return found | {k: v for k, v in (("preprocess", said), *stated.items()) if v}
 
 
 def _check_onnx_steps(recipe: Recipe, source: str) -> None:
