@@ -20,10 +20,10 @@ from engine.datasets.npz import UNLABELLED
 from engine.datasets.preprocessing import stated_preprocessing
 from engine.datasets.splits import SPLIT_SEED, Split
 from engine.errors import InputError, SpecError
-from engine.models.catalog import check_model, source_kind
+from engine.models.catalog import brings_own_weights, check_model
 from engine.models.fits import check_fits
 from engine.quality.statistics import wilson
-from engine.spec.sections import Data, Model, Preprocess
+from engine.spec.sections import Data, Preprocess
 from engine.spec.sweep import Sweep
 
 SAMPLES = 200
@@ -79,11 +79,6 @@ class Report:
             "samples": list(self.samples),
             "spec": None if self.sweep is None else self.sweep.model_dump(mode="json"),
         }
-
-
-def brings_own_weights(model: Model) -> bool:
-    """Whether a network was trained by its user, who prepared its inputs in a way that nobody here knows."""
-    return model.weights is not None or source_kind(model.source) not in ("zoo", "torchvision")
 
 
 def settled(sweep: Sweep) -> tuple[Sweep, Report | None]:

@@ -130,6 +130,11 @@ def source_kind(source: str) -> Kind:
     )
 
 
+def brings_own_weights(model: Model) -> bool:
+    """Whether a network was trained by its user, who prepared its inputs in a way that nobody here knows; raises ModelError."""
+    return model.weights is not None or source_kind(model.source) not in ("zoo", "torchvision")
+
+
 def split_python(source: str) -> tuple[Path, str]:
     """`path/to/file.py:function` -> the file and the function's name."""
     path, _, function = source.rpartition(":")

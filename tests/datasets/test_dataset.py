@@ -217,7 +217,6 @@ def test_bad_arrays_are_one_line_with_value_and_remedy(save, change, message):
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ({"mean": (0.5,)}, "data.std is missing; give both"),
         ({"mean": (0.5, 0.5), "std": (1.0, 1.0)}, "data.mean has 2 values, but .* has 1 channels"),
         ({"mean": (127.5,), "std": (127.5,)}, r"data.mean is \[127.5\].*divide it by 255"),
         ({"classes": ("a", "b")}, "y_train has the label 3, but there are 2 classes"),
