@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from engine.check.answers import Network, is_untrained, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
@@ -23,7 +23,7 @@ from engine.errors import InputError, SpecError
 from engine.models.catalog import brings_own_weights, check_model
 from engine.models.fits import check_fits
 from engine.quality.statistics import wilson
-from engine.spec.sections import Data, Preprocess
+from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep
 
 SAMPLES = 200
@@ -272,10 +272,11 @@ def _alone(network: Network, spec: Data, data: Dataset, way: Candidate, samples:
     return np.concatenate([network(prepared[i : i + 1]) for i in range(len(prepared))])
 
 
-def _said(preprocess: Preprocess) -> Mapping[str, Any] | str:
+def _said(preprocess: Preprocess) -> str:
     """As one would write it in a spec."""
     said = preprocess.model_dump(mode="json", exclude_defaults=True)
-    return "none" if said == {"scale": 1.0} else "standardize" if said == {"standardize": True} else said
+    named = next((name for name, value in NAMED_PREPROCESSING.items() if value == said), None)
+    return named or yaml.safe_dump(said, default_flow_style=True, width=1000, sort_keys=False).strip()
 
 
 def _shown(samples: Split, scores: npt.NDArray[np.float64], classes: tuple[str, ...]) -> tuple[dict[str, Any], ...]:

@@ -31,8 +31,8 @@ def ready(sweep: Sweep) -> Sweep | None:
         if not st.button("Check model and data", icon=":material/fact_check:", type="primary", width="stretch"):
             return None
         with st.spinner("Trying a few samples"):
-            held = (stamp, runner.check(sweep))
-        st.session_state[_HELD] = held
+            st.session_state[_HELD] = (stamp, runner.check(sweep))
+        st.rerun()
     _show(held[1])
     if not held[1]["ok"]:
         return None
@@ -88,8 +88,7 @@ def _preprocessing(tried: list[dict[str, Any]]) -> None:
         labelled = any(t["right"] is not None for t in tried)
         rows = [
             {"": "✓" if t["chosen"] else "", "Preprocessing": t["name"]}
-            | ({"Right": f"{t['right']} of {t['n']}"} if labelled else {})
-            | {"Confidence": f"{100 * t['confidence']:.0f} %"}
+            | ({"Right": f"{t['right']} of {t['n']}"} if labelled else {"Confidence": f"{100 * t['confidence']:.0f} %"})
             for t in tried
         ]
-        st.dataframe(rows, hide_index=True, width="stretch")
+        st.table(rows, border="horizontal")
