@@ -76,7 +76,7 @@ def decode(content: bytes) -> Image:
 
 
 def to_input(picture: Image, like: Array, swap: bool = False) -> Array:
-    """A picture -> an input (1, channels, height, width) as the dataset stores them; `like`, (n, channels, height, width), are some of those.
+    """A picture -> an input (1, channels, height, width) as the dataset stores them; `like`, (n, channels, …), are some of those.
 
     Cut to the network's proportions around the centre, resized, made grey where the dataset is grey, put on white where it is see-through;
     `swap` turns light and dark around. Raises InputError where the dataset's numbers cannot be made from pixels without guessing.

@@ -143,4 +143,5 @@ def test_what_is_no_picture_is_looked_at_as_strips():
     assert (vector[0, 0], vector[0, -1]) == (0, 255)
     series = to_pixels(np.stack([np.zeros(40), np.ones(40)]).astype(np.float32), 0, 1)
     assert series.shape == (10, 40)
-    assert (series[:5] == 0).all() and (series[5:] == 255).all()
+    assert (series[:5] == 0).all()
+    assert (series[5:] == 255).all()
