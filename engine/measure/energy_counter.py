@@ -226,7 +226,7 @@ def counted_energy(record: Mapping[str, Any], batch: int = 1) -> Energy:
     return Energy(value, low, high, "measured", basis, with_idle_mj=gross, idle_w=counted.idle_w)
 
 
-def measure_energy(model: Path, input_shape: tuple[int, int, int], runtime: Runtime) -> dict[str, Any] | None:
+def measure_energy(model: Path, input_shape: tuple[int, ...], runtime: Runtime) -> dict[str, Any] | None:
     """Energy of one run of a file on noise, by the first counter, in a fresh process; None where nothing can be counted.
 
     The file runs as `runtime` says, every option of it stated: as its latency is measured.

@@ -181,7 +181,7 @@ def _check_threads(runtimes: Sequence[Runtime], options: LatencyOptions) -> None
 def measure_latency(
     candidate: Path,
     baseline: Path | None,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     options: LatencyOptions,
     runtime: Runtime | None = None,
     *,
