@@ -110,13 +110,15 @@ def program_to_onnx(path: Path, data: Dataset) -> tuple[onnx.ModelProto, str | N
     except Exception as error:  # whatever torch raises for files of other versions and devices
         raise ModelError(f"model {path} cannot be loaded ({first_line(error)}); {_AGAIN}") from None
     network = _traceable(module, path)
+    inputs = data.preprocessing(data.calibration.head(_COMPARED).inputs)
     try:
         model = export_onnx(network, data.input_shape, batch or None)
-        inputs = data.preprocessing(data.calibration.head(_COMPARED).inputs)
         return model, check_agreement(model, network, inputs)
-    except ModelError as error:
-        free = "" if batch else "; or export it with the batch fixed"
-        raise ModelError(f"model {path}, of {batch_text(data.input_shape)}: {error}{free}") from None
+    except Exception as error:  # the runtime's own classes share no base below Exception
+        free = "" if batch else ", or export the program with a fixed batch"
+        raise ModelError(
+            f"model {path} cannot become ONNX for {batch_text(data.input_shape)}: {first_line(error)}; write an ONNX file instead{free}"
+        ) from None
 
 
 def _traceable(module: Any, path: Path) -> nn.Module:
@@ -129,13 +131,23 @@ def _traceable(module: Any, path: Path) -> nn.Module:
             continue
         if node.target is torch.ops.aten.sym_size.int:
             node.op, node.target = "call_method", "size"
-        elif _trains(node):
+            continue
+        if _trains(node):
             raise ModelError(
                 f"model {path} was exported while it trained ({node.target} is in its training form); call network.eval() before "
                 "torch.export.export"
             )
-        elif node.target in (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_metadata.default):
+        if node.target in (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_metadata.default):
             node.target, node.args, node.kwargs = operator.truth, (True,), {}
+        elif any(isinstance(n.meta.get("val"), torch.SymInt) for n in node.all_input_nodes) and hasattr(
+            node.target, "_schema"
+        ):
+            # A size that is given to an operator itself would be fixed as it is in the trace; given to torch's own functions it is not.
+            name = node.target._schema.name.partition("::")[2]
+            if hasattr(torch.Tensor, name):
+                node.op, node.target = "call_method", name
+            elif hasattr(torch, name):
+                node.target = getattr(torch, name)
     module.recompile()
     # They hold shapes against those of the export, which a trace cannot.
     module._forward_pre_hooks.clear()

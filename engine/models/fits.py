@@ -8,7 +8,7 @@ import onnx
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import first_line, fixed_batch, graph_inputs, open_session
-from engine.models.shapes import batch_text, inputs_text, noun
+from engine.models.shapes import batch_text, noun, shape_text
 
 
 def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
@@ -49,7 +49,6 @@ def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
     shape, last = data.input_shape, data.preprocessing.channels_last
     if _agree(taken, shape):
         return
-    words = "images" if len(shape) == 3 else "inputs"
     turned = (shape[-1], *shape[:-1]) if last else (*shape[1:], shape[0])
     if len(shape) > 1 and _agree(taken, turned):
         here, there = ("last (NHWC)", "first") if last else ("first", "last (NHWC)")
@@ -59,12 +58,13 @@ def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
             else "write `preprocess: {layout: NHWC}` under data, or export it with channels first"
         )
         raise ModelError(
-            f"model {source} takes {words} as {_free_text(taken)}, channels {there}, but they come as {batch_text(shape)}, channels "
+            f"model {source} takes {noun(shape)} as {_free_text(taken)}, channels {there}, but they come as {batch_text(shape)}, channels "
             f"{here}, here; {remedy}"
         )
+    here = f"those of {data.name} are" if len(taken) == len(shape) else f"{data.name} has {noun(shape)} of"
     raise ModelError(
-        f"model {source} takes {inputs_text(taken) if 0 not in taken else f'{words} as {_free_text(taken)}'}, but those of {data.name} are "
-        f"{inputs_text(shape) if len(shape) != 3 else '×'.join(map(str, shape))}; give a model for such {words}, or other {words}"
+        f"model {source} takes {noun(taken)} of {'×'.join(str(size or '?') for size in taken)}, but {here} "
+        f"{shape_text(shape)}; give a model for such {noun(shape)}, or other {noun(taken)}"
     )
 
 

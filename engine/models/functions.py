@@ -109,7 +109,8 @@ def _find(name: str) -> ModuleSpec | None:
     for part in inner:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", list(spec.submodule_search_locations))
+        # By its last name alone: with all of them, folders without an __init__.py are looked up among what is imported already.
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 
 
