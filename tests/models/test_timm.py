@@ -26,14 +26,18 @@ torch.set_num_threads(1)
 
 
 def data(channels: int = 1, size: int = 32, classes: int = 4) -> Dataset:
-    split = Split(np.random.default_rng(0).integers(0, 256, (20, channels, size, size), np.uint8), np.arange(20) % classes)
+    split = Split(
+        np.random.default_rng(0).integers(0, 256, (20, channels, size, size), np.uint8), np.arange(20) % classes
+    )
     names = tuple(map(str, range(classes)))
     return Dataset("toy", "0" * 64, names, Preprocessing(1 / 255, (0.5,), (0.5,)), split, split, split, split)
 
 
 def test_without_the_package_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "timm_names", lambda: ())
-    with pytest.raises(ModelError, match=r"'timm:resnet18' needs timm, which is not installed; run pip install 'paretoscope\[timm\]'"):
+    with pytest.raises(
+        ModelError, match=r"'timm:resnet18' needs timm, which is not installed; run pip install 'paretoscope\[timm\]'"
+    ):
         check_model(Model(source="timm:resnet18"))
 
 
@@ -67,7 +71,10 @@ def test_a_network_is_built_for_the_data_saved_pruned_and_exported(tmp_path: Pat
     network = load_network(Model(source="timm:resnet10t"), data())
     assert network.origin.weights == "random, seed 0"
     assert network.module(torch.zeros(2, 1, 32, 32)).shape == (2, 4)
-    state = {name: tensor + 0.01 if tensor.is_floating_point() else tensor for name, tensor in network.module.state_dict().items()}
+    state = {
+        name: tensor + 0.01 if tensor.is_floating_point() else tensor
+        for name, tensor in network.module.state_dict().items()
+    }
     torch.save(state, tmp_path / "w.pt")
     trained = load_network(Model(source="timm:resnet10t.c3_in1k", weights=str(tmp_path / "w.pt")), data())
     assert torch.equal(trained.module.conv1[0].weight, state["conv1.0.weight"])
@@ -89,7 +96,9 @@ def test_options_go_to_the_constructor_and_into_the_fingerprint() -> None:
     assert len(network.module.blocks) == 2
     assert model_fingerprint(small) != model_fingerprint(Model(source=small.source, options=options | {"depth": 3}))
     wrong = Model(source="timm:resnet10t", options={"nonsense": 1})
-    with pytest.raises(ModelError, match=r"cannot be built for 1×32×32 images \(.*nonsense.*\); correct model.options \(nonsense\)"):
+    with pytest.raises(
+        ModelError, match=r"cannot be built for 1×32×32 images \(.*nonsense.*\); correct model.options \(nonsense\)"
+    ):
         load_network(wrong, data())
     with pytest.raises(ModelError, match=r"has no width to set to 0\.5; choose recursive_resnet"):
         build_student("timm:resnet10t", data(), 0.5, 0)
