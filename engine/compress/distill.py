@@ -51,7 +51,7 @@ def feature_loss(features: Tensor, teacher: Tensor, adapter: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(F.linear(features, adapter), teacher, dim=1)).mean()
 
 
-def classifier_of(network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def classifier_of(network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """The last linear layer or convolution that runs; raises StepError where that does not give the classes."""
     ran: list[nn.Module] = []
     hooks = [

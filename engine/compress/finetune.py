@@ -24,6 +24,7 @@ from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array, Split
 from engine.errors import StepError
 from engine.models.pruned import pruned_masks
+from engine.models.shapes import check_images
 from engine.spec.steps import Finetune
 
 
@@ -50,7 +51,7 @@ def _augmented(inputs: Array, mirrored: Tensor, pixels: int, generator: torch.Ge
 
     Done before preprocessing, on bytes where images are stored so. What moves in repeats the edge, which fits any background.
     """
-    images = np.where(mirrored.numpy()[:, None, None, None], inputs[..., ::-1], inputs)
+    images = np.where(mirrored.numpy().reshape(-1, *[1] * (inputs.ndim - 1)), inputs[..., ::-1], inputs)
     if pixels == 0:
         return images
     padded = np.pad(images, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)), mode="edge")
@@ -157,7 +158,9 @@ def train(
     if schedule.dropout:
         torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    layout = memory_format(network, split.inputs.shape[1:])
+    if schedule.mirror or schedule.shift_pixels:
+        check_images(split.inputs.shape[1:])
+    layout = memory_format(network, preprocessing.shape(split.inputs.shape[1:]))
     network = network.to(device()).to(memory_format=layout)
     labels = from_array(np.ascontiguousarray(split.labels))
     half = half_precision() if mixed else None
@@ -229,6 +232,8 @@ def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.mem
     with 1, 8, 9, 12 and 15 channels, with stride 1 or 3, with larger kernels, or in the contiguous layout. The network decides, not the
     CPU: the same network is trained in the same way everywhere. `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2` shows it on any x86.
     """
+    if len(input_shape) != 3:
+        return torch.contiguous_format  # the other is of images alone
     # A copy looks at the blank image: a network may remember what it sees.
     with torch.inference_mode(), _Convolutions() as called:
         copy.deepcopy(network).eval()(blank(network, input_shape))
@@ -236,7 +241,7 @@ def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.mem
     return torch.contiguous_format if narrow else torch.channels_last
 
 
-def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, int, int]) -> bool:
+def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
     """Whether some batch norm is applied more than once per image, so that its training statistics differ from pass to pass."""
     calls: Counter[int] = Counter()
 

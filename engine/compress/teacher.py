@@ -33,6 +33,7 @@ from engine.graph.graph import (
     softmax_behind,
     with_outputs,
 )
+from engine.models.shapes import check_images
 
 Half = npt.NDArray[np.float16]
 # As in measure/accuracy.py: activations stay in cache, and Python's part does not count.
@@ -99,6 +100,8 @@ def teacher_outputs(
     it does not run on these images, when its outputs are not (n, classes) numbers that float16 holds, or when features are asked of a
     graph whose classifier cannot be told (see `classifier_input`).
     """
+    if mirrored:
+        check_images(split.inputs.shape[1:])
     names = [logits_name(model), *([classifier_input(model)] if features else [])]
     batch = fixed_batch(model)
     on_gpu = _on_gpu(model, names)
@@ -106,11 +109,12 @@ def teacher_outputs(
 
     def said(what: tuple[int, int]) -> list[Half]:
         view, start = what
-        images = preprocessing(split.inputs[start : start + (batch or _BATCH)])
+        stored = split.inputs[start : start + (batch or _BATCH)]
+        # Before preprocessing, which may move the width elsewhere.
+        images = np.ascontiguousarray(preprocessing(stored[..., ::-1] if view else stored))
         n = len(images)
         if batch and n < batch:
             images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
-        images = np.ascontiguousarray(images[..., ::-1]) if view else images
         try:
             results = run(images)
         except Exception as error:  # the runtime's own classes share no base below Exception

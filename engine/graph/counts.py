@@ -69,7 +69,7 @@ class GraphFacts:
     params: int
     nonzero_params: int
     macs: int
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_classes: int
     layers: tuple[LayerFacts, ...]
 

@@ -2,8 +2,8 @@
 
 Never imports torch.
 
-A network here has one float image input (N, C, H, W) and one output (N, classes). Shapes are taken from a run of one
-blank image, so that graphs which compute their shapes are counted like any other.
+A network here has one float input, (N, C, H, W) for images and (N, …) for others, and one output (N, classes). Shapes are taken from a run
+of one blank input, so that graphs which compute their shapes are counted like any other.
 """
 
 from __future__ import annotations
@@ -28,9 +28,16 @@ _UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Read and check a file.
 
-    Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights kept in other files, not exactly
-    one input and one output, an input that is not float32 (N, C, H, W) with known C, H and W.
+    Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights in other files that are missing, not exactly one input
+    and one output, an input that is not float32 (N, …) with known axes behind the first.
     """
+    model = read_onnx(path)
+    check_interface(model, str(path))
+    return model
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """A valid graph with its weights, also those in files beside it, whatever it takes and gives; raises ModelError as `load_onnx`."""
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
@@ -39,17 +46,24 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path} is not an ONNX file, or is cut short; export or copy it again") from None
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file, or is cut short; export or copy it again")
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # a file that is missing or short, or lies elsewhere
         raise ModelError(
-            f"{path} keeps its weights in other files; save it as one file (onnx.save without external data)"
-        )
+            f"{path} keeps weights in other files, which cannot be read ({first_line(error)}); put them beside it, or save it as one file "
+            "(onnx.save without external data)"
+        ) from None
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"{path} is not a valid ONNX graph: {first_line(error)}") from None
     _drop_listed_weights(model)
-    check_interface(model, str(path))
     return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a graph uses."""
+    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
 
 
 def _drop_listed_weights(model: onnx.ModelProto) -> None:
@@ -77,35 +91,36 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [i for i in model.graph.input if i.name not in weights]
 
 
-def check_interface(model: onnx.ModelProto, name: str) -> None:
-    """Raises ModelError unless the graph has one float32 (N, C, H, W) input with fixed C, H, W, and one output."""
+def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False) -> None:
+    """Raises ModelError unless the graph has one float32 input (N, …) of two axes or more, and one output.
+
+    Axes behind the first have fixed sizes, unless `free_axes`.
+    """
     inputs, outputs = graph_inputs(model), model.graph.output
     if not inputs and model.graph.input:
         raise ModelError(
-            f"{name}: every input has a stored value, {model.graph.input[0].name!r} too, so none takes the image; "
+            f"{name}: every input has a stored value, {model.graph.input[0].name!r} too, so none takes the data; "
             "remove the initialiser of that name"
         )
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; "
-            "only networks with one image input and one output can be used"
+            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; only networks with one input and one output can be used"
         )
     tensor = inputs[0].type.tensor_type
     dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
-    if len(dims) != 4 or not all(isinstance(d, int) for d in dims[1:]):
-        shape = ", ".join(map(str, dims))
+    if len(dims) < 2 or not (free_axes or all(isinstance(d, int) for d in dims[1:])):
+        shape = ", ".join(map(str, dims)) or ("of unknown shape" if not tensor.HasField("shape") else "")
         raise ModelError(
-            f"{name}: input {inputs[0].name!r} is ({shape}); a (N, C, H, W) image with fixed C, H and W is needed"
+            f"{name}: input {inputs[0].name!r} is ({shape}); a batch (N, …) of vectors, series or images with fixed sizes is needed"
         )
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
         raise ModelError(f"{name}: input {inputs[0].name!r} is {kind}; export the network with a float32 input")
 
 
-def input_shape(model: onnx.ModelProto) -> tuple[int, int, int]:
-    """(C, H, W) of a graph that `check_interface` accepts."""
-    channels, height, width = (d.dim_value for d in graph_inputs(model)[0].type.tensor_type.shape.dim[1:])
-    return channels, height, width
+def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
+    """Of one item that a graph takes, the batch axis left out; (C, H, W) of an image. 0 for an axis that the graph leaves free."""
+    return tuple(d.dim_value for d in graph_inputs(model)[0].type.tensor_type.shape.dim[1:])
 
 
 # What may stand behind a softmax and leaves its shares what they are, but for rounding.

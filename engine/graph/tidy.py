@@ -22,7 +22,7 @@ def tidy(model: onnx.ModelProto) -> None:
     Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file),
     identities, unused initialisers, comments and recorded shapes go.
     """
-    _constants_to_initializers(model.graph)
+    constants_to_initializers(model.graph)
     _drop_identities(model.graph)
     _deduplicate(model.graph)
     _drop_unused(model.graph)
@@ -61,7 +61,8 @@ def _keep_nodes(graph: onnx.GraphProto, kept: list[onnx.NodeProto]) -> None:
     graph.node.extend(copies)
 
 
-def _constants_to_initializers(graph: onnx.GraphProto) -> None:
+def constants_to_initializers(graph: onnx.GraphProto) -> None:
+    """Tensors in Constant nodes become initialisers, in place."""
     kept, outputs = [], {o.name for o in graph.output}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value" and node.output[0] not in outputs:

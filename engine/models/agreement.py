@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from engine.errors import ModelError
-from engine.graph.graph import graph_inputs, open_session
+from engine.graph.graph import fixed_batch, graph_inputs, open_session
+from engine.models.shapes import noun
 
 Float32 = npt.NDArray[np.float32]
 
@@ -58,17 +59,19 @@ class _ValuesRead(TorchFunctionMode):
 
 
 def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Float32) -> str | None:
-    """What to know of an exported graph beside that it answers as its network does, in evaluation mode, on images (n, C, H, W).
+    """What to know of an exported graph beside that it answers as its network does, in evaluation mode, on images (n, …).
 
-    They are tried in one batch, and some of them alone. A network that draws random numbers when it answers, of which the exporter makes
-    one that does not, is not compared. Raises ModelError, with the place of the branch where there is one, where the two disagree.
+    They are tried in one batch, and some of them alone; in batches of what the graph fixes, where it does. A network that draws random
+    numbers when it answers, of which the exporter makes one that does not, is not compared. Raises ModelError, with the place of the branch
+    where there is one, where the two disagree.
     """
-    session, name = open_session(model), graph_inputs(model)[0].name
+    session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
     with torch.no_grad(), _ValuesRead() as read:
-        for few in (images[:2], images[:1]):
+        for few in (images[:2], images[:1]) if not fixed else (np.resize(images, (fixed, *images.shape[1:])),):
             network(torch.from_numpy(few))
     worst, differ, tried = 0.0, 0, 0
-    for batch in _batches(images, *(_MANY if read.places else _FEW)):
+    together, alone = _MANY if read.places else _FEW
+    for batch in _batches(images, together, alone) if not fixed else _of(images[:together], fixed):
         with torch.no_grad():
             expected, again = (network(torch.from_numpy(batch)).float().numpy() for _ in range(2))
         size = np.abs(expected).max(1)
@@ -78,24 +81,30 @@ def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Float32)
         size = np.maximum(size, max(1e-3 * float(size.max()), 1e-6))
         off = np.abs(session.run(None, {name: batch})[0] - expected).max(1) / size
         worst, differ, tried = max(worst, float(off.max())), differ + int((off > AGREES).sum()), tried + len(off)
-    where = " and ".join(read.places[:3])
+    where, word = " and ".join(read.places[:3]), noun(images.shape[1:])
     if differ:
         why = (
-            f"a branch, loop or number made of values, at {where}, is fixed in the export as it is for a blank image; write it with "
+            f"a branch, loop or number made of values, at {where}, is fixed in the export as it is for a blank input; write it with "
             "torch.where, or take it out of forward"
             if where
             else "something that it does to the values has no equal in ONNX; write forward with other tensor operations"
         )
         raise ModelError(
-            f"the exported graph does not answer as the network does, for {differ} of {tried} images by more than {AGREES:.0%} of the "
+            f"the exported graph does not answer as the network does, for {differ} of {tried} {word} by more than {AGREES:.0%} of the "
             f"largest logit (at worst {100 * worst:.3g} %): {why}"
         )
     if not where:
         return None
     return (
-        f"the network takes values out of tensors at {where}: the export fixes what follows from them as it is for a blank image, which "
-        f"was right for the {tried} images tried"
+        f"the network takes values out of tensors at {where}: the export fixes what follows from them as it is for a blank input, which "
+        f"was right for the {tried} {word} tried"
     )
+
+
+def _of(images: Float32, fixed: int) -> Iterator[Float32]:
+    """Batches of one size, the last of which begins again with the first images."""
+    whole = np.resize(images, (-(-len(images) // fixed) * fixed, *images.shape[1:]))
+    return (whole[i : i + fixed] for i in range(0, len(whole), fixed))
 
 
 def _batches(images: Float32, together: int, alone: int) -> Iterator[Float32]:

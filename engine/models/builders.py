@@ -1,11 +1,9 @@
-"""Builds networks for a class count and an image shape: the zoo's, torchvision's, or those of a function in a Python file."""
+"""Builds networks for the classes and inputs of a dataset: the zoo's, torchvision's, timm's, or those of the user's functions."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +15,10 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.models.baked import bake
-from engine.models.catalog import check_model, one_line, source_kind, split_python
+from engine.models.call import call_function
+from engine.models.catalog import check_model, one_line, source_kind
 from engine.models.scaling import build_scaled
+from engine.models.shapes import inputs_text
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 
@@ -32,18 +32,26 @@ _BUILDING = threading.RLock()
 
 @dataclass(frozen=True)
 class Origin:
-    """How to build a network again. `input_shape` is (channels, height, width); `weights` says in words where they came from.
+    """How to build a network again.
 
-    `options` are what a student has of its own: the factors `width` and `depth`, and `repeats`; `code_sha256` is that of a Python
-    source's code.
+    `input_shape` is that of one item as the network reads it, an image's being (channels, height, width), or (height, width, channels) with
+    `channels_last`; `weights` says in words where they came from. `options` are what a student has of its own: the factors `width` and
+    `depth`, and `repeats`; `arguments` what the spec calls the function with; `code_sha256` is that of the code behind a function.
     """
 
     source: str
     num_classes: int
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     weights: str
     options: dict[str, Any] = field(default_factory=dict)
     code_sha256: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    channels_last: bool = False
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the data; of a vector, its numbers."""
+        return self.input_shape[-1 if self.channels_last else 0]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -71,17 +79,23 @@ def build(origin: Origin, seed: int = 0) -> nn.Module:
 def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
     """As `build`, with whatever a user's function computes weights from: what its own checkpoints hold."""
     kind = source_kind(origin.source)
+    if origin.channels_last and kind != "python":
+        raise ModelError(
+            f"model {origin.source!r} reads channels first; leave data.preprocess.layout out, or choose a network of channels last (NHWC)"
+        )
     with _seeded(seed):
         if kind == "zoo":
             builder = BUILDERS[origin.source]
             _check_options(origin, set(inspect.signature(builder).parameters), "choose recursive_resnet")
-            module = builder(origin.num_classes, origin.input_shape[0], **origin.options)
+            module = builder(origin.num_classes, origin.in_channels, **origin.options)
         elif kind == "torchvision":
             module = _build_torchvision(origin)
+        elif kind == "timm":
+            module = _build_timm(origin)
         elif kind == "python":
             module = _build_python(origin)
         else:
-            raise ModelError(f"model {origin.source} is an ONNX file, which torch cannot build; use ONNX steps")
+            raise ModelError(f"model {origin.source} is a graph, which torch cannot build; use ONNX steps")
         module = module.float().cpu().eval()
         if kind == "python":
             # Lazy modules, and layers that a forward makes when it first runs, are there only afterwards.
@@ -90,16 +104,17 @@ def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
 
 
 def run_blank(module: nn.Module, origin: Origin, images: int) -> Any:
-    """What the network, in evaluation mode, makes of so many blank images; raises ModelError for one that does not run."""
+    """What the network, in evaluation mode, makes of so many blank inputs; raises ModelError for one that does not run."""
+    shape = origin.input_shape
     try:
         with torch.no_grad():
-            return module(torch.zeros(images, *origin.input_shape))
+            return module(torch.zeros(images, *shape))
     except Exception as error:
-        shape = "×".join(map(str, origin.input_shape))
         many = "" if images > 1 else "a single one of "
+        remedy = ", or resize the images" if len(shape) == 3 else ""
         raise ModelError(
-            f"model {origin.source!r} cannot read {many}{shape} images: {one_line(error)}; "
-            "choose a network that fits the dataset, or resize the images"
+            f"model {origin.source!r} cannot read {many}{inputs_text(shape)}: {one_line(error)}; "
+            f"choose a network that fits the dataset{remedy}"
         ) from None
 
 
@@ -107,7 +122,7 @@ def _build_torchvision(origin: Origin) -> nn.Module:
     """A torchvision classifier whose first convolution reads the images' channels."""
     import torchvision
 
-    name, in_channels = origin.source.removeprefix("torchvision:"), origin.input_shape[0]
+    name, in_channels = origin.source.removeprefix("torchvision:"), origin.in_channels
     check_model(Model(source=f"torchvision:{name}"))
     _check_options(origin, {"width", "depth"}, "choose recursive_resnet")
     try:
@@ -140,55 +155,52 @@ def _with_in_channels(conv: nn.Conv2d, in_channels: int) -> nn.Conv2d:
     return new
 
 
+def _build_timm(origin: Origin) -> nn.Module:
+    """A network of timm, randomly initialised; nothing is ever downloaded."""
+    check_model(Model(source=origin.source))
+    _check_options(origin, set(), "choose recursive_resnet")
+    try:
+        timm = importlib.import_module("timm")
+        network: nn.Module = timm.create_model(
+            origin.source.removeprefix("timm:"),
+            pretrained=False,
+            **{"num_classes": origin.num_classes, "in_chans": origin.in_channels, **origin.arguments},
+        )
+    except Exception as error:  # whatever its constructors raise
+        named = f"correct model.options ({', '.join(origin.arguments)}), or " if origin.arguments else ""
+        raise ModelError(
+            f"{origin.source} cannot be built for {inputs_text(origin.input_shape)} ({one_line(error)}); {named}choose another network"
+        ) from None
+    return network
+
+
 def _check_options(origin: Origin, known: set[str], remedy: str) -> None:
     for name, value in origin.options.items():
         if name not in known:
             raise ModelError(
                 f"student {origin.source!r} has no {name} to set to {value:g}; {remedy}, or leave {name} out"
             )
+        if name in origin.arguments:
+            raise ModelError(
+                f"student {origin.source!r}: {name} is one of model.options ({origin.arguments[name]}), so it is no factor to set to "
+                f"{value:g}; leave {name} out of one of the two"
+            )
 
 
 def _build_python(origin: Origin) -> nn.Module:
-    """Call the user's function with those of `num_classes` and `in_channels` that it takes; every failure is one line."""
-    source = origin.source
-    path, function = split_python(source)
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        # A name of its own for each file; dataclasses and the like look their module up by it.
-        name = f"paretoscope_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ModelError(f"model {source!r}: {path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        build = getattr(module, function, None)
-        if not callable(build):
-            raise ModelError(f"model {source!r}: {path} has no function {function!r}; check the name after the colon")
-        offered = {"num_classes": origin.num_classes, "in_channels": origin.input_shape[0], **origin.options}
-        accepted = _accepted(source, build, offered)
-        _check_options(origin, set(accepted), f"give {function} a parameter of this name")
-        network = build(**accepted)
-    except ModelError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ModelError(
-            f"model {source!r} failed: {type(error).__name__}: {one_line(error)}; fix the function"
-        ) from None
-    finally:
-        sys.path.remove(folder)
+    """Call the user's function with those of `num_classes` and `in_channels` that it takes, and with all options; failures are one line."""
+    offered = {
+        "num_classes": origin.num_classes,
+        "in_channels": origin.in_channels,
+        **origin.arguments,
+        **origin.options,
+    }
+    network = call_function(
+        origin.source,
+        offered,
+        origin.arguments,
+        lambda known, function: _check_options(origin, known, f"give {function} a parameter of this name"),
+    )
     if not isinstance(network, nn.Module):
-        raise ModelError(f"model {source!r} returned {type(network).__name__}; return a torch.nn.Module")
+        raise ModelError(f"model {origin.source!r} returned {type(network).__name__}; return a torch.nn.Module")
     return network
-
-
-def _accepted(source: str, build: Any, offered: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(build).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return offered
-    taken = {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
-    for p in parameters:
-        if p.default is p.empty and p.name not in offered and p.kind is not p.VAR_POSITIONAL:
-            raise ModelError(f"model {source!r} needs an argument {p.name!r}; give it a default value")
-    return {name: value for name, value in offered.items() if name in taken}

@@ -5,21 +5,27 @@ The command line and the browser check a model source here before any work start
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
+from engine.models.functions import (
+    check_function,
+    code_sha256,
+    file_sha256,
+    names_file,
+    names_module,
+    package_version,
+    split_function,
+)
 from engine.paths import CHECKPOINTS
 from engine.spec.canonical import digest
 from engine.spec.sections import Model
@@ -32,7 +38,7 @@ DESCRIPTIONS: dict[str, str] = {
     "recursive_resnet": "One residual block per stage, applied three times with the same weights: depth without parameters.",
 }
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
-Kind = Literal["zoo", "torchvision", "python", "onnx"]
+Kind = Literal["zoo", "torchvision", "timm", "python", "onnx", "exported"]
 _RESTORE = "restore it from a fresh clone (`git checkout -- data/checkpoints`)"
 
 
@@ -76,14 +82,25 @@ def zoo_index() -> dict[str, ZooEntry]:
 @lru_cache(maxsize=1)
 def torchvision_names() -> tuple[str, ...]:
     """Names of torchvision's image classifiers, read from its source files because importing it takes seconds."""
-    package = find_spec("torchvision")
-    if package is None or package.origin is None:
+    return _registered("torchvision", r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(")
+
+
+@lru_cache(maxsize=1)
+def timm_names() -> tuple[str, ...]:
+    """Names of timm's networks, bare and with the tag of each training, read from its source files; none where it is not installed."""
+    bare = _registered("timm", r"^@register_model\n(?:@.*\n)*def (\w+)\(")
+    tagged = _registered("timm", r"^\s+['\"](\w+\.\w+)['\"]:")
+    return tuple(sorted({*bare, *(name for name in tagged if name.partition(".")[0] in bare)}))
+
+
+def _registered(package: str, pattern: str) -> tuple[str, ...]:
+    """What a pattern finds in the files of a package's `models` folder."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
         return ()
-    names: list[str] = []
-    for file in sorted((Path(package.origin).parent / "models").glob("*.py")):
-        names += re.findall(
-            r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE
-        )
+    names: set[str] = set()
+    for file in sorted((Path(found.origin).parent / "models").glob("*.py")):
+        names.update(re.findall(pattern, file.read_text(encoding="utf-8"), re.MULTILINE))
     return tuple(sorted(names))
 
 
@@ -102,12 +119,19 @@ def suggest(name: str, known: tuple[str, ...]) -> str:
 
 
 def source_kind(source: str) -> Kind:
-    """Where a model source comes from, by its form alone; raises ModelError for a form or zoo name that does not exist."""
+    """Where a model source comes from, by its form alone; raises ModelError for a form or zoo name that does not exist.
+
+    `python` is a function, of a file or of a module.
+    """
     if source.endswith(".onnx"):
         return "onnx"
+    if source.endswith(".pt2"):
+        return "exported"
     if source.startswith("torchvision:"):
         return "torchvision"
-    if ".py:" in source:
+    if source.startswith("timm:"):
+        return "timm"
+    if names_file(source) or names_module(source):
         return "python"
     if source in DESCRIPTIONS:
         return "zoo"
@@ -118,51 +142,47 @@ def source_kind(source: str) -> Kind:
         raise ModelError(
             f"model {source!r} holds weights alone; write model: {{source: path/to/file.py:function, weights: {source}}}"
         )
-    if source.startswith("timm:"):
-        raise ModelError(
-            f"model {source!r}: timm is not supported yet; build it in a file and write path/to/file.py:function"
-        )
     if ":" in source:
-        raise ModelError(f"model {source!r} is not known; write torchvision:NAME or path/to/file.py:function")
+        raise ModelError(
+            f"model {source!r} is not known; write torchvision:NAME, timm:NAME, pkg.module:function or path/to/file.py:function"
+        )
     raise ModelError(
-        f"model {source!r} is not known; {suggest(source, zoo_names())} "
-        "Or write torchvision:NAME, path/to/file.py:function or path/to/model.onnx"
+        f"model {source!r} is not known; {suggest(source, zoo_names())} Or write torchvision:NAME, timm:NAME, pkg.module:function, "
+        "path/to/file.py:function, path/to/model.onnx or path/to/program.pt2"
     )
 
 
 def brings_own_weights(model: Model) -> bool:
     """Whether a network was trained by its user, who prepared its inputs in a way that nobody here knows; raises ModelError."""
-    return model.weights is not None or source_kind(model.source) not in ("zoo", "torchvision")
-
-
-def split_python(source: str) -> tuple[Path, str]:
-    """`path/to/file.py:function` -> the file and the function's name."""
-    path, _, function = source.rpartition(":")
-    return Path(path), function
+    return model.weights is not None or source_kind(model.source) not in ("zoo", "torchvision", "timm")
 
 
 def check_model(model: Model) -> None:
     """Everything about a model source that can be checked without loading it; raises ModelError."""
     kind = source_kind(model.source)
+    if model.options and kind not in {"python", "timm"}:
+        raise ModelError(
+            f"model {model.source!r} takes no options; remove model.options ({', '.join(model.options)}), or name a function that takes "
+            "them, such as torchvision.models:vit_b_16"
+        )
     if kind == "torchvision":
         name = model.source.removeprefix("torchvision:")
         if name not in torchvision_names():
             raise ModelError(f"model {model.source!r} is not known; {suggest(name, torchvision_names())}")
+    elif kind == "timm":
+        _check_timm(model.source)
     elif kind == "python":
-        path, function = split_python(model.source)
-        if not path.is_file():
-            raise ModelError(f"model {model.source!r}: {path} does not exist; give the path of a Python file")
-        if not function.isidentifier():
-            raise ModelError(f"model {model.source!r}: {function!r} is not a function's name; write {path}:FUNCTION")
-    elif kind == "onnx":
+        check_function(model.source, model.options)
+    elif kind in {"onnx", "exported"}:
         if not Path(model.source).is_file():
-            raise ModelError(f"model {model.source} does not exist; give the path of an ONNX file")
+            what = "an ONNX file" if kind == "onnx" else "a file of torch.export.save"
+            raise ModelError(f"model {model.source} does not exist; give the path of {what}")
         if model.weights is not None:
             raise ModelError(f"model {model.source} holds its own weights; remove `weights: {model.weights}`")
         # Not at the top: graphs are read here alone, and importing onnx takes a third of a second.
-        from engine.graph.graph import load_onnx
+        from engine.models.files import check_file
 
-        load_onnx(Path(model.source))
+        check_file(Path(model.source))
     elif model.weights is None:
         entry = zoo_index().get(model.source)
         if entry is None:
@@ -171,6 +191,16 @@ def check_model(model: Model) -> None:
             )
         check_shipped(entry)
     _check_weights(model)
+
+
+def _check_timm(source: str) -> None:
+    name, known = source.removeprefix("timm:"), timm_names()
+    if not known:
+        raise ModelError(
+            f"model {source!r} needs timm, which is not installed; run pip install 'paretoscope[timm]' (or pip install timm)"
+        )
+    if name not in known:
+        raise ModelError(f"model {source!r} is not known to timm {package_version('timm')}; {suggest(name, known)}")
 
 
 def _check_weights(model: Model) -> None:
@@ -202,70 +232,26 @@ def check_shipped(entry: ZooEntry) -> None:
         )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex; raises ModelError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); give the path of a file that can") from None
-
-
-def _local_imports(path: Path) -> list[Path]:
-    """Python files beside `path` that it imports, packages whole: what a change of may change the network."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return []  # Loading the file reports it, with the line.
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {
-        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    }
-    found: list[Path] = []
-    for name in sorted({name.partition(".")[0] for name in names}):
-        if (path.parent / f"{name}.py").is_file():
-            found.append(path.parent / f"{name}.py")
-        elif (path.parent / name).is_dir():
-            found += sorted((path.parent / name).rglob("*.py"))
-    return found
-
-
-def code_sha256(path: Path) -> str:
-    """Hash of a Python file and, transitively, of the files beside it that it imports."""
-    seen: dict[Path, str] = {}
-    queue = [path]
-    while queue:
-        file = queue.pop()
-        if file not in seen:
-            seen[file] = file_sha256(file)
-            queue += _local_imports(file)
-    return digest(sorted((file.relative_to(path.parent).as_posix(), sha256) for file, sha256 in seen.items()))
-
-
-def package_version(name: str) -> str:
-    """An installed package's version, without importing it."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "none"
-
-
 def model_fingerprint(model: Model) -> str:
     """SHA-256, in hex, of all that decides the loaded network; the first link of every node key. Raises ModelError.
 
-    A zoo network: its checkpoint, by the index; torchvision: the name and the versions that build it; a Python function: the
-    bytes of its file and of what it imports from beside it; an ONNX file: its bytes. `weights`: the checkpoint's bytes.
+    A zoo network: its checkpoint, by the index; torchvision and timm: the name, and the versions that build it; a function: its name, its
+    options and the code behind it; an ONNX file, or an exported program: its bytes, those of the files that it keeps weights in, and for a
+    program the version that turns it into ONNX. `weights`: the checkpoint's bytes.
     """
     check_model(model)
     kind = source_kind(model.source)
-    parts: list[str] = [kind]
+    parts: list[Any] = [kind]
     if kind == "zoo":
         parts += [model.source, "" if model.weights else zoo_index()[model.source].sha256]
-    elif kind == "torchvision":
-        parts += [model.source, package_version("torchvision"), package_version("torch")]
+    elif kind in {"torchvision", "timm"}:
+        parts += [model.source, package_version(kind), package_version("torch")]
     elif kind == "python":
-        path, function = split_python(model.source)
-        parts += [function, code_sha256(path)]
+        parts += [split_function(model.source)[1], code_sha256(model.source)]
     else:
-        parts.append(file_sha256(Path(model.source)))
+        from engine.models.files import files_of
+
+        parts += [file_sha256(path) for path in files_of(Path(model.source))]
+        parts += [package_version("torch")] if kind == "exported" else []
+    parts += [model.options] if model.options else []
     return digest([*parts, file_sha256(Path(model.weights)) if model.weights else None])

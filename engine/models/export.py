@@ -15,6 +15,7 @@ from torch import nn
 from engine.errors import ModelError
 from engine.graph.graph import check_interface, first_line
 from engine.graph.tidy import tidy
+from engine.models.shapes import inputs_text, noun
 
 OPSET = 21
 """Has 4-bit types, `BitwiseAnd` on bytes and block-free `DequantizeLinear`: all that the packed formats need."""
@@ -34,30 +35,33 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def export_onnx(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.ModelProto:
+def export_onnx(network: nn.Module, input_shape: tuple[int, ...], batch: int | None = None) -> onnx.ModelProto:
     """A network that maps (n, *input_shape) float32 to (n, classes) logits -> its ONNX graph.
 
-    The graph has one input `input` and one output `logits` with a free batch axis `N`; batch norms are folded into the
+    The graph has one input `input` and one output `logits` with a free batch axis `N`, or one of `batch`; batch norms are folded into the
     convolutions before them, tied weights are stored once, and the same network always gives the same bytes. The
-    network is left as it was. Raises ModelError for a network that cannot be traced, does not take such images, or
+    network is left as it was. Raises ModelError for a network that cannot be traced, does not take such inputs, or
     returns anything but one tensor (n, classes).
     """
     was_training = network.training
     parameter = next(network.parameters(), torch.zeros(0))
-    blank = torch.zeros(2, *input_shape, device=parameter.device)
+    n = batch or 2
+    blank = torch.zeros(n, *input_shape, device=parameter.device)
     buffer = io.BytesIO()
     try:
         network.eval()
         with torch.no_grad():
             logits = network(blank)
-        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 2:
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n:
             found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ModelError(f"the network returns {found} for 2 images; it must return one tensor (2, classes)")
+            raise ModelError(
+                f"the network returns {found} for {n} {noun(input_shape, n)}; it must return one tensor ({n}, classes)"
+            )
         with _ONE_AT_A_TIME, _plain_attention(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own: deprecation, traced shapes
             torch.onnx.export(
                 network,
-                (blank[:1],),
+                (blank if batch else blank[:1],),
                 buffer,  # type: ignore[arg-type]  # it takes any binary stream
                 # The TorchScript exporter: 0.5 s where the newer one takes 5 to 17 s on the same networks (design.md).
                 dynamo=False,
@@ -65,13 +69,14 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, int, int]) -> onnx.M
                 training=torch.onnx.TrainingMode.EVAL,
                 input_names=["input"],
                 output_names=["logits"],
-                dynamic_axes={"input": {0: "N"}, "logits": {0: "N"}},
+                dynamic_axes=None if batch else {"input": {0: "N"}, "logits": {0: "N"}},
             )
     except ModelError:
         raise
     except Exception as error:  # whatever a user's forward() or the tracer raises
-        shape = "×".join(map(str, input_shape))
-        raise ModelError(f"the network cannot be exported for {shape} images: {first_line(error)}") from None
+        raise ModelError(
+            f"the network cannot be exported for {inputs_text(input_shape)}: {first_line(error)}"
+        ) from None
     finally:
         network.train(was_training)
     model = onnx.load_model_from_string(buffer.getvalue())

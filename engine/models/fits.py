@@ -1,52 +1,77 @@
-"""Whether an ONNX file and a dataset fit each other, told before any work starts. Never imports torch."""
+"""Whether a graph and a dataset fit each other, told before any work starts. Never imports torch."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+import onnx
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
-from engine.graph.graph import first_line, fixed_batch, graph_inputs, input_shape, load_onnx, open_session
+from engine.graph.graph import first_line, fixed_batch, graph_inputs, open_session
+from engine.models.shapes import batch_text, noun, shape_text
 
 
-def check_fits(source: str, data: Dataset) -> None:
-    """Raises ModelError unless the file takes images as `data` has them, one and several at a time, and gives a score for each class."""
-    model = load_onnx(Path(source))
-    _check_shape(source, input_shape(model), data)
+def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
+    """Raises ModelError unless a graph that takes the data's shape gives a score for each class, for one input and for several."""
     session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
+    shape = data.input_shape
     for n in (fixed,) if fixed else (3, 1):
-        many = f"{n} images" if n > 1 else "one image"
+        many = f"{n} {noun(shape)}" if n > 1 else f"one {noun(shape, 1)}"
         try:
-            found = session.run(None, {name: np.zeros((n, *data.input_shape), np.float32)})[0].shape
+            found = session.run(None, {name: np.zeros((n, *shape), np.float32)})[0].shape
         except Exception as error:  # the runtime's own classes share no base below Exception
             raise ModelError(
                 f"model {source} does not run on {many}: {first_line(error)}; export it with a free batch"
             ) from None
         if len(found) != 2 or found[0] != n:
             raise ModelError(
-                f"model {source} gives {found} for {many}, not ({n}, {len(data.classes)}); where one image alone differs, something, such "
-                "as a Squeeze of all axes, drops its batch: flatten instead, and export again"
+                f"model {source} gives {found} for {many}, not ({n}, {len(data.classes)}); where one {noun(shape, 1)} alone differs, "
+                "something, such as a Squeeze of all axes, drops its batch: flatten instead, and export again"
             )
-        if found[1] != len(data.classes):
-            raise ModelError(
-                f"model {source} gives {found[1]} scores for an image, but the dataset has {len(data.classes)} classes; "
-                "give a model for these classes, or name the classes that it knows under data.classes"
-            )
+        check_scores(source, found[1], data)
 
 
-def _check_shape(source: str, taken: tuple[int, int, int], data: Dataset) -> None:
-    channels, height, width = data.input_shape
-    if taken == data.input_shape:
-        return
-    if taken == (height, width, channels):
+def check_scores(source: str, given: int, data: Dataset) -> None:
+    """Raises ModelError unless there is a score for each class."""
+    if given != len(data.classes):
         raise ModelError(
-            f"model {source} takes images as (N, {height}, {width}, {channels}), channels last (NHWC), but they come as "
-            f"(N, {channels}, {height}, {width}) here; export it with channels first, or put a Transpose with perm [0, 2, 3, 1] before "
-            "its input"
+            f"model {source} gives {given} scores for {_article(data)} {noun(data.input_shape, 1)}, but the dataset has "
+            f"{len(data.classes)} classes; give a model for these classes, or name the classes that it knows under data.classes"
         )
+
+
+def _article(data: Dataset) -> str:
+    return "an" if noun(data.input_shape, 1)[0] in "aeiou" else "a"
+
+
+def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
+    """Raises ModelError unless a graph takes the data's shape; an axis of `taken`, which has no batch axis, is 0 where it is free."""
+    shape, last = data.input_shape, data.preprocessing.channels_last
+    if _agree(taken, shape):
+        return
+    turned = (shape[-1], *shape[:-1]) if last else (*shape[1:], shape[0])
+    if len(shape) > 1 and _agree(taken, turned):
+        here, there = ("last (NHWC)", "first") if last else ("first", "last (NHWC)")
+        remedy = (
+            "leave data.preprocess.layout out"
+            if last
+            else "write `preprocess: {layout: NHWC}` under data, or export it with channels first"
+        )
+        raise ModelError(
+            f"model {source} takes {noun(shape)} as {_free_text(taken)}, channels {there}, but they come as {batch_text(shape)}, channels "
+            f"{here}, here; {remedy}"
+        )
+    here = f"those of {data.name} are" if len(taken) == len(shape) else f"{data.name} has {noun(shape)} of"
     raise ModelError(
-        f"model {source} takes images of {'×'.join(map(str, taken))}, but those of {data.name} are {channels}×{height}×{width}; "
-        "give a model for such images, or other images"
+        f"model {source} takes {noun(taken)} of {'×'.join(str(size or '?') for size in taken)}, but {here} "
+        f"{shape_text(shape)}; give a model for such {noun(shape)}, or other {noun(taken)}"
     )
+
+
+def _agree(taken: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """The same number of axes, and the same size wherever the graph fixes one."""
+    return len(taken) == len(shape) and all(size in (0, own) for size, own in zip(taken, shape, strict=True))
+
+
+def _free_text(taken: tuple[int, ...]) -> str:
+    return f"(N, {', '.join(str(size or '?') for size in taken)})"

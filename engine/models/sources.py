@@ -1,4 +1,4 @@
-"""Networks from where people keep them, and back: a zoo name, torchvision, or a function in a Python file.
+"""Networks from where people keep them, and back: a zoo name, torchvision, timm, or a function of theirs.
 
 A network travels between steps as one safetensors file. Its metadata says how the original was built; tensors that steps made
 smaller say, by their shapes, how to fit it. No pickle is ever read or written.
@@ -18,10 +18,12 @@ from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.models.baked import bake
 from engine.models.builders import Origin, build, build_as_written, run_blank
-from engine.models.catalog import ZooEntry, check_model, code_sha256, one_line, source_kind, split_python, zoo_index
+from engine.models.catalog import ZooEntry, check_model, one_line, source_kind, zoo_index
 from engine.models.checkpoints import read_weights
+from engine.models.functions import code_sha256
 from engine.models.pruned import packed_masks, unpack_masks
-from engine.models.state import fit_to, load_state, shape_text
+from engine.models.shapes import inputs_text, noun
+from engine.models.state import fit_to, load_state
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 from engine.spec.steps import SELF
@@ -35,7 +37,7 @@ _TRAINED_ON = {"fashion_mnist": ((1, 28, 28), 10)}
 
 @dataclass(frozen=True)
 class Network:
-    """A torch network in evaluation mode, and where it came from; (n, channels, height, width) -> (n, num_classes).
+    """A torch network in evaluation mode, and where it came from; (n, *origin.input_shape) -> (n, num_classes).
 
     `note`: what to know of how it was loaded.
     """
@@ -46,24 +48,25 @@ class Network:
 
 
 def load_network(model: Model, data: Dataset) -> Network:
-    """A model source, built for the dataset's classes and image size, with its weights.
+    """A model source, built for the dataset's classes and inputs, with its weights.
 
-    Zoo names bring their shipped checkpoint; torchvision networks start from a random initialisation (seed 0) unless `weights` are
-    given; Python functions start as they return. Raises ModelError.
+    Zoo names bring their shipped checkpoint; networks of torchvision and timm start from a random initialisation (seed 0) unless `weights`
+    are given; functions start as they return. Raises ModelError.
     """
     check_model(model)
     kind = source_kind(model.source)
-    if kind == "onnx":
-        raise ModelError(f"model {model.source} is an ONNX file, which torch steps cannot change; use quantize alone")
-    weights, state, note = "random, seed 0" if kind == "torchvision" else "as the function returned them", None, None
+    if kind in {"onnx", "exported"}:
+        raise ModelError(f"model {model.source} is a graph, which torch steps cannot change; use quantize alone")
+    named = kind in {"torchvision", "timm"}
+    weights, state, note = "random, seed 0" if named else "as the function returned them", None, None
     if model.weights is not None:
         weights = Path(model.weights).name
     elif kind == "zoo":
         entry = zoo_index()[model.source]
         _check_fits(entry, data)
         weights, state = f"shipped, trained on {entry.dataset}", load_file(entry.path)
-    code = code_sha256(split_python(model.source)[0]) if kind == "python" else None
-    origin = Origin(model.source, len(data.classes), data.input_shape, weights, code_sha256=code)
+    code = code_sha256(model.source) if kind == "python" else None
+    origin = replace(_of(data, model.source, weights), code_sha256=code, arguments=dict(model.options))
     module = build_as_written(origin)
     if model.weights is not None:
         found = read_weights(Path(model.weights), module.state_dict().keys())
@@ -78,6 +81,11 @@ def load_network(model: Model, data: Dataset) -> Network:
     return Network(_checked(bake(module, origin.source), origin), origin, note)
 
 
+def _of(data: Dataset, source: str, weights: str) -> Origin:
+    last = data.preprocessing.channels_last
+    return Origin(source, len(data.classes), data.input_shape, weights, channels_last=last)
+
+
 def build_student(
     name: str,
     data: Dataset,
@@ -87,7 +95,7 @@ def build_student(
     repeats: int | None = None,
     own: Origin | None = None,
 ) -> Network:
-    """A freshly initialised network for the dataset: of the zoo, `torchvision:NAME`, or `self`, which is `own` built anew.
+    """A freshly initialised network for the dataset: of the zoo, `torchvision:NAME`, `timm:NAME`, or `self`, which is `own` built anew.
 
     `width` multiplies the channels of the original, `depth` the blocks in each stage (one at least), `repeats` is how often
     recursive_resnet applies its blocks. Raises ModelError for unknown names and for what a network cannot be scaled by.
@@ -98,12 +106,12 @@ def build_student(
     if name == SELF:
         if own is None:
             raise ModelError(
-                "student 'self': the sweep's network is an ONNX file, which torch cannot build anew; "
+                "student 'self': the sweep's network is an ONNX file or an exported program, which torch cannot build anew; "
                 f"choose one of {', '.join(BUILDERS)}, or torchvision:NAME"
             )
         origin = replace(own, weights=weights, options=options)
-    elif source_kind(name) in {"zoo", "torchvision"}:
-        origin = Origin(name, len(data.classes), data.input_shape, weights, options)
+    elif source_kind(name) in {"zoo", "torchvision", "timm"}:
+        origin = replace(_of(data, name, weights), options=options)
     else:
         raise ModelError(
             f"student {name!r} is not a built-in network; choose one of {', '.join(BUILDERS)}, or torchvision:NAME"
@@ -116,14 +124,15 @@ def _check_fits(entry: ZooEntry, data: Dataset) -> None:
     shape, classes = _TRAINED_ON[entry.dataset]
     if (data.input_shape, len(data.classes)) != (shape, classes):
         raise ModelError(
-            f"{entry.name}'s shipped checkpoint is for {shape_text(shape)} images in {classes} classes, but {data.name} has "
-            f"{shape_text(data.input_shape)} in {len(data.classes)}; give a checkpoint of your own under `weights`"
+            f"{entry.name}'s shipped checkpoint is for {inputs_text(shape)} in {classes} classes, but {data.name} has "
+            f"{inputs_text(data.input_shape)} in {len(data.classes)}; give a checkpoint of your own under `weights`"
         )
 
 
 def _checked(module: nn.Module, origin: Origin) -> nn.Module:
-    """The module, once it is known to turn (n, channels, height, width) into (n, num_classes), for two images and for one."""
-    for n, word in ((2, "two images"), (1, "one image")):
+    """The module, once it is known to turn (n, *input_shape) into (n, num_classes), for two inputs and for one."""
+    shape = origin.input_shape
+    for n, word in ((2, f"two {noun(shape)}"), (1, f"one {noun(shape, 1)}")):
         logits = run_blank(module, origin, n)
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if found == (n, origin.num_classes):
@@ -135,7 +144,7 @@ def _checked(module: nn.Module, origin: Origin) -> nn.Module:
             )
         raise ModelError(
             f"model {origin.source!r} returns {found} for {word}, but the dataset has {origin.num_classes} classes; "
-            f"return logits of shape (images, {origin.num_classes})"
+            f"return logits of shape ({noun(shape)}, {origin.num_classes})"
         )
     return module
 
@@ -175,7 +184,7 @@ def read_origin(path: Path) -> Origin:
 def open_network(path: Path) -> Network:
     """The inverse of `save_network`, in evaluation mode. Raises ModelError.
 
-    The original is built again and its layers fitted to the stored shapes. A Python source's code must be what it was: a file that
+    The original is built again and its layers fitted to the stored shapes. A function's code must be what it was: a file that
     came from elsewhere cannot make code run that its reader does not have, unchanged, in the same place.
     """
     origin = read_origin(path)
@@ -183,7 +192,7 @@ def open_network(path: Path) -> Network:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"artifact {path} cannot be read ({one_line(error)}); delete it and run again") from None
-    if origin.code_sha256 and code_sha256(split_python(origin.source)[0]) != origin.code_sha256:
+    if source_kind(origin.source) == "python" and code_sha256(origin.source) != origin.code_sha256:
         raise ModelError(f"artifact {path}: the code of {origin.source} has changed since; run the sweep again")
     module = build(origin)
     fit_to(module, state)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torchvision.models import VisionTransformer
 
 from engine.errors import ModelError
+from engine.models.shapes import shape_text
 
 
 def fit_to(network: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -95,8 +96,3 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """`3×32×32`."""
-    return "×".join(map(str, shape))

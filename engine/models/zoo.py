@@ -166,6 +166,6 @@ def count_params(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def example_input(shape: tuple[int, int, int]) -> Tensor:
+def example_input(shape: tuple[int, ...]) -> Tensor:
     """A (1, channels, height, width) tensor to trace with."""
     return torch.zeros(1, *shape)

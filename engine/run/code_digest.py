@@ -14,7 +14,7 @@ from engine.spec.canonical import digest
 _ENGINE = Path(__file__).resolve().parents[1]
 # The modules that do the work of each kind of node. Their code, and that of what they import, is part of the node's key.
 _CODE: dict[str, tuple[str, ...]] = {
-    "source": ("models/sources.py",),
+    "source": ("models/sources.py", "models/files.py"),
     "teacher": ("compress/teacher.py",),
     "distill": ("compress/distill.py",),
     "prune": ("compress/prune.py",),

@@ -224,9 +224,9 @@ def _check_batch(sweep: Sweep) -> None:
     latency = sweep.measure.latency
     if latency is None or not sweep.model.is_onnx:
         return
-    from engine.graph.graph import fixed_batch, load_onnx  # not at the top, as in engine/models/catalog.py
+    from engine.models.files import batch_of  # not at the top, as in engine/models/catalog.py
 
-    fixed = fixed_batch(load_onnx(Path(sweep.model.source)))
+    fixed = batch_of(Path(sweep.model.source))
     asked = sorted({latency.filled(recipe.runtime).batch or 1 for recipe in sweep.all_recipes} - {fixed or 0})
     if fixed is not None and asked:
         raise SpecError(
@@ -238,13 +238,13 @@ def _check_batch(sweep: Sweep) -> None:
 def _check_distill(step: Distill) -> None:
     """Student and teacher exist; raises ModelError."""
     if step.student not in (SELF, CURRENT):
-        if source_kind(step.student) not in {"zoo", "torchvision"}:
+        if source_kind(step.student) not in {"zoo", "torchvision", "timm"}:
             raise ModelError(f"student {step.student!r} is not a built-in network; known: {', '.join(zoo_names())}")
-        if source_kind(step.student) == "torchvision":
+        if source_kind(step.student) != "zoo":
             check_model(Model(source=step.student))
     if step.teacher not in ("baseline", "previous"):
         check_model(Model(source=step.teacher))
-        if source_kind(step.teacher) == "torchvision":
+        if source_kind(step.teacher) in {"torchvision", "timm"}:
             raise ModelError(
                 f"teacher {step.teacher!r} has random weights here; give a trained one: {', '.join(zoo_index())}, an .onnx file, or "
                 "path/to/file.py:function"

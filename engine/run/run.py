@@ -18,7 +18,7 @@ from distributed import Future, KilledWorker
 from engine.datasets.load import load_dataset
 from engine.errors import CancelledError
 from engine.measure.machine import machine
-from engine.models.fits import check_fits
+from engine.models.files import check_fits
 from engine.run.assemble import assemble, reported_labels
 from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
@@ -116,9 +116,12 @@ def execute(
 
 
 def _check_files(sweep: Sweep) -> None:
-    """The network and the teachers that come as ONNX files fit the dataset; raises ModelError. Torch networks are checked as they load."""
+    """The network and the teachers that come as graphs fit the dataset; raises ModelError. Torch networks are checked as they load."""
     teachers = [
-        s.teacher for r in sweep.all_recipes for s in r.steps if isinstance(s, Distill) and s.teacher.endswith(".onnx")
+        s.teacher
+        for r in sweep.all_recipes
+        for s in r.steps
+        if isinstance(s, Distill) and s.teacher.endswith((".onnx", ".pt2"))
     ]
     for source in dict.fromkeys([sweep.model.source] * sweep.model.is_onnx + teachers):
         check_fits(source, load_dataset(sweep.data))

@@ -102,12 +102,14 @@ def _worked(task: Task, folder: Path) -> dict[str, Any]:
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
     options, data = task.node.options, _dataset(task.data)
-    model = Model(source=options["source"], weights=options["weights"])
+    model = Model(**{name: value for name, value in options.items() if name != "digest"})
     if model.is_onnx:
-        from engine.graph.graph import load_onnx, save_onnx
+        from engine.graph.graph import save_onnx
+        from engine.models.files import load_file
 
-        save_onnx(load_onnx(Path(model.source)), output)
-        return _noted("; ".join(data.notes))
+        graph, note = load_file(Path(model.source), data)
+        save_onnx(graph, output)
+        return _noted("; ".join([*([note] if note else []), *data.notes]))
     from engine.models.sources import load_network, save_network
 
     network = load_network(model, data)

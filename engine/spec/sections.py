@@ -5,26 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from engine.metrics import METRICS
+from engine.spec.canonical import canonical_json
 from engine.spec.frozen import Frozen
 from engine.spec.runtime import Runtime
 
 
 class Model(Frozen):
-    """A model source: a zoo name, `torchvision:NAME`, `path/to/file.py:function`, or an `.onnx` file.
+    """A model source: a zoo name, `torchvision:NAME`, `timm:NAME`, a function (`path/to/file.py:function`, `pkg.module:function`), an
+    `.onnx` file, or a `.pt2` file of `torch.export.save`.
 
-    `weights` is a checkpoint for a Python builder (safetensors, or a .pt/.pth file of plain tensors).
+    `weights` is a checkpoint for a network that is built (safetensors, or a .pt/.pth file of plain tensors). `options` are what the
+    function is called with, beside the classes and channels of the data.
     """
 
     source: str = Field(min_length=1)
     weights: str | None = None
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_keywords(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        wrong = next((name for name in options if not name.isidentifier()), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong!r} is not the name of an option; write a function's parameters by their names")
+        return options
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Options came later: a model without them is the same model as ever, in every key and id."""
+        stated: dict[str, Any] = whole(self)
+        return {name: value for name, value in stated.items() if name != "options" or value}
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.weights, canonical_json(self.options)))
 
     @property
     def is_onnx(self) -> bool:
-        """Whether only ONNX steps are possible."""
-        return self.source.endswith(".onnx")
+        """Whether only ONNX steps are possible: the graph is all that there is, or all that can be made of it."""
+        return self.source.endswith((".onnx", ".pt2"))
 
 
 class Preprocess(Frozen):

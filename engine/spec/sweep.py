@@ -77,7 +77,8 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
         model = sweep.model.model_copy(
             update={
                 "source": _absolute(sweep.model.source, base),
-                "weights": sweep.model.weights and _absolute(sweep.model.weights, base),
+                # Always a path, whatever its ending.
+                "weights": sweep.model.weights and str((base / sweep.model.weights).resolve()),
             }
         )
         data = sweep.data.model_copy(update={"source": _absolute(sweep.data.source, base)})
@@ -105,8 +106,9 @@ def _check_onnx_steps(recipe: Recipe, source: str) -> None:
     if first is None or (isinstance(first, Distill) and first.is_fresh and first.student != SELF):
         return
     what = f"distill with student {first.student}" if isinstance(first, Distill) else first.step
+    kind = "an ONNX file" if source.endswith(".onnx") else "an exported program, which has no layers left to train"
     raise SpecError(
-        f"space: {what} needs a torch network, but {source} is an ONNX file; use quantize, or distill it into a built-in student"
+        f"space: {what} needs a torch network, but {source} is {kind}; use quantize, or distill it into a built-in student"
     )
 
 
@@ -129,6 +131,6 @@ def _absolute(source: str, base: Path) -> str:
     path, colon, function = source.partition(".py:")
     if colon:
         return str((base / f"{path}.py").resolve()) + ":" + function
-    if Path(source).suffix in {".npz", ".onnx", ".safetensors", ".pt", ".pth"}:
+    if Path(source).suffix in {".npz", ".onnx", ".pt2", ".safetensors", ".pt", ".pth"}:
         return str((base / source).resolve())
     return source

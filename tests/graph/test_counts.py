@@ -252,7 +252,8 @@ def test_weights_that_are_listed_as_inputs_are_weights_all_the_same(tmp_path: Pa
 
 def external(folder: Path) -> bytes:
     path = folder / "external.onnx"
-    onnx.save(small_graph(["N", 2, 5, 5]), path, save_as_external_data=True, size_threshold=0)
+    onnx.save(small_graph(["N", 2, 5, 5]), path, save_as_external_data=True, size_threshold=0, location="weights.bin")
+    (folder / "weights.bin").unlink()
     return path.read_bytes()
 
 
@@ -268,11 +269,11 @@ def with_default(folder: Path) -> bytes:
         (lambda folder: b"", "not an ONNX file, or is cut short"),
         (lambda folder: b"\x89PNG\r\n\x1a\n" * 9, "not an ONNX file, or is cut short"),
         (lambda folder: small_graph(["N", 2, 5, 5]).SerializeToString()[:-60], "not an ONNX file, or is cut short"),
-        (external, "keeps its weights in other files"),
+        (external, "keeps weights in other files, which cannot be read"),
         (lambda folder: small_graph(["N", 2, 5, 5], inputs=2).SerializeToString(), "2 inputs and 1 outputs"),
         (with_default, r"every input has a stored value, 'x0' too"),
         (lambda folder: small_graph(["N", 2, "H", "W"]).SerializeToString(), r"input 'x0' is \(N, 2, H, W\)"),
-        (lambda folder: small_graph(["N", 50]).SerializeToString(), r"input 'x0' is \(N, 50\)"),
+        (lambda folder: small_graph(["N"]).SerializeToString(), r"input 'x0' is \(N\)"),
         (lambda folder: small_graph(["N", 2, 5, 5], kind=TensorProto.UINT8).SerializeToString(), "'x0' is uint8"),
     ],
 )

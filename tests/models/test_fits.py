@@ -13,7 +13,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import ModelError
-from engine.models.fits import check_fits
+from engine.models.files import check_fits
 from tests.helpers.tiny_onnx import conv_net
 
 
@@ -48,7 +48,8 @@ def test_what_fits_is_let_pass(tmp_path: Path) -> None:
 def test_channels_last_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError,
-        match=r"takes images as \(N, 8, 8, 1\), channels last \(NHWC\), but .* as \(N, 1, 8, 8\) here; .*perm",
+        match=r"takes images as \(N, 8, 8, 1\), channels last \(NHWC\), but .* as \(N, 1, 8, 8\), channels first, here; "
+        r"write `preprocess: {layout: NHWC}` under data",
     ):
         check_fits(str(turned(tmp_path / "m.onnx")), data())
 

@@ -130,8 +130,15 @@ def test_torchvision_names_are_those_that_torchvision_lists():
         (Model(source="resnet9"), r"'resnet9' is not known; did you mean 'resnet8'\?"),
         (Model(source="zzz"), "'zzz' is not known; known names: resnet8"),
         (Model(source="torchvision:resnet81"), r"did you mean 'resnet18'\?"),
-        (Model(source="timm:resnet18"), "timm is not supported yet"),
-        (Model(source="pkg.nets:build"), "write torchvision:NAME or path/to/file.py:function"),
+        (
+            Model(source="pkg.nets:build"),
+            r"no module pkg.nets is found; .*torchvision:NAME, timm:NAME, path/to/file.py:function",
+        ),
+        (
+            Model(source="hub/nets:build"),
+            "write torchvision:NAME, timm:NAME, pkg.module:function or path/to/file.py:function",
+        ),
+        (Model(source="nowhere.pt2"), "nowhere.pt2 does not exist"),
         (Model(source="net.py"), "names no function; write net.py:FUNCTION"),
         (Model(source="net.pt"), "holds weights alone"),
         (Model(source="nowhere/net.py:build"), "nowhere/net.py does not exist"),

@@ -61,7 +61,7 @@ def prune_channels(
     network: nn.Module,
     origin: nn.Module,
     uses: Uses,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     data: Dataset | None,
 ) -> tuple[nn.Module, str]:
     """A pruned copy, and what keeps it from being smaller still.

@@ -34,7 +34,7 @@ class Uses:
     attention: tuple[tuple[str, int], ...]
 
 
-def measure_uses(network: nn.Module, input_shape: tuple[int, int, int]) -> Uses:
+def measure_uses(network: nn.Module, input_shape: tuple[int, ...]) -> Uses:
     """Seen in one forward pass of a blank image; a layer that is applied several times counts as often."""
     weights: Counter[str] = Counter()
     attention: Counter[str] = Counter()

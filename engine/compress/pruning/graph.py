@@ -35,7 +35,7 @@ class _Graph(tp.DependencyGraph):  # type: ignore[misc]  # the library has no ty
         super()._build_dependency(module2node)
 
 
-def find_structure(network: nn.Module, input_shape: tuple[int, int, int]) -> Structure:
+def find_structure(network: nn.Module, input_shape: tuple[int, ...]) -> Structure:
     """The groups of a network that maps (n, *input_shape) to (n, classes); the network is left as it was.
 
     Raises StepError, naming the layer, where the library cannot follow the channels.

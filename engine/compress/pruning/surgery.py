@@ -18,7 +18,7 @@ from engine.models.state import fit_to, load_state
 
 # A wrong group changes the outputs of a random network by some hundredths of their size at least, rounding by some millionths.
 _TOLERANCE = 1e-3
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def without(network: nn.Module, structure: Structure, removed: Tensor) -> nn.Module:

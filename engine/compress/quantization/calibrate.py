@@ -65,9 +65,9 @@ def observe(
 def runs(model: onnx.ModelProto, tensors: Sequence[str], images: Float32) -> Iterator[list[Float32]]:
     """The values of `tensors`, batch by batch; batches are as large as memory allows. Raises StepError for images of the wrong shape."""
     expected = input_shape(model)
-    if images.ndim != 4 or images.shape[1:] != expected or len(images) == 0:
+    if images.shape[1:] != expected or len(images) == 0:
         raise StepError(
-            f"quantize: calibration images are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
+            f"quantize: calibration inputs are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
         )
     if not tensors:
         return

@@ -1,0 +1,206 @@
+"""ONNX files as people have them, of opset 7 and later: free axes fixed to the data's, weights in one place, at the opset of our steps.
+
+What is changed is held against the file as it was, in ONNX Runtime without optimisations. Never imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, shape_inference, version_converter
+
+from engine.errors import ModelError
+from engine.graph.counts import is_quantized
+from engine.graph.graph import (
+    check_interface,
+    first_line,
+    fixed_batch,
+    graph_inputs,
+    input_shape,
+    open_session,
+    opset_of,
+    read_onnx,
+)
+from engine.graph.inline import inlined
+from engine.graph.tidy import constants_to_initializers, fold, has_subgraphs
+from engine.models.shapes import batch_text
+
+OPSET = 21
+"""What our own exports have, and the steps write."""
+OLDEST = 7
+"""ONNX Runtime guarantees nothing before it."""
+_IR_VERSION = 10
+"""The oldest that knows `OPSET`."""
+AGREES = 1e-4
+"""Answers agree within this share of the largest: the same kernels compute them, but for what was rewritten."""
+# Random inputs that both graphs answer: so many runs of one batch.
+_TRIED = 3
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a plan needs to know of a file: items per run where it fixes them; the axes of one item, 0 where they are free."""
+
+    batch: int | None
+    taken: tuple[int, ...]
+
+
+def read_checked(path: Path) -> Checked:
+    """All that can be told of a file without the data, the change of its opset included; raises ModelError."""
+    return _read_checked(path, tuple(map(_stamp, [path, *external_files(path)])))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Tells a file from what it was before; reading it tells what is wrong with it."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=8)
+def _read_checked(path: Path, stamps: tuple[tuple[int, int], ...]) -> Checked:
+    model = _read(path)
+    taken = input_shape(model)
+    if 0 not in taken:
+        _upgraded(model, path)
+    return Checked(fixed_batch(model), taken)
+
+
+def read_onnx_for(path: Path, shape: tuple[int, ...]) -> onnx.ModelProto:
+    """The file's graph for inputs of a shape that agrees with its own, as one model at `OPSET` with weights as initialisers.
+
+    Files with operators of integers, which no step changes, and those with branches or loops keep their opset. Raises ModelError.
+    """
+    model = _read(path)
+    _fix_axes(model, shape, path)
+    return _upgraded(model, path)
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files beside an ONNX file that it keeps weights in."""
+    return list(_external_files(path, _stamp(path)))
+
+
+@lru_cache(maxsize=8)
+def _external_files(path: Path, stamp: tuple[int, int]) -> tuple[Path, ...]:
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except (OSError, DecodeError):
+        return ()  # reading it tells
+    tensors = external_data_helper._get_all_tensors(model)
+    named = (
+        external_data_helper.ExternalDataInfo(t).location for t in tensors if external_data_helper.uses_external_data(t)
+    )
+    return tuple(path.parent / name for name in sorted(set(named)))
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    model = read_onnx(path)
+    check_interface(model, str(path), free_axes=True)
+    if (opset := opset_of(model)) < OLDEST:
+        raise ModelError(
+            f"{path} is of opset {opset}, older than {OLDEST}; export the network again, with opset 13 or later"
+        )
+    return model
+
+
+def _fix_axes(model: onnx.ModelProto, shape: tuple[int, ...], path: Path) -> None:
+    """Give the input's free axes, the batch apart, the data's sizes, in place; raises ModelError where the graph does not allow them."""
+    batch, *dims = graph_inputs(model)[0].type.tensor_type.shape.dim
+    free = [(dim.dim_param, size) for dim, size in zip(dims, shape, strict=True) if not dim.dim_value]
+    if not free:
+        return
+    for dim, size in zip(dims, shape, strict=True):
+        dim.dim_value = size
+    sizes = {name: size for name, size in free if name and name != batch.dim_param}
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
+    # Recorded with the axes free.
+    del model.graph.value_info[:]
+    try:
+        shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # its classes share no base below Exception
+        raise ModelError(
+            f"model {path} leaves axes of its input free, but does not go with {batch_text(shape)}: {first_line(error)}; export it for the "
+            "data's shape"
+        ) from None
+
+
+def _upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The graph at `OPSET`, which is held against itself as it was; raises ModelError where it cannot be, or answers otherwise then."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    constants_to_initializers(plain.graph)
+    if opset_of(model) >= OPSET or is_quantized(model):
+        return plain
+    raised = _raised(plain, path)
+    if raised is None:
+        return plain
+    off = _difference(model, raised)
+    if off > AGREES:
+        raise ModelError(
+            f"model {path} answers otherwise once its opset {opset_of(model)} is raised to {OPSET}, by up to {100 * off:.3g} % of the "
+            "largest; export the network again, with opset 13 or later"
+        )
+    return raised
+
+
+def _raised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto | None:
+    """None for a graph with branches or loops, which the converter does not enter and no step changes."""
+    why: Exception | None = None
+    for plain in (inlined, fold):
+        try:
+            candidate = plain(model)
+            if has_subgraphs(candidate.graph):
+                continue
+            raised = version_converter.convert_version(candidate, OPSET)
+        except Exception as error:  # the converter's own classes share no base below Exception
+            why = error
+            continue
+        constants_to_initializers(raised.graph)
+        raised.ir_version = max(raised.ir_version, _IR_VERSION)
+        return raised
+    if why is None:
+        return None
+    raise ModelError(
+        f"model {path} is of opset {opset_of(model)}, which cannot be raised to {OPSET}: {first_line(why)}; export the network again, with "
+        "opset 13 or later"
+    )
+
+
+def _difference(model: onnx.ModelProto, other: onnx.ModelProto) -> float:
+    """How far two graphs' answers to random inputs lie apart, as a share of the largest; infinite where shapes or gaps differ."""
+    rng, level = np.random.default_rng(0), onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    name, shape = graph_inputs(model)[0].name, (fixed_batch(model) or 2, *input_shape(model))
+    first, second = open_session(model, level), open_session(other, level)
+    worst = 0.0
+    for draw in range(_TRIED):
+        # Numbers around zero, pixels from 0 to 1, and both at a larger scale.
+        batch = (rng.standard_normal(shape) if draw != 1 else rng.random(shape)).astype(np.float32) * (
+            1 + 2 * (draw == 2)
+        )
+        try:
+            expected = first.run(None, {name: batch})[0]
+        except Exception:  # the runtime's own classes share no base below Exception
+            return 0.0  # a file that does not run is told of where it meets the data
+        try:
+            found = second.run(None, {name: batch})[0]
+        except Exception:
+            return np.inf
+        if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
+            return np.inf
+        finite = np.isfinite(expected)
+        if finite.any():
+            size = max(float(np.abs(expected[finite]).max()), 1e-6)
+            worst = max(worst, float(np.abs(expected[finite] - found[finite]).max()) / size)
+    return worst
