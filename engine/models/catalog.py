@@ -5,7 +5,6 @@ The command line and the browser check a model source here before any work start
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 from engine.paths import CHECKPOINTS
+from engine.spec import code_hash
 from engine.spec.canonical import digest
 from engine.spec.sections import Model
 
@@ -206,35 +206,9 @@ def file_sha256(path: Path) -> str:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give the path of a file that can") from None
 
 
-def _local_imports(path: Path) -> list[Path]:
-    """Python files beside `path` that it imports, packages whole: what a change of may change the network."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return []  # Loading the file reports it, with the line.
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {
-        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    }
-    found: list[Path] = []
-    for name in sorted({name.partition(".")[0] for name in names}):
-        if (path.parent / f"{name}.py").is_file():
-            found.append(path.parent / f"{name}.py")
-        elif (path.parent / name).is_dir():
-            found += sorted((path.parent / name).rglob("*.py"))
-    return found
-
-
 def code_sha256(path: Path) -> str:
-    """Hash of a Python file and, transitively, of the files beside it that it imports."""
-    seen: dict[Path, str] = {}
-    queue = [path]
-    while queue:
-        file = queue.pop()
-        if file not in seen:
-            seen[file] = file_sha256(file)
-            queue += _local_imports(file)
-    return digest(sorted((file.relative_to(path.parent).as_posix(), sha256) for file, sha256 in seen.items()))
+    """Hash of a Python file and, transitively, of the files beside it that it imports; raises ModelError when one cannot be read."""
+    return code_hash.code_sha256(path, file_sha256)
 
 
 def package_version(name: str) -> str:
