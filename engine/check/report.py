@@ -21,7 +21,7 @@ from engine.datasets.preprocessing import stated_preprocessing
 from engine.datasets.splits import SPLIT_SEED, Split
 from engine.errors import InputError, SpecError
 from engine.models.catalog import brings_own_weights, check_model
-from engine.models.fits import check_fits
+from engine.models.files import check_fits
 from engine.quality.statistics import wilson
 from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep

@@ -81,7 +81,8 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
                 "weights": sweep.model.weights and str((base / sweep.model.weights).resolve()),
             }
         )
-        data = sweep.data.model_copy(update={"source": _absolute(sweep.data.source, base)})
+        labels = sweep.data.labels and str((base / sweep.data.labels).resolve())
+        data = sweep.data.model_copy(update={"source": _absolute_data(sweep.data.source, base), "labels": labels})
         space = {family: _absolute_teachers(entry, base) for family, entry in sweep.space.items()}
         recipes = tuple(tuple(_absolute_teacher(step, base) for step in steps) for steps in sweep.recipes)
         sweep = sweep.model_copy(update={"model": model, "data": data, "space": space, "recipes": recipes})
@@ -124,6 +125,15 @@ def _absolute_teachers(entry: Any, base: Path) -> Any:
         found = [_absolute(n, base) if isinstance(n, str) else n for n in _as_list(names)]
         return {**entry, "teacher": found if isinstance(names, list) else found[0]}
     return entry
+
+
+def _absolute_data(source: str, base: Path) -> str:
+    """As `_absolute`; a folder is one where it ends with a slash, or is there and its name is not that of the embedded dataset."""
+    path = base / source
+    named = source.partition(":")[0] in {"torchvision", "medmnist"} or source == "fashion_mnist"
+    if path.suffix in {".npy", ".csv", ".parquet"} or source.endswith("/") or (not named and path.is_dir()):
+        return str(path.resolve()) + "/" * source.endswith("/")
+    return _absolute(source, base)
 
 
 def _absolute(source: str, base: Path) -> str:
