@@ -3,8 +3,7 @@
 
     python verify.py [--data FILE.npz] [--max-drop POINTS] [--max-p95-ms MS] [--max-kb KB]
 
-It holds every file against its recorded SHA-256, runs the model on the images in sample.npz, and compares what it says of them with
-what was recorded at export. Exit code 0: all checks passed; 1: one failed; 2: the bundle or the data cannot be read.
+It holds every file against its recorded SHA-256, runs the model on sample.npz, and compares what it says with what was recorded. Exit code 0: all checks passed; 1: one failed; 2: the bundle or the data cannot be read.
 The checksums find damage and mix-ups. They are no signature: who can change a file can change its checksum.
 """
 
@@ -35,8 +34,7 @@ FORMAT = 2
 FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
 """Share of the sample's images whose predicted class may differ from the recorded one, by the model's arithmetic.
 
-Float kernels differ between CPUs only in the order of their sums, which moves logits in the sixth digit: one image in 500 is allowed for a
-near tie. Int8 kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones saturate. Emulating
+Float kernels differ between CPUs only in the order of their sums, the sixth digit: one image in 500 is allowed for a near tie. Int8 kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones saturate. Emulating
 that for a ResNet-8 in 8 bits changed the class of 4 in 500 images; 2 % leaves room, far below what a wrong model differs by.
 """
 
@@ -104,13 +102,9 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
 
 
 def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Stored inputs (n, channels, ...) -> what the network reads, float32: `(x * scale - mean) / std`.
-
-    `flip` turns the channels' order around before, `channels_last` moves them to the end afterwards.
-    """
-    beside = (1,) * (inputs.ndim - 2)
-    mean = np.asarray(settings["mean"], np.float32).reshape(1, -1, *beside)
-    std = np.asarray(settings["std"], np.float32).reshape(1, -1, *beside)
+    """Stored inputs (n, channels, ...) -> what the network reads, in float32."""
+    per_channel = (1, -1, *[1] * (inputs.ndim - 2))
+    mean, std = (np.asarray(settings[name], np.float32).reshape(per_channel) for name in ("mean", "std"))
     values = inputs[:, ::-1] if settings["flip"] else inputs
     found = ((values.astype(np.float32) * np.float32(settings["scale"]) - mean) / std).astype(np.float32)
     return np.ascontiguousarray(np.moveaxis(found, 1, -1)) if settings["channels_last"] else found
