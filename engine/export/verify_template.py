@@ -3,8 +3,9 @@
 
     python verify.py [--data FILE.npz] [--max-drop POINTS] [--max-p95-ms MS] [--max-kb KB]
 
-It holds every file against its recorded SHA-256, runs the model on sample.npz, and compares what it says with what was recorded. Exit code 0: all checks passed; 1: one failed; 2: the bundle or the data cannot be read.
-The checksums find damage and mix-ups. They are no signature: who can change a file can change its checksum.
+It holds every file against its SHA-256, runs the model on sample.npz, and compares what it says with what was recorded. Exit code 0: all
+checks passed; 1: one failed; 2: the bundle or the data cannot be read. The checksums find damage and mix-ups. They are no signature: who
+can change a file can change its checksum.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ FORMAT = 2
 FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
 """Share of the sample's images whose predicted class may differ from the recorded one, by the model's arithmetic.
 
-Float kernels differ between CPUs only in the order of their sums, the sixth digit: one image in 500 is allowed for a near tie. Int8 kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones saturate. Emulating
-that for a ResNet-8 in 8 bits changed the class of 4 in 500 images; 2 % leaves room, far below what a wrong model differs by.
+Float kernels differ between CPUs only in the order of their sums, the sixth digit: one image in 500 is allowed for a near tie. Int8
+kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones saturate. Emulating that for a
+ResNet-8 in 8 bits changed the class of 4 in 500 images; 2 % leaves room, far below what a wrong model differs by.
 """
 
 AGREEMENT_SIGMAS = 5.0
