@@ -95,9 +95,9 @@ class Runner:
                 "all of it; leave the provider out"
             )
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) < 2:
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "none"
-            raise StepError(f"{self.name} must take one float32 input (N, C, H, W), but takes: {found}")
+            raise StepError(f"{self.name} must take one float32 input (N, …), but takes: {found}")
         self._input = inputs[0].name
         self._outputs = [self._session.get_outputs()[0].name]
         batch = inputs[0].shape[0]
