@@ -5,7 +5,11 @@ Streamlit reads this file twice: once as a module, for the server `app`, and the
 
 import streamlit as st
 
+from engine.datasets.function import forbid_functions
 from pages.shared import shell
+
+# Whoever visits may name a dataset, so a Python function that returns one is never run here.
+forbid_functions()
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Paretoscope", page_icon=shell.ICON, layout="wide")

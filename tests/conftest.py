@@ -52,6 +52,14 @@ def pytest_report_header() -> str:
     return f"browser tests: {fate}, no Chromium found (Debian: apt-get install chromium)"
 
 
+@pytest.fixture(autouse=True)
+def _functions_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that runs app.py in its own process forbids users' functions there, for itself alone."""
+    from engine.datasets.function import Permission
+
+    monkeypatch.setattr(Permission, "given", True)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty PARETOSCOPE_HOME for one test."""

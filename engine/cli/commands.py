@@ -6,6 +6,7 @@ import typer
 
 from engine.cli.app import open_app
 from engine.cli.cancel import cancel
+from engine.cli.check import check
 from engine.cli.confirm import confirm
 from engine.cli.datasets import datasets
 from engine.cli.delete import delete
@@ -44,7 +45,7 @@ def overview(context: typer.Context) -> None:
 app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
-    plan, run, resume, cancel, delete,
+    check, plan, run, resume, cancel, delete,
     sweeps, trials, front, confirm, why, portability,
     export, report, verify, doctor,
 ):  # fmt: skip

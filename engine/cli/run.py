@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,22 +26,52 @@ def run(
     keep_old_code: KeepOldCode = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run what is missing of a spec. Ctrl-C stops it; the next run goes on where it was."""
+    """Run what is missing of a spec, checked first. Ctrl-C stops it; the next run goes on where it was."""
+    from engine.check.report import settled
+    from engine.measure.machine import machine
+    from engine.run.planner import make_plan
     from engine.spec.read import read_sweep
+    from engine.store.artifacts import Artifacts
     from engine.store.store import Store
 
-    execute_and_tell(read_sweep(spec, tuple(overrides)), Store.open(), scheduler, as_json, keep_old_code)
+    stated, store, artifacts = read_sweep(spec, tuple(overrides)), Store.open(), Artifacts.open()
+    artifacts.check()
+    # Mistakes of steps and profiles are told before the network is loaded.
+    make_plan(stated, machine())
+    sweep, report = settled(stated)
+    warnings = [f"warning: {f.what}; {f.remedy}" for f in report.findings] if report else []
+    execute_and_tell(sweep, store, scheduler, as_json, keep_old_code, warnings)
 
 
 def execute_and_tell(
-    sweep: Sweep, store: Store, scheduler: str | None, as_json: bool, keep_old_code: bool = False
+    sweep: Sweep,
+    store: Store,
+    scheduler: str | None,
+    as_json: bool,
+    keep_old_code: bool = False,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Run a sweep with a progress bar and tell how it ended; exit code 1 where it was not done."""
+    """Run a sweep with a progress bar and tell how it ended; exit code 1 where it was not done.
+
+    `warnings` are lines for stderr, once it is clear that nothing keeps the sweep from running.
+    """
     from engine.run.run import execute
     from engine.store.artifacts import Artifacts
 
-    with run_bar(as_json, sweep.name) as on_progress:
+    left = list(warnings)
+
+    def warn() -> None:
+        while left:
+            print(left.pop(0), file=sys.stderr)
+
+    with run_bar(as_json, sweep.name) as show:
+
+        def on_progress(progress: Progress) -> None:
+            warn()
+            show(progress)
+
         outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress, keep_old_code)
+    warn()
     if as_json:
         print_json({"sweep": sweep.id, **asdict(outcome)})
     else:

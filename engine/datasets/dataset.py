@@ -38,6 +38,12 @@ class Dataset:
         return self.calibration.head(n) if missing <= 0 else self.calibration.followed_by(self.train.head(missing))
 
     @property
+    def is_images(self) -> bool:
+        """Whether an item is a picture: (1 to 4 channels, height, width) as stored."""
+        shape = self.train.inputs.shape[1:]
+        return len(shape) == 3 and shape[0] <= 4 and min(shape[1:]) > 1
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Of one item as the network reads it: (channels, height, width) of an image, (numbers,) of a vector."""
         return self.preprocessing.shape(self.train.inputs.shape[1:])

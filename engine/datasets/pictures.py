@@ -75,15 +75,15 @@ def decode(content: bytes) -> Image:
     )
 
 
-def to_input(picture: Image, shape: tuple[int, int, int], like: Array, swap: bool = False) -> Array:
-    """A picture -> an input of shape (1, channels, height, width) as the dataset stores them, which `like`, (n, …), are some of.
+def to_input(picture: Image, like: Array, swap: bool = False) -> Array:
+    """A picture -> an input (1, channels, height, width) as the dataset stores them; `like`, (n, channels, …), are some of those.
 
     Cut to the network's proportions around the centre, resized, made grey where the dataset is grey, put on white where it is see-through;
     `swap` turns light and dark around. Raises InputError where the dataset's numbers cannot be made from pixels without guessing.
     """
     from PIL import Image, ImageOps
 
-    channels, height, width = shape
+    _, channels, height, width = like.shape
     if channels not in _MODES:
         raise InputError(
             f"this dataset's images have {channels} channels, which a picture has not; pick one of its test images"
@@ -117,8 +117,12 @@ def _scale(like: Array) -> float:
 def to_pixels(image: Array, low: float, high: float) -> Pixels:
     """An input (channels, height, width) -> (height, width) or (height, width, 3), uint8, to be looked at.
 
-    uint8 is shown as it is; other numbers so that `low` to `high` is black to white. Of 2 or 4 channels the first and the first three.
+    uint8 is shown as it is; other numbers so that `low` to `high` is black to white. Of 2 or 4 channels the first and the first three. What
+    is no picture becomes one: a vector a strip, a series a strip for each channel.
     """
+    if image.ndim != 3 or image.shape[0] > 4:
+        image = image.reshape(1, 1 if image.ndim == 1 else image.shape[0], -1)
+        image = image.repeat(max(1, image.shape[2] // (4 * image.shape[1])), axis=1)
     values = image[:3] if image.shape[0] >= 3 else image[:1]
     if values.dtype != np.uint8:
         spread = (values.astype(np.float64) - low) / (high - low if high > low else 1.0)

@@ -46,21 +46,25 @@ def usual_scale(inputs: Array) -> float:
 
 
 def stated_preprocessing(data: Data, inputs: Array) -> Preprocessing | None:
-    """What the spec says, checked against the training inputs (n, channels, …); None where it says nothing of their numbers."""
+    """What the spec says, checked against the training inputs (n, channels, …); None where it says nothing of what the network reads.
+
+    Where it tells an order alone, numbers are standardised.
+    """
     stated = data.preprocess
-    if stated is None or not stated.says_numbers:
+    if stated is None or not (stated.says_numbers or stated.layout != "NCHW" or stated.channels != "RGB"):
         return None
     scale, channels = stated.scale or usual_scale(inputs), inputs.shape[1]
-    order = {"flip": stated.channels == "BGR", "channels_last": stated.layout == "NHWC"}
-    if order["flip"] and channels != 3:
+    flip, last = stated.channels == "BGR", stated.layout == "NHWC"
+    if flip and channels != 3:
         raise DatasetError(f"data.preprocess.channels is BGR, but {data.source} has {channels} channels; leave it out")
-    if order["channels_last"] and inputs.ndim < 3:
+    if last and inputs.ndim < 3:
         raise DatasetError(f"data.preprocess.layout is NHWC, but {data.source} holds vectors; leave it out")
-    if stated.standardize:
-        measured = measured_preprocessing(inputs[:, ::-1] if order["flip"] else inputs, scale)
-        return replace(measured, **order)
+    if not stated.says_numbers or stated.standardize:
+        return replace(
+            measured_preprocessing(inputs[:, ::-1] if flip else inputs, scale), flip=flip, channels_last=last
+        )
     if stated.mean is None or stated.std is None:
-        return Preprocessing(scale, (0.0,), (1.0,), **order)
+        return Preprocessing(scale, (0.0,), (1.0,), flip, last)
     for name, values in (("mean", stated.mean), ("std", stated.std)):
         if len(values) not in (1, channels):
             raise DatasetError(
@@ -70,7 +74,7 @@ def stated_preprocessing(data: Data, inputs: Array) -> Preprocessing | None:
             raise DatasetError(
                 f"data.{name} is {list(values)}, but uint8 pixels are scaled to 0 … 1 first; divide it by 255"
             )
-    return Preprocessing(scale, stated.mean, stated.std, **order)
+    return Preprocessing(scale, stated.mean, stated.std, flip, last)
 
 
 def measured_preprocessing(inputs: Array, scale: float) -> Preprocessing:

@@ -17,10 +17,13 @@ SPLIT_SEED = 20261123
 CALIBRATION_IMAGES = 1_000
 VALIDATION_IMAGES = 5_000
 
+UNLABELLED = -1
+"""The label of an item whose class nobody told."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, channels, height, width) and int64 labels (n,); all labels are -1 where nobody told the classes (test only)."""
+    """Inputs (n, channels, …) and int64 labels (n,); all labels are UNLABELLED where nobody told the classes."""
 
     inputs: Array
     labels: npt.NDArray[np.int64]
@@ -66,13 +69,14 @@ def _held_back(n: int, share: float) -> npt.NDArray[np.intp]:
 
 def carve(inputs: Array, labels: npt.NDArray[np.int64]) -> tuple[Split, Split, Split]:
     """Training images -> disjoint (train, calibration, validation); the two small ones never take more than a fifth."""
-    n = len(inputs)
+    train, calibration, validation = (Split(inputs[chosen], labels[chosen]) for chosen in carved(len(inputs)))
+    return train, calibration, validation
+
+
+def carved(n: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Of n training items, which become train, calibration and validation."""
     n_calibration = min(CALIBRATION_IMAGES, n // 10)
     n_validation = min(VALIDATION_IMAGES, n // 10)
     order = np.random.default_rng(SPLIT_SEED).permutation(n)
     calibration, validation, train = np.split(order, [n_calibration, n_calibration + n_validation])
-    return (
-        Split(inputs[train], labels[train]),
-        Split(inputs[calibration], labels[calibration]),
-        Split(inputs[validation], labels[validation]),
-    )
+    return train, calibration, validation

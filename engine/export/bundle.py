@@ -158,11 +158,11 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     """What goes in and comes out, under the names that the file uses."""
     return {
-        "formula": "(x * scale - mean) / std",
+        "formula": "(x * scale - mean) / std, per channel",
         "input": {
             "name": session.get_inputs()[0].name,
             "dtype": "float32",
-            "layout": "NCHW",
+            "layout": _layout(dataset),
             "shape": ["N", *dataset.input_shape],
         },
         "output": {
@@ -170,6 +170,12 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
             "meaning": "one score per line of labels.txt; the highest wins",
         },
     }
+
+
+def _layout(dataset: Dataset) -> str:
+    if dataset.is_images:
+        return "NHWC" if dataset.preprocessing.channels_last else "NCHW"
+    return "channels last" if dataset.preprocessing.channels_last else "channels first"
 
 
 def _arithmetic(model: Path) -> str:

@@ -24,24 +24,34 @@ import json, numpy, onnxruntime
 
 settings = json.load(open("preprocess.json"))
 session = onnxruntime.InferenceSession("model.onnx")
-x = images.astype("float32") * settings["scale"]  # images: {stored}, of shape (n, {shape})
-mean, std = (numpy.float32(settings[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
-scores = session.run(None, {{settings["input"]["name"]: (x - mean) / std}})[0]  # scores.argmax(1) counts lines of labels.txt
+x = inputs.astype("float32"){flip} * settings["scale"]  # inputs: {stored}, of shape (n, {shape})
+mean, std = (numpy.float32(settings[key]).reshape(1, -1{ones}) for key in ("mean", "std"))
+x = ((x - mean) / std).astype("float32"){last}
+scores = session.run(None, {{settings["input"]["name"]: x}})[0]  # scores.argmax(1) counts lines of labels.txt
 ```"""
 
 
 def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
     """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
-    shape = ", ".join(map(str, dataset.input_shape))
+    kind, stored = "An image classifier" if dataset.is_images else "A classifier", dataset.test.inputs
+    use = _USE.format(
+        stored=stored.dtype,
+        shape=", ".join(map(str, stored.shape[1:])),
+        ones=", 1" * (stored.ndim - 2),
+        flip="[:, ::-1]" if dataset.preprocessing.flip else "",
+        last=f".transpose(0, {', '.join(map(str, range(2, stored.ndim)))}, 1)"
+        if dataset.preprocessing.channels_last
+        else "",
+    )
     sections = [
         f"# {source_name(sweep.model.source)}: {trial.label}",
-        f"An image classifier with {len(dataset.classes)} classes, compressed and measured by Paretoscope. "
+        f"{kind} with {len(dataset.classes)} classes, compressed and measured by Paretoscope. "
         f"Provenance: **{trial.provenance}** ({PROVENANCE[trial.provenance]}).",
         "## Recipe\n\n" + "\n".join(f"{i}. {text}." for i, text in enumerate(_made(trial, sweep), 1)),
         *_bought(trial),
         "## What was measured\n\n" + _numbers(trial, baseline),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
-        "## How to use it\n\n" + _USE.format(stored=dataset.test.inputs.dtype, shape=shape),
+        "## How to use it\n\n" + use,
         f"`python verify.py` (numpy and onnxruntime, nothing else) measures accuracy again on {sample} test images in the bundle, "
         "and fails when the model was altered or answers otherwise than recorded.",
         "## Limits\n\n" + _limits(trial, dataset),

@@ -104,10 +104,16 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
 
 
 def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Stored inputs (n, channels, height, width) -> what the network reads, `(x * scale - mean) / std` in float32."""
-    mean = np.asarray(settings["mean"], np.float32).reshape(1, -1, 1, 1)
-    std = np.asarray(settings["std"], np.float32).reshape(1, -1, 1, 1)
-    return ((inputs.astype(np.float32) * np.float32(settings["scale"]) - mean) / std).astype(np.float32)
+    """Stored inputs (n, channels, ...) -> what the network reads, float32: `(x * scale - mean) / std`.
+
+    `flip` turns the channels' order around before, `channels_last` moves them to the end afterwards.
+    """
+    beside = (1,) * (inputs.ndim - 2)
+    mean = np.asarray(settings["mean"], np.float32).reshape(1, -1, *beside)
+    std = np.asarray(settings["std"], np.float32).reshape(1, -1, *beside)
+    values = inputs[:, ::-1] if settings["flip"] else inputs
+    found = ((values.astype(np.float32) * np.float32(settings["scale"]) - mean) / std).astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(found, 1, -1)) if settings["channels_last"] else found
 
 
 LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}

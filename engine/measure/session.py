@@ -60,7 +60,7 @@ class Runner:
     """A session of one file with the options of `session_options`, on one execution provider.
 
     `placement`: which provider runs how many operators of each type, empty on the CPU provider. Raises StepError when ONNX Runtime cannot
-    load the file, does not have the provider, the provider takes no operator of it, or the file does not take one 4-D float32 input.
+    load the file, does not have the provider, the provider takes no operator of it, or the file does not take one float32 input (N, …).
     """
 
     def __init__(

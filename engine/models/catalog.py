@@ -152,6 +152,11 @@ def source_kind(source: str) -> Kind:
     )
 
 
+def brings_own_weights(model: Model) -> bool:
+    """Whether a network was trained by its user, who prepared its inputs in a way that nobody here knows; raises ModelError."""
+    return model.weights is not None or source_kind(model.source) not in ("zoo", "torchvision", "timm")
+
+
 def check_model(model: Model) -> None:
     """Everything about a model source that can be checked without loading it; raises ModelError."""
     kind = source_kind(model.source)

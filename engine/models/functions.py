@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 import sysconfig
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
+from engine.spec import code_hash
 from engine.spec.canonical import digest
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -217,38 +218,6 @@ def file_sha256(path: Path) -> str:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give the path of a file that can") from None
 
 
-def _local_imports(path: Path, folder: Path) -> list[Path]:
-    """Python files in `folder` that a file imports, packages whole: what a change of may change the network."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return []  # Loading the file reports it, with the line.
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {
-        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    }
-    found: list[Path] = []
-    for name in sorted({name.partition(".")[0] for name in names}):
-        if (folder / f"{name}.py").is_file():
-            found.append(folder / f"{name}.py")
-        elif (folder / name).is_dir():
-            found += sorted((folder / name).rglob("*.py"))
-    return found
-
-
-def _hashed(first: Iterable[Path], root: Path, follows: bool = True) -> str:
-    """Hash of files and, transitively, of what they import from beside themselves and from `root`."""
-    seen: dict[Path, str] = {}
-    queue = list(first)
-    while queue:
-        file = queue.pop()
-        if file not in seen:
-            seen[file] = file_sha256(file)
-            if follows:
-                queue += [f for folder in dict.fromkeys((file.parent, root)) for f in _local_imports(file, folder)]
-    return digest(sorted((file.relative_to(root).as_posix(), sha256) for file, sha256 in seen.items()))
-
-
 def code_sha256(source: str) -> str:
     """Hash of the code behind a source's function. Raises ModelError.
 
@@ -257,7 +226,7 @@ def code_sha256(source: str) -> str:
     """
     path = builder_file(source)
     if names_file(source):
-        return _hashed([path], path.parent)
+        return code_hash.code_sha256([path], path.parent, file_sha256)
     top = split_function(source)[0].partition(".")[0]
     outermost = _find(top)
     folders = list(outermost.submodule_search_locations or ()) if outermost else []
@@ -266,7 +235,7 @@ def code_sha256(source: str) -> str:
     files = [path] if package is None else sorted(package.rglob("*.py"))
     root = path.parent if package is None else package.parent
     installed = bool(_INSTALLED & set(root.parts))
-    return digest([_hashed(files, root, follows=not installed), _distributions(top)])
+    return digest([code_hash.code_sha256(files, root, file_sha256, follows=not installed), _distributions(top)])
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.datasets.npz import UNLABELLED
+from engine.datasets.splits import UNLABELLED
 from engine.errors import SetupError
 
 Bools = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.datasets.npz import UNLABELLED
+from engine.datasets.splits import UNLABELLED
 from engine.errors import StepError
 from engine.quality.predictions import Predictions
 from engine.quality.statistics import Floats, calibration_error, mcnemar_midp, mean_interval, paired_difference, wilson

@@ -97,15 +97,28 @@ NAMED_PREPROCESSING: dict[str, dict[str, Any]] = {"none": {"scale": 1.0}, "stand
 """What may be written in one word: numbers as they are stored; mean and deviation of the training split."""
 
 
-class Data(Frozen):
-    """A dataset: `fashion_mnist`, or one of the user's; `preprocess` is a mapping, `none` or `standardize`.
+MOST_CLASSES = 1_000_000
 
-    `mean` and `std` may stand beside `source`, as a short form.
+
+class Data(Frozen):
+    """A dataset: `fashion_mnist`, a name that was prepared, a file, a folder of pictures or `path/to/file.py:function`.
+
+    `preprocess` is a mapping, `none` or `standardize`; `mean` and `std` may stand beside `source`, as a short form. `kind` says what arrays
+    hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`
+    source, `target` the column of a table that holds them.
     """
 
     source: str = Field("fashion_mnist", min_length=1)
     preprocess: Preprocess | None = None
-    classes: tuple[str, ...] | None = None
+    classes: int | tuple[str, ...] | None = None
+    kind: Literal["image", "series", "vector", "array"] | None = None
+    labels: str | None = Field(None, min_length=1)
+    target: str | None = Field(None, min_length=1)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes, numbers where only their number is said; None where nothing is."""
+        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
 
     @model_validator(mode="before")
     @classmethod
@@ -127,13 +140,25 @@ class Data(Frozen):
             filled["preprocess"] = short
         return filled
 
-    @field_validator("classes")
+    @field_validator("classes", mode="before")
     @classmethod
-    def _classes_are_told_apart(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        twice = next((name for i, name in enumerate(classes or ()) if name in (classes or ())[:i]), None)
+    def _classes_are_told_apart(cls, classes: Any) -> Any:
+        if isinstance(classes, int) and not 2 <= classes <= MOST_CLASSES:
+            raise ValueError(f"there are at least 2 classes and at most {MOST_CLASSES:,}, but this says {classes}")
+        if classes is None or isinstance(classes, int):
+            return classes
+        if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
+            raise ValueError(f"give the classes' names as a list of text, or how many there are, not {classes!r:.60}")
+        twice = next((name for i, name in enumerate(classes) if name in classes[:i]), None)
         if twice is not None:
             raise ValueError(f"two classes are called {twice!r}; give each a name of its own")
         return classes
+
+    @model_validator(mode="after")
+    def _labels_belong_to_an_array(self) -> Data:
+        if self.labels is not None and not self.source.endswith(".npy"):
+            raise ValueError(f"labels {self.labels} stands beside {self.source}; it is for an .npy source alone")
+        return self
 
 
 class LatencyOptions(Frozen):

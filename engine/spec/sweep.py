@@ -17,7 +17,7 @@ from engine.errors import SpecError
 from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
 from engine.spec.recipe import Recipe
-from engine.spec.sections import Data, Measure, Model, Search, Target
+from engine.spec.sections import Data, Measure, Model, Preprocess, Search, Target
 from engine.spec.space import _as_list, expand_space
 from engine.spec.steps import SELF, TORCH_STEPS, Distill, Step
 from engine.spec.validation import validated
@@ -61,6 +61,7 @@ class Sweep(Frozen):
         # Keys that came later count only where they say something: sweeps from before them keep their ids.
         # `trials` was called `recipes`: a budgeted sweep of then is still the same one.
         stated["search"] = {"recipes" if k == "trials" else k: v for k, v in stated["search"].items() if v is not None}
+        stated["data"] = _data_of_before(stated["data"])
         if self.target is None:
             del stated["target"]
         # The order of `space` is the order of the steps, so it is part of what is hashed.
@@ -80,7 +81,8 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
                 "weights": sweep.model.weights and str((base / sweep.model.weights).resolve()),
             }
         )
-        data = sweep.data.model_copy(update={"source": _absolute(sweep.data.source, base)})
+        labels = sweep.data.labels and str((base / sweep.data.labels).resolve())
+        data = sweep.data.model_copy(update={"source": _absolute_data(sweep.data.source, base), "labels": labels})
         space = {family: _absolute_teachers(entry, base) for family, entry in sweep.space.items()}
         recipes = tuple(tuple(_absolute_teacher(step, base) for step in steps) for steps in sweep.recipes)
         sweep = sweep.model_copy(update={"model": model, "data": data, "space": space, "recipes": recipes})
@@ -88,6 +90,15 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
         if sweep.model.is_onnx:
             _check_onnx_steps(recipe, sweep.model.source)
     return sweep
+
+
+def _data_of_before(stated: dict[str, Any]) -> dict[str, Any]:
+    """A data section as it was when mean and std were all that could be said of preprocessing; what came later only where it says more."""
+    preprocess = stated.pop("preprocess") or {}
+    said = {k: v for k, v in preprocess.items() if v != Preprocess.model_fields[k].default}
+    found = {"source": stated.pop("source"), "mean": said.pop("mean", None), "std": said.pop("std", None)}
+    found["classes"] = stated.pop("classes")
+    return found | {k: v for k, v in (("preprocess", said), *stated.items()) if v}
 
 
 def _check_onnx_steps(recipe: Recipe, source: str) -> None:
@@ -114,6 +125,15 @@ def _absolute_teachers(entry: Any, base: Path) -> Any:
         found = [_absolute(n, base) if isinstance(n, str) else n for n in _as_list(names)]
         return {**entry, "teacher": found if isinstance(names, list) else found[0]}
     return entry
+
+
+def _absolute_data(source: str, base: Path) -> str:
+    """As `_absolute`; a folder is one where it ends with a slash, or is there and its name is not that of the embedded dataset."""
+    path = base / source
+    named = source.partition(":")[0] in {"torchvision", "medmnist"} or source == "fashion_mnist"
+    if path.suffix in {".npy", ".csv", ".parquet"} or source.endswith("/") or (not named and path.is_dir()):
+        return str(path.resolve()) + "/" * source.endswith("/")
+    return _absolute(source, base)
 
 
 def _absolute(source: str, base: Path) -> str:

@@ -16,7 +16,7 @@ from engine.spec.sections import Target
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.rows import SweepRow
 from engine.trials.text import duration
-from pages.new_sweep import presets, spec_editor, spec_text, sweep_form
+from pages.new_sweep import check_panel, presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec
 from pages.new_sweep.fields import KEEP
 from pages.shared import access, deletion, progress, queries, runner, shell
@@ -159,17 +159,9 @@ def _plan(sweep: Sweep) -> None:
     if limited:
         st.markdown(_budget_in_words(sweep, found))
     keep = _keep_old_code(found)
-    running = _is_running(sweep)
-    if st.button(
-        "It is running" if running else "Start sweep",
-        type="primary",
-        icon=":material/play_arrow:",
-        disabled=running,
-        width="stretch",
-    ):
-        progress.remember(sweep.id, runner.start(sweep, keep))
-        st.query_params["run"] = sweep.id
-        st.rerun()
+    ready = check_panel.ready(sweep)
+    if ready is not None:
+        _start(ready, keep)
     with st.expander("The spec, for `paretoscope run`", icon=":material/code:"):
         text = spec_text.write(sweep)
         st.code(text, language="yaml")
@@ -181,6 +173,20 @@ def _plan(sweep: Sweep) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
+
+
+def _start(sweep: Sweep, keep_old_code: bool) -> None:
+    running = _is_running(sweep)
+    if st.button(
+        "It is running" if running else "Start sweep",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=running,
+        width="stretch",
+    ):
+        progress.remember(sweep.id, runner.start(sweep, keep_old_code))
+        st.query_params["run"] = sweep.id
+        st.rerun()
 
 
 def _what_was_found() -> None:

@@ -42,7 +42,9 @@ def render() -> None:
     images = queries.test_images(row)
     baseline = queries.baseline(done)
     trials = list({t.id: t for t in (baseline, *chosen) if t is not None}.values())
-    where = st.radio("Image", (TEST, OWN, DRAWN), horizontal=True, key="playground where")
+    where = TEST
+    if images.are_pictures:
+        where = st.radio("Image", (TEST, OWN, DRAWN), horizontal=True, key="playground where")
     subject = {TEST: _test_image, OWN: _own_picture, DRAWN: _drawing}[where](images)
     if subject is None:
         return
@@ -51,8 +53,12 @@ def render() -> None:
         low, high = float(images.split.inputs[:100].min()), float(images.split.inputs[:100].max())
         pixels = enlarged(to_pixels(subject.image[0], low, high), LARGE_PX)
         st.image(pixels, width=LARGE_PX, alt=f"{subject.name}, as the networks see it")
-        height, width = subject.image.shape[2:]
-        st.caption(f"{subject.name}, {width} × {height} pixels, as the networks see it.")
+        if images.are_pictures:
+            height, width = subject.image.shape[2:]
+            st.caption(f"{subject.name}, {width} × {height} pixels, as the networks see it.")
+        else:
+            numbers = " × ".join(map(str, subject.image.shape[1:]))
+            st.caption(f"{subject.name}, {numbers} numbers, small ones dark and large ones light.")
         if subject.truth is not None:
             st.markdown(f"It is: **{shell.plain(subject.truth)}**")
     with right:
@@ -148,7 +154,7 @@ def _drawing(images: queries.TestImages) -> Subject | None:
 
 def _subject(content: bytes, images: queries.TestImages, swap: bool, name: str) -> Subject | None:
     try:
-        return Subject(to_input(decode(content), images.input_shape, images.split.inputs[:100], swap), None, name)
+        return Subject(to_input(decode(content), images.split.inputs[:100], swap), None, name)
     except InputError as error:
         st.error(str(error), icon=":material/broken_image:")
         return None

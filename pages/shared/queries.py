@@ -195,14 +195,14 @@ class TestImages:
     split: Split
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    input_shape: tuple[int, int, int]
+    are_pictures: bool
 
 
 @st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
 def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
     sweep = _spec(address, sweep_id, created)
     data = load_dataset(sweep.data)
-    return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.input_shape)
+    return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.is_images)
 
 
 def test_images(row: SweepRow) -> TestImages:

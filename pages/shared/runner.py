@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import Any
 
-from engine.errors import SetupError
+from engine.errors import SetupError, SpecError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
 from engine.spec.read import to_yaml
 from engine.spec.sweep import Sweep
 from pages.shared import access, jobs, queries
+
+CHECK_S = 120.0
+"""Longer is not waited for the answer of a check."""
 
 
 def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
@@ -49,6 +56,33 @@ def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
                 )
     except OSError as error:
         raise SetupError(f"the sweep cannot be started: {error}; check the home folder {spec.parent.parent}") from None
+
+
+def check(sweep: Sweep) -> dict[str, Any]:
+    """What `paretoscope check` says of a sweep, its `--json`, waited for; AccessError for who may not run anything.
+
+    SpecError in one line where it refuses the spec, SetupError where it gives no answer in two minutes.
+    """
+    access.require("editor")
+    with tempfile.TemporaryDirectory(prefix="paretoscope-check-") as folder:
+        spec = Path(folder) / "spec.yaml"
+        spec.write_text(to_yaml(sweep), encoding="utf-8")
+        command = [sys.executable, "-m", "engine.cli", "check", str(spec), "--json"]
+        try:
+            done = subprocess.run(
+                command, cwd=DATA.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHECK_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SetupError(
+                f"the check gave no answer: {error}; try `paretoscope check` on the command line"
+            ) from None
+    try:
+        found: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise SpecError(
+            (done.stderr.strip().splitlines() or ["the check failed"])[-1].removeprefix("paretoscope: ")
+        ) from None
+    return found
 
 
 def cancel(sweep_id: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from engine.datasets.pictures import enlarged, to_pixels
 from engine.export import tables as table_export
 from engine.figures.what_broke import (
     class_alt,
@@ -220,14 +221,8 @@ def _gallery(found: Sequence[Flip], images: np.ndarray, classes: Sequence[str]) 
 
 
 def _picture(image: np.ndarray) -> None:
-    """An image as stored, (channels, height, width), enlarged without smoothing."""
-    pixels = np.moveaxis(image, 0, -1)
-    if pixels.dtype != np.uint8:
-        low, high = float(pixels.min()), float(pixels.max())
-        pixels = ((pixels - low) / (high - low or 1) * 255).astype(np.uint8)
-    times = max(1, 112 // max(pixels.shape[:2]))
-    pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
-    st.image(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, width=112)
+    """An input as stored, enlarged without smoothing."""
+    st.image(enlarged(to_pixels(image, float(image.min()), float(image.max())), 112), width=112)
 
 
 def _calibration(before: Predictions, after: Predictions, labels: np.ndarray) -> None:

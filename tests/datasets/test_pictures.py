@@ -12,7 +12,6 @@ from engine.datasets import pictures
 from engine.datasets.pictures import decode, enlarged, to_input, to_pixels
 from engine.errors import InputError
 
-GREY, COLOUR = (1, 28, 28), (3, 32, 24)
 UINT8 = np.zeros((2, 1, 28, 28), np.uint8)
 
 
@@ -83,41 +82,41 @@ def test_a_turned_photo_is_put_upright():
 
 
 def test_a_picture_becomes_what_the_dataset_stores():
-    grey = to_input(gradient(), GREY, UINT8)
+    grey = to_input(gradient(), UINT8)
     assert (grey.shape, grey.dtype) == ((1, 1, 28, 28), np.uint8)
     assert grey[0, 0, 14, 0] < 40 < 210 < grey[0, 0, 14, -1]
-    colour = to_input(gradient(), COLOUR, np.zeros((1, 3, 32, 24), np.uint8))
+    colour = to_input(gradient(), np.zeros((1, 3, 32, 24), np.uint8))
     assert colour.shape == (1, 3, 32, 24)
 
 
 def test_proportions_stay_and_the_centre_is_kept():
     wide = Image.new("L", (300, 100), 0)
     wide.paste(200, (100, 0, 200, 100))
-    assert (to_input(wide, GREY, UINT8) > 180).mean() > 0.95
+    assert (to_input(wide, UINT8) > 180).mean() > 0.95
 
 
 def test_swap_turns_light_and_dark_around():
-    plain, swapped = (to_input(gradient(), GREY, UINT8, swap).astype(int) for swap in (False, True))
+    plain, swapped = (to_input(gradient(), UINT8, swap).astype(int) for swap in (False, True))
     assert (plain + swapped == 255).all()
 
 
 def test_see_through_is_white():
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
-    assert (to_input(clear, GREY, UINT8) == 255).all()
+    assert (to_input(clear, UINT8) == 255).all()
 
 
 def test_floats_from_zero_to_one_are_scaled_and_others_are_refused():
     shares = np.linspace(0, 1, 28 * 28, dtype=np.float32).reshape(1, 1, 28, 28)
-    made = to_input(gradient(), GREY, shares)
+    made = to_input(gradient(), shares)
     assert made.dtype == np.float32
     assert 0 <= made.min() < 0.2 < 0.8 < made.max() <= 1
     with pytest.raises(InputError, match="from -3 to 3"):
-        to_input(gradient(), GREY, shares * 6 - 3)
+        to_input(gradient(), shares * 6 - 3)
 
 
 def test_two_channels_are_refused():
     with pytest.raises(InputError, match="2 channels"):
-        to_input(gradient(), (2, 8, 8), np.zeros((1, 2, 8, 8), np.uint8))
+        to_input(gradient(), np.zeros((1, 2, 8, 8), np.uint8))
 
 
 @pytest.mark.parametrize(("channels", "shape"), [(1, (4, 5)), (2, (4, 5)), (3, (4, 5, 3)), (4, (4, 5, 3))])
@@ -135,3 +134,14 @@ def test_small_images_are_enlarged_in_blocks():
     large = enlarged(np.array([[0, 255]], np.uint8), 10)
     assert large.shape == (5, 10)
     assert set(large[:, :5].ravel()) == {0}
+
+
+def test_what_is_no_picture_is_looked_at_as_strips():
+    vector = to_pixels(np.linspace(0, 1, 64, dtype=np.float32), 0, 1)
+    assert vector.shape == (16, 64)
+    assert (np.diff(vector[0].astype(int)) >= 0).all()
+    assert (vector[0, 0], vector[0, -1]) == (0, 255)
+    series = to_pixels(np.stack([np.zeros(40), np.ones(40)]).astype(np.float32), 0, 1)
+    assert series.shape == (10, 40)
+    assert (series[:5] == 0).all()
+    assert (series[5:] == 255).all()

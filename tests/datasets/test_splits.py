@@ -11,7 +11,8 @@ import pytest
 
 from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import load_fashion_mnist
-from engine.datasets.load import image_hashes, load_dataset
+from engine.datasets.items import item_hashes
+from engine.datasets.load import load_dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import DatasetError
@@ -113,7 +114,7 @@ def build(num_classes=3):
 
 def test_the_shipped_splits_share_no_picture_but_the_few_that_the_collection_holds_twice():
     data = load_fashion_mnist()
-    hashes = {name: image_hashes(getattr(data, name).inputs) for name in ("train", "calibration", "validation", "test")}
+    hashes = {name: item_hashes(getattr(data, name).inputs) for name in ("train", "calibration", "validation", "test")}
     everything = np.concatenate(list(hashes.values()))
     assert len(everything) == 70_000
     # By index the splits of the training file are a partition of it, so any repeat is the authors' own.
@@ -141,7 +142,7 @@ def test_splits_that_share_images_are_refused_and_a_stray_repeat_is_not(save):
     given = arrays()
     leaky = given | {"x_train": np.concatenate([given["x_train"], given["x_test"][:30]])}
     leaky["y_train"] = np.concatenate([given["y_train"], given["y_test"][:30]])
-    with pytest.raises(DatasetError, match=r"30 of 50 images of x_test are also in x_train; splits must be disjoint"):
+    with pytest.raises(DatasetError, match=r"30 of 50 items of x_test are also in x_train; splits must be disjoint"):
         load_dataset(save(**leaky))
     (x, y), (x_test, y_test) = images(200, 0), images(150, 1)
     x_test[7] = x[11]
@@ -154,12 +155,12 @@ def test_held_back_images_are_in_no_figure_and_all_others_are():
     shown, kept = test.reported(None, 0.2), test.held_back(0.2)
     assert (len(shown), len(kept)) == (81, 20)
     together = np.concatenate([shown.inputs, kept.inputs])
-    assert sorted(image_hashes(together).tolist()) == sorted(image_hashes(test.inputs).tolist())
-    assert not np.isin(image_hashes(kept.inputs), image_hashes(shown.inputs)).any()
+    assert sorted(item_hashes(together).tolist()) == sorted(item_hashes(test.inputs).tolist())
+    assert not np.isin(item_hashes(kept.inputs), item_hashes(shown.inputs)).any()
     assert np.array_equal(test.reported(10, 0.2).inputs, shown.inputs[:10])
     assert test.reported(None) is test
     # Files may be sorted by class: what is held back is spread over them.
-    assert len(np.unique(y[np.isin(image_hashes(test.inputs), image_hashes(kept.inputs))])) == 3
+    assert len(np.unique(y[np.isin(item_hashes(test.inputs), item_hashes(kept.inputs))])) == 3
 
 
 def test_a_share_that_leaves_nothing_is_refused():
@@ -170,12 +171,13 @@ def test_a_share_that_leaves_nothing_is_refused():
         parse_sweep({"model": {"source": "resnet8"}, "measure": {"held_back": 1.0}})
 
 
-def test_test_images_may_lack_labels_and_training_images_may_not(save):
+def test_test_images_may_lack_labels_and_training_images_alone_may_not(save):
     given = arrays()
     del given["y_test"]
     data = load_dataset(save(**given))
     assert (data.test.labels == -1).all()
     assert data.classes == ("0", "1", "2")
+    y_test = arrays()["y_test"]
     del given["y_train"]
     with pytest.raises(DatasetError, match="has no 'y_train'"):
-        load_dataset(save(**given))
+        load_dataset(save(**given, y_test=y_test))

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import InputError, NotFoundError
 from engine.export import bundle as bundles
@@ -77,6 +79,25 @@ def test_preprocessing_in_the_bundle_is_the_one_of_the_engine(world: World) -> N
     assert (settings["stored_dtype"], settings["output"]["name"]) == ("uint8", "scores")
 
 
+@pytest.mark.parametrize("shape", [(7,), (3, 9), (3, 5, 6)])
+@pytest.mark.parametrize(("flip", "last"), [(False, False), (True, False), (False, True), (True, True)])
+def test_inputs_of_every_rank_and_order_are_prepared_as_in_the_engine(
+    shape: tuple[int, ...], flip: bool, last: bool
+) -> None:
+    inputs = np.random.default_rng(0).integers(0, 256, (4, *shape)).astype(np.uint8)
+    per_channel = tuple(np.linspace(0.2, 0.7, shape[0]).tolist())
+    for mean in ((0.5,), per_channel):
+        preprocessing = Preprocessing(1 / 255, mean, mean, flip, last)
+        found = verify_template.preprocess(inputs, json.loads(json.dumps(asdict(preprocessing))))
+        np.testing.assert_array_equal(found, preprocessing(inputs))
+        assert found.shape[1:] == preprocessing.shape(shape)
+    by_hand = (inputs[0, ::-1] if flip else inputs[0]) / 255.0
+    by_hand = (by_hand - np.reshape(mean, (-1, *[1] * (len(shape) - 1)))) / np.reshape(
+        mean, (-1, *[1] * (len(shape) - 1))
+    )
+    np.testing.assert_allclose(found[0], np.moveaxis(by_hand, 0, -1) if last else by_hand, atol=1e-5)
+
+
 def test_labels_are_one_per_line_in_class_order(world: World) -> None:
     text = (unzip(world.write(), world.folder / "out") / "labels.txt").read_text(encoding="utf-8")
     assert text.splitlines() == ["top left", "b/c", "Größe", "d"]
@@ -106,10 +127,10 @@ def test_the_card_carries_every_number_with_its_uncertainty(world: World) -> Non
 def test_the_code_on_the_card_runs_on_the_bundle(world: World) -> None:
     folder = unzip(world.write(), world.folder / "out")
     code = (folder / "card.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-    images = "import numpy; s = numpy.load('sample.npz'); images = s['inputs']\n"
+    inputs = "import numpy; s = numpy.load('sample.npz'); inputs = s['inputs']\n"
     check = "\nassert (scores.argmax(1) == s['predictions']).all()"
     done = subprocess.run(
-        [sys.executable, "-c", images + code + check], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", inputs + code + check], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -72,7 +72,11 @@ def test_yaml_reads_back_as_the_same_sweep(tmp_path: Path):
         ({"modle": {}}, ["'modle'"]),
         ({"seed": -1}, ["seed", "-1"]),
         ({"seed": "x"}, ["seed", "'x'"]),
-        ({"data": {"source": "a.npz", "std": [0.0]}}, ["data.std", "0.0"]),
+        ({"data": {"source": "a.npz", "mean": [0.0], "std": [0.0]}}, ["data.preprocess.std", "0.0"]),
+        ({"data": {"source": "a.npz", "mean": [0.5]}}, ["std is missing"]),
+        ({"data": {"source": "a.npz", "mean": [0.5], "std": [1.0], "preprocess": "none"}}, ["inside"]),
+        ({"data": {"source": "a.npz", "preprocess": "imagenet"}}, ["'imagenet'", "none or standardize"]),
+        ({"data": {"source": "a.npz", "preprocess": {"resize": 32, "crop": 64}}}, ["crop 64", "resize 32"]),
         ({"measure": {"latency": {"threads": 0}}}, ["measure.latency.threads", "0"]),
         ({"search": {"method": "luck"}}, ["search.method", "'luck'"]),
         (

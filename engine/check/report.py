@@ -1,0 +1,308 @@
+"""Everything that `paretoscope check` says of a spec, and the spec with what it left out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from engine.check.answers import Network, is_untrained, layouts_of, open_answers
+from engine.check.candidates import Candidate, candidates
+from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
+from engine.datasets.dataset import Dataset
+from engine.datasets.load import load_dataset
+from engine.datasets.npz import UNLABELLED
+from engine.datasets.preprocessing import stated_preprocessing
+from engine.datasets.splits import SPLIT_SEED, Split
+from engine.errors import InputError, SpecError
+from engine.models.catalog import brings_own_weights, check_model
+from engine.models.files import check_fits
+from engine.quality.statistics import wilson
+from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
+from engine.spec.sweep import Sweep
+
+SAMPLES = 200
+_ALONE = 8
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a network answers samples prepared in one way. `right` of `n` samples, None without labels; `confidence`, the mean softmax of the
+    class that is named.
+    """
+
+    name: str
+    preprocess: Preprocess
+    right: int | None
+    n: int
+    confidence: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """`sweep`: the spec with its preprocessing stated, None where that is not known; `baseline`: like a trial's accuracy.
+
+    `baseline` is None without labels. `inputs`: shape, type and range as stored; `samples`: the first few, with label and answer.
+    """
+
+    sweep: Sweep | None
+    findings: tuple[Finding, ...]
+    baseline: dict[str, Any] | None
+    tried: tuple[Tried, ...]
+    inputs: dict[str, Any]
+    splits: dict[str, int]
+    classes: tuple[str, ...]
+    samples: tuple[dict[str, Any], ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong; something may look so."""
+        return all(f.level != "error" for f in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `paretoscope check --json` prints it."""
+        return {
+            "ok": self.ok,
+            "findings": [asdict(f) for f in self.findings],
+            "baseline": self.baseline,
+            "preprocessing": [asdict(t) | {"preprocess": _said(t.preprocess)} for t in self.tried],
+            "inputs": self.inputs,
+            "splits": self.splits,
+            "classes": list(self.classes),
+            "samples": list(self.samples),
+            "spec": None if self.sweep is None else self.sweep.model_dump(mode="json"),
+        }
+
+
+def settled(sweep: Sweep) -> tuple[Sweep, Report | None]:
+    """A sweep ready to be run, and what was found on the way; None where nothing is checked, since the network is one of ours.
+
+    Raises SpecError, in the line of the first error.
+    """
+    if not brings_own_weights(sweep.model):
+        return sweep, None
+    report = check(sweep)
+    wrong = next((f for f in report.findings if f.level == "error"), None)
+    if wrong is not None:
+        raise SpecError(f"{wrong.what}; {wrong.remedy}")
+    assert report.sweep is not None
+    return report.sweep, report
+
+
+def check(sweep: Sweep) -> Report:
+    """Load model and data of a spec, try a few samples, and say what is wrong. Seconds; nothing is written.
+
+    Where the spec does not say how numbers are prepared for a network that its user trained, the usual ways are tried on up to 200 samples
+    that are not of the test split, and the best is taken: most right answers, or without labels the surest ones, which is a guess.
+    """
+    try:
+        check_model(sweep.model)
+        data = load_dataset(sweep.data)
+    except InputError as error:
+        return Report(None, (Finding.of(error),), None, (), {}, {}, (), ())
+    about = _about(data)
+    findings = [Finding("warning", note, "see that this is as it should be") for note in data.notes] + split_findings(
+        data
+    )
+    samples = _samples(data)
+    labels = samples.labels if (samples.labels != UNLABELLED).all() else None
+    try:
+        # What a user's code prints is not an answer to whoever reads this command's.
+        with contextlib.redirect_stdout(sys.stderr):
+            layouts = layouts_of(sweep.model, data.train.inputs.shape[1:])
+            ways = _ways(sweep, data, layouts)
+            first = _prepared(sweep.data, data, ways[0].preprocess)
+            if sweep.model.is_onnx:
+                check_fits(sweep.model.source, first)
+            network = open_answers(sweep.model, first)
+            untrained = is_untrained(sweep.model, first)
+            answers = [
+                network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
+            ]
+    except InputError as error:
+        return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
+    best = _best(answers, labels)
+    # What the spec states is kept; what looks better is told.
+    stated = sweep.data.preprocess is not None and sweep.data.preprocess.says_numbers
+    # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
+    chosen = 0 if stated or not brings_own_weights(sweep.model) else len(ways) - 1 if untrained else best
+    tried = tuple(
+        _tried(way, scores, labels, i == chosen) for i, (way, scores) in enumerate(zip(ways, answers, strict=True))
+    )
+    if untrained:
+        told = "the network has random weights: it answers no better than chance before a step trains it"
+        findings.append(Finding("warning", told, "give `weights`, or begin every recipe with a step that trains"))
+    elif brings_own_weights(sweep.model):
+        findings += _judged(tried, answers, labels, data.classes, chosen, best)
+    with contextlib.redirect_stdout(sys.stderr):
+        alone = _alone(network, sweep.data, data, ways[chosen], samples)
+    findings += alone_findings(answers[chosen][:_ALONE], alone)
+    preprocess = ways[chosen].preprocess
+    if sweep.data.preprocess is not None:
+        preprocess = preprocess.model_copy(update={n: getattr(sweep.data.preprocess, n) for n in ("resize", "crop")})
+    keeps = not brings_own_weights(sweep.model)
+    ready = (
+        sweep if keeps else sweep.model_copy(update={"data": sweep.data.model_copy(update={"preprocess": preprocess})})
+    )
+    baseline = None
+    if labels is not None:
+        right = tried[chosen].right or 0
+        low, high = wilson(right, len(labels))
+        baseline = {"metric": "accuracy", "value": right / len(labels), "low": low, "high": high, "n": len(labels)}
+    shown = _shown(samples, answers[chosen], data.classes)
+    return Report(ready, tuple(findings), baseline, tried, **about, samples=shown)
+
+
+def _about(data: Dataset) -> dict[str, Any]:
+    stored = data.train.inputs
+    return {
+        "inputs": {
+            "shape": list(stored.shape[1:]),
+            "dtype": str(stored.dtype),
+            "least": float(stored.min()),
+            "largest": float(stored.max()),
+        },
+        "splits": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
+        "classes": data.classes,
+    }
+
+
+def _samples(data: Dataset) -> Split:
+    """Up to 200 that no figure is reported on: of validation, then of calibration and train, where those are too few."""
+    found = data.validation
+    for more in (data.calibration, data.train):
+        if len(found) < SAMPLES:
+            found = found.followed_by(more.head(SAMPLES * 5))
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
+    return found.take(order[:SAMPLES])
+
+
+def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:
+    """What is tried: first what the spec says, if it says something."""
+    usual = candidates(data.train.inputs, layouts)
+    stated = sweep.data.preprocess
+    if stated is not None and stated.says_numbers:
+        if "layout" not in stated.model_fields_set:
+            stated = stated.model_copy(update={"layout": layouts[0]})
+        return (Candidate("as the spec says", stated), *usual)
+    if not brings_own_weights(sweep.model):
+        return (Candidate("as the network was trained", stated or Preprocess()), *usual)
+    return usual
+
+
+def _prepared(spec: Data, data: Dataset, preprocess: Preprocess) -> Dataset:
+    """The dataset with another preprocessing."""
+    other = stated_preprocessing(spec.model_copy(update={"preprocess": preprocess}), data.train.inputs)
+    return data if other is None else replace(data, preprocessing=other)
+
+
+def _best(answers: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64] | None) -> int:
+    """Of answers (n, classes) each: the most right ones, of equals the likelier; without labels the surest."""
+    if labels is None:
+        return int(np.argmax([_confidence(scores) for scores in answers]))
+    rated = [((s.argmax(1) == labels).sum(), _log_shares(s)[np.arange(len(labels)), labels].mean()) for s in answers]
+    return max(range(len(rated)), key=rated.__getitem__)
+
+
+def _log_shares(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    shifted = np.clip(np.nan_to_num(scores), -1e9, 1e9)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    found: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found
+
+
+def _confidence(scores: npt.NDArray[np.float64]) -> float:
+    return float(np.exp(_log_shares(scores)).max(axis=1).mean())
+
+
+def _tried(
+    way: Candidate, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64] | None, chosen: bool
+) -> Tried:
+    right = None if labels is None else int((scores.argmax(1) == labels).sum())
+    return Tried(way.name, way.preprocess, right, len(scores), _confidence(scores), chosen)
+
+
+def _judged(
+    tried: tuple[Tried, ...],
+    answers: list[npt.NDArray[np.float64]],
+    labels: npt.NDArray[np.int64] | None,
+    classes: tuple[str, ...],
+    chosen: int,
+    best: int,
+) -> list[Finding]:
+    """What the answers say of preprocessing and labels."""
+    if labels is None:
+        if len(tried) == 1:
+            return []
+        told = f"without labels the preprocessing {tried[chosen].name!r} is a guess: answers are surest with it"
+        if chosen != best:
+            told = f"without labels nothing proves the preprocessing; answers are surer with {tried[best].name!r} than as the spec says"
+        return [Finding("warning", told, "state data.preprocess as in training")]
+    if chosen != best and better(answers[best].argmax(1) == labels, answers[chosen].argmax(1) == labels):
+        told = (
+            f"inputs are not prepared as in training: {tried[chosen].right} of {tried[chosen].n} samples are right as the spec says, "
+            f"{tried[best].right} with {tried[best].name!r}"
+        )
+        return [Finding("error", told, f"write data.preprocess: {_said(tried[best].preprocess)}")]
+    as_they_are = answers[chosen].argmax(1) == labels
+    for scores in (answers[chosen], *answers):
+        if found := label_findings(scores, labels, classes, as_they_are):
+            return found
+    if not is_chance(tried[chosen].right or 0, labels):
+        return []
+    told = f"the network is right on {tried[best].right} of {len(labels)} samples at best, no better than chance for {len(classes)} classes"
+    return [
+        Finding(
+            "error",
+            told,
+            "see that it is trained, that `weights` are given, and that labels are numbered as in training",
+        )
+    ]
+
+
+def _alone(network: Network, spec: Data, data: Dataset, way: Candidate, samples: Split) -> npt.NDArray[np.float64]:
+    prepared = _prepared(spec, data, way.preprocess).preprocessing(samples.inputs[:_ALONE])
+    return np.concatenate([network(prepared[i : i + 1]) for i in range(len(prepared))])
+
+
+def _said(preprocess: Preprocess) -> str:
+    """As one would write it in a spec."""
+    said = preprocess.model_dump(mode="json", exclude_defaults=True)
+    named = next((name for name, value in NAMED_PREPROCESSING.items() if value == said), None)
+    return named or yaml.safe_dump(said, default_flow_style=True, width=1000, sort_keys=False).strip()
+
+
+def _shown(samples: Split, scores: npt.NDArray[np.float64], classes: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "label": None if label == UNLABELLED else classes[label],
+            "predicted": classes[named] if named < len(classes) else str(named),
+            "png": _png(item),
+        }
+        for item, label, named in zip(
+            samples.inputs[:_SHOWN], samples.labels[:_SHOWN], scores[:_SHOWN].argmax(1), strict=True
+        )
+    )
+
+
+def _png(item: npt.NDArray[Any]) -> str | None:
+    """An image (channels, height, width) as base64 of a PNG; None for what is no image."""
+    if item.ndim != 3 or item.shape[0] > 4 or min(item.shape[1:]) < 4:
+        return None
+    import base64
+    import io
+
+    from PIL import Image
+
+    from engine.datasets.pictures import to_pixels
+
+    file = io.BytesIO()
+    Image.fromarray(to_pixels(item, float(item.min()), float(item.max()))).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

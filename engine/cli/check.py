@@ -1,0 +1,54 @@
+"""`paretoscope check`: model and data of a spec on a few samples, in seconds."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from engine.cli._options import JsonFlag, Overrides, SpecFile, print_json
+from engine.cli._tables import console, print_table
+
+if TYPE_CHECKING:
+    from engine.check.report import Report
+
+
+def check(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -> None:  # noqa: B006
+    """Hold model and data against each other on a few samples; find the preprocessing where the spec does not say it."""
+    from engine.check.report import check as checked
+    from engine.spec.read import read_sweep
+
+    report = checked(read_sweep(spec, tuple(overrides)))
+    print_json(report.to_json()) if as_json else print_report(report)
+    if not report.ok:
+        sys.exit(1)
+
+
+def print_report(report: Report) -> None:
+    """Data, what was tried, and what was found."""
+    told, out = report.to_json(), console()
+    if report.inputs:
+        shape = "×".join(map(str, report.inputs["shape"]))
+        splits = ", ".join(f"{name} {n:,}" for name, n in report.splits.items())
+        spread = f"{report.inputs['least']:g} to {report.inputs['largest']:g}"
+        out.print(f"inputs {shape} {report.inputs['dtype']}, {spread}; {splits}; {len(report.classes)} classes")
+    if report.tried:
+        rows = [
+            (
+                "→" if t.chosen else "",
+                t.name,
+                "–" if t.right is None else f"{t.right} of {t.n}",
+                f"{t.confidence:.2f}",
+                str(said["preprocess"]),
+            )
+            for t, said in zip(report.tried, told["preprocessing"], strict=True)
+        ]
+        columns = {"": "left", "preprocessing": "left", "right": "right", "confidence": "right"}
+        print_table(columns | {"data.preprocess": "left"}, rows)
+    if report.baseline:
+        low, high, n = (report.baseline[name] for name in ("low", "high", "n"))
+        out.print(f"the network is right on {report.baseline['value']:.1%} of {n} samples ({low:.1%} to {high:.1%})")
+    for finding in report.findings:
+        style = "red" if finding.level == "error" else "yellow"
+        out.print(f"{finding.level}: {finding.what}; {finding.remedy}", style=style)
+    if report.ok:
+        out.print("nothing is wrong" if not report.findings else "nothing that would keep it from running")

@@ -1,0 +1,136 @@
+"""A folder of pictures: of class folders, of `train/`, `test/` and the like, of Parquet files, or of pictures without labels.
+
+A class is called as its folder; their order is that of text, as in torchvision's ImageFolder and Keras, unless `data.classes` names them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from engine.datasets.file_hash import file_sha256
+from engine.datasets.items import ALL, SPLIT_NAMES, Gathered
+from engine.datasets.picture_files import SUFFIXES, Picture, look_at
+from engine.datasets.splits import SPLIT_SEED, Array
+from engine.datasets.table_files import parquet_parts
+from engine.datasets.tables import gather_parquet_folder
+from engine.errors import DatasetError
+from engine.spec.canonical import digest
+from engine.spec.sections import Data
+
+# Pictures, or things that somebody may take for some, that are not read.
+_LEFT_OUT = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".ppm", ".pgm", ".dcm", ".raw", ".cr2", ".nef", ".psd"}
+
+Group = list[tuple[Path, str | None]]
+"""Picture files and the name of each one's class, None where they have none."""
+
+
+def folder_checksum(data: Data) -> str:
+    """SHA-256, in hex, of the names, sizes and contents of all files that are read. Raises DatasetError."""
+    root = Path(data.source)
+    parts = parquet_parts(root)
+    paths = (
+        [p for group in parts.values() for p in group] if parts else [p for g in _groups(root).values() for p, _ in g]
+    )
+    remedy = "make it readable, or remove it"
+    return digest(
+        [
+            [path.relative_to(root).as_posix(), path.stat().st_size, file_sha256(path, f"picture {path}", remedy)]
+            for path in sorted(paths)
+        ]
+    )
+
+
+def gather_folder(data: Data) -> Gathered:
+    """What a folder holds; pictures are looked at, not yet read. Raises DatasetError."""
+    root = Path(data.source)
+    name = root.resolve().name
+    if parts := parquet_parts(root):
+        return gather_parquet_folder(data, name, parts)
+    if data.target is not None:
+        raise DatasetError(
+            f"data.target {data.target!r} names a table's column, but {root} holds pictures; leave it out"
+        )
+    groups = {split: _shuffled(group) for split, group in _groups(root).items()}
+    pictures = {s: [Picture(p.relative_to(root).as_posix(), p) for p, _ in group] for s, group in groups.items()}
+    items, notes = look_at(pictures, data)
+    labels: dict[str, Array | None] = {
+        split: None if group[0][1] is None else np.array([label for _, label in group])
+        for split, group in groups.items()
+    }
+    _check_labelled(root, labels)
+    called = {s: ("its pictures" if s == ALL else f"{s}/", "its folders" if s == ALL else f"{s}/") for s in groups}
+    return Gathered(name, items, labels, called, None, (*notes, *_left_out(root)))
+
+
+def _shuffled(group: Group) -> Group:
+    """In a random order, the same every time: the first few are then some of every class."""
+    return [group[i] for i in np.random.default_rng(SPLIT_SEED).permutation(len(group))]
+
+
+def _check_labelled(root: Path, labels: dict[str, Array | None]) -> None:
+    bare = [split for split, found in labels.items() if found is None]
+    if bare and len(bare) < len(labels) and bare != ["test"]:
+        raise DatasetError(
+            f"{root}: {bare[0]}/ has pictures without class folders, but others have; sort them into class folders"
+        )
+
+
+def _left_out(root: Path) -> tuple[str, ...]:
+    found = [p for p in sorted(root.rglob("*")) if p.suffix.lower() in _LEFT_OUT]
+    what = (
+        "files are of kinds that are not read, and were left out"
+        if len(found) > 1
+        else "file is of a kind that is not read, and was left out"
+    )
+    return (f"{root.name}: {len(found)} {what}, for example {found[0].relative_to(root)}",) if found else ()
+
+
+def _groups(root: Path) -> dict[str, Group]:
+    """Split -> its pictures and their classes, sorted by path. Raises DatasetError where the folders cannot be told apart."""
+    folders = _folders(root)
+    splits = {f.name: SPLIT_NAMES[f.name.lower()] for f in folders if f.name.lower() in SPLIT_NAMES}
+    others = [f.name for f in folders if f.name not in splits]
+    if splits and others and any(_folders(root / name) for name in splits):
+        raise DatasetError(f"{root} holds {', '.join(splits)} beside {others[0]}; move what is no split elsewhere")
+    if not splits or others:
+        return {ALL: _group(root, folders)}
+    if len(set(splits.values())) < len(splits):
+        raise DatasetError(f"{root} holds {' and '.join(sorted(splits))}, two of which mean the same; keep one of them")
+    if "train" not in splits.values():
+        raise DatasetError(
+            f"{root} holds {', '.join(sorted(splits))} but no train/; add it, or point data.source at {root / folders[0].name}"
+        )
+    return {split: _group(root / name, _folders(root / name)) for name, split in splits.items()}
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    except OSError as error:
+        raise DatasetError(f"{root} cannot be read ({error.strerror}); give the path of a folder of pictures") from None
+
+
+def _pictures(files: list[Path]) -> list[Path]:
+    return sorted(p for p in files if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+
+
+def _group(root: Path, folders: list[Path]) -> Group:
+    """Pictures of class folders, whatever lies below these, or of a folder without any."""
+    flat = _pictures(list(root.iterdir()))
+    classes = {folder.name: _pictures(list(folder.rglob("*"))) for folder in folders}
+    filled = {name: found for name, found in classes.items() if found}
+    if flat and filled:
+        raise DatasetError(
+            f"{root} holds pictures, such as {flat[0].name}, beside class folders, such as {next(iter(filled))}; keep one kind"
+        )
+    if flat:
+        return [(path, None) for path in flat]
+    if not filled:
+        kinds = ", ".join(sorted(s[1:] for s in SUFFIXES))
+        raise DatasetError(f"{root} holds no pictures ({kinds}); give a folder of class folders, or of pictures")
+    empty = [name for name in classes if name not in filled]
+    if empty:
+        raise DatasetError(f"{root}: the class folder {empty[0]!r} holds no pictures; fill it, or remove it")
+    return [(path, name) for name, found in filled.items() for path in found]

@@ -1,0 +1,94 @@
+"""What a user's network and data look like, before a sweep of them starts: samples, the preprocessing that was found, what is wrong."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from engine.models.catalog import brings_own_weights
+from engine.spec.sweep import Sweep, parse_sweep
+from pages.shared import runner, shell
+
+_HELD = "form checked"
+
+
+def ready(sweep: Sweep) -> Sweep | None:
+    """The sweep as it can be started, its preprocessing stated; None until its model and data have been checked and nothing is wrong.
+
+    Draws the panel where there is something to check: built-in networks on data that they know need none.
+    """
+    if not brings_own_weights(sweep.model):
+        return sweep
+    stamp = (sweep.model, sweep.data, _written(sweep))
+    held: tuple[Any, dict[str, Any]] | None = st.session_state.get(_HELD)
+    if held is None or held[0] != stamp:
+        st.caption(
+            "Your network and data are tried on a few samples first: shapes, labels, and how numbers have to be prepared. It takes seconds."
+        )
+        if not st.button("Check model and data", icon=":material/fact_check:", type="primary", width="stretch"):
+            return None
+        with st.spinner("Trying a few samples"):
+            st.session_state[_HELD] = (stamp, runner.check(sweep))
+        st.rerun()
+    _show(held[1])
+    if not held[1]["ok"]:
+        return None
+    spec = sweep.model_dump(mode="json") | {"data": held[1]["spec"]["data"]}
+    return parse_sweep(spec)
+
+
+def _written(sweep: Sweep) -> tuple[int, ...]:
+    """When the files of a sweep were last changed."""
+    paths = (sweep.model.source.rpartition(":")[0] or sweep.model.source, sweep.model.weights or "", sweep.data.source)
+    return tuple(path.stat().st_mtime_ns for path in map(Path, paths) if path.exists())
+
+
+def _show(report: dict[str, Any]) -> None:
+    with st.container(border=True):
+        baseline = report["baseline"]
+        if baseline:
+            st.markdown(
+                f"**The network is right on {100 * baseline['value']:.1f} %** of {baseline['n']} samples "
+                f"({100 * baseline['low']:.1f} to {100 * baseline['high']:.1f} %)."
+            )
+        for finding in report["findings"]:
+            text = shell.plain(f"{finding['what']}; {finding['remedy']}")
+            if finding["level"] == "error":
+                st.error(text, icon=":material/error:")
+            else:
+                st.warning(text, icon=":material/warning:")
+        if report["ok"] and not report["findings"]:
+            st.success("Nothing is wrong with model and data.", icon=":material/check:")
+        if report["samples"]:
+            _samples(report["samples"])
+        if report["preprocessing"]:
+            _preprocessing(report["preprocessing"])
+
+
+def _samples(samples: list[dict[str, Any]]) -> None:
+    st.caption("Some samples: what each is, and below what the network says.")
+    with st.container(horizontal=True, gap="small"):
+        for sample in samples:
+            with st.container(width=72, gap=None):
+                if sample["png"]:
+                    st.image(base64.b64decode(sample["png"]), width=64)
+                told = "" if sample["label"] is None else f"{shell.plain(sample['label'])}  \n"
+                mark = "" if sample["label"] in (None, sample["predicted"]) else ":red"
+                said = shell.plain(sample["predicted"])
+                st.caption(told + (f"{mark}[{said}]" if mark else said))
+
+
+def _preprocessing(tried: list[dict[str, Any]]) -> None:
+    chosen = next(t for t in tried if t["chosen"])
+    with st.expander(f"Numbers are read: {shell.plain(chosen['name'])}", icon=":material/tune:"):
+        st.caption("Each way in which numbers are usually prepared, and how the network answers then.")
+        labelled = any(t["right"] is not None for t in tried)
+        rows = [
+            {"": "✓" if t["chosen"] else "", "Preprocessing": t["name"]}
+            | ({"Right": f"{t['right']} of {t['n']}"} if labelled else {"Confidence": f"{100 * t['confidence']:.0f} %"})
+            for t in tried
+        ]
+        st.table(rows, border="horizontal")

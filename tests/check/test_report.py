@@ -1,0 +1,158 @@
+"""`check` finds the preprocessing that a network was trained with, and each mistake that it names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.check.report import check, settled
+from engine.datasets.load import load_dataset
+from engine.errors import SpecError
+from engine.spec.sweep import Sweep, parse_sweep
+from tests.helpers.brightness import brightness_data, brightness_net
+from tests.helpers.command_line import paretoscope
+
+
+def spec(tmp_path: Path, **data: Any) -> Sweep:
+    told = {"model": {"source": "net.onnx"}, "data": {"source": "data.npz", **data}, "space": {"quantize": [None]}}
+    return parse_sweep({"name": "mine", **told}, tmp_path)
+
+
+def errors(sweep: Sweep) -> list[str]:
+    return [f.what for f in check(sweep).findings if f.level == "error"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "mean", "name"),
+    [(255.0, 0.0, "as stored"), (1.0, 0.0, "0 … 1"), (2.0, 1.0, "−1 … 1")],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_preprocessing_that_was_left_out_is_found(
+    tmp_path: Path, scale: float, mean: float, name: str, dtype: type
+) -> None:
+    brightness_data(tmp_path / "data.npz", dtype=dtype)
+    brightness_net(tmp_path / "net.onnx", scale=scale, mean=mean)
+    if dtype is np.float32:
+        name = {"as stored": "0 … 255", "0 … 1": "as stored"}.get(name, name)
+    report = check(spec(tmp_path))
+    assert report.ok
+    assert report.baseline is not None
+    assert report.baseline["value"] > 0.95
+    assert [t.name for t in report.tried if t.chosen] == [name]
+    assert report.sweep is not None
+    data = load_dataset(report.sweep.data)
+    pixels = data.test.inputs[:5].astype(np.float64) / (255 if dtype is np.uint8 else 1)
+    np.testing.assert_allclose(data.preprocessing(data.test.inputs[:5]), pixels * scale - mean, atol=1e-4)
+
+
+def test_colours_and_axes_in_another_order_are_found(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz", channels=3)
+    brightness_net(tmp_path / "net.onnx", channels=3, colour=2, last=True, scale=255.0)
+    report = check(spec(tmp_path))
+    assert report.ok
+    chosen = next(t.preprocess for t in report.tried if t.chosen)
+    assert (chosen.channels, chosen.layout, chosen.scale) == ("BGR", "NHWC", 1.0)
+    assert report.sweep is not None
+    data = load_dataset(report.sweep.data)
+    assert data.input_shape == (8, 8, 3)
+    np.testing.assert_array_equal(
+        data.preprocessing(data.test.inputs[:2]), np.moveaxis(data.test.inputs[:2, ::-1], 1, -1).astype(np.float32)
+    )
+
+
+def test_what_the_spec_says_is_held_against_the_usual_ways(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz")
+    brightness_net(tmp_path / "net.onnx", scale=255.0)
+    found = check(spec(tmp_path, preprocess="standardize"))
+    (error,) = [f for f in found.findings if f.level == "error"]
+    assert error.what.startswith("inputs are not prepared as in training")
+    assert error.remedy == "write data.preprocess: none"
+    assert check(spec(tmp_path, preprocess="none")).ok
+
+
+@pytest.mark.parametrize(("shift", "words"), [(1, "one too high"), (-1, "one too low")])
+def test_labels_that_count_from_elsewhere(tmp_path: Path, shift: int, words: str) -> None:
+    order = np.arange(400) % 4
+    keep = (order + shift >= 0) & (order + shift < 4)
+    path = brightness_data(tmp_path / "whole.npz")
+    with np.load(path) as whole:
+        arrays = {f"{a}_{s}": whole[f"{a}_{s}"][keep[: len(whole[f"x_{s}"])]] for a in "xy" for s in ("train", "test")}
+    arrays |= {f"y_{s}": arrays[f"y_{s}"] + shift for s in ("train", "test")}
+    np.savez(tmp_path / "data.npz", **arrays)
+    brightness_net(tmp_path / "net.onnx")
+    (what,) = errors(spec(tmp_path, classes=list("abcd")))
+    assert what.startswith(f"labels look {words}")
+
+
+def test_classes_in_another_order(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz")
+    brightness_net(tmp_path / "net.onnx", classes=(2, 0, 3, 1))
+    (what,) = errors(spec(tmp_path, classes=["dark", "dim", "light", "bright"]))
+    assert (
+        "numbered in another order than the network's: dark is its 2, dim is its 0, light is its 3, bright is its 1"
+        in what
+    )
+
+
+def test_a_network_at_chance_is_an_error_and_is_not_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    brightness_data(tmp_path / "data.npz", y_train=rng.integers(0, 4, 400))
+    brightness_net(tmp_path / "net.onnx")
+    (what,) = errors(spec(tmp_path))
+    assert "no better than chance for 4 classes" in what
+    with pytest.raises(SpecError, match="no better than chance"):
+        settled(spec(tmp_path))
+
+
+def test_splits_that_lack_a_class_or_share_items(tmp_path: Path) -> None:
+    path = brightness_data(tmp_path / "whole.npz", n=800)
+    with np.load(path) as whole:
+        arrays = {name: whole[name] for name in whole.files}
+    kept = arrays["y_test"] != 3
+    arrays |= {"x_test": arrays["x_test"][kept], "y_test": arrays["y_test"][kept]}
+    arrays["x_test"][0], arrays["y_test"][0] = arrays["x_train"][0], arrays["y_train"][0]
+    np.savez(tmp_path / "data.npz", **arrays)
+    brightness_net(tmp_path / "net.onnx")
+    report = check(spec(tmp_path, classes=["dark", "dim", "light", "bright"]))
+    assert report.ok
+    told = [f.what for f in report.findings]
+    assert "test has no item of 1 of 4 classes (bright)" in told
+    assert any(t.startswith("1 of 300 items of test are also in ") for t in told)
+
+
+def test_a_head_of_another_size_and_a_file_that_is_none(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz")
+    brightness_net(tmp_path / "net.onnx")
+    (what,) = errors(spec(tmp_path, classes=list("abcde")))
+    assert "gives 4 scores for an image, but the dataset has 5 classes" in what
+    (tmp_path / "net.onnx").write_bytes(b"no network")
+    assert "is not an ONNX file" in errors(spec(tmp_path))[0]
+
+
+def test_without_labels_the_choice_is_called_a_guess(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz", y_train=np.full(400, 0), y_test=np.full(200, 0))
+    sweep = spec(tmp_path, classes=list("abcd"))
+    brightness_net(tmp_path / "net.onnx", scale=255.0)
+    assert check(sweep).baseline is not None  # labelled, all alike: the control
+
+
+def test_the_command_prints_the_table_and_ends_with_1_on_errors(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz")
+    brightness_net(tmp_path / "net.onnx", scale=255.0)
+    text = "name: mine\nmodel: {source: net.onnx}\ndata: {source: data.npz%s}\nspace: {quantize: [null]}\n"
+    (tmp_path / "spec.yaml").write_text(text % "")
+    done = paretoscope("check", tmp_path / "spec.yaml", home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert "as stored" in done.stdout
+    assert "nothing is wrong" in done.stdout
+    (tmp_path / "spec.yaml").write_text(text % ", preprocess: standardize")
+    done = paretoscope("check", tmp_path / "spec.yaml", "--json", home=tmp_path / "home")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"]) == (1, False)
+    assert told["findings"][0]["remedy"] == "write data.preprocess: none"
+    assert len(told["samples"]) == 8
+    assert told["samples"][0]["png"].startswith("iVBOR")
