@@ -61,10 +61,12 @@ def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
             f"model {source} takes {noun(shape)} as {_free_text(taken)}, channels {there}, but they come as {batch_text(shape)}, channels "
             f"{here}, here; {remedy}"
         )
+    # Arrays of three axes are read as images of one channel.
+    kept = ", or write data.kind: series" if len(taken) == 2 and shape[0] == 1 and taken == shape[1:] else ""
     here = f"those of {data.name} are" if len(taken) == len(shape) else f"{data.name} has {noun(shape)} of"
     raise ModelError(
         f"model {source} takes {noun(taken)} of {'×'.join(str(size or '?') for size in taken)}, but {here} "
-        f"{shape_text(shape)}; give a model for such {noun(shape)}, or other {noun(taken)}"
+        f"{shape_text(shape)}; give a model for such {noun(shape)}, or other {noun(taken)}{kept}"
     )
 
 

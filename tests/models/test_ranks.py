@@ -147,6 +147,11 @@ def test_a_file_of_channels_last_and_data_of_channels_first_are_told_apart(tmp_p
         ModelError, match=r"takes images of 8×9×3, but toy has vectors of 216; give a model for such vectors"
     ):
         check_fits(str(tmp_path / "m.onnx"), dataset((216,)))
+    onnx.save(export_onnx(series(), (4, 32)), tmp_path / "series.onnx")
+    with pytest.raises(
+        ModelError, match=r"takes series of 4×32, but toy has images of 1×4×32; .*, or write data\.kind: series"
+    ):
+        check_fits(str(tmp_path / "series.onnx"), dataset((1, 4, 32)))
     first = tmp_path / "first.onnx"
     onnx.save(export_onnx(nn.Sequential(nn.Conv2d(3, 3, (8, 9)), nn.Flatten()).eval(), (3, 8, 9)), first)
     with pytest.raises(
