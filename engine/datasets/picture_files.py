@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 MOST_PIXELS = 200_000_000
 """Of one picture; more are taken for files that were made to hurt."""
 _GREY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -195,8 +195,8 @@ def _header(picture: Picture) -> _Header | None:
     try:
         with picture.open() as opened:
             size, mode = opened.size, opened.mode
-            # Of a PNG without EXIF, asking for it would decode the picture.
-            turned = opened.format != "PNG" or "exif" in opened.info
+            # Of a PNG without EXIF, asking for it would decode the picture; Pillow turns a TIFF by itself.
+            turned = opened.format != "TIFF" if "exif" in opened.info else opened.format in ("JPEG", "MPO", "WEBP")
             if turned and opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
                 size = size[1], size[0]
             return _Header(size, mode, mode in ("LA", "PA", "RGBA") or "transparency" in opened.info)

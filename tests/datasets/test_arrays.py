@@ -93,7 +93,8 @@ def test_whole_numbers_that_are_pixels_are_read_as_such_and_said(save):
 
 
 @pytest.mark.parametrize(
-    ("x", "y"), [("X", "Y"), ("images", "labels"), ("data", "target"), ("x_train", "y_train"), ("train_images", "train_labels")]
+    ("x", "y"),
+    [("X", "Y"), ("images", "labels"), ("data", "target"), ("x_train", "y_train"), ("train_images", "train_labels")],
 )
 def test_without_a_test_one_is_drawn_by_class_and_said(save, x, y):
     given, numbers = some(100), labels(100)
@@ -101,8 +102,12 @@ def test_without_a_test_one_is_drawn_by_class_and_said(save, x, y):
     assert parts(data) == {"train": 64, "calibration": 8, "validation": 8, "test": 20}
     assert np.bincount(data.test.labels).tolist() == [5, 5, 5, 5]
     # Every item is in one split, with its own label.
-    whole = {h: n for h, n in zip(item_hashes(given), numbers, strict=True)}
-    found = [(h, n) for s in SPLITS for h, n in zip(item_hashes(getattr(data, s).inputs), getattr(data, s).labels, strict=True)]
+    whole = dict(zip(item_hashes(given), numbers, strict=True))
+    found = [
+        (h, n)
+        for s in SPLITS
+        for h, n in zip(item_hashes(getattr(data, s).inputs), getattr(data, s).labels, strict=True)
+    ]
     assert len(found) == 100
     assert dict(found) == whole
     assert any(f"has no test: 20 of 100 items of {x} are kept for it" in n for n in data.notes)
@@ -130,8 +135,18 @@ def test_given_splits_stay_where_only_the_test_is_drawn(save):
     [
         (np.eye(4)[labels()], ("0", "1", "2", "3"), labels(), "rows of 4 numbers"),
         (np.eye(5, dtype=bool)[labels()], ("0", "1", "2", "3", "4"), labels(), "rows of 5 numbers"),
-        (np.array(["dog", "ant", "cat", "bee"])[labels()], ("ant", "bee", "cat", "dog"), np.array([3, 0, 2, 1])[labels()], None),
-        (np.array(["2", "10", "1", "3"])[labels()], ("1", "10", "2", "3"), np.array([2, 1, 0, 3])[labels()], "order of text"),
+        (
+            np.array(["dog", "ant", "cat", "bee"])[labels()],
+            ("ant", "bee", "cat", "dog"),
+            np.array([3, 0, 2, 1])[labels()],
+            None,
+        ),
+        (
+            np.array(["2", "10", "1", "3"])[labels()],
+            ("1", "10", "2", "3"),
+            np.array([2, 1, 0, 3])[labels()],
+            "order of text",
+        ),
     ],
 )
 def test_labels_become_class_numbers(save, given, classes, numbers, note):
@@ -195,7 +210,9 @@ def test_a_class_that_training_does_not_have_is_refused(save):
         load_dataset(Data(source=save(x_train=some(100), y_train=NAMED, x_test=some(20, seed=1), y_test=y)))
 
 
-@pytest.mark.parametrize(("n", "counts"), [(8, (1, 4, 1, 2)), (400, (40, 200, 40, 120)), (6000, (600, 1000, 600, 3800))])
+@pytest.mark.parametrize(
+    ("n", "counts"), [(8, (1, 4, 1, 2)), (400, (40, 200, 40, 120)), (6000, (600, 1000, 600, 3800))]
+)
 def test_what_has_no_labels_is_shared_out_for_calibration_above_all(save, n, counts):
     data = load_dataset(Data(source=save(x=some(n)), classes=1000))
     assert tuple(parts(data).values()) == counts
@@ -217,7 +234,11 @@ def test_without_labels_a_given_test_is_kept_and_the_rest_trains(save):
 @pytest.mark.parametrize(
     ("values", "classes", "message"),
     [
-        ({"x": some(40)}, None, r"has no labels, so nobody knows how many classes there are; give data.classes, e.g. classes: 1000"),
+        (
+            {"x": some(40)},
+            None,
+            r"has no labels, so nobody knows how many classes there are; give data.classes, e.g. classes: 1000",
+        ),
         ({"x": some(7)}, 10, "has 7 items without labels; at least 8 are needed"),
         ({"x": some(24), "y": labels(24)}, None, "x without the 4 items of the test"),
         ({"x": some(24), "y": np.arange(24)}, None, "has one item of each class"),
@@ -251,7 +272,7 @@ def test_npy_files_are_items_and_their_labels(tmp_path):
     assert len(load_dataset(Data(source=str(tmp_path / "x.npy"), classes=4)).calibration) == 50
     np.savez(tmp_path / "both.npz", x=x)
     (tmp_path / "both.npz").rename(tmp_path / "both.npy")
-    with pytest.raises(DatasetError, match="holds named arrays, not one; call it .npz"):
+    with pytest.raises(DatasetError, match=r"holds named arrays, not one; call it \.npz"):
         load_dataset(Data(source=str(tmp_path / "both.npy"), classes=4))
 
 
@@ -275,5 +296,5 @@ def test_sizes_are_not_for_arrays_and_columns_not_for_files_without(save):
     source = save(x=some(60), y=labels(60))
     with pytest.raises(DatasetError, match=r"data.preprocess.crop is for pictures .* holds arrays; leave it out"):
         load_dataset(Data(source=source, preprocess={"crop": 4}))
-    with pytest.raises(DatasetError, match="data.target 'label' names a table's column"):
+    with pytest.raises(DatasetError, match=r"data\.target 'label' names a table's column"):
         load_dataset(Data(source=source, target="label"))

@@ -191,7 +191,10 @@ def without(name):
         (put("x_train", np.full((40, 8, 8), -1)), "x_train is int64 from -1 to -1, which are no pixels"),
         (put("x_train", np.zeros((40, 8, 8), bool)), r"x_train is bool; save numbers as float32: x_train.astype"),
         (put("x_train", np.zeros((40, 64), np.int32)), r"x_train is int32; save .* x_train.astype\(np.float32\)"),
-        (put("x_train", np.zeros((40, 8, 8), complex)), "x_train is complex128; save it as float32, or pixels as uint8"),
+        (
+            put("x_train", np.zeros((40, 8, 8), complex)),
+            "x_train is complex128; save it as float32, or pixels as uint8",
+        ),
         (put("x_train", np.zeros(40, np.uint8)), r"x_train has shape \(40,\); save one row an item"),
         (put("X_train", np.zeros((40, 8, 8), np.uint8)), "holds 'X_train' and 'x_train', which mean the same"),
         (put("x_train", np.zeros((40, 3, 8, 3), np.uint8)), "both the second and the last axis could be channels"),
@@ -210,8 +213,14 @@ def without(name):
         (put("y_train", np.ones((40, 4))), "y_train has shape .* not one-hot"),
         (put("y_train", np.zeros((40, 2, 2), int)), r"y_train has shape \(40, 2, 2\)"),
         (put("y_train", np.arange(40) % 4 - 1), "y_train has the label -1"),
-        (put("y_train", np.arange(40) % 4 + 1), "labels up to 4 but none is 0; number the classes from 0 without gaps: subtract 1"),
-        (put("y_train", np.arange(40) % 2 * 2), "labels up to 2 but none is 1; number the classes from 0 without gaps, or"),
+        (
+            put("y_train", np.arange(40) % 4 + 1),
+            "labels up to 4 but none is 0; number the classes from 0 without gaps: subtract 1",
+        ),
+        (
+            put("y_train", np.arange(40) % 2 * 2),
+            "labels up to 2 but none is 1; number the classes from 0 without gaps, or",
+        ),
         (lambda v: v | {"y_train": np.zeros(40, int), "y_test": np.zeros(12, int)}, "has 1 class; at least 2"),
         (put("y_test", np.full(12, 9)), r"y_test has the label 9, but there are 4 classes \(0 to 3\)"),
         (lambda v: v | {k: v[k][:10] for k in ("x_train", "y_train")}, "x_train has 10 items; at least 20"),

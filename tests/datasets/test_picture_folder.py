@@ -35,6 +35,13 @@ def picture(path: Path, size: tuple[int, int] = (12, 10), mode: str = "RGB", **o
     return path
 
 
+def pixels(path: Path, mode: str | None = None) -> np.ndarray:
+    """(channels, height, width) as Pillow reads a file."""
+    with Image.open(path) as opened:
+        found = np.asarray(opened.convert(mode or opened.mode))
+    return found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
+
+
 def class_folders(root: Path, n: int = 15, classes: tuple[str, ...] = ("bee", "ant", "cat"), **options) -> Path:
     for name in classes:
         for i in range(n):
@@ -64,10 +71,7 @@ def test_class_folders_are_classes_in_the_order_of_text(tmp_path):
     assert data.train.inputs.dtype == np.uint8
     assert [len(getattr(data, s)) for s in SPLITS] == [40, 4, 4, 12]
     assert np.bincount(data.test.labels).tolist() == [4, 4, 4]
-    known = {
-        np.asarray(Image.open(p)).transpose(2, 0, 1).tobytes(): data.classes.index(p.parent.name)
-        for p in (tmp_path / "pets").rglob("*.png")
-    }
+    known = {pixels(p).tobytes(): data.classes.index(p.parent.name) for p in (tmp_path / "pets").rglob("*.png")}
     assert everything(data) == sorted(known)
     for split in SPLITS:
         part = getattr(data, split)
@@ -122,8 +126,7 @@ def test_kinds_of_pictures_become_grey_or_colour(tmp_path, mode, suffix, channel
     files = [picture(tmp_path / f"{i}.{suffix}", mode=mode) for i in range(10)]
     data = load(tmp_path, classes=2)
     assert data.input_shape == (channels, 10, 12)
-    expected = [np.asarray(Image.open(f).convert("L" if channels == 1 else "RGB")).reshape(10, 12, channels) for f in files]
-    assert everything(data) == sorted(e.transpose(2, 0, 1).tobytes() for e in expected)
+    assert everything(data) == sorted(pixels(f, "L" if channels == 1 else "RGB").tobytes() for f in files)
     assert any("see-through" in n for n in data.notes) == (mode in ("LA", "RGBA"))
 
 
@@ -131,7 +134,7 @@ def test_grey_among_colour_is_colour(tmp_path):
     files = [picture(tmp_path / f"{i}.png", mode="L" if i < 5 else "RGB") for i in range(10)]
     data = load(tmp_path, classes=2)
     assert data.input_shape == (3, 10, 12)
-    assert everything(data) == sorted(np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1).tobytes() for f in files)
+    assert everything(data) == sorted(pixels(f, "RGB").tobytes() for f in files)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
@@ -148,11 +151,20 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path, suffix):
 def test_sizes_that_differ_are_named_and_can_be_made_alike(tmp_path):
     for i in range(10):
         picture(tmp_path / f"{i}.png", (12, 10) if i else (20, 30))
-    refused(r"pictures differ in size: \d\.png has \d+×\d+ pixels, \d\.png \d+×\d+; make them alike, .*resize: 256, crop: 224", tmp_path, classes=2)
+    refused(
+        r"pictures differ in size: \d\.png has \d+×\d+ pixels, \d\.png \d+×\d+; make them alike, .*resize: 256, crop: 224",
+        tmp_path,
+        classes=2,
+    )
     refused("pictures differ in size", tmp_path, classes=2, preprocess={"resize": 8})
     assert load(tmp_path, classes=2, preprocess={"crop": 9}).input_shape == (3, 9, 9)
     assert load(tmp_path, classes=2, preprocess={"resize": 16, "crop": 16}).input_shape == (3, 16, 16)
-    refused(r"\d\.png has 12×10 pixels, too few for data.preprocess.crop 11; .*resize: 11, crop: 11", tmp_path, classes=2, preprocess={"crop": 11})
+    refused(
+        r"\d\.png has 12×10 pixels, too few for data.preprocess.crop 11; .*resize: 11, crop: 11",
+        tmp_path,
+        classes=2,
+        preprocess={"crop": 11},
+    )
 
 
 def test_damaged_pictures_are_named_with_their_count(tmp_path):
