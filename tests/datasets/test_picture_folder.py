@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,7 +146,13 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path, suffix):
         turned = i % 2
         options = {"exif": exif} if turned else {}
         picture(tmp_path / f"{i}.{suffix}", (12, 10) if turned else (10, 12), **options)
-    assert load(tmp_path, classes=2).input_shape == (3, 12, 10)
+    data = load(tmp_path, classes=2)
+    assert data.input_shape == (3, 12, 10)
+    # Pillow turns a TIFF for whoever opens it.
+    assert any("5 of 10 pictures are turned" in n for n in data.notes) == (suffix != "tiff")
+    with Image.open(tmp_path / f"3.{suffix}") as opened:
+        upright = np.asarray(opened if suffix == "tiff" else opened.transpose(Image.Transpose.ROTATE_270))
+    assert upright.transpose(2, 0, 1).tobytes() in everything(data)
 
 
 def test_sizes_that_differ_are_named_and_can_be_made_alike(tmp_path):
@@ -175,6 +182,12 @@ def test_damaged_pictures_are_named_with_their_count(tmp_path):
     refused(rf"^{len(cut)} pictures are damaged .*: \w+/\d+\.png, \w+/\d+\.png, \w+/\d+\.png, …; save again", tmp_path)
     cut[0].write_bytes(b"no picture at all")
     refused(f"^1 picture is damaged or of an unknown kind: {cut[0].relative_to(tmp_path)};", tmp_path)
+
+
+def test_more_than_the_machine_can_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    class_folders(tmp_path)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=16_000))
+    refused(r"take 0 GB of memory once they are read, and this machine has 0; give fewer", tmp_path)
 
 
 def test_sixteen_bits_are_refused_by_name(tmp_path):
