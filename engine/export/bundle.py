@@ -148,7 +148,8 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
     """
     spec = sweep.model_dump(mode="json")
     spec["model"] = {k: v and source_name(v) for k, v in spec["model"].items()}
-    spec["data"]["source"] = source_name(spec["data"]["source"])
+    for key in ("source", "labels"):
+        spec["data"][key] = spec["data"][key] and source_name(spec["data"][key])
     steps = [s | ({"teacher": source_name(s["teacher"])} if "teacher" in s else {}) for s in recipe.to_json()]
     del spec["space"], spec["search"]
     spec |= {"name": f"{sweep.name}: {recipe.label}"[:200], "recipes": [steps] if steps else []}
