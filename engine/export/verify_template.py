@@ -242,29 +242,27 @@ def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings:
     differing, right = int((predicted != recorded).sum()), int((predicted == labels).sum())
     expected, accuracy = int((recorded == labels).sum()), manifest["expected"]["accuracy"]
     flips = flips_allowed(n, manifest["arithmetic"])
-    slack = right_tolerance(flips)
-    fits = sample_agrees(right, n, accuracy["value"], accuracy["n"])
+    same = Check("predictions as recorded", differing <= flips, f"{n - differing} of {n}", f"{n - flips} or more")
+    if accuracy is None:  # of data without labels
+        return [same]
+    slack, fits = right_tolerance(flips), sample_agrees(right, n, accuracy["value"], accuracy["n"])
     return [
-        Check("predictions as recorded", differing <= flips, f"{n - differing} of {n}", f"{n - flips} or more"),
+        same,
         Check("right on the sample", abs(right - expected) <= slack, f"{right} of {n}", f"{expected} ± {slack}"),
         Check("fits recorded accuracy", fits, f"{right / n:.1%} of {n}", f"{accuracy['value']:.2%} of {accuracy['n']}"),
     ]
 
 
 def read_data(path: Path, settings: dict[str, Any]) -> tuple[Array, Array]:
-    """`x_test` and `y_test` of a .npz, as (n, channels, height, width) and (n,); raises BundleError."""
+    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n,); raises BundleError."""
     inputs, labels = read_arrays(path, ("x_test", "y_test"))
-    channels, height, width = settings["input"]["shape"][1:]
-    if inputs.ndim == 3:
-        inputs = inputs[:, None]
-    if inputs.shape[1:] == (height, width, channels) != (channels, height, width):
-        inputs = inputs.transpose(0, 3, 1, 2)
-    labels = labels.reshape(-1)
-    if inputs.shape[1:] != (channels, height, width) or len(inputs) != len(labels) or not len(labels):
-        raise BundleError(
-            f"{path.name}: x_test is {inputs.shape} and y_test {labels.shape}, but the model reads images of "
-            f"{channels}×{height}×{width} with one label each"
-        )
+    stored, labels = tuple(settings["stored_shape"]), labels.reshape(-1)
+    inputs = inputs[:, None] if (1, *inputs.shape[1:]) == stored else inputs
+    if inputs.shape[1:] == (*stored[1:], stored[0]) != stored:
+        inputs = np.moveaxis(inputs, -1, 1)
+    if inputs.shape[1:] != stored or len(inputs) != len(labels) or not len(labels):
+        shapes = f"x_test is {inputs.shape} and y_test {labels.shape}"
+        raise BundleError(f"{path.name}: {shapes}, but the model is given {'×'.join(map(str, stored))}, one label each")
     if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
         stored = settings["stored_dtype"]
         raise BundleError(f"{path.name}: x_test is {inputs.dtype}, but this model was measured on {stored}")
@@ -277,10 +275,10 @@ def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: 
     if measured is not None:
         checks.append(Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-"))
     if limit is not None:
-        accuracy = manifest["expected"]["accuracy"]["value"] if measured is None else measured
+        accuracy = (manifest["expected"]["accuracy"] or {}).get("value") if measured is None else measured
         baseline = manifest["expected"].get("baseline_accuracy")
-        if baseline is None:
-            return [*checks, Check("points lost", False, "no baseline recorded", f"at most {limit:g}")]
+        if baseline is None or accuracy is None:
+            return [*checks, Check("points lost", False, "no accuracy recorded", f"at most {limit:g}")]
         # Rounded so that a drop of exactly the limit passes whatever the binary fractions are.
         drop = round(100 * (baseline - accuracy), 9)
         checks.append(Check("points lost", drop <= limit, f"{drop:.2f}", f"at most {limit:g}"))
