@@ -97,7 +97,7 @@ def _what() -> tuple[str, str, str]:
             model = text(
                 "Path on this machine",
                 "model_path",
-                "An ONNX file (quantization only), a Python function that builds the network, or torchvision:NAME.",
+                "An ONNX file (quantization only), a Python function that builds the network, torchvision:NAME or timm:NAME.",
                 "/path/to/model.onnx or /path/to/net.py:build",
             )
             if not model.endswith(".onnx"):
@@ -108,8 +108,11 @@ def _what() -> tuple[str, str, str]:
     with right:
         data = choice("Dataset", "data", [BUILT_IN, OTHER], "What to train and measure on.")
         if data == OTHER:
-            told = "With x_train, y_train, x_test and y_test."
-            data = text("Path of an .npz on this machine", "data_path", told, "/path/to/data.npz")
+            told = (
+                "A folder of pictures (in folders named as their classes, or without labels), an .npz or .npy, a .csv or .parquet. "
+                "How numbers are prepared is found by the check."
+            )
+            data = text("Path on this machine", "data_path", told, "/path/to/pictures or /path/to/data.npz")
         else:
             st.caption("60,000 training and 10,000 test images of clothes, grey, 28×28; shipped.")
     return model, weights, data
