@@ -6,7 +6,7 @@ import contextlib
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +141,8 @@ def check(sweep: Sweep) -> Report:
         told = "the network has random weights: it answers no better than chance before a step trains it"
         findings.append(Finding("warning", told, "give `weights`, or begin every recipe with a step that trains"))
     elif brings_own_weights(sweep.model):
-        findings += _judged(tried, answers, labels, data.classes, chosen, best)
+        has_weights = sweep.model.is_onnx or sweep.model.weights is not None
+        findings += _judged(tried, answers, labels, data.classes, chosen, best, has_weights)
     with contextlib.redirect_stdout(sys.stderr):
         alone = _alone(network, sweep.data, data, ways[chosen], samples)
     findings += alone_findings(answers[chosen][:_ALONE], alone)
@@ -253,6 +254,7 @@ def _judged(
     classes: tuple[str, ...],
     chosen: int,
     best: int,
+    has_weights: bool,
 ) -> list[Finding]:
     """What the answers say of preprocessing and labels."""
     if labels is None:
@@ -275,13 +277,10 @@ def _judged(
     if not is_chance(tried[chosen].right or 0, labels):
         return []
     told = f"the network is right on {tried[best].right} of {len(labels)} samples at best, no better than chance for {len(classes)} classes"
-    return [
-        Finding(
-            "error",
-            told,
-            "see that it is trained, that `weights` are given, and that labels are numbered as in training",
-        )
-    ]
+    # What a function builds may be meant to be trained by the recipes; a file, or a checkpoint, is not.
+    level: Literal["error", "warning"] = "error" if has_weights else "warning"
+    remedy = "see that it is trained, that `weights` are given, and that labels are numbered as in training"
+    return [Finding(level, told, remedy)]
 
 
 def _alone(network: Network, spec: Data, data: Dataset, way: Candidate, samples: Split) -> npt.NDArray[np.float64]:

@@ -156,3 +156,26 @@ def test_the_command_prints_the_table_and_ends_with_1_on_errors(tmp_path: Path) 
     assert told["findings"][0]["remedy"] == "write data.preprocess: none"
     assert len(told["samples"]) == 8
     assert told["samples"][0]["png"].startswith("iVBOR")
+
+
+def test_a_function_whose_network_is_at_chance_may_be_trained_by_the_recipes(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz")
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\ndef build(num_classes):\n    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    told = {"model": {"source": "net.py:build"}, "data": {"source": "data.npz"}, "space": {"quantize": [None]}}
+    sweep = parse_sweep({"name": "mine", **told}, tmp_path)
+    report = check(sweep)
+    assert report.ok
+    assert any("no better than chance" in f.what for f in report.findings if f.level == "warning")
+    (tmp_path / "other.py").write_text(
+        "from torch import nn\n\ndef build(n=4):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, n))\n"
+    )
+    report = check(
+        sweep.model_copy(update={"model": sweep.model.model_copy(update={"source": str(tmp_path / "other.py:build")})})
+    )
+    assert [f.what.partition(":")[0] for f in report.findings] == ["the network has random weights"]
+    assert report.sweep is not None
+    assert report.sweep.data.preprocess is not None
+    assert report.sweep.data.preprocess.standardize
