@@ -5,6 +5,7 @@ ParetoscopeError
 │   ├── SpecError           a spec, step or option
 │   ├── ModelError          a model source, builder, checkpoint or ONNX file
 │   ├── DatasetError        a dataset file: missing, damaged, wrong shape
+│   │   └── ClassesUnknownError     no labels, and nobody said how many classes there are
 │   ├── NotFoundError       a sweep or trial that the store does not have
 │   ├── AccessError         somebody without the role that it takes
 │   └── SetupError          the home folder, store version, port, scheduler address, access file
@@ -35,6 +36,10 @@ class ModelError(InputError):
 
 class DatasetError(InputError):
     """A dataset is missing, damaged or of the wrong shape."""
+
+
+class ClassesUnknownError(DatasetError):
+    """A dataset has no labels, and the spec does not say how many classes there are."""
 
 
 class NotFoundError(InputError):

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
-from engine.graph.graph import first_line, fixed_batch, gives_shares, graph_inputs, input_shape, load_onnx, open_session
+from engine.graph.graph import first_line, fixed_batch, gives_shares, graph_inputs, open_session
 from engine.models.catalog import source_kind
+from engine.models.files import load_file, taken_by
+from engine.models.fits import agrees
 from engine.spec.sections import Model
 
 Float32 = npt.NDArray[np.float32]
@@ -30,15 +33,15 @@ def layouts_of(model: Model, stored: tuple[int, ...]) -> tuple[str, ...]:
     moved = (*stored[1:], stored[0])
     if not model.is_onnx or len(stored) < 2:
         return ("NCHW",)
-    taken = input_shape(load_onnx(Path(model.source)))
-    found = tuple(name for name, shape in (("NCHW", stored), ("NHWC", moved)) if shape == taken)
+    taken = taken_by(Path(model.source))
+    found = tuple(name for name, shape in (("NCHW", stored), ("NHWC", moved)) if agrees(taken, shape))
     return found or ("NCHW",)
 
 
 def open_answers(model: Model, data: Dataset) -> Network:
     """The network, ready to answer; raises ModelError for one that cannot be loaded."""
     if model.is_onnx:
-        return _of_file(Path(model.source))
+        return _of_graph(load_file(Path(model.source), data)[0], model.source)
     import torch
 
     from engine.models.sources import load_network
@@ -74,8 +77,7 @@ def is_untrained(model: Model, data: Dataset) -> bool:
     return any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def _of_file(path: Path) -> Network:
-    model = load_onnx(path)
+def _of_graph(model: onnx.ModelProto, source: str) -> Network:
     session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
     shares, batch = gives_shares(model), fixed or BATCH
 
@@ -86,7 +88,7 @@ def _of_file(path: Path) -> Network:
         try:
             scores: Float64 = session.run(None, {name: inputs})[0][:n].astype(np.float64)
         except Exception as error:  # the runtime's own classes share no base below Exception
-            raise ModelError(f"model {path} does not run on {inputs.shape} inputs: {first_line(error)}") from None
+            raise ModelError(f"model {source} does not run on {inputs.shape} inputs: {first_line(error)}") from None
         return np.log(np.maximum(scores, 1e-12)) if shares else scores
 
     return lambda inputs: np.concatenate([answer(inputs[i : i + batch]) for i in range(0, len(inputs), batch)])

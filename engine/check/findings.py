@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.dataset import Dataset
-from engine.datasets.load import image_hashes
-from engine.datasets.npz import UNLABELLED
+from engine.datasets.items import item_hashes
 from engine.datasets.splits import Split
 from engine.quality.statistics import mcnemar_midp
 
@@ -106,7 +105,7 @@ def split_findings(data: Dataset) -> list[Finding]:
     splits: Mapping[str, Split] = {name: getattr(data, name) for name in ("train", "calibration", "validation", "test")}
     found = []
     for name, split in splits.items():
-        if name == "calibration" or not len(split) or (split.labels == UNLABELLED).any():
+        if name == "calibration" or not len(split) or not split.is_labelled:
             continue
         counts = np.bincount(split.labels, minlength=len(data.classes))
         missing = [data.classes[i] for i in np.flatnonzero(counts == 0)]
@@ -119,7 +118,7 @@ def split_findings(data: Dataset) -> list[Finding]:
                     "figures say nothing of these classes; add items of them",
                 )
             )
-    hashes = {name: image_hashes(split.inputs) for name, split in splits.items() if len(split)}
+    hashes = {name: item_hashes(split.inputs) for name, split in splits.items() if len(split)}
     for one in ("train", "calibration", "validation"):
         if one in hashes and "test" in hashes and (shared := int(np.isin(hashes["test"], hashes[one]).sum())):
             told = f"{shared} of {len(hashes['test'])} items of test are also in {one}"

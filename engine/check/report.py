@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,11 @@ from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
-from engine.datasets.npz import UNLABELLED
 from engine.datasets.preprocessing import stated_preprocessing
-from engine.datasets.splits import SPLIT_SEED, Split
-from engine.errors import InputError, SpecError
+from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split
+from engine.errors import ClassesUnknownError, InputError, SpecError
 from engine.models.catalog import brings_own_weights, check_model
-from engine.models.files import check_fits
+from engine.models.files import check_fits, scores_by
 from engine.quality.statistics import wilson
 from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep
@@ -104,6 +104,7 @@ def check(sweep: Sweep) -> Report:
     """
     try:
         check_model(sweep.model)
+        sweep = _with_classes(sweep)
         data = load_dataset(sweep.data)
     except InputError as error:
         return Report(None, (Finding.of(error),), None, (), {}, {}, (), ())
@@ -112,7 +113,7 @@ def check(sweep: Sweep) -> Report:
         data
     )
     samples = _samples(data)
-    labels = samples.labels if (samples.labels != UNLABELLED).all() else None
+    labels = samples.labels if samples.is_labelled else None
     try:
         # What a user's code prints is not an answer to whoever reads this command's.
         with contextlib.redirect_stdout(sys.stderr):
@@ -158,6 +159,22 @@ def check(sweep: Sweep) -> Report:
         baseline = {"metric": "accuracy", "value": right / len(labels), "low": low, "high": high, "n": len(labels)}
     shown = _shown(samples, answers[chosen], data.classes)
     return Report(ready, tuple(findings), baseline, tried, **about, samples=shown)
+
+
+def _with_classes(sweep: Sweep) -> Sweep:
+    """Data without labels has as many classes as the network has scores, where a file tells these; raises InputError."""
+    try:
+        load_dataset(sweep.data)
+    except ClassesUnknownError:
+        if not sweep.model.is_onnx:
+            raise
+        path, two = Path(sweep.model.source), sweep.data.model_copy(update={"classes": 2})
+        stored = load_dataset(two).train.inputs.shape[1:]
+        layout = layouts_of(sweep.model, stored)[0]
+        shape = (*stored[1:], stored[0]) if layout == "NHWC" else stored
+        classes = {"classes": scores_by(path, shape)}
+        return sweep.model_copy(update={"data": sweep.data.model_copy(update=classes)})
+    return sweep
 
 
 def _about(data: Dataset) -> dict[str, Any]:

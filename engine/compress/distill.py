@@ -28,6 +28,7 @@ from engine.compress.finetune import (
 from engine.compress.teacher import TeacherOutputs
 from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
+from engine.datasets.splits import UNLABELLED
 from engine.errors import StepError
 from engine.models.sources import Network, build_student
 from engine.spec.steps import Distill
@@ -36,10 +37,12 @@ from engine.spec.steps import Distill
 def distillation_loss(logits: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
     """`alpha T² KL(teacher/T ‖ student/T) + (1 - alpha) CE(labels)`, the mean over images of logits (n, classes).
 
-    T² keeps the two gradients' sizes comparable.
+    T² keeps the two gradients' sizes comparable. Images without labels, all -1, learn from the teacher alone.
     """
     target = F.log_softmax(teacher / temperature, dim=1)
     soft = F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="batchmean", log_target=True)
+    if alpha == 1 or bool((labels == UNLABELLED).all()):
+        return temperature**2 * soft
     return alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(logits, labels)
 
 

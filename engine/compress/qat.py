@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -29,6 +30,7 @@ from engine.compress.quantize import Quantized, make_scheme, prepare
 from engine.compress.teacher import teacher_outputs
 from engine.compress.torch_device import from_array
 from engine.datasets.dataset import Dataset
+from engine.datasets.splits import Split
 from engine.spec.steps import Quantize
 
 BATCH = 64
@@ -106,18 +108,24 @@ def note(model: onnx.ModelProto) -> str | None:
     return zeros_note(sum(int((w == 0).sum()) for w in weights), sum(w.size for w in weights))
 
 
-def harm_note(start: onnx.ModelProto, trained: onnx.ModelProto, data: Dataset) -> str | None:
+def _said(file: onnx.ModelProto, images: Split, data: Dataset) -> npt.NDArray[np.float16]:
+    found: npt.NDArray[np.float16] = teacher_outputs(file, images, data.preprocessing, False, False).logits[0]
+    return found
+
+
+def harm_note(exact: onnx.ModelProto, start: onnx.ModelProto, trained: onnx.ModelProto, data: Dataset) -> str | None:
     """What to tell where the trained file is worse on `data.validation` than the one that training began with; None where it is not.
 
     Worse: no more right of up to 1,000 images, and a larger cross-entropy, the 99 % interval of the paired difference above 0; counts of
-    right alone would miss it in a small split.
+    right alone would miss it in a small split. Where nobody told the classes, right is what the float network, `exact`, says.
     """
     images = data.validation.head(_JUDGED_ON)
     right, entropy = [], []
+    labels = images.labels if images.is_labelled else _said(exact, images, data).argmax(1).astype(np.int64)
     for file in (start, trained):
-        logits = teacher_outputs(file, images, data.preprocessing, mirrored=False, features=False).logits[0]
-        right.append(int((logits.argmax(1) == images.labels).sum()))
-        wanted = torch.from_numpy(images.labels)
+        logits = _said(file, images, data)
+        right.append(int((logits.argmax(1) == labels).sum()))
+        wanted = torch.from_numpy(labels)
         entropy.append(F.cross_entropy(torch.from_numpy(logits).double(), wanted, reduction="none").numpy())
     difference = entropy[1] - entropy[0]
     if right[1] > right[0] or difference.mean() <= _Z_99 * difference.std() / math.sqrt(len(difference)):
@@ -147,5 +155,5 @@ def train_quantized(
     pruned = pruned_in_graph(network, data.input_shape, prepared) if network is not None else {}
     scheme = start_scheme(step, prepared, data, bits)
     start, trained = write(scheme), write(train_scheme(step, scheme, data, seed, on_epoch, pruned))
-    harm = harm_note(start, trained, data)
+    harm = harm_note(prepared, start, trained, data)
     return Quantized(trained if harm is None else start, note=harm)

@@ -22,7 +22,7 @@ from engine.compress.quantization.torch_graph import FloatGraph
 from engine.compress.torch_device import device, from_array, to_array
 from engine.cores import each
 from engine.datasets.preprocessing import Preprocessing
-from engine.datasets.splits import Split
+from engine.datasets.splits import UNLABELLED, Split
 from engine.errors import SetupError, StepError
 from engine.graph.graph import (
     constant_names,
@@ -157,8 +157,10 @@ def _on_gpu(model: onnx.ModelProto, names: list[str]) -> Run | None:
 
 
 def teacher_note(outputs: TeacherOutputs, labels: npt.NDArray[np.int64]) -> str | None:
-    """What to know of a teacher that the labels (n,) of the training images contradict; None for one that has learnt these classes."""
+    """What to know of a teacher that the labels (n,) of the training images contradict; None for one that has learnt these."""
     said, meant = outputs.logits[0].argmax(1), labels[: len(outputs)]
+    if (meant == UNLABELLED).any():
+        return None
     right, guessed = float((said == meant).mean()), float(np.bincount(meant).max() / len(meant))
     # If each of its classes were called by the label that it goes with most often, in half of the images; the other half tells.
     classes = max(outputs.logits.shape[2], int(meant.max()) + 1)

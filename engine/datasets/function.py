@@ -111,7 +111,10 @@ def gather_function(data: Data) -> Gathered:
     found = gathered(name, name, arrays, data, "return")
     if _declared(path):
         return found
-    note = f"what {name} reads from files is not in the data's checksum: name them in its file, {_FILES} = [...], or change the code when they do"
+    note = (
+        f"what {name} reads from files is not in the data's checksum: name them in its file, {_FILES} = [...], or change "
+        "its code when they change"
+    )
     return Gathered(found.name, found.items, found.labels, found.called, found.class_names, (*found.notes, note))
 
 

@@ -19,7 +19,7 @@ Hashes = npt.NDArray[np.bytes_]
 SPLITS = ("train", "calibration", "validation", "test")
 ALL = "all"
 """What a source that knows no splits has instead of them."""
-SPLIT_NAMES = {"val": "validation", "valid": "validation", "dev": "validation", "eval": "test"} | {s: s for s in SPLITS}
+SPLIT_NAMES = {"val": "validation", "valid": "validation", "dev": "validation"} | {s: s for s in SPLITS}
 """What people call the splits."""
 
 

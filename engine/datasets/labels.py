@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.datasets.items import Gathered, Labels
 from engine.datasets.splits import UNLABELLED, Array
-from engine.errors import DatasetError
+from engine.errors import ClassesUnknownError, DatasetError
 from engine.spec.sections import Data
 
 
@@ -18,7 +18,7 @@ def classified(found: Gathered, data: Data) -> tuple[dict[str, Labels], tuple[st
     stated = _stated(found, data)
     if not raw:
         if stated is None:
-            raise DatasetError(
+            raise ClassesUnknownError(
                 f"{data.source} has no labels, so nobody knows how many classes there are; give data.classes, e.g. classes: 1000 "
                 "(`paretoscope check` finds it)"
             )

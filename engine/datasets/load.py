@@ -102,6 +102,8 @@ def _source_of(data: Data) -> _Source | None:
         raise DatasetError(
             f"data.preprocess.{which} is for pictures of a folder or a table, but {data.source} holds arrays; leave it out"
         )
+    if found is None and data.kind not in (None, "image"):
+        raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds images; leave it out")
     if data.target is not None and not (data.source.endswith((".csv", ".parquet")) or Path(data.source).is_dir()):
         raise DatasetError(
             f"data.target {data.target!r} names a table's column, but {data.source} is no table; leave it out"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 MOST_PIXELS = 200_000_000
 """Of one picture; more are taken for files that were made to hurt."""
 _GREY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -151,11 +151,12 @@ def _resized(size: tuple[int, int], side: int | None) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Header:
-    """A picture before it is decoded: (width, height) the right way up, how Pillow has it, and whether it is see-through."""
+    """A picture before it is decoded: (width, height) the right way up, how Pillow has it, and whether it is see-through, or turned."""
 
     size: tuple[int, int]
     mode: str
     alpha: bool
+    turned: bool
 
 
 def look_at(groups: dict[str, list[Picture]], data: Data) -> tuple[dict[str, Pictures], tuple[str, ...]]:
@@ -184,22 +185,39 @@ def look_at(groups: dict[str, list[Picture]], data: Data) -> tuple[dict[str, Pic
     width, height = _one_size(every, headers, resize, crop)
     channels = 1 if all(h.mode in _GREY for h in headers) else 3
     pictures = {s: Pictures(tuple(group), (channels, height, width), resize, crop) for s, group in groups.items()}
-    see_through = sum(h.alpha for h in headers)
-    notes = (
-        (f"{see_through} of {len(every)} pictures are see-through in parts, which is left out",) if see_through else ()
+    _check_memory(data, len(every) * channels * height * width)
+    found_notes = (
+        (sum(h.alpha for h in headers), "are see-through in parts, which is left out"),
+        (sum(h.turned for h in headers), "are turned as their EXIF says, which torchvision's ImageFolder does not do"),
     )
-    return pictures, notes
+    return pictures, tuple(f"{n} of {len(every)} pictures {what}" for n, what in found_notes if n)
+
+
+def _check_memory(data: Data, needed: int) -> None:
+    import psutil
+
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise DatasetError(
+            f"the pictures of {data.source} take {needed / 1e9:,.0f} GB of memory once they are read, and this machine has "
+            f"{there / 1e9:,.0f}; give fewer, or make them smaller with data.preprocess.crop"
+        )
 
 
 def _header(picture: Picture) -> _Header | None:
     try:
         with picture.open() as opened:
             size, mode = opened.size, opened.mode
-            # Of a PNG without EXIF, asking for it would decode the picture.
-            turned = opened.format != "PNG" or "exif" in opened.info
-            if turned and opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+            # Of a PNG without EXIF, asking for it would decode the picture; Pillow turns a TIFF by itself.
+            may_be_turned = (
+                opened.format != "TIFF" if "exif" in opened.info else opened.format in ("JPEG", "MPO", "WEBP")
+            )
+            orientation = opened.getexif().get(_ORIENTATION, 1) if may_be_turned else 1
+            if orientation in (5, 6, 7, 8):
                 size = size[1], size[0]
-            return _Header(size, mode, mode in ("LA", "PA", "RGBA") or "transparency" in opened.info)
+            return _Header(
+                size, mode, mode in ("LA", "PA", "RGBA") or "transparency" in opened.info, orientation in range(2, 9)
+            )
     except _DAMAGE:
         return None
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,12 +78,22 @@ def stated_preprocessing(data: Data, inputs: Array) -> Preprocessing | None:
     return Preprocessing(scale, stated.mean, stated.std, flip, last)
 
 
+_CHUNK_BYTES = 64 << 20
+
+
+def chunks(inputs: Array) -> Iterator[Array]:
+    """Items (n, …) in parts that take up to 64 MiB as float64."""
+    step = max(1, _CHUNK_BYTES // max(1, 8 * inputs[:1].size))
+    for start in range(0, len(inputs), step):
+        yield inputs[start : start + step]
+
+
 def measured_preprocessing(inputs: Array, scale: float) -> Preprocessing:
     """Mean and standard deviation per channel, summed in float64 over chunks so that large sets need no second copy."""
     total, squares = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1])
     axes = (0, *range(2, inputs.ndim))
-    for start in range(0, len(inputs), 1000):
-        chunk = inputs[start : start + 1000].astype(np.float64) * scale
+    for some in chunks(inputs):
+        chunk = some.astype(np.float64) * scale
         total += chunk.sum(axes)
         squares += np.square(chunk).sum(axes)
     n = inputs[:, 0].size

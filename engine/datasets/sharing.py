@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.datasets.items import ALL, Chosen, Gathered, Hashes, Labels
+from engine.datasets.items import ALL, SPLITS, Chosen, Gathered, Hashes, Labels
 from engine.datasets.splits import CALIBRATION_IMAGES, SPLIT_SEED, VALIDATION_IMAGES, carved
 from engine.errors import DatasetError
 
@@ -24,7 +24,7 @@ Shares = dict[str, tuple[str, Chosen | None]]
 
 def shared_out(source: str, found: Gathered, labels: Mapping[str, Labels]) -> tuple[Shares, tuple[str, ...]]:
     """Which items each split has, and what was decided. Raises DatasetError for too few, and for splits that share items."""
-    hashes = {split: items.hashes() for split, items in found.items.items()}
+    hashes = {split: found.items[split].hashes() for split in (ALL, *SPLITS) if split in found.items}
     check_disjoint(source, hashes, {split: names[0] for split, names in found.called.items()})
     given: Shares = {split: (split, None) for split in found.items if split not in (ALL, "train")}
     pool = ALL if ALL in found.items else "train"

@@ -31,6 +31,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether somebody told the classes."""
+        return bool((self.labels != UNLABELLED).all())
+
     def head(self, n: int | None) -> Split:
         """The first n items, or all of them for None."""
         return self if n is None else Split(self.inputs[:n], self.labels[:n])

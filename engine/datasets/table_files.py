@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -49,10 +50,17 @@ def read_table(path: Path) -> DataFrame:
         raise DatasetError(f"{path} is damaged or no {path.suffix[1:]} file ({reason}); save it again") from None
     if not len(table):
         raise DatasetError(f"{path} has no rows; give at least one")
-    if len(set(table.columns)) < len(table.columns):
-        twice = next(c for i, c in enumerate(table.columns) if c in table.columns[:i])
-        raise DatasetError(f"{path} has two columns {twice!r}; give each a name of its own")
+    if path.suffix == ".csv":
+        _check_header(path)
     return table.rename(columns=str)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse two columns of one name, of which pandas would call the second `a.1` and go on."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        names = [name for name in next(csv.reader(file)) if name]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise DatasetError(f"{path} has two columns {twice[0]!r}; give each a name of its own")
 
 
 def class_names_of(path: Path, column: str) -> tuple[str, ...] | None:

@@ -82,10 +82,8 @@ def export_bundle(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
     """
     row = store.sweep(sweep_ref)
     sweep, trial = store.spec(row.id), store.trial(row.id, trial_id)
-    if trial.state != "done" or trial.artifact is None or trial.accuracy is None:
+    if trial.state != "done" or trial.artifact is None:
         reason = trial.error or f"it is {trial.state}"
-        if trial.state == "done":
-            reason = "its test images have no labels, which a bundle's own check needs; add y_test to the data"
         raise InputError(f"trial {trial.id} ({trial.label}) has no measured model to export: {reason}")
     check_target(target)
     baseline = store.trials(row.id)[0]
@@ -99,10 +97,10 @@ def write_bundle(
 
     The sample's recorded answers come from running `model` here. Raises InputError as `export_bundle` does.
     """
-    if trial.accuracy is None:
-        raise InputError(f"trial {trial.id} ({trial.label}) has no measured accuracy to export")
     check_target(target)
-    settings: dict[str, Any] = {"stored_dtype": str(dataset.test.inputs.dtype), **asdict(dataset.preprocessing)}
+    stored = dataset.test.inputs
+    settings: dict[str, Any] = {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
+    settings |= asdict(dataset.preprocessing)
     sample = draw_sample(reported(dataset.test, sweep.measure))
     try:
         runtime = _runtime(trial, sweep)
@@ -114,7 +112,8 @@ def write_bundle(
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
     right = int((predictions == sample.labels).sum())
-    if not verify_template.sample_agrees(right, len(sample), trial.accuracy.value, trial.accuracy.n):
+    # Without labels nothing but the answers themselves can be held against those that were recorded.
+    if trial.accuracy and not verify_template.sample_agrees(right, len(sample), trial.accuracy.value, trial.accuracy.n):
         raise InputError(
             f"the file of {trial.label} gets {right} of {len(sample)} test images right, but {trial.accuracy.value:.1%} were "
             "measured: it is not the file that was measured; run the sweep again"
@@ -148,7 +147,8 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
     """
     spec = sweep.model_dump(mode="json")
     spec["model"] = {k: v and source_name(v) for k, v in spec["model"].items()}
-    spec["data"]["source"] = source_name(spec["data"]["source"])
+    for key in ("source", "labels"):
+        spec["data"][key] = spec["data"][key] and source_name(spec["data"][key])
     steps = [s | ({"teacher": source_name(s["teacher"])} if "teacher" in s else {}) for s in recipe.to_json()]
     del spec["space"], spec["search"]
     spec |= {"name": f"{sweep.name}: {recipe.label}"[:200], "recipes": [steps] if steps else []}

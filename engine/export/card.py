@@ -35,6 +35,7 @@ scores = session.run(None, {{settings["input"]["name"]: x}})[0]  # scores.argmax
 def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
     """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
     kind, stored = "An image classifier" if dataset.is_images else "A classifier", dataset.test.inputs
+    again = "measures accuracy again" if trial.accuracy else "compares answers"
     use = _USE.format(
         stored=stored.dtype,
         shape=", ".join(map(str, stored.shape[1:])),
@@ -53,7 +54,7 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         "## What was measured\n\n" + _numbers(trial, baseline),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + use,
-        f"`python verify.py` (numpy and onnxruntime, nothing else) measures accuracy again on {sample} test images in the bundle, "
+        f"`python verify.py` (numpy and onnxruntime, nothing else) {again} on {sample} test items in the bundle, "
         "and fails when the model was altered or answers otherwise than recorded.",
         "## Limits\n\n" + _limits(trial, dataset),
     ]
@@ -83,7 +84,7 @@ def _bought(trial: Trial) -> list[str]:
 
 
 def _numbers(trial: Trial, baseline: Trial | None) -> str:
-    rows = [("Accuracy", _accuracy(trial, baseline))]
+    rows = [("Accuracy", _accuracy(trial, baseline))] if trial.accuracy else [_fidelity(trial)]
     rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
     rows += [("Accuracy over seeds", seeds_text(trial.seeds))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
@@ -118,6 +119,16 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
         if not projection.fits:
             rows.append((f"On {profile}", projection.reason or "does not fit"))
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+
+
+def _fidelity(trial: Trial) -> tuple[str, str]:
+    """What can be said where nobody told the classes."""
+    f = trial.fidelity
+    if f is None:
+        return "Accuracy", "not measured: the data has no labels"
+    a = f.agreement
+    text = f"{a.value:.2%} of answers (95 % interval {a.low:.2%} to {a.high:.2%}) are the baseline's"
+    return "Fidelity (no labels)", f"{text}; KL divergence from it {f.kl.value:.3g} nats" if f.kl else text
 
 
 def _accuracy(trial: Trial, baseline: Trial | None) -> str:

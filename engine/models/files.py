@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from engine.datasets.dataset import Dataset
+from engine.graph.graph import fixed_batch, graph_inputs, open_session
 from engine.models.exported import check_program, program_to_onnx, read_interface
 from engine.models.fits import check_answers, check_shape
 from engine.models.onnx_file import external_files, read_checked, read_onnx_for
@@ -24,6 +26,20 @@ def check_file(path: Path) -> None:
 def batch_of(path: Path) -> int | None:
     """Items per run where the file fixes that, None where any number will do; raises ModelError for a file that cannot be used."""
     return read_interface(path).taken[0] or None if _is_program(path) else read_checked(path).batch
+
+
+def taken_by(path: Path) -> tuple[int, ...]:
+    """The axes of one item that a file takes, 0 where they are free; raises ModelError for a file that cannot be used."""
+    return read_interface(path).taken[1:] if _is_program(path) else read_checked(path).taken
+
+
+def scores_by(path: Path, shape: tuple[int, ...]) -> int:
+    """How many scores a file gives for an item of this shape; raises ModelError for a file that cannot be used."""
+    if _is_program(path):
+        return read_interface(path).given[-1]
+    model = read_onnx_for(path, shape)
+    blank = np.zeros((fixed_batch(model) or 1, *shape), np.float32)
+    return int(open_session(model).run(None, {graph_inputs(model)[0].name: blank})[0].shape[-1])
 
 
 def files_of(path: Path) -> list[Path]:

@@ -51,10 +51,10 @@ def _article(data: Dataset) -> str:
 def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
     """Raises ModelError unless a graph takes the data's shape; an axis of `taken`, which has no batch axis, is 0 where it is free."""
     shape, last = data.input_shape, data.preprocessing.channels_last
-    if _agree(taken, shape):
+    if agrees(taken, shape):
         return
     turned = (shape[-1], *shape[:-1]) if last else (*shape[1:], shape[0])
-    if len(shape) > 1 and _agree(taken, turned):
+    if len(shape) > 1 and agrees(taken, turned):
         here, there = ("last (NHWC)", "first") if last else ("first", "last (NHWC)")
         remedy = (
             "leave data.preprocess.layout out"
@@ -74,7 +74,7 @@ def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
     )
 
 
-def _agree(taken: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+def agrees(taken: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """The same number of axes, and the same size wherever the graph fixes one."""
     return len(taken) == len(shape) and all(size in (0, own) for size, own in zip(taken, shape, strict=True))
 

@@ -30,6 +30,10 @@ _CODE: dict[str, tuple[str, ...]] = {
     "why": ("measure/operators.py", "explain/advice.py"),
     "portability": ("measure/portability.py",),
 }
+# What items and labels a split holds is decided where a dataset is read, from whatever source.
+_READ_DATA = frozenset(
+    {"teacher", "distill", "prune", "finetune", "export", "quantize", "qat", "sensitivity", "layer_times", "accuracy"}
+)
 # Of these the keys hold the content (options, checksums, the machine), or nothing but last digits depends on them (the cores), so their
 # code may change without emptying the cache.
 _NOT_CODE = (
@@ -72,7 +76,7 @@ def _version(library: str) -> str | None:
 def code_files(kind: str) -> frozenset[str]:
     """The modules whose code makes a kind of node, as paths below `engine/`."""
     found: set[str] = set()
-    waiting = [*_CODE[kind]]
+    waiting = [*_CODE[kind], *(("datasets/load.py",) if kind in _READ_DATA else ())]
     while waiting:
         current = waiting.pop()
         if current not in found and not current.startswith(_NOT_CODE):

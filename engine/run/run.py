@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 from distributed import Future, KilledWorker
 
-from engine.datasets.load import load_dataset
 from engine.errors import CancelledError
 from engine.measure.machine import machine
-from engine.models.files import check_fits
 from engine.run.assemble import assemble, reported_labels
+from engine.run.check_inputs import check_files, check_labels
 from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
@@ -34,7 +33,6 @@ from engine.run.schedule import schedule_of
 from engine.run.training_device import kind_of, training_device
 from engine.run.waits import Waits
 from engine.run.worker import Task, run_node
-from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow
@@ -96,7 +94,8 @@ def execute(
     artifacts.check()
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
-    _check_files(sweep)
+    check_labels(sweep)
+    check_files(sweep)
 
     def plan_for(where: Machine, device: str) -> Plan:
         plan = make_plan(sweep, where, device=device)
@@ -113,18 +112,6 @@ def execute(
         return _Run(plan_for(cluster.machine, cluster.device), store, artifacts, on_progress, keep_old_code).follow(
             cluster
         )
-
-
-def _check_files(sweep: Sweep) -> None:
-    """The network and the teachers that come as graphs fit the dataset; raises ModelError. Torch networks are checked as they load."""
-    teachers = [
-        s.teacher
-        for r in sweep.all_recipes
-        for s in r.steps
-        if isinstance(s, Distill) and s.teacher.endswith((".onnx", ".pt2"))
-    ]
-    for source in dict.fromkeys([sweep.model.source] * sweep.model.is_onnx + teachers):
-        check_fits(source, load_dataset(sweep.data))
 
 
 class _Run:

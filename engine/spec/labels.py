@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from engine.spec.runtime import Runtime
 from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step, usual_qat_rate
@@ -126,8 +127,9 @@ def _layers_text(layers: Mapping[str, int]) -> str:
 
 def source_name(source: str) -> str:
     """A model or data source without the folders of whoever exported it, which are nobody else's business."""
-    is_file = any(mark in source for mark in (".py:", ".onnx", ".npz", ".safetensors", ".pt"))
-    return source.replace("\\", "/").rpartition("/")[2] if is_file else source
+    marks = (".py:", ".onnx", ".npz", ".npy", ".csv", ".parquet", ".safetensors", ".pt")
+    is_file = Path(source).is_absolute() or any(mark in source for mark in marks)
+    return source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] if is_file else source
 
 
 def _runtime_label(step: Runtime) -> str:

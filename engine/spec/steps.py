@@ -241,6 +241,15 @@ class Quantize(Frozen):
 
 
 Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime, Field(discriminator="step")]
+
+
+def needs_labels(step: Step) -> bool:
+    """Whether a step learns from, or chooses by, what the classes of training images are, and nothing else would do."""
+    if isinstance(step, Prune):
+        return step.importance == "taylor" or step.allocation == "sensitivity"
+    return isinstance(step, Finetune) or (isinstance(step, Distill) and not step.has_teacher)
+
+
 TorchStep = Distill | Prune | Finetune
 TORCH_STEPS = (Distill, Prune, Finetune)
 """Steps on a torch network; all others work on the ONNX graph, after the one export."""

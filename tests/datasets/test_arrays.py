@@ -102,7 +102,7 @@ def test_without_a_test_one_is_drawn_by_class_and_said(save, x, y):
     assert parts(data) == {"train": 64, "calibration": 8, "validation": 8, "test": 20}
     assert np.bincount(data.test.labels).tolist() == [5, 5, 5, 5]
     # Every item is in one split, with its own label.
-    whole = {h: n for h, n in zip(item_hashes(given), numbers, strict=True)}
+    whole = dict(zip(item_hashes(given), numbers, strict=True))
     found = [
         (h, n)
         for s in SPLITS
@@ -272,7 +272,7 @@ def test_npy_files_are_items_and_their_labels(tmp_path):
     assert len(load_dataset(Data(source=str(tmp_path / "x.npy"), classes=4)).calibration) == 50
     np.savez(tmp_path / "both.npz", x=x)
     (tmp_path / "both.npz").rename(tmp_path / "both.npy")
-    with pytest.raises(DatasetError, match="holds named arrays, not one; call it .npz"):
+    with pytest.raises(DatasetError, match=r"holds named arrays, not one; call it \.npz"):
         load_dataset(Data(source=str(tmp_path / "both.npy"), classes=4))
 
 
@@ -296,5 +296,5 @@ def test_sizes_are_not_for_arrays_and_columns_not_for_files_without(save):
     source = save(x=some(60), y=labels(60))
     with pytest.raises(DatasetError, match=r"data.preprocess.crop is for pictures .* holds arrays; leave it out"):
         load_dataset(Data(source=source, preprocess={"crop": 4}))
-    with pytest.raises(DatasetError, match="data.target 'label' names a table's column"):
+    with pytest.raises(DatasetError, match=r"data\.target 'label' names a table's column"):
         load_dataset(Data(source=source, target="label"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,13 @@ def picture(path: Path, size: tuple[int, int] = (12, 10), mode: str = "RGB", **o
         image.putpalette(RANDOM.integers(0, 256, 768, dtype=np.uint8).tolist())
     image.save(path, **options)
     return path
+
+
+def pixels(path: Path, mode: str | None = None) -> np.ndarray:
+    """(channels, height, width) as Pillow reads a file."""
+    with Image.open(path) as opened:
+        found = np.asarray(opened.convert(mode or opened.mode))
+    return found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
 
 
 def class_folders(root: Path, n: int = 15, classes: tuple[str, ...] = ("bee", "ant", "cat"), **options) -> Path:
@@ -64,10 +72,7 @@ def test_class_folders_are_classes_in_the_order_of_text(tmp_path):
     assert data.train.inputs.dtype == np.uint8
     assert [len(getattr(data, s)) for s in SPLITS] == [40, 4, 4, 12]
     assert np.bincount(data.test.labels).tolist() == [4, 4, 4]
-    known = {
-        np.asarray(Image.open(p)).transpose(2, 0, 1).tobytes(): data.classes.index(p.parent.name)
-        for p in (tmp_path / "pets").rglob("*.png")
-    }
+    known = {pixels(p).tobytes(): data.classes.index(p.parent.name) for p in (tmp_path / "pets").rglob("*.png")}
     assert everything(data) == sorted(known)
     for split in SPLITS:
         part = getattr(data, split)
@@ -122,10 +127,7 @@ def test_kinds_of_pictures_become_grey_or_colour(tmp_path, mode, suffix, channel
     files = [picture(tmp_path / f"{i}.{suffix}", mode=mode) for i in range(10)]
     data = load(tmp_path, classes=2)
     assert data.input_shape == (channels, 10, 12)
-    expected = [
-        np.asarray(Image.open(f).convert("L" if channels == 1 else "RGB")).reshape(10, 12, channels) for f in files
-    ]
-    assert everything(data) == sorted(e.transpose(2, 0, 1).tobytes() for e in expected)
+    assert everything(data) == sorted(pixels(f, "L" if channels == 1 else "RGB").tobytes() for f in files)
     assert any("see-through" in n for n in data.notes) == (mode in ("LA", "RGBA"))
 
 
@@ -133,9 +135,7 @@ def test_grey_among_colour_is_colour(tmp_path):
     files = [picture(tmp_path / f"{i}.png", mode="L" if i < 5 else "RGB") for i in range(10)]
     data = load(tmp_path, classes=2)
     assert data.input_shape == (3, 10, 12)
-    assert everything(data) == sorted(
-        np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1).tobytes() for f in files
-    )
+    assert everything(data) == sorted(pixels(f, "RGB").tobytes() for f in files)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
@@ -146,7 +146,13 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path, suffix):
         turned = i % 2
         options = {"exif": exif} if turned else {}
         picture(tmp_path / f"{i}.{suffix}", (12, 10) if turned else (10, 12), **options)
-    assert load(tmp_path, classes=2).input_shape == (3, 12, 10)
+    data = load(tmp_path, classes=2)
+    assert data.input_shape == (3, 12, 10)
+    # Pillow turns a TIFF for whoever opens it.
+    assert any("5 of 10 pictures are turned" in n for n in data.notes) == (suffix != "tiff")
+    with Image.open(tmp_path / f"3.{suffix}") as opened:
+        upright = np.asarray(opened if suffix == "tiff" else opened.transpose(Image.Transpose.ROTATE_270))
+    assert upright.transpose(2, 0, 1).tobytes() in everything(data)
 
 
 def test_sizes_that_differ_are_named_and_can_be_made_alike(tmp_path):
@@ -176,6 +182,12 @@ def test_damaged_pictures_are_named_with_their_count(tmp_path):
     refused(rf"^{len(cut)} pictures are damaged .*: \w+/\d+\.png, \w+/\d+\.png, \w+/\d+\.png, …; save again", tmp_path)
     cut[0].write_bytes(b"no picture at all")
     refused(f"^1 picture is damaged or of an unknown kind: {cut[0].relative_to(tmp_path)};", tmp_path)
+
+
+def test_more_than_the_machine_can_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    class_folders(tmp_path)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=16_000))
+    refused(r"take 0 GB of memory once they are read, and this machine has 0; give fewer", tmp_path)
 
 
 def test_sixteen_bits_are_refused_by_name(tmp_path):

@@ -169,6 +169,13 @@ def test_the_recipe_reads_back_as_a_spec_of_that_recipe(steps: tuple[Any, ...]) 
     assert (sweep.seed, sweep.model.source) == (7, "nets.py:build")
 
 
+def test_a_recipe_names_data_without_its_folders() -> None:
+    data = {"source": "/home/ann/x.npy", "labels": "/home/ann/y.npy"}
+    sweep = parse_sweep({"model": {"source": "nets.py:build"}, "data": data})
+    found = yaml.safe_load(bundles.recipe_yaml(Recipe(), sweep))["data"]
+    assert (found["source"], found["labels"]) == ("x.npy", "y.npy")
+
+
 def test_every_recipe_of_a_grid_can_be_written_as_a_spec() -> None:
     space = {
         "distill": [None, {"student": "ds_cnn"}],

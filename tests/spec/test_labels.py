@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.spec.frozen import Frozen
+from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.steps import Distill, Finetune, Prune, Quantize
@@ -121,3 +122,19 @@ def test_other_values_of_the_same_knob_have_different_labels() -> None:
     assert Recipe(steps=(first,)).label != Recipe(steps=(second,)).label
     six, eight = (Quantize(weight_bits=bits, activation_bits=8, mean_bits=3) for bits in (6, 8))
     assert Recipe(steps=(six,)).label != Recipe(steps=(eight,)).label
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/home/ann/pets", "pets"),
+        ("/home/ann/pets/", "pets"),
+        ("/home/ann/x.npy", "x.npy"),
+        ("/home/ann/table.parquet", "table.parquet"),
+        ("/home/ann/own.py:build", "own.py:build"),
+        ("fashion_mnist", "fashion_mnist"),
+        ("torchvision:CIFAR10", "torchvision:CIFAR10"),
+    ],
+)
+def test_what_is_given_away_names_no_folders(source: str, name: str) -> None:
+    assert source_name(source) == name
