@@ -146,7 +146,7 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
     Files of the user's own are named without their folders, so they must lie beside it.
     """
     spec = sweep.model_dump(mode="json")
-    spec["model"] = {k: v and source_name(v) for k, v in spec["model"].items()}
+    spec["model"] = {k: source_name(v) if isinstance(v, str) else v for k, v in spec["model"].items()}
     for key in ("source", "labels"):
         spec["data"][key] = spec["data"][key] and source_name(spec["data"][key])
     steps = [s | ({"teacher": source_name(s["teacher"])} if "teacher" in s else {}) for s in recipe.to_json()]
