@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.datasets.dataset import Dataset
 from engine.metrics import METRICS, text_of
+from engine.spec.canonical import canonical_json
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
@@ -63,6 +64,7 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
 def _made(trial: Trial, sweep: Sweep) -> list[str]:
     """The recipe's sentences, after where the network came from."""
     weights = f" with the weights of {source_name(sweep.model.weights)}" if sweep.model.weights else ""
+    weights += f" called with {canonical_json(sweep.model.options)}" if sweep.model.options else ""
     start = f"Start from {source_name(sweep.model.source)}{weights}"
     return [start, *(recipe_texts(trial.recipe) if trial.recipe.steps else [])]
 

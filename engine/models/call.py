@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import ModelError
 from engine.models.catalog import one_line
 from engine.models.functions import (
+    INSTALLED,
     Parameters,
     accepted,
     builder_file,
@@ -24,7 +25,7 @@ from engine.models.functions import (
     split_function,
 )
 
-# What the code of a module was when this process imported it.
+# What the code of a package, or of a file and those beside it, was when this process ran it.
 _IMPORTED: dict[str, str] = {}
 
 
@@ -43,7 +44,11 @@ def call_function(
     folder = path.resolve().parent if names_file(source) else Path.cwd()
     try:
         with _importing(folder, first=names_file(source)):
-            module = _run_file(path, source) if names_file(source) else _import(source)
+            if names_file(source):
+                _forget_if_changed(source, str(path.resolve()), lambda name, file: _is_sibling(name, file, folder))
+                module = _run_file(path, source)
+            else:
+                module = _import(source)
             build = getattr(module, function, None)
             if not callable(build):
                 raise missing_function(source)
@@ -63,11 +68,20 @@ def _importing(folder: Path, first: bool) -> Iterator[None]:
     """With a folder on the path of imports: before all others for a file's siblings, after them for the working folder."""
     sys.path.insert(0 if first else len(sys.path), str(folder))
     importlib.invalidate_caches()
+    # Compiled files are told apart by the second and the size: a change within both would be missed.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = before
         at = sys.path[:: 1 if first else -1].index(str(folder))
         del sys.path[at if first else -1 - at]
+
+
+def _is_sibling(name: str, file: Path, folder: Path) -> bool:
+    """Whether a module is one of those that a file in `folder` imports from beside itself: no installed one, none of ours."""
+    own = name.partition(".")[0] != __name__.partition(".")[0]
+    return own and file.is_relative_to(folder) and not INSTALLED & set(file.parts)
 
 
 def _run_file(path: Path, source: str) -> ModuleType:
@@ -83,12 +97,17 @@ def _run_file(path: Path, source: str) -> ModuleType:
 
 
 def _import(source: str) -> ModuleType:
-    """The module, anew where its code has changed since this process imported it: keys are of the code as it lies there."""
-    name, code = split_function(source)[0], code_sha256(source)
+    name = split_function(source)[0]
     top = name.partition(".")[0]
-    if _IMPORTED.get(top, code) != code:
-        for loaded in [n for n in sys.modules if n == top or n.startswith(f"{top}.")]:
-            del sys.modules[loaded]
-    module = importlib.import_module(name)
-    _IMPORTED[top] = code
-    return module
+    _forget_if_changed(source, top, lambda n, file: n == top or n.startswith(f"{top}."))
+    return importlib.import_module(name)
+
+
+def _forget_if_changed(source: str, key: str, belongs: Callable[[str, Path], bool]) -> None:
+    """Imported modules whose code has changed since this process ran it are imported anew: keys are of the code as it lies there."""
+    code = code_sha256(source)
+    if _IMPORTED.get(key, code) != code:
+        for name, module in list(sys.modules.items()):
+            if belongs(name, Path(getattr(module, "__file__", None) or "")):
+                del sys.modules[name]
+    _IMPORTED[key] = code

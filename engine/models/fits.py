@@ -13,7 +13,11 @@ from engine.models.shapes import batch_text, noun, shape_text
 
 def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
     """Raises ModelError unless a graph that takes the data's shape gives a score for each class, for one input and for several."""
-    session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
+    try:
+        session = open_session(model)
+    except ModelError as error:
+        raise ModelError(f"model {source}: {error}") from None
+    name, fixed = graph_inputs(model)[0].name, fixed_batch(model)
     shape = data.input_shape
     for n in (fixed,) if fixed else (3, 1):
         many = f"{n} {noun(shape)}" if n > 1 else f"one {noun(shape, 1)}"

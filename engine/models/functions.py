@@ -25,7 +25,8 @@ from engine.spec import code_hash
 from engine.spec.canonical import digest
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-_INSTALLED = {"site-packages", "dist-packages"}
+INSTALLED = {"site-packages", "dist-packages"}
+"""Folders with one of these above them hold what was installed, not what the user writes."""
 # Through so many `from .x import name` is a function followed.
 _MOST_HOPS = 5
 
@@ -137,7 +138,7 @@ def builder_file(source: str) -> Path:
         raise ModelError(f"model {source!r}: {path} does not exist; give the path of a Python file")
     library = Path(sysconfig.get_path("stdlib")).resolve()
     inside = path.resolve()
-    if inside.is_relative_to(library) and not _INSTALLED & set(inside.parts):
+    if inside.is_relative_to(library) and not INSTALLED & set(inside.parts):
         raise ModelError(f"model {source!r}: {path} is Python's own and builds no networks; name a file of yours")
     return path
 
@@ -234,7 +235,7 @@ def code_sha256(source: str) -> str:
     package = next((Path(f) for f in folders if path.is_relative_to(f)), None)
     files = [path] if package is None else sorted(package.rglob("*.py"))
     root = path.parent if package is None else package.parent
-    installed = bool(_INSTALLED & set(root.parts))
+    installed = bool(INSTALLED & set(root.parts))
     return digest([code_hash.code_sha256(files, root, file_sha256, follows=not installed), _distributions(top)])
 
 

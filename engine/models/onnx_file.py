@@ -146,11 +146,14 @@ def _upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     raised = _raised(plain, path)
     if raised is None:
         return plain
-    off = _difference(model, raised)
+    off = _difference(model, raised, path)
     if off > AGREES:
+        how = (
+            f"by up to {100 * off:.3g} % of the largest" if np.isfinite(off) else "in their shape, or with none at all"
+        )
         raise ModelError(
-            f"model {path} answers otherwise once its opset {opset_of(model)} is raised to {OPSET}, by up to {100 * off:.3g} % of the "
-            "largest; export the network again, with opset 13 or later"
+            f"model {path} answers otherwise once its opset {opset_of(model)} is raised to {OPSET}, {how}; export it again, with opset "
+            "13 or later"
         )
     return raised
 
@@ -178,11 +181,18 @@ def _raised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto | None:
     )
 
 
-def _difference(model: onnx.ModelProto, other: onnx.ModelProto) -> float:
+def _difference(model: onnx.ModelProto, other: onnx.ModelProto, path: Path) -> float:
     """How far two graphs' answers to random inputs lie apart, as a share of the largest; infinite where shapes or gaps differ."""
     rng, level = np.random.default_rng(0), onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     name, shape = graph_inputs(model)[0].name, (fixed_batch(model) or 2, *input_shape(model))
-    first, second = open_session(model, level), open_session(other, level)
+    try:
+        first = open_session(model, level)
+    except ModelError as error:
+        raise ModelError(f"model {path}: {error}") from None
+    try:
+        second = open_session(other, level)
+    except ModelError:
+        return np.inf
     worst = 0.0
     for draw in range(_TRIED):
         # Numbers around zero, pixels from 0 to 1, and both at a larger scale.

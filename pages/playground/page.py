@@ -78,25 +78,29 @@ def _test_image(images: queries.TestImages) -> Subject:
             with st.container(width=SMALL_PX, gap=None):
                 name = _truth(images, number) or "no label"
                 pixels = enlarged(to_pixels(images.split.inputs[number], low, high), SMALL_PX)
-                st.image(pixels, width=SMALL_PX, alt=f"Test image {number}: {name}")
+                st.image(pixels, width=SMALL_PX, alt=f"Test {_noun(images)} {number}: {name}")
                 st.button(
                     str(number),
                     key=f"show {number}",
-                    help=f"Show test image {number}: {shell.plain(name)}",
+                    help=f"Show test {_noun(images)} {number}: {shell.plain(name)}",
                     disabled=number == index,
                     width="stretch",
                     on_click=_to_address,
                     args=({"image": number, "draw": draw},),
                 )
     st.button(
-        "Other images",
+        f"Other {_noun(images)}s",
         icon=":material/casino:",
         key="playground next",
         on_click=_to_address,
         args=({"draw": draw + 1, "image": None},),
-        help="The next draw of test images; the same for everybody.",
+        help="The next draw from the test split; the same for everybody.",
     )
-    return Subject(images.split.inputs[index : index + 1], _truth(images, index), f"Test image {index}")
+    return Subject(images.split.inputs[index : index + 1], _truth(images, index), f"Test {_noun(images)} {index}")
+
+
+def _noun(images: queries.TestImages) -> str:
+    return "image" if images.are_pictures else "item"
 
 
 def _truth(images: queries.TestImages, number: int) -> str | None:

@@ -23,6 +23,7 @@ from engine.export import bundle as bundles
 from engine.export import verify_template
 from engine.export.bundle import export_bundle, verify_bundle, write_bundle
 from engine.spec.recipe import Recipe
+from engine.spec.sections import Model
 from engine.spec.space import expand_space
 from engine.spec.steps import Distill, Finetune, Prune, Quantize
 from engine.spec.sweep import parse_sweep
@@ -280,3 +281,9 @@ def test_trials_that_cannot_be_exported_are_one_clear_line(world: World, stored:
     with pytest.raises(InputError, match="it is pending"):
         export_bundle(store, artifacts, "first look", world.trial.id, target)
     assert not target.exists()
+
+
+def test_a_recipe_keeps_the_options_that_its_network_was_built_with() -> None:
+    model = Model(source="/home/me/net.py:build", options={"width": 32, "stem": [3, 5]})
+    written = yaml.safe_load(bundles.recipe_yaml(Recipe(), make_sweep().model_copy(update={"model": model})))["model"]
+    assert written == {"source": "net.py:build", "weights": None, "options": {"width": 32, "stem": [3, 5]}}

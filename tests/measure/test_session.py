@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from engine.errors import StepError
 from engine.measure.latency_process import Limits, take_turns
@@ -54,6 +56,26 @@ def test_images_that_do_not_fit_are_told_as_ever_when_bound(tmp_path: Path) -> N
         StepError, match=r"m\.onnx does not run on input of shape \(1, 1, 8, 8\): .*allocate memory on the device"
     ):
         runner.bound(noise(1), "cuda")  # a memory that is not here
+
+
+def test_vectors_and_series_are_taken_and_other_inputs_refused(tmp_path: Path) -> None:
+    def net(shape: list[int | str]) -> Path:
+        nodes = [helper.make_node("Flatten", ["x"], ["y"])]
+        ends = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
+            for name, axes in (("x", shape), ("y", ["N", 6]))
+        ]
+        graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+        onnx.save(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "v.onnx"
+        )
+        return tmp_path / "v.onnx"
+
+    for axes in ([6], [2, 3]):
+        batch = np.arange(12, dtype=np.float32).reshape(2, *axes)
+        np.testing.assert_array_equal(Runner(net(["N", *axes]), 1)(batch), batch.reshape(2, 6))
+    with pytest.raises(StepError, match=r"v\.onnx must take one float32 input \(N, …\), but takes: x"):
+        Runner(net(["N"]), 1)
 
 
 class FakeSession:

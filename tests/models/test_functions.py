@@ -207,6 +207,26 @@ def test_changed_code_is_imported_anew(package: Path) -> None:
     assert width(load_network(model(package, "plain"), vectors()).module) == 5
 
 
+def test_a_changed_file_beside_a_file_is_imported_anew(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        f"import layers_{tmp_path.name} as layers\ndef build():\n    return layers.dense(20, 4, 3)\n"
+    )
+    sibling = tmp_path / f"layers_{tmp_path.name}.py"
+    sibling.write_text(BLOCKS)
+    source = Model(source=f"{tmp_path / 'net.py'}:build")
+    before = load_network(source, vectors())
+    assert width(before.module) == 4
+    sibling.write_text(
+        BLOCKS.replace("nn.Linear(inputs, width", "nn.Linear(inputs, 2 * width").replace(
+            "Linear(width", "Linear(2 * width"
+        )
+    )
+    after = load_network(source, vectors())
+    assert width(after.module) == 8
+    assert after.origin.code_sha256 != before.origin.code_sha256
+    assert "torch" in sys.modules
+
+
 def test_a_package_without_init_and_a_lone_module_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = tmp_path.name
     (tmp_path / f"space_{name}" / "inner").mkdir(parents=True)

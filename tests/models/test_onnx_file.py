@@ -124,6 +124,16 @@ def test_what_is_older_is_refused(tmp_path: Path) -> None:
         check_model(Model(source=str(saved(tmp_path / "m.onnx", old(6)))))
 
 
+def test_what_the_runtime_does_not_know_is_told_with_the_file(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path / "m.onnx", model([helper.make_node("ATen", ["x"], ["y"], domain="org.pytorch.aten")], 13, ["N", 3])
+    )
+    changed = onnx.load(path)
+    changed.opset_import.append(helper.make_opsetid("org.pytorch.aten", 1))
+    with pytest.raises(ModelError, match=r"m\.onnx.*(cannot load the graph|cannot be raised)"):
+        check_fits(str(saved(path, changed)), data((3,)))
+
+
 def test_a_change_of_answers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert = onnx_file.version_converter.convert_version
 
@@ -138,6 +148,17 @@ def test_a_change_of_answers_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         ModelError, match=r"answers otherwise once its opset 9 is raised to 21, by up to [\d.]+ % of the largest"
     ):
         check_model(Model(source=str(saved(tmp_path / "m.onnx", old(9)))))
+
+    def other(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
+        raised = convert(proto, version)
+        raised.graph.node[0].op_type = "Nowhere"
+        return raised
+
+    monkeypatch.setattr(onnx_file.version_converter, "convert_version", other)
+    with pytest.raises(
+        ModelError, match="answers otherwise once its opset 8 is raised to 21, in their shape, or with none"
+    ):
+        check_model(Model(source=str(saved(tmp_path / "o.onnx", old(8)))))
 
     def fails(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
         raise RuntimeError("no adapter\nfor Foo")

@@ -12,6 +12,7 @@ from engine.compress.quantization.histogram import Histogram, Method
 from engine.compress.quantization.scheme import ActivationScale
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch, graph_inputs, input_shape, open_session, with_outputs
+from engine.models.shapes import noun
 
 Float32 = npt.NDArray[np.float32]
 
@@ -67,7 +68,7 @@ def runs(model: onnx.ModelProto, tensors: Sequence[str], images: Float32) -> Ite
     expected = input_shape(model)
     if images.shape[1:] != expected or len(images) == 0:
         raise StepError(
-            f"quantize: calibration inputs are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
+            f"quantize: calibration {noun(expected)} are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
         )
     if not tensors:
         return
