@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import TeacherOutputs
+from engine.datasets.splits import UNLABELLED
 from engine.errors import StepError
 from engine.graph.graph import LAYER_OPS, constant_values
 from engine.models.export import export_onnx
@@ -144,6 +147,22 @@ def test_training_that_did_harm_is_not_what_is_handed_on(monkeypatch: pytest.Mon
     np.testing.assert_array_equal(run(found.model, TEST), run_scheme(start, TEST))
     monkeypatch.setattr(qat, "train_scheme", lambda *args: start)
     assert train_quantized(step, tiny_graph(), DATA, 0).note is None
+
+
+def test_without_labels_the_float_network_is_what_is_learnt() -> None:
+    step = step_of(3, epochs=2, learning_rate=0.01)
+    splits = {
+        n: replace(getattr(DATA, n), labels=np.full(len(getattr(DATA, n)), UNLABELLED)) for n in ("train", "validation")
+    }
+    bare = replace(DATA, **splits)
+    start = make_scheme(step, tiny_graph(), CALIBRATION)
+    losses: list[float] = []
+    trained = train_scheme(step, start, bare, 0, lambda _, loss: losses.append(loss))
+    exact = run(tiny_graph(), TEST).argmax(1)
+    before, after = ((run_scheme(scheme, TEST).argmax(1) == exact).mean() for scheme in (start, trained))
+    assert np.isfinite(losses).all()
+    assert after > before
+    assert train_quantized(step, tiny_graph(), bare, 0).note is None
 
 
 def test_a_loss_that_is_no_number_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
