@@ -27,6 +27,7 @@ from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep
 
 SAMPLES = 200
+AS_STATED = "as the spec says"
 _ALONE = 8
 _SHOWN = 8
 
@@ -34,7 +35,7 @@ _SHOWN = 8
 @dataclass(frozen=True)
 class Tried:
     """How a network answers samples prepared in one way. `right` of `n` samples, None without labels; `confidence`, the mean softmax of the
-    class that is named.
+    class that is named; `information`: nats that an answer tells of the sample, by which ways are compared without labels.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Tried:
     right: int | None
     n: int
     confidence: float
+    information: float
     chosen: bool = False
 
 
@@ -100,7 +102,7 @@ def check(sweep: Sweep) -> Report:
     """Load model and data of a spec, try a few samples, and say what is wrong. Seconds; nothing is written.
 
     Where the spec does not say how numbers are prepared for a network that its user trained, the usual ways are tried on up to 200 samples
-    that are not of the test split, and the best is taken: most right answers, or without labels the surest ones, which is a guess.
+    that are not of the test split, and the best is taken: most right answers, or without labels those that are sure and differ, a guess.
     """
     try:
         check_model(sweep.model)
@@ -209,7 +211,7 @@ def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candid
     if stated is not None and stated.says_numbers:
         if "layout" not in stated.model_fields_set:
             stated = stated.model_copy(update={"layout": layouts[0]})
-        return (Candidate("as the spec says", stated), *usual)
+        return (Candidate(AS_STATED, stated), *usual)
     if not brings_own_weights(sweep.model):
         return (Candidate("as the network was trained", stated or Preprocess()), *usual)
     return usual
@@ -222,9 +224,9 @@ def _prepared(spec: Data, data: Dataset, preprocess: Preprocess) -> Dataset:
 
 
 def _best(answers: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64] | None) -> int:
-    """Of answers (n, classes) each: the most right ones, of equals the likelier; without labels the surest."""
+    """Of answers (n, classes) each: the most right ones, of equals the likelier; without labels those that are sure and differ."""
     if labels is None:
-        return int(np.argmax([_confidence(scores) for scores in answers]))
+        return int(np.argmax([_information(scores) for scores in answers]))
     rated = [((s.argmax(1) == labels).sum(), _log_shares(s)[np.arange(len(labels)), labels].mean()) for s in answers]
     return max(range(len(rated)), key=rated.__getitem__)
 
@@ -240,11 +242,19 @@ def _confidence(scores: npt.NDArray[np.float64]) -> float:
     return float(np.exp(_log_shares(scores)).max(axis=1).mean())
 
 
+def _information(scores: npt.NDArray[np.float64]) -> float:
+    """Nats that an answer tells of which sample it is of: sure answers that differ. Numbers far too large make sure ones, all alike."""
+    logs = _log_shares(scores)
+    shares = np.exp(logs)
+    mean = shares.mean(axis=0)
+    return float((shares * logs).sum(axis=1).mean() - (mean * np.log(np.maximum(mean, 1e-300))).sum())
+
+
 def _tried(
     way: Candidate, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64] | None, chosen: bool
 ) -> Tried:
     right = None if labels is None else int((scores.argmax(1) == labels).sum())
-    return Tried(way.name, way.preprocess, right, len(scores), _confidence(scores), chosen)
+    return Tried(way.name, way.preprocess, right, len(scores), _confidence(scores), _information(scores), chosen)
 
 
 def _judged(
@@ -258,11 +268,12 @@ def _judged(
 ) -> list[Finding]:
     """What the answers say of preprocessing and labels."""
     if labels is None:
-        if len(tried) == 1:
+        if tried[0].name != AS_STATED:
+            told = f"without labels the preprocessing {tried[chosen].name!r} is a guess: answers are sure and differ most with it"
+        elif chosen == best:
             return []
-        told = f"without labels the preprocessing {tried[chosen].name!r} is a guess: answers are surest with it"
-        if chosen != best:
-            told = f"without labels nothing proves the preprocessing; answers are surer with {tried[best].name!r} than as the spec says"
+        else:
+            told = f"without labels nothing proves the preprocessing; answers are surer, or differ more, with {tried[best].name!r}"
         return [Finding("warning", told, "state data.preprocess as in training")]
     if chosen != best and better(answers[best].argmax(1) == labels, answers[chosen].argmax(1) == labels):
         told = (

@@ -38,11 +38,12 @@ def print_report(report: Report) -> None:
                 t.name,
                 "–" if t.right is None else f"{t.right} of {t.n}",
                 f"{t.confidence:.2f}",
+                f"{t.information:.2f}",
                 str(said["preprocess"]),
             )
             for t, said in zip(report.tried, told["preprocessing"], strict=True)
         ]
-        columns = {"": "left", "preprocessing": "left", "right": "right", "confidence": "right"}
+        columns = {"": "left", "preprocessing": "left", "right": "right", "confidence": "right", "nats": "right"}
         print_table(columns | {"data.preprocess": "left"}, rows)
     if report.baseline:
         low, high, n = (report.baseline[name] for name in ("low", "high", "n"))

@@ -88,7 +88,11 @@ def _preprocessing(tried: list[dict[str, Any]]) -> None:
         labelled = any(t["right"] is not None for t in tried)
         rows = [
             {"": "✓" if t["chosen"] else "", "Preprocessing": t["name"]}
-            | ({"Right": f"{t['right']} of {t['n']}"} if labelled else {"Confidence": f"{100 * t['confidence']:.0f} %"})
+            | (
+                {"Right": f"{t['right']} of {t['n']}"}
+                if labelled
+                else {"Sure and different (nats)": f"{t['information']:.2f}"}
+            )
             for t in tried
         ]
         st.table(rows, border="horizontal")

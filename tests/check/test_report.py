@@ -133,11 +133,22 @@ def test_a_head_of_another_size_and_a_file_that_is_none(tmp_path: Path) -> None:
     assert "is not an ONNX file" in errors(spec(tmp_path))[0]
 
 
-def test_without_labels_the_choice_is_called_a_guess(tmp_path: Path) -> None:
-    brightness_data(tmp_path / "data.npz", y_train=np.full(400, 0), y_test=np.full(200, 0))
-    sweep = spec(tmp_path, classes=list("abcd"))
-    brightness_net(tmp_path / "net.onnx", scale=255.0)
-    assert check(sweep).baseline is not None  # labelled, all alike: the control
+def test_without_labels_the_choice_is_a_guess_by_answers_that_are_sure_and_differ(tmp_path: Path) -> None:
+    """Numbers that are far too large make a network sure of one class, which tells nothing."""
+    brightness_data(tmp_path / "whole.npz")
+    np.savez(tmp_path / "data.npz", x=np.load(tmp_path / "whole.npz")["x_train"])
+    brightness_net(tmp_path / "net.onnx", scale=20.0, mean=3.0)
+    way = {"scale": 20 / 255, "mean": [3.0], "std": [1.0]}
+    report = check(spec(tmp_path, preprocess=way))
+    assert report.baseline is None
+    assert report.classes == ("0", "1", "2", "3")
+    by_name = {t.name: t for t in report.tried}
+    assert by_name["as stored"].confidence > by_name["as the spec says"].confidence
+    assert by_name["as stored"].information < 0.1 < by_name["as the spec says"].information
+    assert not [f for f in report.findings if "preprocessing" in f.what]
+    report = check(spec(tmp_path))
+    (guess,) = [f for f in report.findings if "is a guess" in f.what]
+    assert guess.remedy == "state data.preprocess as in training"
 
 
 def test_the_command_prints_the_table_and_ends_with_1_on_errors(tmp_path: Path) -> None:
