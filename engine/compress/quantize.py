@@ -121,10 +121,10 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Sche
 
     why = obstacle(scheme) if step.learns_rounding and step.rounding == "auto" else None
     learned = step.learns_rounding and why is None
-    if learned:
-        scheme = learn_rounding(scheme, calibration)
-    # Learning leaves no mean error behind that a bias could take up.
     integer = step.activation_bits <= INTEGER_BITS
+    if learned:
+        scheme = learn_rounding(scheme, calibration, moves_biases=step.bias_correction is not False and integer)
+    # Where learning has moved biases it leaves no mean error behind.
     if step.bias_correction is True or (step.bias_correction == "auto" and integer and not learned):
         scheme = correct_biases(scheme, calibration)
     return scheme, why

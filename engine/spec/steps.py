@@ -151,8 +151,8 @@ class Quantize(Frozen):
 
     `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
-    `rounding`: learned in integer networks, or to the nearest where one has operators that learning does not know. `bias_correction`: where
-    an integer network is rounded to the nearest. `equalize`: with one scale per layer, where it brings answers on calibration images
+    `rounding`: learned in integer networks, or to the nearest where one has operators that learning does not know. `bias_correction`: of
+    integer networks. `equalize`: with one scale per layer, where it brings answers on calibration images
     closer. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
 
     Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with

@@ -48,8 +48,8 @@ _MEMORY = 2**30
 _CHUNK = 32
 
 
-def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
-    """The scheme with codes, scales of channels and biases chosen by what they do to each layer's outputs on `calibration`.
+def learn_rounding(scheme: Scheme, calibration: Float32, moves_biases: bool = True) -> Scheme:
+    """The scheme with codes, scales of channels and, where it `moves_biases`, biases chosen by what they do to each layer's outputs.
 
     `calibration`: preprocessed images (n, C, H, W), of which as many are used as fit in memory. Every code is one of the two next to
     weight / scale, and weights of zero stay zero. The same scheme and images give the same result. Weights that several layers share are
@@ -68,10 +68,10 @@ def learn_rounding(scheme: Scheme, calibration: Float32) -> Scheme:
                 layer, data = layers[call.outputs[0]], [v[call.inputs[0]] for v in values]
                 weight, wanted = exact.constants[layer.weight], exact.product(layer)
                 if layer.weight not in learned:
-                    learned[layer.weight] = _learned(
-                        layer, data, wanted, weight, scheme.weights[layer.weight], layer.output in biases
-                    )
-                _run_layer(call, layer, wanted, learned[layer.weight], biases, values)
+                    centred = moves_biases and layer.output in biases
+                    codes = scheme.weights[layer.weight]
+                    learned[layer.weight] = _learned(layer, data, wanted, weight, codes, centred)
+                _run_layer(call, layer, wanted if moves_biases else None, learned[layer.weight], biases, values)
             else:
                 for some in values:
                     execute([call], some)
@@ -90,20 +90,21 @@ def obstacle(scheme: Scheme) -> str | None:
 def _run_layer(
     call: Call,
     layer: Layer,
-    wanted: Sequence[Tensor],
+    wanted: Sequence[Tensor] | None,
     codes: Codes,
     biases: dict[str, Float32],
     values: Sequence[dict[str, Tensor]],
 ) -> None:
-    """Run the rounded layer on all parts; its bias, where it has one, is set to make up for the mean error."""
+    """Run the rounded layer on all parts; its bias, where it has one, makes up for the mean error against what is `wanted`, if given."""
     weight, run = from_array(codes.values()), operator(layer.node)
     outputs: list[Tensor] = [run(some[call.inputs[0]], weight) for some in values]
     if layer.output in biases:
         channels = 1 if layer.node.op_type == "Conv" else outputs[0].ndim - 1
         others = [i for i in range(outputs[0].ndim) if i != channels]
-        error = sum((exact - output).sum(others) for exact, output in zip(wanted, outputs, strict=True))
-        places = sum(output.numel() for output in outputs) // len(biases[layer.output])
-        biases[layer.output] = biases[layer.output] + to_array(torch.as_tensor(error) / places)
+        if wanted is not None:
+            error = sum((exact - output).sum(others) for exact, output in zip(wanted, outputs, strict=True))
+            places = sum(output.numel() for output in outputs) // len(biases[layer.output])
+            biases[layer.output] = biases[layer.output] + to_array(torch.as_tensor(error) / places)
         stored = from_array(storable_bias(biases[layer.output], codes.bits))
         outputs = [o + stored.reshape([-1 if i == channels else 1 for i in range(o.ndim)]) for o in outputs]
     for some, output in zip(values, outputs, strict=True):

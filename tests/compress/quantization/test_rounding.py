@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.compress import quantize
 from engine.compress.quantization import rounding
 from engine.compress.quantization.moments import moments
 from engine.compress.quantization.rounding import learn_rounding
@@ -222,3 +223,22 @@ def test_patches_times_weights_are_the_convolution(kernel: tuple[int, ...], opti
     torch.testing.assert_close(found.cross, rows @ found.gram)
     energy = wanted.square().mean((0, *range(2, wanted.ndim))).reshape(rows.shape[:2])
     torch.testing.assert_close(torch.einsum("goi,gij,goj->go", rows, found.gram, rows), energy)
+
+
+@pytest.mark.parametrize(
+    ("activation_bits", "bias_correction", "moved"),
+    [(8, "auto", True), (8, False, False), (8, True, True), (32, "auto", False), (32, False, False)],
+)
+def test_biases_move_only_where_the_step_says_so(
+    activation_bits: int, bias_correction: str | bool, moved: bool
+) -> None:
+    """Weights alone, or no correction: the file keeps the float network's biases, to the bit where they are stored in float."""
+    step = Quantize(
+        weight_bits=4, activation_bits=activation_bits, rounding="learned", bias_correction=bias_correction,
+        calibration_samples=16, weight_range="auto",
+    )  # fmt: skip
+    scheme = make_scheme(step, prepare(tiny_graph()), CALIBRATION[:16])
+    found, _ = quantize._rounded(step, scheme, CALIBRATION[:16])
+    assert (found.biases.keys(), bool(found.biases)) == (scheme.biases.keys(), True)
+    assert any(not np.array_equal(found.biases[n], b) for n, b in scheme.biases.items()) == moved
+    assert any(not np.array_equal(found.weights[n].codes, c.codes) for n, c in scheme.weights.items())
