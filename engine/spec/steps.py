@@ -240,7 +240,24 @@ class Quantize(Frozen):
         return self.activation_bits <= 8 and self.symmetric and self.format != "u8u8"
 
 
-Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime, Field(discriminator="step")]
+class Imported(Frozen):
+    """Take a file that was made elsewhere as it is; `paretoscope add` writes this step, which is a whole recipe.
+
+    `name` is what its trial is called; `sha256` are the bytes, which lie in the artifact store under that name. Where the file was is not
+    kept: it may move, and the same file is the same recipe wherever it came from.
+    """
+
+    step: Literal["imported"] = "imported"
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f](?:[^\x00-\x1f]*[^\s\x00-\x1f])?$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def file(self) -> str:
+        """The artifact that holds the bytes as they were added."""
+        return self.sha256 + ".onnx"
+
+
+Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime | Imported, Field(discriminator="step")]
 
 
 def needs_labels(step: Step) -> bool:
