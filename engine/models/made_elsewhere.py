@@ -5,12 +5,15 @@ A file is its bytes. Where it keeps weights in other files, it is those of the o
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import fixed_batch, input_shape, save_onnx
+from engine.graph.inline import inlined
+from engine.graph.multiplying import UNCOUNTED
 from engine.models.fits import check_answers, check_shape
 from engine.models.onnx_file import external_files, fix_axes, read_file
 
@@ -49,8 +52,8 @@ def check_made(path: Path, data: Dataset, batch: int | None, name: str | None = 
         )
 
 
-def fit(made: Path, data: Dataset, output: Path) -> bool:
-    """Write the file that is measured: the same bytes, or with the free axes fixed to the data's; whether they had to be.
+def fit(made: Path, data: Dataset, output: Path) -> str:
+    """Write the file that is measured: the same bytes, or with the free axes fixed to the data's; what a trial is to say of it.
 
     Raises ModelError for a file that does not go with the data.
     """
@@ -59,13 +62,12 @@ def fit(made: Path, data: Dataset, output: Path) -> bool:
     model = read_file(made)
     if 0 not in input_shape(model):
         shutil.copyfile(made, output)
-        return False
-    fix_axes(model, data.input_shape, Path(said))
-    save_onnx(model, output)
-    return True
-
-
-def note(sha256: str, fixed: bool) -> str:
-    """What a trial says of its file."""
-    how = "nothing but the free axes of its input was changed, to the data's sizes" if fixed else "measured as it is"
-    return f"made elsewhere, {how} (SHA-256 {sha256[:12]}…)"
+        how = "measured as it is"
+    else:
+        fix_axes(model, data.input_shape, Path(said))
+        save_onnx(model, output)
+        how = "nothing but the free axes of its input was changed, to the data's sizes"
+    found = f"made elsewhere, {how} (SHA-256 {hashlib.sha256(made.read_bytes()).hexdigest()[:12]}…)"
+    if uncounted := sorted({n.op_type for n in inlined(model).graph.node} & UNCOUNTED):
+        found += f"; parameters, MACs and estimates for devices leave out its operators {', '.join(uncounted)}"
+    return found

@@ -267,7 +267,7 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _imported(task: Task, output: Path) -> dict[str, Any]:
-    from engine.models.made_elsewhere import fit, note
+    from engine.models.made_elsewhere import fit
 
     sha256 = task.node.options["sha256"]
     try:
@@ -277,7 +277,7 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
             f"the file that was added (SHA-256 {sha256[:12]}…) is not in the artifact store any more; add it again with `paretoscope add`, "
             "under the same name (in a bundle it is model.onnx)"
         ) from None
-    return _noted(note(sha256, fit(made, _dataset(task.data), output)))
+    return _noted(fit(made, _dataset(task.data), output))
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
