@@ -240,6 +240,10 @@ class Quantize(Frozen):
         return self.activation_bits <= 8 and self.symmetric and self.format != "u8u8"
 
 
+# What HTML, Markdown or a terminal's colours would take for theirs.
+_MARKUP = frozenset('<>&"`|[]{}*$~^\\')
+
+
 class Imported(Frozen):
     """Take a file that was made elsewhere as it is; `paretoscope add` writes this step, which is a whole recipe.
 
@@ -248,8 +252,19 @@ class Imported(Frozen):
     """
 
     step: Literal["imported"] = "imported"
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f](?:[^\x00-\x1f]*[^\s\x00-\x1f])?$")
+    name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _name_can_stand_anywhere(self) -> Imported:
+        """In tables, in charts and in Markdown, as it is."""
+        if not (0 < len(self.name) <= 100 and self.name == self.name.strip() and self.name.isprintable()):
+            raise ValueError(
+                f"a name has 1 to 100 characters on one line and no space at its ends, but is {self.name[:120]!r}; give another"
+            )
+        if wrong := sorted(set(self.name) & _MARKUP):
+            raise ValueError(f"{' '.join(wrong)} cannot stand in a name, as in {self.name!r}; give one without")
+        return self
 
     @property
     def file(self) -> str:

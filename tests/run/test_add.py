@@ -24,6 +24,7 @@ from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.trial import Trial
+from tests.helpers.other_code import other_code
 from tests.helpers.tiny import write_problem
 
 CALIBRATED, TESTED = 50, 200
@@ -117,7 +118,7 @@ def test_the_same_file_again_does_nothing_and_a_name_that_is_taken_is_refused(pl
     for name, words in (("mine", "another file"), ("baseline", "a recipe")):
         with pytest.raises(InputError, match=f"has {words} called '{name}' already.*another --name"):
             add_file(store, artifacts, sweep.id, other, name)
-    for name in ("", " x", "a\nb", "x" * 101):
+    for name in ("", " x", "a\nb", "x" * 101, "<b>mine", "[red]mine"):
         with pytest.raises(InputError, match="--name"):
             add_file(store, artifacts, sweep.id, other, name)
     assert (store.revision(sweep.id), len(store.trials(sweep.id))) == (revision, 2)
@@ -191,6 +192,30 @@ def test_only_a_finished_sweep_that_is_up_to_date_takes_a_file(place: Path, monk
     with pytest.raises(InputError, match=f"1 of the 1 trials of {sweep.id} must be measured again first.*resume"):
         add_file(store, artifacts, sweep.id, file, "mine")
     assert [t.state for t in store.trials(sweep.id)] == ["done"]
+
+
+def test_what_an_earlier_version_measured_is_kept_where_that_is_asked_for(place: Path, monkeypatch: pytest.MonkeyPatch):
+    store, artifacts, sweep = (
+        Store.open(),
+        Artifacts.open(),
+        small(place, "space.quantize=null", "measure.latency=null"),
+    )
+    execute(sweep, store, artifacts)
+    (baseline,) = store.trials(sweep.id)
+    file = artifacts.local(baseline.artifact)
+    with other_code(monkeypatch) as code:
+        code.change("measure/size.py")
+        with pytest.raises(InputError, match=r"1 of the 1 trials .* must be measured again first.*--keep-old-code"):
+            add_file(store, artifacts, sweep.id, file, "mine")
+        assert store.trials(sweep.id) == [baseline]
+        added = add_file(store, artifacts, sweep.id, file, "mine", keep_old_code=True)
+    assert (added.trial.state, added.outcome.nodes_run) == ("done", 3)
+    kept = store.trials(sweep.id)[0]
+    assert (kept.accuracy, kept.size_bytes, "earlier version" in kept.notes[0]) == (
+        baseline.accuracy,
+        baseline.size_bytes,
+        True,
+    )
 
 
 def test_free_axes_and_weights_in_other_files(place: Path):
