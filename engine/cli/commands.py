@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from engine.cli.add import add
 from engine.cli.app import open_app
 from engine.cli.cancel import cancel
 from engine.cli.check import check
@@ -45,7 +46,7 @@ def overview(context: typer.Context) -> None:
 app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
-    check, plan, run, resume, cancel, delete,
+    check, plan, run, add, resume, cancel, delete,
     sweeps, trials, front, confirm, why, portability,
     export, report, verify, doctor,
 ):  # fmt: skip

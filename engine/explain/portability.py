@@ -11,7 +11,7 @@ from typing import Any
 from engine.datasets.load import dataset_checksum, load_dataset, reported
 from engine.explain.cached_answers import kept, known, measured_pair
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Quantize, Step
+from engine.spec.steps import Imported, Quantize, Step
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
@@ -94,5 +94,7 @@ def _is_integer(step: Step) -> bool:
 
 
 def computes_in_integers(recipe: Recipe) -> bool:
-    """Whether the file multiplies integers, so that sums of it may saturate where a CPU has no instruction for them."""
-    return any(_is_integer(step) for step in recipe.steps)
+    """Whether the file multiplies integers, or may for all that is known, so that sums of it may saturate where a CPU has no instruction
+    for them.
+    """
+    return any(_is_integer(step) or isinstance(step, Imported) for step in recipe.steps)

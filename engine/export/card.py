@@ -63,6 +63,8 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
 
 def _made(trial: Trial, sweep: Sweep) -> list[str]:
     """The recipe's sentences, after where the network came from."""
+    if trial.recipe.imported:
+        return recipe_texts(trial.recipe)
     weights = f" with the weights of {source_name(sweep.model.weights)}" if sweep.model.weights else ""
     weights += f" called with {canonical_json(sweep.model.options)}" if sweep.model.options else ""
     start = f"Start from {source_name(sweep.model.source)}{weights}"

@@ -174,7 +174,7 @@ def _biases(node: onnx.NodeProto, factors: Factors, layer: LayerFacts, constants
     if factors.bias not in constants:
         return 0
     if factors.form != "recurrent":
-        return layer.output_shape[1]
+        return layer.output_shape[-1 if factors.form == "product" else 1]
     attributes = {a.name: a for a in node.attribute}
     both = "direction" in attributes and attributes["direction"].s == b"bidirectional"
     gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]

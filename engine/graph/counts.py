@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from engine.graph.blocks import Blocks
 from engine.graph.graph import (
     _UNOPTIMIZED,
     Array,
@@ -39,6 +40,8 @@ _PARAMETER_SLOTS = {
     "QLinearAdd": (0, 3),
     "QLinearMul": (0, 3),
 }
+# What is stored several to a byte.
+_NARROW = {4: ("INT4", "UINT4", "FLOAT4E2M1"), 2: ("INT2", "UINT2")}
 # These move values or pick them, so that rounded values stay what they are.
 _MOVING_OPS = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
@@ -107,7 +110,8 @@ def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.
     while name not in stored:
         node = nodes[name]
         if not node.input:  # a Constant
-            return 32
+            stated = next((a.t for a in node.attribute if a.name == "value"), None)
+            return 32 if stated is None else _stored_bits(stated)
         first = node.input[0]
         looked_up = node.op_type == "Gather" and first in nodes and nodes[first].op_type != "Concat"
         packed |= looked_up
@@ -116,8 +120,14 @@ def _weight_bits(nodes: Mapping[str, onnx.NodeProto], stored: Mapping[str, onnx.
     tensor = stored[name]
     if packed:  # one row of bytes for each bit (quantization/packing.py)
         return int(tensor.dims[0])
-    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
-        return 4
+    return _stored_bits(tensor)
+
+
+def _stored_bits(tensor: onnx.TensorProto) -> int:
+    """Bits of one number of a stored tensor."""
+    kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+    if narrow := next((bits for bits, names in _NARROW.items() if kind in names), None):
+        return narrow
     return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8)
 
 
@@ -233,13 +243,21 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         learned = [name for name in names if product or values[name].size > 1]
         if product is None and not learned:
             continue
-        size = sum(values[name].size for name in learned)
-        used = sum(_nonzero(values, name, product) for name in learned)
+        blocks = Blocks.of(node)
+        if blocks and product and product.weight in learned:
+            # The codes count, not the bytes that they lie in.
+            learned.remove(product.weight)
+            size, used = blocks.codes, blocks.nonzero(values[product.weight], values.get(product.weight_zero))
+        else:
+            size, used = 0, 0
+        size += sum(values[name].size for name in learned)
+        used += sum(_nonzero(values, name, product) for name in learned)
         data, weight, result = (shapes.get(name, ()) for name in (*[*read[i], ""][:2], first_output(node)))
         macs = product.macs(node, data, weight, result) if product and i not in states else 0
         if i in states:
             macs = _recurrent_macs(data, weight, shapes[states[i]])
-        bits = _weight_bits(makers, stored, names[0]) if learned else 0
+        bits = _weight_bits(makers, stored, names[0]) if names else 0
+        bits = blocks.bits if blocks and names else bits
         layers.append(
             LayerFacts(
                 name=node.name or node.output[0],

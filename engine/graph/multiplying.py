@@ -44,7 +44,17 @@ _PLACES = {
     "QGemm": _Places("product", (0, 3), 6, (2, 5), rounded=True),
     "MatMulIntegerToFloat": _Places("product", bias=6, zeros=(4, 5), rounded=True),
     "DynamicQuantizeMatMul": _Places("product", bias=4, zeros=(-1, 3), rounded=True),
+    # Codes of a few bits in blocks, with scales; computes in floats (engine/graph/blocks.py).
+    "MatMulNBits": _Places("product", bias=5, zeros=(-1, 3)),
 }
+UNCOUNTED = frozenset(
+    {
+        "Attention", "DecoderMaskedMultiHeadAttention", "DynamicQuantizeLSTM", "Einsum", "GroupQueryAttention", "LongformerAttention",
+        "MatMulBnb4", "MatMulFpQ4", "MoE", "MultiHeadAttention", "NhwcFusedConv", "PackedAttention", "QAttention", "QMoE",
+        "QOrderedAttention", "QOrderedMatMul",
+    }
+)  # fmt: skip
+"""Names of further operators that multiply, whose work and weights nothing here counts."""
 MULTIPLYING = frozenset(_PLACES)
 """Names of the operators that multiply."""
 

@@ -67,7 +67,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def _read_checked(path: Path, stamps: tuple[tuple[int, int], ...]) -> Checked:
-    model = _read(path)
+    model = read_file(path)
     taken = input_shape(model)
     if 0 not in taken:
         _upgraded(model, path)
@@ -79,8 +79,8 @@ def read_onnx_for(path: Path, shape: tuple[int, ...]) -> onnx.ModelProto:
 
     Files with operators of integers, which no step changes, and those with branches or loops keep their opset. Raises ModelError.
     """
-    model = _read(path)
-    _fix_axes(model, shape, path)
+    model = read_file(path)
+    fix_axes(model, shape, path)
     return _upgraded(model, path)
 
 
@@ -102,7 +102,8 @@ def _external_files(path: Path, stamp: tuple[int, int]) -> tuple[Path, ...]:
     return tuple(path.parent / name for name in sorted(set(named)))
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def read_file(path: Path) -> onnx.ModelProto:
+    """The file's graph as it is, its weights in one place; raises ModelError for one that no network here can be."""
     model = read_onnx(path)
     check_interface(model, str(path), free_axes=True)
     if (opset := opset_of(model)) < OLDEST:
@@ -112,7 +113,7 @@ def _read(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _fix_axes(model: onnx.ModelProto, shape: tuple[int, ...], path: Path) -> None:
+def fix_axes(model: onnx.ModelProto, shape: tuple[int, ...], path: Path) -> None:
     """Give the input's free axes, the batch apart, the data's sizes, in place; raises ModelError where the graph does not allow them."""
     batch, *dims = graph_inputs(model)[0].type.tensor_type.shape.dim
     free = [(dim.dim_param, size) for dim, size in zip(dims, shape, strict=True) if not dim.dim_value]

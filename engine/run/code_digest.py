@@ -24,6 +24,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "qat": ("compress/qat.py", "compress/quantization/allocation.py"),
     "sensitivity": ("compress/quantization/sensitivity.py",),
     "layer_times": ("compress/quantization/sensitivity.py",),
+    "imported": ("models/made_elsewhere.py",),
     "facts": ("measure/size.py", "measure/size_parts.py", "graph/count_demand.py", "graph/counts.py"),
     "accuracy": ("measure/accuracy.py", "measure/batches.py", "measure/elsewhere.py"),
     "latency": ("measure/latency.py", "measure/energy_counter.py"),

@@ -28,6 +28,7 @@ _DEFAULT_RATES = {
     "layer_times": 5.0,
     "quantize": 2.0,
     "qat": 5e-4,
+    "imported": 0.5,
     "facts": 0.5,
     "accuracy": 3e-5,
     "latency": 6.0,
@@ -61,7 +62,7 @@ class Preview:
 
 def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
     """What running a spec here would do; raises InputError for a bad model or dataset."""
-    plan = make_plan(sweep, machine())
+    plan = make_plan(store.with_added(sweep), machine())
     missing = missing_nodes(plan, store, artifacts)
     left = left_by_old_code(plan, machine(), store, artifacts) if missing else {}
     rates, cores = store.rates(), machine().cores
@@ -118,17 +119,21 @@ def chances(waiting: Mapping[str, int], left: int, taken: float) -> dict[str, fl
 def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> tuple[frozenset[str], int]:
     """Those of the missing nodes that one run takes on, and of how many recipes they are: in plan order, as many as the budget allows.
 
-    Recipes of the ids in `failed` come last: what cannot be made would otherwise use up every run's budget.
+    Recipes of the ids in `failed` come last: what cannot be made would otherwise use up every run's budget. Files that were added count
+    against none: they are not of the space, and were asked for by name.
     """
     limit = plan.sweep.search.trials
     chosen: set[str] = set()
-    recipes = 0
+    recipes = added = 0
     for chain in sorted(plan.chains, key=lambda c: c.recipe.id in failed):
         needed = missing & plan.awaited(chain)
-        if needed and recipes != limit:
+        if needed and chain.recipe.imported:
+            chosen |= needed
+            added += 1
+        elif needed and recipes != limit:
             chosen |= needed
             recipes += 1
-    return (missing if limit is None else frozenset(chosen)), recipes
+    return (missing if limit is None else frozenset(chosen)), recipes + added
 
 
 def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float], cores: int) -> float:

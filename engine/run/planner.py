@@ -21,12 +21,12 @@ from engine.run.training_device import kind_of, training_device
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Model
-from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
+from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Imported, Prune, Quantize
 from engine.spec.sweep import Sweep
 from engine.trials.measurements import Machine
 
 _SUFFIX = dict.fromkeys(("source", "distill", "prune", "finetune"), ".safetensors")
-_SUFFIX |= dict.fromkeys(("export", "quantize", "qat"), ".onnx")
+_SUFFIX |= dict.fromkeys(("export", "quantize", "qat", "imported"), ".onnx")
 _SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "layer_times": ".json"}
 # What of a quantize step its sensitivity and its layers' times depend on; budgets share the rest.
 _SENSITIVITY = ("activation_bits", "per_channel", "symmetric", "format", "calibration", "calibration_samples")
@@ -104,6 +104,10 @@ class _Builder:
                 continue
             if isinstance(step, Runtime):
                 continue  # changes no file
+            if isinstance(step, Imported):
+                # Whatever it is called: its bytes are what is measured.
+                key = self.add("imported", (), {"sha256": step.sha256})
+                continue
             macs = _macs_after(step, macs, self.own_macs)
             inputs: tuple[str, ...] = (key,)
             if isinstance(step, Distill):

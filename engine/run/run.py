@@ -17,6 +17,7 @@ from distributed import Future, KilledWorker
 
 from engine.errors import CancelledError
 from engine.measure.machine import machine
+from engine.run.addition import Addition
 from engine.run.assemble import assemble, reported_labels
 from engine.run.check_inputs import check_files, check_labels
 from engine.run.cluster import Cluster, check_artifacts, connect
@@ -84,14 +85,18 @@ def execute(
     scheduler: str | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     keep_old_code: bool = False,
+    addition: Addition | None = None,
 ) -> Outcome:
     """Run all that is missing of a sweep. A second call does no work; a call after a crash goes on where it was.
 
-    `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`).
+    `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`). `addition`: a file to add to
+    a finished sweep (`add.py`), which is then all that is run.
 
     Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
     artifacts.check()
+    sweep = store.with_added(sweep)
+    only = addition.recipe.id if addition else None
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
     check_labels(sweep)
@@ -99,19 +104,21 @@ def execute(
 
     def plan_for(where: Machine, device: str) -> Plan:
         plan = make_plan(sweep, where, device=device)
-        return with_old_code(plan, left_by_old_code(plan, where, store, artifacts)) if keep_old_code else plan
+        plan = with_old_code(plan, left_by_old_code(plan, where, store, artifacts)) if keep_old_code else plan
+        if addition:
+            addition.admit(plan, store, artifacts)
+        return plan
 
     if scheduler is None:
         plan = plan_for(machine(), kind_of(training_device()))
         if not missing_nodes(plan, store, artifacts):
-            run = _Run(plan, store, artifacts, on_progress, keep_old_code)
+            run = _Run(plan, store, artifacts, on_progress, keep_old_code, only)
             return run.follow(None)
     with connect(scheduler) as cluster:
         if not cluster.is_here:
             check_artifacts(cluster, artifacts)
-        return _Run(plan_for(cluster.machine, cluster.device), store, artifacts, on_progress, keep_old_code).follow(
-            cluster
-        )
+        plan = plan_for(cluster.machine, cluster.device)
+        return _Run(plan, store, artifacts, on_progress, keep_old_code, only).follow(cluster)
 
 
 class _Run:
@@ -127,6 +134,7 @@ class _Run:
         artifacts: Artifacts,
         on_progress: Callable[[Progress], None],
         keep_old_code: bool = False,
+        only: str | None = None,
     ) -> None:
         self.keep_old_code = keep_old_code
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
@@ -154,14 +162,19 @@ class _Run:
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
                 self.waiting.setdefault(key, []).append(chain)
-        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id))
+        self.only = only
+        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only)
         self.missing = set(self.schedule.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
-        pending = [Trial(c.recipe.id, c.recipe) for c in self.plan.chains]
+        earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
         # What an earlier run has measured was finished then, although it is put together again now.
-        self.finished_s = {t.id: t.finished_s for t in self.store.trials(self.plan.sweep.id) if t.state == "done"}
+        self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
+        if self.only:
+            # What could not be made is not tried again beside the one recipe, and still says why.
+            self.trials = {i: t for i, t in earlier.items() if t.state == "failed" and i != self.only}
+        pending = [self.trials.get(c.recipe.id, Trial(c.recipe.id, c.recipe)) for c in self.plan.chains]
         self.store.save_code(code_digests())
         self.earlier_s = self.store.begin(
             self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code

@@ -36,21 +36,28 @@ class Schedule(Protocol):
 
 
 def schedule_of(
-    plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
+    plan: Plan,
+    needs: Mapping[str, frozenset[str]],
+    missing: frozenset[str],
+    failed: frozenset[str],
+    only: str | None = None,
 ) -> Schedule:
-    """The schedule of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget."""
+    """The schedule of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget.
+
+    `only`: the id of the one recipe that the run is about, whatever else is left.
+    """
+    if only is not None:
+        return _GridSchedule(plan, needs, needs[only] & missing)
     if plan.sweep.search.method == "grid":
-        return _GridSchedule(plan, needs, missing, failed)
+        return _GridSchedule(plan, needs, next_nodes(plan, missing, failed)[0])
     return _SearchSchedule(plan, needs, missing, failed)
 
 
 class _GridSchedule:
-    """All that the budget allows, in the order of the plan, which the cluster keeps to by itself."""
+    """All that is planned, in the order of the plan, which the cluster keeps to by itself."""
 
-    def __init__(
-        self, plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
-    ) -> None:
-        self.planned = next_nodes(plan, missing, failed)[0]
+    def __init__(self, plan: Plan, needs: Mapping[str, frozenset[str]], planned: frozenset[str]) -> None:
+        self.planned = planned
         # The baseline first and alone: all else is compared with it, and a training that began beside it would keep its latency waiting.
         self.waves = [needs[plan.chains[0].recipe.id] & self.planned, self.planned]
 
@@ -75,6 +82,7 @@ class _SearchSchedule:
     ) -> None:
         self.plan, self.needs = plan, needs
         self.chains = {chain.recipe.id: chain for chain in plan.chains}
+        self.added = [chain.recipe.id for chain in plan.chains if chain.recipe.imported]
         self.chooser = Chooser(plan.sweep, failed)
         self.room = plan.sweep.search.trials or math.inf
         self.taken: set[str] = set()
@@ -87,7 +95,12 @@ class _SearchSchedule:
         self, under_way: Set[str], finished: Mapping[str, Trial], slots: int, timing: Callable[[], bool]
     ) -> frozenset[str]:
         busy = self.taken - finished.keys()
-        if self.room <= 0 or self._must_wait(busy, slots, timing):
+        if self._must_wait(busy, slots, timing):
+            return frozenset()
+        if self.plan.chains[0].recipe.id in finished and (added := self._added(finished)):
+            self.taken.add(added)
+            return self.needs[added]
+        if self.room <= 0:
             return frozenset()
         recipe = self.chooser.next(finished.values(), busy)
         if recipe is None:
@@ -101,6 +114,10 @@ class _SearchSchedule:
     def _must_wait(self, busy: Collection[str], slots: int, timing: Callable[[], bool]) -> bool:
         # The baseline first and alone, as in a grid. And choosing is computing, up to seconds of it: not while something is timed.
         return len(busy) >= slots or self.plan.chains[0].recipe.id in busy or timing()
+
+    def _added(self, finished: Mapping[str, Trial]) -> str | None:
+        """A file that was added and is still to be measured; it counts against no budget."""
+        return next((i for i in self.added if i not in self.taken and i not in finished), None)
 
     def _with_stages(self, recipe: Recipe, known: Set[str]) -> list[Chain]:
         """The recipe and, before it, those of its stages that are recipes of the sweep: measured on the way, they count like any other."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
-from engine.errors import SetupError, StepError
+from engine.errors import NotFoundError, SetupError, StepError
 from engine.measure.session import one_line
 from engine.run.on_host import on_host
 from engine.run.plan import Node
@@ -266,6 +266,20 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
     return found | _noted("; ".join(note for note in notes if note) or None)
 
 
+def _imported(task: Task, output: Path) -> dict[str, Any]:
+    from engine.models.made_elsewhere import fit
+
+    sha256 = task.node.options["sha256"]
+    try:
+        made = task.artifacts.local(f"{sha256}.onnx")
+    except NotFoundError:
+        raise StepError(
+            f"the file that was added (SHA-256 {sha256[:12]}…) is not in the artifact store any more; add it again with `paretoscope add`, "
+            "under the same name (in a bundle it is model.onnx)"
+        ) from None
+    return _noted(fit(made, _dataset(task.data), output))
+
+
 def _facts(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.count_demand import graph_demand
     from engine.graph.counts import graph_facts
@@ -327,6 +341,7 @@ _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
     "layer_times": _layer_times,
     "quantize": _quantize,
     "qat": _qat,
+    "imported": _imported,
     "facts": _facts,
     "accuracy": _accuracy,
     "latency": _latency,

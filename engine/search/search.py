@@ -37,7 +37,9 @@ class Chooser:
     """
 
     def __init__(self, sweep: Sweep, last: Collection[str] = ()) -> None:
-        self.sweep, self.recipes, self.method = sweep, sweep.all_recipes, sweep.search.method
+        self.sweep, self.method = sweep, sweep.search.method
+        # Files that were added are no points of a space, and nothing to choose.
+        self.recipes = tuple(recipe for recipe in sweep.all_recipes if not recipe.imported)
         self.place = {recipe.id: i for i, recipe in enumerate(self.recipes)}
         self.space = space_of(self.recipes)
         self.last = frozenset(last)

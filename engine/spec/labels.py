@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.spec.runtime import Runtime
-from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step, usual_qat_rate
+from engine.spec.steps import Distill, Finetune, Imported, Prune, Quantize, Step, usual_qat_rate
 
 
 def _percent(ratio: float) -> str:
@@ -28,6 +28,8 @@ def step_label(step: Step, chosen: Sequence[str] = ()) -> str:
         return _with_notes(f"finetune {_length(step)}", _training_notes(step))
     if isinstance(step, Runtime):
         return _runtime_label(step)
+    if isinstance(step, Imported):
+        return step.name
     return _quantize_label(step, chosen)
 
 

@@ -12,7 +12,7 @@ from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
 from engine.spec.labels import step_label
 from engine.spec.runtime import Runtime
-from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step
+from engine.spec.steps import Distill, Finetune, Imported, Prune, Quantize, Step
 from engine.spec.validation import validated
 
 
@@ -23,6 +23,8 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _order_makes_sense(self) -> Recipe:
+        if len(self.steps) > 1 and any(isinstance(s, Imported) for s in self.steps):
+            raise ValueError("a file that was made elsewhere is measured as it is; give imported a recipe of its own")
         for position, step in enumerate(self.steps):
             before = self.steps[:position]
             if before and isinstance(before[-1], Runtime):
@@ -62,6 +64,12 @@ class Recipe(Frozen):
         """How its file is run, where that is not left to the sweep."""
         last = self.steps[-1] if self.steps else None
         return last if isinstance(last, Runtime) else None
+
+    @property
+    def imported(self) -> Imported | None:
+        """The file made elsewhere that it stands for, if it does."""
+        last = self.steps[-1] if self.steps else None
+        return last if isinstance(last, Imported) else None
 
     @cached_property
     def stages(self) -> tuple[Recipe, ...]:

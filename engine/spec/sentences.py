@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
-from engine.spec.steps import Distill, Finetune, Prune, Quantize, Step
+from engine.spec.steps import Distill, Finetune, Imported, Prune, Quantize, Step
 
 
 def step_text(step: Step) -> str:
@@ -18,6 +18,8 @@ def step_text(step: Step) -> str:
         return f"Train on for {_epochs(step.epochs, step.samples)}"
     if isinstance(step, Runtime):
         return runtime_text(step)
+    if isinstance(step, Imported):
+        return f"Take {step.name}, a file made elsewhere, as it is (SHA-256 {step.sha256[:12]}…)"
     return _quantize_text(step)
 
 

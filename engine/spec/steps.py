@@ -240,7 +240,39 @@ class Quantize(Frozen):
         return self.activation_bits <= 8 and self.symmetric and self.format != "u8u8"
 
 
-Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime, Field(discriminator="step")]
+# What HTML, Markdown or a terminal's colours would take for theirs.
+_MARKUP = frozenset('<>&"`|[]{}*$~^\\')
+
+
+class Imported(Frozen):
+    """Take a file that was made elsewhere as it is; `paretoscope add` writes this step, which is a whole recipe.
+
+    `name` is what its trial is called; `sha256` are the bytes, which lie in the artifact store under that name. Where the file was is not
+    kept: it may move, and the same file is the same recipe wherever it came from.
+    """
+
+    step: Literal["imported"] = "imported"
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _name_can_stand_anywhere(self) -> Imported:
+        """In tables, in charts and in Markdown, as it is."""
+        if not (0 < len(self.name) <= 100 and self.name == self.name.strip() and self.name.isprintable()):
+            raise ValueError(
+                f"a name has 1 to 100 characters on one line and no space at its ends, but is {self.name[:120]!r}; give another"
+            )
+        if wrong := sorted(set(self.name) & _MARKUP):
+            raise ValueError(f"{' '.join(wrong)} cannot stand in a name, as in {self.name!r}; give one without")
+        return self
+
+    @property
+    def file(self) -> str:
+        """The artifact that holds the bytes as they were added."""
+        return self.sha256 + ".onnx"
+
+
+Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime | Imported, Field(discriminator="step")]
 
 
 def needs_labels(step: Step) -> bool:

@@ -6,7 +6,7 @@ Nothing here imports torch: the command line and the browser check a spec before
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,29 @@ class Sweep(Frozen):
         listed = [validated(Recipe, {"steps": steps}, f"recipes.{i}") for i, steps in enumerate(self.recipes)]
         return tuple(dict.fromkeys([*expand_space(self.space), *listed]))
 
+    @property
+    def added(self) -> tuple[Recipe, ...]:
+        """Those of the recipes that are files made elsewhere."""
+        return tuple(recipe for recipe in self.all_recipes if recipe.imported)
+
+    def with_added(self, recipes: Iterable[Recipe]) -> Sweep:
+        """The same sweep with recipes that are files made elsewhere, those that it has already left out."""
+        new = [recipe.steps for recipe in recipes if recipe not in self.all_recipes]
+        if not new:
+            return self
+        return Sweep(**{name: getattr(self, name) for name in Sweep.model_fields} | {"recipes": (*self.recipes, *new)})
+
     @cached_property
     def id(self) -> str:
-        """The name as a slug and six hex digits of the whole spec: the same spec is the same sweep."""
+        """The name as a slug and six hex digits of the spec: the same spec is the same sweep. Files that were added are not counted."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40] or "sweep"
         stated = self.model_dump()
         # Keys that came later count only where they say something: sweeps from before them keep their ids.
         # `trials` was called `recipes`: a budgeted sweep of then is still the same one.
         stated["search"] = {"recipes" if k == "trials" else k: v for k, v in stated["search"].items() if v is not None}
         stated["data"] = _data_of_before(stated["data"])
+        # Files are added to a sweep that is there, and it stays the sweep that it was.
+        stated["recipes"] = tuple(steps for steps in stated["recipes"] if not _is_added(steps))
         if self.target is None:
             del stated["target"]
         # The order of `space` is the order of the steps, so it is part of what is hashed.
@@ -90,6 +104,10 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
         if sweep.model.is_onnx:
             _check_onnx_steps(recipe, sweep.model.source)
     return sweep
+
+
+def _is_added(steps: Sequence[Mapping[str, Any]]) -> bool:
+    return any(step["step"] == "imported" for step in steps)
 
 
 def _data_of_before(stated: dict[str, Any]) -> dict[str, Any]:

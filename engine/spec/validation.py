@@ -11,7 +11,7 @@ from engine.spec.steps import FAMILIES
 
 
 def _where(prefix: str, location: tuple[str | int, ...]) -> str:
-    names = [str(part) for part in location if part not in FAMILIES]
+    names = [str(part) for part in location if part not in (*FAMILIES, "imported")]
     return ".".join([prefix, *names] if prefix else names)
 
 

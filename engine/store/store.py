@@ -120,6 +120,12 @@ class Store:
             raise NotFoundError(unknown_sweep(sweep_id))
         return parse_sweep(json.loads(text))
 
+    def with_added(self, sweep: Sweep) -> Sweep:
+        """A spec with the files that were added to its sweep, which whoever wrote the spec need not know of."""
+        with self._engine.connect() as connection:
+            text = connection.scalar(sa.select(_sweeps.c.spec).where(_sweeps.c.id == sweep.id))
+        return sweep if text is None else sweep.with_added(parse_sweep(json.loads(text)).added)
+
     def trials(self, sweep_id: str) -> list[Trial]:
         """Every recipe of a sweep with what has been measured of it so far, the baseline first."""
         return list(self.changed_trials(sweep_id).values())
@@ -243,6 +249,8 @@ class Store:
                     remaining_s=None,
                     keep_old_code=keep_old_code,
                     revision=revision,
+                    # Of the same sweep files may have been added.
+                    **({"spec": new_sweep(sweep)["spec"]} if sweep.added else {}),
                 )
             )
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))

@@ -184,3 +184,73 @@ def test_bytes_of_integer_files_by_what_they_hold(name: str, tmp_path: Path):
     assert parts.by_type["weights"] == weights  # a byte each
     assert parts.by_type["biases"] == 4 * biases
     assert parts.total == (tmp_path / "made.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(("bits", "zeros"), [(4, "none"), (4, "packed"), (4, "floats"), (8, "none"), (2, "packed")])
+@pytest.mark.parametrize("bias", [False, True])
+def test_weights_in_blocks_of_few_bits_by_hand(bits: int, zeros: str, bias: bool):
+    """MatMulNBits of 144 by 5 in blocks of 64, the last of them padded; every code written down, packed here by shifting."""
+    summed, outputs, size = 144, 5, 64
+    count, rng = -(-summed // size), np.random.default_rng(bits)
+    codes = rng.integers(0, 1 << bits, (outputs, count, size))
+    middle = (
+        np.full((outputs, count), 1 << (bits - 1)) if zeros == "none" else rng.integers(0, 1 << bits, (outputs, count))
+    )
+    nonzero = sum(codes[n, k // size, k % size] != middle[n, k // size] for n in range(outputs) for k in range(summed))
+
+    def packed(rows: np.ndarray) -> np.ndarray:
+        found = []
+        for row in rows:
+            whole = sum(int(code) << (bits * i) for i, code in enumerate(row))
+            found.append(list(whole.to_bytes(-(-len(row) * bits // 8), "little")))
+        return np.array(found, np.uint8)
+
+    constants = {"w": packed(codes.reshape(-1, size)).reshape(outputs, count, -1), "s": floats(outputs * count)}
+    constants |= {"z": packed(middle)} if zeros == "packed" else {}
+    constants |= {"z": middle.astype(np.float32)} if zeros == "floats" else {}
+    constants |= {"b": floats(outputs)} if bias else {}
+    inputs = ["x", "w", "s", "z" if zeros != "none" else "", "", "b" if bias else ""]
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["x"]),
+        helper.make_node(
+            "MatMulNBits", inputs, ["logits"], domain="com.microsoft", K=summed, N=outputs, bits=bits, block_size=size
+        ),
+    ]
+    made = model(nodes, constants)
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    facts = graph_facts(made)
+    assert (facts.params, facts.macs) == (summed * outputs + 5 * bias, summed * outputs)
+    assert facts.nonzero_params == nonzero + 5 * bias
+    assert [(x.weight_bits, x.activation_bits) for x in facts.layers] == [(bits, 32)]
+    (layer,) = graph_demand(made).layers
+    assert (layer.kind, layer.weights, layer.biases, layer.weight_bits) == ("dense", summed * outputs, 5 * bias, bits)
+
+
+def test_weights_written_into_nodes_have_their_own_bits():
+    weight = numpy_helper.from_array(np.ones((144, 5), np.int8))
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=weight),
+        helper.make_node("Flatten", ["input"], ["f"]),
+        helper.make_node("DynamicQuantizeLinear", ["f"], ["x", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["x", "w", "zero"], ["c"]),
+        helper.make_node("Cast", ["c"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    (layer,) = graph_facts(model(nodes, {})).layers
+    assert (layer.params, layer.macs, layer.weight_bits, layer.activation_bits) == (720, 720, 8, 8)
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_blocks_of_four_bits_as_dequantized_weights(size: int):
+    codes = np.random.default_rng(0).integers(-8, 8, (144, 5)).astype(np.int8)
+    stored = helper.make_tensor("w", TensorProto.INT4, (144, 5), codes.ravel())
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["x"]),
+        helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=0, block_size=size),
+        helper.make_node("MatMul", ["x", "d"], ["logits"]),
+    ]
+    made = model(nodes, {"s": np.full((144 // size, 5), 0.1, np.float32)}, opset=21)
+    made.ir_version = 10
+    made.graph.initializer.append(stored)
+    facts = graph_facts(made)
+    assert (facts.params, facts.nonzero_params, facts.macs) == (720, np.count_nonzero(codes), 720)
+    assert [(x.weight_bits, x.activation_bits) for x in facts.layers] == [(4, 32)]

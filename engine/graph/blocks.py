@@ -1,0 +1,57 @@
+"""Weights of ONNX Runtime's MatMulNBits: codes of 2 to 8 bits, packed, with a scale and a zero point for every block of a column.
+
+The operator, in the domain com.microsoft, multiplies (…, K) by (K, N) whose columns lie as N rows of blocks, codes from the lowest bit up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from engine.graph.graph import Array
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a node's weight is packed: `summed` (K) by `outputs` (N) codes of `bits` bits, `size` of them to a block."""
+
+    summed: int
+    outputs: int
+    bits: int
+    size: int
+
+    @classmethod
+    def of(cls, node: onnx.NodeProto) -> Blocks | None:
+        """None for every other operator."""
+        if node.op_type != "MatMulNBits":
+            return None
+        stated = {a.name: int(a.i) for a in node.attribute}
+        return cls(stated["K"], stated["N"], stated.get("bits", 4), stated["block_size"])
+
+    @property
+    def codes(self) -> int:
+        """How many weights there are."""
+        return self.summed * self.outputs
+
+    def nonzero(self, packed: Array, zero: Array | None) -> int:
+        """How many weights are not zero: codes that differ from their block's zero point, which is the middle code where none is stored."""
+        count = math.ceil(self.summed / self.size)
+        codes = self._unpacked(packed.reshape(self.outputs * count, -1), self.size)
+        middle: Array = np.full((self.outputs, count), 1 << (self.bits - 1))
+        if zero is not None:
+            # Packed as the codes are, or numbers of the scales' type.
+            bare = zero.dtype == np.uint8
+            middle = (
+                self._unpacked(zero.reshape(self.outputs, -1), count) if bare else zero.reshape(self.outputs, count)
+            )
+        differs = codes.reshape(self.outputs, count, self.size) != middle[:, :, None]
+        return int(differs.reshape(self.outputs, -1)[:, : self.summed].sum())
+
+    def _unpacked(self, rows: Array, count: int) -> Array:
+        """The first `count` codes of each row of bytes."""
+        bits = np.unpackbits(rows.view(np.uint8), axis=1, bitorder="little")[:, : count * self.bits]
+        values: Array = bits.reshape(len(rows), count, self.bits) @ (1 << np.arange(self.bits))
+        return values
