@@ -14,6 +14,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.models.builders import Origin, build
+from engine.models.functions import code_sha256
 from engine.models.sources import Network
 
 torch.set_num_threads(1)
@@ -43,7 +44,7 @@ def from_file(folder, body: str, shape=(1, 8, 8), classes=3) -> Network:
     """A network of a user's own, from a Python file that defines `build`."""
     path = folder / "net.py"
     path.write_text(f"import torch\nfrom torch import nn\n\n{body}")
-    origin = Origin(f"{path}:build", classes, shape, "random")
+    origin = Origin(f"{path}:build", classes, shape, "random", code_sha256=code_sha256(f"{path}:build"))
     return Network(settled(build(origin)), origin)
 
 

@@ -40,7 +40,8 @@ class Reader(CalibrationDataReader):
 
 def small(place: Path, *overrides: str) -> Sweep:
     """Baseline and int8 of the tiny problem."""
-    return read_sweep(write_problem(place), (f"measure.test_samples={TESTED}", "space.prune=null", *overrides))
+    quick = ("measure.latency.time_limit_s=1", "measure.latency.processes=1")
+    return read_sweep(write_problem(place), (f"measure.test_samples={TESTED}", "space.prune=null", *quick, *overrides))
 
 
 def elsewhere(artifacts: Artifacts, baseline: Trial, sweep: Sweep, path: Path) -> Path:
