@@ -173,7 +173,7 @@ def test_whatever_the_form_says_it_can_show_again(draft):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("data: {source: a.npz, mean: [0.1], std: [0.2]}", "data.mean is not in the form"),
+        ("data: {source: a.npz, mean: [0.1], std: [0.2]}", "data.preprocess is not in the form"),
         (
             "space: {distill: {student: ds_cnn, temperature: [2, 4]}}",
             "distill.temperature has several values (2.0, 4.0)",
