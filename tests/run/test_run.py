@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engine.check.report import settled
 from engine.errors import SetupError
 from engine.export.bundle import export_bundle, verify_bundle
 from engine.measure.machine import machine
@@ -78,7 +79,8 @@ def _preprocessing(sweep):
 
 def test_a_killed_run_goes_on_where_it_was(place: Path):
     spec = write_problem(place)
-    sweep = read_sweep(spec)
+    # As the command line states what the spec leaves out.
+    sweep, _ = settled(read_sweep(spec))
     store = Store.open()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     runner = subprocess.Popen(
