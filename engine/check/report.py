@@ -139,15 +139,17 @@ def check(sweep: Sweep) -> Report:
     tried = tuple(
         _tried(way, scores, labels, i == chosen) for i, (way, scores) in enumerate(zip(ways, answers, strict=True))
     )
+    with contextlib.redirect_stdout(sys.stderr):
+        alone = _alone(network, sweep.data, data, ways[chosen], samples)
+    # Answers that depend on what else is in the batch prove nothing of preprocessing or labels.
+    mixed = alone_findings(answers[chosen][:_ALONE], alone)
+    findings += mixed
     if untrained:
         told = "the network has random weights: it answers no better than chance before a step trains it"
         findings.append(Finding("warning", told, "give `weights`, or begin every recipe with a step that trains"))
-    elif brings_own_weights(sweep.model):
+    elif brings_own_weights(sweep.model) and not mixed:
         has_weights = sweep.model.is_onnx or sweep.model.weights is not None
         findings += _judged(tried, answers, labels, data.classes, chosen, best, has_weights)
-    with contextlib.redirect_stdout(sys.stderr):
-        alone = _alone(network, sweep.data, data, ways[chosen], samples)
-    findings += alone_findings(answers[chosen][:_ALONE], alone)
     preprocess = ways[chosen].preprocess
     if sweep.data.preprocess is not None:
         preprocess = preprocess.model_copy(update={n: getattr(sweep.data.preprocess, n) for n in ("resize", "crop")})

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from engine.check.report import check, settled
 from engine.datasets.load import load_dataset
@@ -189,3 +191,24 @@ def test_a_function_whose_network_is_at_chance_may_be_trained_by_the_recipes(tmp
     assert report.sweep is not None
     assert report.sweep.data.preprocess is not None
     assert report.sweep.data.preprocess.standardize
+
+
+def test_answers_that_depend_on_the_batch_are_told_and_prove_nothing_else(tmp_path: Path) -> None:
+    """Means over the batch, too: every sample of a batch gets the same answer."""
+    brightness_data(tmp_path / "data.npz")
+    model = onnx.load(brightness_net(tmp_path / "net.onnx"))
+    axes = next(t for t in model.graph.initializer if t.name == "axes")
+    axes.CopyFrom(numpy_helper.from_array(np.array([0, 2, 3]), "axes"))
+    model.graph.node[0].output[0] = "batch means"
+    shape = [
+        helper.make_node("Shape", ["pixels"], ["n"], start=0, end=1),
+        helper.make_node("Expand", ["batch means", "n1"], ["means"]),
+    ]
+    both = helper.make_node("Concat", ["n", "one"], ["n1"], axis=0)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    for i, node in enumerate((shape[0], both, shape[1])):
+        model.graph.node.insert(1 + i, node)
+    onnx.save(model, tmp_path / "net.onnx")
+    report = check(spec(tmp_path, preprocess={"scale": 1 / 255}))
+    assert report.ok
+    assert [f.what.partition(":")[0] for f in report.findings] == ["answers depend on the other items of a batch"]
