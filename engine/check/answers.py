@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from engine.models.catalog import source_kind
 from engine.models.files import load_file, taken_by
 from engine.models.fits import agrees
 from engine.spec.sections import Model
+
+if TYPE_CHECKING:
+    from engine.models.sources import Network as LoadedNetwork
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -38,38 +42,37 @@ def layouts_of(model: Model, stored: tuple[int, ...]) -> tuple[str, ...]:
     return found or ("NCHW",)
 
 
-def open_answers(model: Model, data: Dataset) -> Network:
-    """The network, ready to answer; raises ModelError for one that cannot be loaded."""
+def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
+    """The network, ready to answer, and whether it starts from random numbers; raises ModelError for one that cannot be loaded."""
     if model.is_onnx:
-        return _of_graph(load_file(Path(model.source), data)[0], model.source)
+        return _of_graph(load_file(Path(model.source), data)[0], model.source), False
     import torch
 
     from engine.models.sources import load_network
 
-    module = load_network(model, data).module
+    network = load_network(model, data)
+    module = network.module
 
     def answer(inputs: Float32) -> Float64:
         with torch.no_grad():
             found: Float64 = module(torch.from_numpy(np.ascontiguousarray(inputs))).double().numpy()
         return found
 
-    return lambda inputs: np.concatenate([answer(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
+    def together(inputs: Float32) -> Float64:
+        return np.concatenate([answer(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
+
+    return together, _is_untrained(model, network)
 
 
-def is_untrained(model: Model, data: Dataset) -> bool:
-    """Whether a network starts from random numbers; raises ModelError as `open_answers` does.
-
-    Such a network has other weights when it is built from another seed, or batch norms that have never seen a batch.
-    """
-    if model.is_onnx or model.weights is not None or source_kind(model.source) == "zoo":
+def _is_untrained(model: Model, network: LoadedNetwork) -> bool:
+    """Whether it has other weights when it is built from another seed, or batch norms that have never seen a batch."""
+    if model.weights is not None or source_kind(model.source) == "zoo":
         return False
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
     from engine.models.builders import build_as_written
-    from engine.models.sources import load_network
 
-    network = load_network(model, data)
     for layer in network.module.modules():
         if isinstance(layer, _BatchNorm) and layer.running_mean is not None and not layer.running_mean.any():
             return True

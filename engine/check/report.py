@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from engine.check.answers import Network, is_untrained, layouts_of, open_answers
+from engine.check.answers import Network, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
 from engine.datasets.dataset import Dataset
@@ -124,8 +124,7 @@ def check(sweep: Sweep) -> Report:
             first = _prepared(sweep.data, data, ways[0].preprocess)
             if sweep.model.is_onnx:
                 check_fits(sweep.model.source, first)
-            network = open_answers(sweep.model, first)
-            untrained = is_untrained(sweep.model, first)
+            network, untrained = open_answers(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
             ]
@@ -135,7 +134,8 @@ def check(sweep: Sweep) -> Report:
     # What the spec states is kept; what looks better is told.
     stated = sweep.data.preprocess is not None and sweep.data.preprocess.says_numbers
     # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
-    chosen = 0 if stated or not brings_own_weights(sweep.model) else len(ways) - 1 if untrained else best
+    own = brings_own_weights(sweep.model)
+    chosen = 0 if stated or not own else len(ways) - 1 if untrained else best
     tried = tuple(
         _tried(way, scores, labels, i == chosen) for i, (way, scores) in enumerate(zip(ways, answers, strict=True))
     )
@@ -147,16 +147,15 @@ def check(sweep: Sweep) -> Report:
     if untrained:
         told = "the network has random weights: it answers no better than chance before a step trains it"
         findings.append(Finding("warning", told, "give `weights`, or begin every recipe with a step that trains"))
-    elif brings_own_weights(sweep.model) and not mixed:
+    elif own and not mixed:
         has_weights = sweep.model.is_onnx or sweep.model.weights is not None
         findings += _judged(tried, answers, labels, data.classes, chosen, best, has_weights)
     preprocess = ways[chosen].preprocess
     if sweep.data.preprocess is not None:
         preprocess = preprocess.model_copy(update={n: getattr(sweep.data.preprocess, n) for n in ("resize", "crop")})
-    keeps = not brings_own_weights(sweep.model)
-    ready = (
-        sweep if keeps else sweep.model_copy(update={"data": sweep.data.model_copy(update={"preprocess": preprocess})})
-    )
+    ready = sweep
+    if own:
+        ready = sweep.model_copy(update={"data": sweep.data.model_copy(update={"preprocess": preprocess})})
     baseline = None
     if labels is not None:
         right = tried[chosen].right or 0

@@ -29,6 +29,7 @@ def run(
     """Run what is missing of a spec, checked first. Ctrl-C stops it; the next run goes on where it was."""
     from engine.check.report import settled
     from engine.measure.machine import machine
+    from engine.models.catalog import brings_own_weights
     from engine.run.planner import make_plan
     from engine.spec.read import read_sweep
     from engine.store.artifacts import Artifacts
@@ -36,8 +37,9 @@ def run(
 
     stated, store, artifacts = read_sweep(spec, tuple(overrides)), Store.open(), Artifacts.open()
     artifacts.check()
-    # Mistakes of steps and profiles are told before the network is loaded.
-    make_plan(stated, machine())
+    if brings_own_weights(stated.model):
+        # Mistakes of steps and profiles are told before the network is loaded to be checked; others are planned once, by the run.
+        make_plan(stated, machine())
     sweep, report = settled(stated)
     warnings = [f"warning: {f.what}; {f.remedy}" for f in report.findings] if report else []
     execute_and_tell(sweep, store, scheduler, as_json, keep_old_code, warnings)

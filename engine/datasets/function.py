@@ -10,9 +10,6 @@ Code of a user's is run only where they run Paretoscope themselves; a server for
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from engine.errors import DatasetError
 from engine.spec.canonical import digest
 from engine.spec.code_hash import code_sha256
 from engine.spec.sections import Data
+from engine.spec.user_code import importing, run_file
 
 _FILES = "DATA_FILES"
 _WANTED = 'return {"x_train": …, "y_train": …, "x_test": …, "y_test": …}, {"x": …, "y": …}, or a pair (train, test) of datasets'
@@ -61,16 +59,18 @@ def function_checksum(source: str) -> str:
     Nothing is run. What the function reads beyond these files is not seen. Raises DatasetError.
     """
     path, function = _parts(source)
-
-    def hashed(file: Path) -> str:
-        return file_sha256(file, f"data {source!r}: {file}", "give the path of a Python file")
-
-    code = code_sha256([path], path.parent, hashed)
     files = [
         (file.relative_to(path.parent).as_posix(), file_sha256(file, f"{path}: {_FILES}: {file}", "correct the list"))
         for file in _declared(path)
     ]
-    return digest([function, code, files])
+    return digest([function, _code(source, path), files])
+
+
+def _code(source: str, path: Path) -> str:
+    def hashed(file: Path) -> str:
+        return file_sha256(file, f"data {source!r}: {file}", "give the path of a Python file")
+
+    return code_sha256([path], path.parent, hashed)
 
 
 def _declared(path: Path) -> list[Path]:
@@ -119,27 +119,21 @@ def gather_function(data: Data) -> Gathered:
 
 
 def _called(source: str, path: Path, function: str) -> Any:
-    folder = str(path.resolve().parent)
-    module_name = f"paretoscope_data_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
-    sys.path.insert(0, folder)
     try:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise DatasetError(f"data {source!r}: {path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        # Dataclasses and the like look their module up by its name.
-        sys.modules[module_name] = module
-        spec.loader.exec_module(module)
-        build = getattr(module, function, None)
-        if not callable(build):
-            raise DatasetError(f"data {source!r}: {path} has no function {function!r}; check the name after the colon")
-        return build()
+        with importing(path.resolve().parent, first=True):
+            module = run_file(path, _code(source, path))
+            if module is None:
+                raise DatasetError(f"data {source!r}: {path} is not a Python file")
+            build = getattr(module, function, None)
+            if not callable(build):
+                raise DatasetError(
+                    f"data {source!r}: {path} has no function {function!r}; check the name after the colon"
+                )
+            return build()
     except DatasetError:
         raise
     except (Exception, SystemExit) as error:
         raise DatasetError(f"data {source!r} failed: {_line(error)}; fix the function") from None
-    finally:
-        sys.path.remove(folder)
 
 
 def _line(error: BaseException) -> str:

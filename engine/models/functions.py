@@ -23,10 +23,9 @@ from typing import Any
 from engine.errors import ModelError
 from engine.spec import code_hash
 from engine.spec.canonical import digest
+from engine.spec.user_code import INSTALLED
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-INSTALLED = {"site-packages", "dist-packages"}
-"""Folders with one of these above them hold what was installed, not what the user writes."""
 # Through so many `from .x import name` is a function followed.
 _MOST_HOPS = 5
 

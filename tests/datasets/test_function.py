@@ -156,3 +156,24 @@ def test_the_dashboard_forbids_them_before_anything_else_is_done():
     code = "import app; from engine.datasets.function import Permission; print(Permission.given)"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_a_file_beside_it_that_has_changed_is_read_anew(tmp_path: Path) -> None:
+    """The checksum is of the code as it lies there, and so must the items be, in a process that lives on."""
+    (tmp_path / "own.py").write_text("from numbers_of_mine import made\n\ndef build():\n    return made()\n")
+    text = (
+        "import numpy as np\n\ndef made():\n    rows = np.arange(1, 41)[:, None]\n"
+        "    return {'x': np.full((40, 3), %s, np.float32) * rows, 'y': np.arange(40) % 2}\n"
+    )
+    found = []
+    for value in (1, 2):
+        (tmp_path / "numbers_of_mine.py").write_text(text.replace("%s", str(value)))
+        data = load_dataset(Data(source=f"{tmp_path / 'own.py'}:build"))
+        found.append(
+            (
+                data.checksum,
+                float(max(s.inputs.max() for s in (data.train, data.test, data.calibration, data.validation))),
+            )
+        )
+    assert found[0][0] != found[1][0]
+    assert [largest for _, largest in found] == [40.0, 80.0]

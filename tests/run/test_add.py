@@ -44,6 +44,13 @@ def small(place: Path, *overrides: str) -> Sweep:
     return read_sweep(write_problem(place), (f"measure.test_samples={TESTED}", "space.prune=null", *quick, *overrides))
 
 
+def swept(place: Path, *overrides: str) -> tuple[Store, Artifacts, Sweep]:
+    """That, run."""
+    store, artifacts, sweep = Store.open(), Artifacts.open(), small(place, *overrides)
+    execute(sweep, store, artifacts)
+    return store, artifacts, sweep
+
+
 def elsewhere(artifacts: Artifacts, baseline: Trial, sweep: Sweep, path: Path) -> Path:
     """As a colleague would quantize the baseline with ONNX Runtime's own tool."""
     source, data = artifacts.local(baseline.artifact), load_dataset(sweep.data)
@@ -99,12 +106,7 @@ def test_a_file_is_added_measured_exported_and_never_lost(place: Path, monkeypat
 
 
 def test_the_same_file_again_does_nothing_and_a_name_that_is_taken_is_refused(place: Path):
-    store, artifacts, sweep = (
-        Store.open(),
-        Artifacts.open(),
-        small(place, "space.quantize=null", "measure.latency=null"),
-    )
-    execute(sweep, store, artifacts)
+    store, artifacts, sweep = swept(place, "space.quantize=null", "measure.latency=null")
     baseline = artifacts.local(store.trials(sweep.id)[0].artifact)
     first = add_file(store, artifacts, sweep.id, baseline, "mine")
     assert first.trial.accuracy.value == store.trials(sweep.id)[0].accuracy.value
@@ -131,12 +133,7 @@ def test_the_same_file_again_does_nothing_and_a_name_that_is_taken_is_refused(pl
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_recorded(place: Path):
-    store, artifacts, sweep = (
-        Store.open(),
-        Artifacts.open(),
-        small(place, "space.quantize=null", "measure.latency.batch=2"),
-    )
-    execute(sweep, store, artifacts)
+    store, artifacts, sweep = swept(place, "space.quantize=null", "measure.latency.batch=2")
     files = sorted((place / "home" / "artifacts").rglob("*.onnx"))
     model = onnx.load(artifacts.local(store.trials(sweep.id)[0].artifact))
 
@@ -169,12 +166,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_recorded(place: Path):
 
 
 def test_only_a_finished_sweep_that_is_up_to_date_takes_a_file(place: Path, monkeypatch: pytest.MonkeyPatch):
-    store, artifacts, sweep = (
-        Store.open(),
-        Artifacts.open(),
-        small(place, "space.quantize=null", "measure.latency=null"),
-    )
-    execute(sweep, store, artifacts)
+    store, artifacts, sweep = swept(place, "space.quantize=null", "measure.latency=null")
     file = artifacts.local(store.trials(sweep.id)[0].artifact)
     store.begin(sweep, store.trials(sweep.id), 1, 1)
     store.beat(sweep.id, 1, 0.0, None)
@@ -196,12 +188,7 @@ def test_only_a_finished_sweep_that_is_up_to_date_takes_a_file(place: Path, monk
 
 
 def test_what_an_earlier_version_measured_is_kept_where_that_is_asked_for(place: Path, monkeypatch: pytest.MonkeyPatch):
-    store, artifacts, sweep = (
-        Store.open(),
-        Artifacts.open(),
-        small(place, "space.quantize=null", "measure.latency=null"),
-    )
-    execute(sweep, store, artifacts)
+    store, artifacts, sweep = swept(place, "space.quantize=null", "measure.latency=null")
     (baseline,) = store.trials(sweep.id)
     file = artifacts.local(baseline.artifact)
     with other_code(monkeypatch) as code:
@@ -220,12 +207,7 @@ def test_what_an_earlier_version_measured_is_kept_where_that_is_asked_for(place:
 
 
 def test_free_axes_and_weights_in_other_files(place: Path):
-    store, artifacts, sweep = (
-        Store.open(),
-        Artifacts.open(),
-        small(place, "space.quantize=null", "measure.latency=null"),
-    )
-    execute(sweep, store, artifacts)
+    store, artifacts, sweep = swept(place, "space.quantize=null", "measure.latency=null")
     baseline = store.trials(sweep.id)[0]
     model = onnx.load(artifacts.local(baseline.artifact))
     for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim, ("N", None, "H", "W"), strict=True):
@@ -257,12 +239,7 @@ def test_a_budget_is_for_the_space_and_an_addition_is_all_that_it_runs(place: Pa
 
 
 def test_a_file_that_is_gone_from_the_store_fails_alone_and_is_added_again(place: Path):
-    store, artifacts, sweep = (
-        Store.open(),
-        Artifacts.open(),
-        small(place, "space.quantize=null", "measure.latency=null"),
-    )
-    execute(sweep, store, artifacts)
+    store, artifacts, sweep = swept(place, "space.quantize=null", "measure.latency=null")
     file = place / "mine.onnx"
     file.write_bytes(artifacts.local(store.trials(sweep.id)[0].artifact).read_bytes())
     trial = add_file(store, artifacts, sweep.id, file, "mine").trial
