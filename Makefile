@@ -41,7 +41,7 @@ app: install
 	@$(BIN)/python -m engine.cli app --port $(PORT)
 
 test: install
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # Beside each other: the emulated CPU has one core.
 test-avx2: install

@@ -8,6 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+Better = Literal["max", "min"]
 
 SCALE = {"%": 100.0, "points": 100.0, "kB": 1e-3, "M": 1e-6}
 """From base units (share, bytes, operations) to the unit that `METRICS` shows."""
@@ -24,8 +28,71 @@ class Metric:
     help: str
 
 
-METRICS: dict[str, Metric] = {
-    m.key: m
+Part = Literal["score", "score_change", "score_worst"]
+_PARTS: dict[str, tuple[str, str]] = {
+    "score": ("{}", "What the sweep's spec counts on the test samples, with its 95 % interval."),
+    "score_change": (
+        "{} vs baseline",
+        "The number minus the baseline's on the same samples; its 95 % interval is narrower than that of either.",
+    ),
+    "score_worst": ("{} of the worst slice", "The number of the slice of the test samples in which it is worst."),
+}
+
+
+def score_key(title: str, better: Better, unit: str) -> str:
+    """The key of what one sweep is judged by, `score:MAE:min:K`. It says all that there is to know: other sweeps have other metrics."""
+    return f"score:{title}:{better}:{unit}"
+
+
+def score_part(key: str, part: Part) -> str:
+    """The key of another number of the same metric: its change against the baseline, its worst slice."""
+    return f"{part}:{key.partition(':')[2]}"
+
+
+@lru_cache(maxsize=1000)
+def _own_metric(key: str) -> Metric | None:
+    """What a key made by `score_key` or `score_part` says; None for any other text."""
+    parts = key.split(":")
+    if len(parts) != 4 or parts[0] not in _PARTS or parts[2] not in ("max", "min"):
+        return None
+    part, title, better, unit = parts
+    name, text = _PARTS[part]
+    return Metric(
+        key, name.format(title), "points" if part == "score_change" and unit == "%" else unit, better == "max", text
+    )
+
+
+def is_score(key: str) -> bool:
+    """Whether a key is of a sweep's own metric."""
+    return not dict.__contains__(METRICS, key) and _own_metric(key) is not None
+
+
+def short_name(text: str) -> str:
+    """A key of a sweep's own metric, or what people call it, `R²`, `Mean IoU`, as one types it: `r2`, `mean_iou`."""
+    name = METRICS[text].name if is_score(text) else text
+    return name.lower().replace("²", "2").replace(" ", "_")
+
+
+class _Metrics(dict[str, Metric]):
+    """The metrics that every sweep may have, and by their keys those that one sweep has of its own, which are not listed."""
+
+    def __missing__(self, key: str) -> Metric:
+        found = _own_metric(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (isinstance(key, str) and _own_metric(key) is not None)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As of a dictionary, with the keys of a sweep's own."""
+        found = super().get(key) or _own_metric(key)
+        return default if found is None else found
+
+
+METRICS: dict[str, Metric] = _Metrics(
+    (m.key, m)
     for m in (
         Metric("accuracy", "Accuracy", "%", True, "Share of test images classified correctly, with its 95 % interval."),
         Metric("size_bytes", "File size", "kB", False, "Bytes of the ONNX file that would be exported."),
@@ -74,12 +141,26 @@ METRICS: dict[str, Metric] = {
             "kl", "Fidelity: KL divergence", "nats", False,
             "Kullback-Leibler divergence of the class probabilities from the baseline's, mean over test images. Needs no labels.",
         ),
+        Metric(
+            "relative_error", "Fidelity: relative error", "%", False,
+            "How far outputs are from the baseline's: the length of the difference as a share of the length of the baseline's "
+            "outputs about their mean, over all test samples. Needs no targets.",
+        ),
+        Metric(
+            "cosine", "Fidelity: cosine", "", True,
+            "Cosine of the angle between a sample's outputs and the baseline's, mean over test samples. Needs no targets.",
+        ),
+        Metric(
+            "neighbours", "Fidelity: neighbours kept", "%", True,
+            "Of the ten test samples whose outputs are nearest to a sample's, the share that the baseline has too, by cosine; of outputs "
+            "of eight numbers or more. Needs no targets.",
+        ),
     )
-}  # fmt: skip
+)  # fmt: skip
 ON_IMAGES = frozenset(
     {
         "accuracy", "vs_baseline", "top5", "lowest_recall", "worst_class_drop", "flip_rate", "harmful_flip_rate", "nll", "ece",
-        "agreement", "kl",
+        "agreement", "kl", "relative_error", "cosine", "neighbours",
     }
 )  # fmt: skip
 """Metrics that are counted on test images."""
@@ -87,6 +168,8 @@ SCENARIO_METRICS = {"kwh_per_million": "kwh", "cost_per_million": "cost", "co2e_
 """Metrics that exist where a scenario is given, and their fields of `PerMillion`."""
 DEVICE_METRICS = {"latency_ms", "energy_mj", *SCENARIO_METRICS}
 """Metrics that are those of the device that is looked at."""
+COUNTS = frozenset({"params", "nonzero_params"})
+"""Metrics that are whole numbers."""
 HOST_TIMES = frozenset({"latency_ms", "latency_ratio", "energy_mj"})
 """Metrics that, for the host, hold on the machine that measured them and on no other."""
 
@@ -108,7 +191,7 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
     number = shown(key, value)
     if METRICS[key].unit in {"%", "points"}:
         text = f"{number:.2f}"
-    elif METRICS[key].unit == "":
+    elif METRICS[key].unit == "" and key in COUNTS:
         text = f"{number:,.0f}"
     else:
         # Three significant digits, but never fewer than the whole number.

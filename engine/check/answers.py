@@ -26,7 +26,7 @@ Float64 = npt.NDArray[np.float64]
 BATCH = 50
 
 Network = Callable[[Float32], Float64]
-"""Inputs (n, …) as the network reads them -> scores (n, classes), logits or the logarithms of shares."""
+"""Inputs (n, …) as the network reads them -> scores (n, classes), logits or the logarithms of shares; values (n, …) as they are."""
 
 
 def layouts_of(model: Model, stored: tuple[int, ...]) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def layouts_of(model: Model, stored: tuple[int, ...]) -> tuple[str, ...]:
 def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
     """The network, ready to answer, and whether it starts from random numbers; raises ModelError for one that cannot be loaded."""
     if model.is_onnx:
-        return _of_graph(load_file(Path(model.source), data)[0], model.source), False
+        return _of_graph(load_file(Path(model.source), data)[0], model.source, data.has_classes), False
     import torch
 
     from engine.models.sources import load_network
@@ -80,9 +80,9 @@ def _is_untrained(model: Model, network: LoadedNetwork) -> bool:
     return any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def _of_graph(model: onnx.ModelProto, source: str) -> Network:
+def _of_graph(model: onnx.ModelProto, source: str, classes: bool) -> Network:
     session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
-    shares, batch = gives_shares(model), fixed or BATCH
+    shares, batch = classes and gives_shares(model), fixed or BATCH
 
     def answer(inputs: Float32) -> Float64:
         n = len(inputs)

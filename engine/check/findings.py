@@ -126,16 +126,18 @@ def split_findings(data: Dataset) -> list[Finding]:
     return found
 
 
-def alone_findings(together: Scores, alone: Scores) -> list[Finding]:
-    """Answers (n, classes) that depend on what else is in the batch."""
+def alone_findings(together: Scores, alone: Scores, classes: bool = True) -> list[Finding]:
+    """Answers (n, classes), or values (n, …), that depend on what else is in the batch."""
+    together, alone = (x.reshape(len(x), -1) for x in (together, alone))
     off = np.abs(alone - together).max(axis=1) / np.maximum(np.abs(together).max(axis=1), 1e-12)
     if np.median(off) <= _SAME:
         return []
-    other = int((alone.argmax(1) != together.argmax(1)).sum())
+    other = int((alone.argmax(1) != together.argmax(1)).sum()) if classes else int((off > _SAME).sum())
+    kind = "another class" if classes else "other values"
     return [
         Finding(
             "warning",
-            f"answers depend on the other items of a batch: alone, {other} of {len(alone)} samples get another class",
+            f"answers depend on the other items of a batch: alone, {other} of {len(alone)} samples get {kind}",
             "see that batch normalisation is in evaluation mode, and that no axis but the batch's is reduced",
         )
     ]

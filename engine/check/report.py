@@ -15,27 +15,31 @@ import yaml
 from engine.check.answers import Network, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
+from engine.check.samples import shown
+from engine.check.values import judge
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
+from engine.datasets.named import is_named
 from engine.datasets.preprocessing import stated_preprocessing
-from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split
+from engine.datasets.splits import SPLIT_SEED, Split
 from engine.errors import ClassesUnknownError, InputError, SpecError
 from engine.models.catalog import brings_own_weights, check_model
-from engine.models.files import check_fits, scores_by
+from engine.models.files import check_fits, given_by
 from engine.quality.statistics import wilson
+from engine.spec.metric import usual_metric
 from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep
 
 SAMPLES = 200
 AS_STATED = "as the spec says"
 _ALONE = 8
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Tried:
     """How a network answers samples prepared in one way. `right` of `n` samples, None without labels; `confidence`, the mean softmax of the
-    class that is named; `information`: nats that an answer tells of the sample, by which ways are compared without labels.
+    class that is named; `information`: nats that an answer tells of the sample, by which ways are compared without labels. `error`: of
+    outputs that are values, the root of the mean squared error as a share of the targets' deviation.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Tried:
     confidence: float
     information: float
     chosen: bool = False
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,22 @@ def settled(sweep: Sweep) -> tuple[Sweep, Report | None]:
     Raises SpecError, in the line of the first error.
     """
     if not brings_own_weights(sweep.model):
-        return sweep, None
+        return _as_told(sweep), None
     report = check(sweep)
     wrong = next((f for f in report.findings if f.level == "error"), None)
     if wrong is not None:
         raise SpecError(f"{wrong.what}; {wrong.remedy}")
     assert report.sweep is not None
     return report.sweep, report
+
+
+def _as_told(sweep: Sweep) -> Sweep:
+    """The sweep of a network of ours: with what its data turn out to be, where that is not the usual."""
+    data = sweep.data
+    if data.source == "fashion_mnist" or is_named(data.source) or data.task == "classification":
+        return sweep
+    found = load_dataset(data)
+    return sweep if found.has_classes else _with_task(sweep, found)
 
 
 def check(sweep: Sweep) -> Report:
@@ -130,25 +144,39 @@ def check(sweep: Sweep) -> Report:
             ]
     except InputError as error:
         return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
-    best = _best(answers, labels)
     # What the spec states is kept; what looks better is told.
     stated = sweep.data.preprocess is not None and sweep.data.preprocess.says_numbers
+    own, values = brings_own_weights(sweep.model), None
+    has_weights = sweep.model.is_onnx or sweep.model.weights is not None
+    if data.has_classes:
+        best = _best(answers, labels)
+    else:
+        sweep = _with_task(sweep, data)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                values = judge([w.name for w in ways], answers, samples, sweep.metric, stated or not own, has_weights)
+        except InputError as error:
+            return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
+        best = _usual(ways, data) if values.best is None else values.best
     # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
-    own = brings_own_weights(sweep.model)
     chosen = 0 if stated or not own else len(ways) - 1 if untrained else best
     tried = tuple(
-        _tried(way, scores, labels, i == chosen) for i, (way, scores) in enumerate(zip(ways, answers, strict=True))
+        _tried(way, scores, labels, i == chosen)
+        if values is None
+        else Tried(way.name, way.preprocess, None, len(scores), 0.0, 0.0, i == chosen, values.errors[i])
+        for i, (way, scores) in enumerate(zip(ways, answers, strict=True))
     )
     with contextlib.redirect_stdout(sys.stderr):
         alone = _alone(network, sweep.data, data, ways[chosen], samples)
     # Answers that depend on what else is in the batch prove nothing of preprocessing or labels.
-    mixed = alone_findings(answers[chosen][:_ALONE], alone)
+    mixed = alone_findings(answers[chosen][:_ALONE], alone, data.has_classes)
     findings += mixed
     if untrained:
         told = "the network has random weights: it answers no better than chance before a step trains it"
         findings.append(Finding("warning", told, "give `weights`, or begin every recipe with a step that trains"))
+    elif own and not mixed and values is not None:
+        findings += values.findings
     elif own and not mixed:
-        has_weights = sweep.model.is_onnx or sweep.model.weights is not None
         findings += _judged(tried, answers, labels, data.classes, chosen, best, has_weights)
     preprocess = ways[chosen].preprocess
     if sweep.data.preprocess is not None:
@@ -156,13 +184,12 @@ def check(sweep: Sweep) -> Report:
     ready = sweep
     if own:
         ready = sweep.model_copy(update={"data": sweep.data.model_copy(update={"preprocess": preprocess})})
-    baseline = None
+    baseline = values.baseline if values else None
     if labels is not None:
         right = tried[chosen].right or 0
         low, high = wilson(right, len(labels))
         baseline = {"metric": "accuracy", "value": right / len(labels), "low": low, "high": high, "n": len(labels)}
-    shown = _shown(samples, answers[chosen], data.classes)
-    return Report(ready, tuple(findings), baseline, tried, **about, samples=shown)
+    return Report(ready, tuple(findings), baseline, tried, **about, samples=shown(samples, answers[chosen], data))
 
 
 def _with_classes(sweep: Sweep) -> Sweep:
@@ -176,8 +203,10 @@ def _with_classes(sweep: Sweep) -> Sweep:
         stored = load_dataset(two).train.inputs.shape[1:]
         layout = layouts_of(sweep.model, stored)[0]
         shape = (*stored[1:], stored[0]) if layout == "NHWC" else stored
-        classes = {"classes": scores_by(path, shape)}
-        return sweep.model_copy(update={"data": sweep.data.model_copy(update=classes)})
+        given = given_by(path, shape)
+        # One number, or a map of them, are no scores of classes.
+        stated: dict[str, Any] = {"classes": given[0]} if len(given) == 1 and given[0] > 1 else {"task": "fidelity"}
+        return sweep.model_copy(update={"data": sweep.data.model_copy(update=stated)})
     return sweep
 
 
@@ -251,8 +280,22 @@ def _information(scores: npt.NDArray[np.float64]) -> float:
     return float((shares * logs).sum(axis=1).mean() - (mean * np.log(np.maximum(mean, 1e-300))).sum())
 
 
+def _with_task(sweep: Sweep, data: Dataset) -> Sweep:
+    """With the task and its metric said, which are what results are keyed by."""
+    known = {"data": sweep.data.model_copy(update={"task": data.task})}
+    return sweep.model_copy(update={**known, "metric": sweep.metric or usual_metric(data.task)})
+
+
+def _usual(ways: tuple[Candidate, ...], data: Dataset) -> int:
+    """Where nothing tells: numbers as they are stored, pixels of bytes from 0 to 1."""
+    return next((i for i, way in enumerate(ways) if way.name == "0 … 1" and data.train.inputs.dtype == np.uint8), 0)
+
+
 def _tried(
-    way: Candidate, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64] | None, chosen: bool
+    way: Candidate,
+    scores: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64] | None,
+    chosen: bool,
 ) -> Tried:
     right = None if labels is None else int((scores.argmax(1) == labels).sum())
     return Tried(way.name, way.preprocess, right, len(scores), _confidence(scores), _information(scores), chosen)
@@ -305,32 +348,3 @@ def _said(preprocess: Preprocess) -> str:
     said = preprocess.model_dump(mode="json", exclude_defaults=True)
     named = next((name for name, value in NAMED_PREPROCESSING.items() if value == said), None)
     return named or yaml.safe_dump(said, default_flow_style=True, width=1000, sort_keys=False).strip()
-
-
-def _shown(samples: Split, scores: npt.NDArray[np.float64], classes: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        {
-            "label": None if label == UNLABELLED else classes[label],
-            "predicted": classes[named] if named < len(classes) else str(named),
-            "png": _png(item),
-        }
-        for item, label, named in zip(
-            samples.inputs[:_SHOWN], samples.labels[:_SHOWN], scores[:_SHOWN].argmax(1), strict=True
-        )
-    )
-
-
-def _png(item: npt.NDArray[Any]) -> str | None:
-    """An image (channels, height, width) as base64 of a PNG; None for what is no image."""
-    if item.ndim != 3 or item.shape[0] > 4 or min(item.shape[1:]) < 4:
-        return None
-    import base64
-    import io
-
-    from PIL import Image
-
-    from engine.datasets.pictures import to_pixels
-
-    file = io.BytesIO()
-    Image.fromarray(to_pixels(item, float(item.min()), float(item.max()))).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()

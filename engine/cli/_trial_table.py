@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.cli._tables import kilobytes
-from engine.metrics import METRICS, SCENARIO_METRICS
-from engine.trials.evidence import Accuracy
+from engine.metrics import METRICS, SCENARIO_METRICS, is_score, text_of
+from engine.trials.evidence import Interval
 from engine.trials.measurements import Energy
-from engine.trials.metric_values import metric_value
+from engine.trials.metric_values import metric_interval, metric_value
 from engine.trials.trial import Trial
 
 if TYPE_CHECKING:
     from engine.devices.cost import Scenario
 
 
-def trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
-    """A trial as a row under `TRIAL_COLUMNS`."""
+def trial_cells(trial: Trial, device: str, judged_by: str = "accuracy") -> tuple[str, ...]:
+    """A trial as a row under `trial_columns`, of trials that are judged by that metric."""
     if trial.state != "done":
         return (trial.id, trial.label, trial.error or trial.state, *[""] * 6)
-    accuracy, ratio, projection = trial.accuracy, trial.latency_ratio, trial.projections.get(device)
+    quality, ratio, projection = _quality_cell(trial, judged_by), trial.latency_ratio, trial.projections.get(device)
     energy = projection.energy_mj if projection else None
     latency = trial.latency_ms.p50 if trial.latency_ms else None
     if device != "host" and projection and not projection.fits:
         return (
             trial.id,
             f"{trial.label}: {projection.reason}",
-            _accuracy_cell(accuracy),
+            quality,
             *_size_cells(trial),
             "–",
             "–",
@@ -38,7 +38,7 @@ def trial_cells(trial: Trial, device: str) -> tuple[str, ...]:
     return (
         trial.id,
         trial.label,
-        _accuracy_cell(accuracy),
+        quality,
         *_size_cells(trial),
         "–" if latency is None else f"{latency:.3g}",
         "–" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
@@ -50,27 +50,26 @@ def _known(energy: Energy) -> str:
     return "measured" if energy.source == "measured" else "estimated"
 
 
-def _accuracy_cell(accuracy: Accuracy | None) -> str:
-    if accuracy is None:
+def _quality_cell(trial: Trial, key: str) -> str:
+    found = metric_interval(trial, key)
+    if not isinstance(found, Interval):
         return "–"
-    return f"{accuracy.value * 100:.2f} ({accuracy.low * 100:.1f}–{accuracy.high * 100:.1f})"
+    if METRICS[key].unit == "%":
+        return f"{found.value * 100:.2f} ({found.low * 100:.1f}–{found.high * 100:.1f})"
+    return f"{text_of(key, found.value, unit=False)} ({text_of(key, found.low, unit=False)}–{text_of(key, found.high, unit=False)})"
 
 
 def _size_cells(trial: Trial) -> tuple[str, str, str]:
     return kilobytes(trial.size_bytes), kilobytes(trial.size_zipped_bytes), f"{(trial.macs or 0) / 1e6:.2f}"
 
 
-TRIAL_COLUMNS = {
-    "id": "left",
-    "recipe": "left",
-    "accuracy % (95 %)": "right",
-    "kB": "right",
-    "kB zipped": "right",
-    "M MACs": "right",
-    "ms p50": "right",
-    "× baseline": "right",
-    "mJ": "right",
-}
+def trial_columns(judged_by: str = "accuracy") -> dict[str, str]:
+    """Headings and their sides, of trials that are judged by that metric."""
+    metric = METRICS[judged_by]
+    name = metric.name if is_score(judged_by) else metric.name.lower().removeprefix("fidelity: ")
+    quality = " ".join(part for part in (name, metric.unit, "(95 %)") if part)
+    sides = dict.fromkeys((quality, "kB", "kB zipped", "M MACs", "ms p50", "× baseline", "mJ"), "right")
+    return {"id": "left", "recipe": "left"} | sides
 
 
 def with_scenario(

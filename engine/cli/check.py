@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from engine.cli._options import JsonFlag, Overrides, SpecFile, print_json
 from engine.cli._tables import console, print_table
+from engine.metrics import METRICS, text_of
 
 if TYPE_CHECKING:
-    from engine.check.report import Report
+    from engine.check.report import Report, Tried
 
 
 def check(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -> None:  # noqa: B006
@@ -23,6 +24,19 @@ def check(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) 
         sys.exit(1)
 
 
+def _answers(report: Report) -> str:
+    if report.classes:
+        return f"{len(report.classes)} classes"
+    return f"task {report.sweep.data.task}" if report.sweep else "no classes"
+
+
+def _rated(tried: Tried, classes: bool) -> tuple[str, ...]:
+    if not classes:
+        return ("–" if tried.error is None else f"{tried.error:.3g}",)
+    right = "–" if tried.right is None else f"{tried.right} of {tried.n}"
+    return right, f"{tried.confidence:.2f}", f"{tried.information:.2f}"
+
+
 def print_report(report: Report) -> None:
     """Data, what was tried, and what was found."""
     told, out = report.to_json(), console()
@@ -30,24 +44,32 @@ def print_report(report: Report) -> None:
         shape = "×".join(map(str, report.inputs["shape"]))
         splits = ", ".join(f"{name} {n:,}" for name, n in report.splits.items())
         spread = f"{report.inputs['least']:g} to {report.inputs['largest']:g}"
-        out.print(f"inputs {shape} {report.inputs['dtype']}, {spread}; {splits}; {len(report.classes)} classes")
+        out.print(f"inputs {shape} {report.inputs['dtype']}, {spread}; {splits}; {_answers(report)}")
     if report.tried:
         rows = [
             (
                 "→" if t.chosen else "",
                 t.name,
-                "–" if t.right is None else f"{t.right} of {t.n}",
-                f"{t.confidence:.2f}",
-                f"{t.information:.2f}",
+                *_rated(t, bool(report.classes)),
                 str(said["preprocess"]),
             )
             for t, said in zip(report.tried, told["preprocessing"], strict=True)
         ]
-        columns = {"": "left", "preprocessing": "left", "right": "right", "confidence": "right", "nats": "right"}
+        columns = {"": "left", "preprocessing": "left"}
+        rated = ("right", "confidence", "nats") if report.classes else ("error, of the targets' deviation",)
+        columns |= dict.fromkeys(rated, "right")
         print_table(columns | {"data.preprocess": "left"}, rows)
     if report.baseline:
         low, high, n = (report.baseline[name] for name in ("low", "high", "n"))
-        out.print(f"the network is right on {report.baseline['value']:.1%} of {n} samples ({low:.1%} to {high:.1%})")
+        if report.classes:
+            out.print(
+                f"the network is right on {report.baseline['value']:.1%} of {n} samples ({low:.1%} to {high:.1%})"
+            )
+        else:
+            key, value = report.baseline["key"], report.baseline["value"]
+            out.print(
+                f"{METRICS[key].name} is {text_of(key, value)} on {n} samples ({text_of(key, low, False)} to {text_of(key, high, False)})"
+            )
     for finding in report.findings:
         style = "red" if finding.level == "error" else "yellow"
         out.print(f"{finding.level}: {finding.what}; {finding.remedy}", style=style)

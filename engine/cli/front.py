@@ -9,8 +9,9 @@ import typer
 
 from engine.cli._options import JsonFlag, ScenarioName, SweepRef, print_json
 from engine.cli._tables import print_table
-from engine.cli._trial_table import TRIAL_COLUMNS, machine_line, trial_cells, with_scenario
+from engine.cli._trial_table import machine_line, trial_cells, trial_columns, with_scenario
 from engine.cli._view import looked_at
+from engine.metrics import METRICS, is_score
 from engine.trials.text import share_text
 from engine.trials.trial import Trial
 
@@ -42,8 +43,8 @@ def front(
     from engine.frontier.front import find_front, parse_objectives, usual_objectives
     from engine.store.artifacts import Artifacts
 
-    asked = parse_objectives(objectives) if objectives is not None else None
     listed, device, chosen = looked_at(sweep, device, scenario)
+    asked = parse_objectives(objectives, listed) if objectives is not None else None
     kept = [t for t in listed if chosen is None or chosen.keeps(t)]
     wanted = asked or usual_objectives(listed, device)
     found = find_front(kept, wanted, device)
@@ -78,16 +79,20 @@ def print_front(
     front: Front, sure: Certainty, tied: Sequence[Trial], device: str, scenario: Scenario | None = None
 ) -> None:
     """The frontier, its knee marked, and the trials tied with it; each with the share of redraws in which it is on the front."""
+    from engine.frontier.columns import Trials
+
     marks = {front.knee: f"  ← knee ({share_text(sure.knee or 0)})"} | dict.fromkeys((t.id for t in tied), "  tied")
     listed = (*front.trials, *tied)
+    judged_by = Trials.of(listed).judged_by
     rows: list[tuple[str, ...]] = []
     for trial in listed:
-        cells = trial_cells(trial, device)
+        cells = trial_cells(trial, device, judged_by)
         rows.append(
             (cells[0], cells[1] + marks.get(trial.id, ""), share_text(sure.p_front.get(trial.id, 0.0)), *cells[2:])
         )
-    columns = {"id": "left", "recipe": "left", "on front": "right", **TRIAL_COLUMNS}
-    caption = f"Frontier over {', '.join(front.objectives)}; hypervolume {front.hypervolume:.3f} of 1. "
+    columns = {"id": "left", "recipe": "left", "on front": "right", **trial_columns(judged_by)}
+    objectives = ", ".join(METRICS[k].name if is_score(k) else k for k in front.objectives)
+    caption = f"Frontier over {objectives}; hypervolume {front.hypervolume:.3f} of 1. "
     caption += f"On front: share of {sure.draws} redraws of the measurements. "
     if sure.tied and not tied:
         caption += f"{len(sure.tied)} more are statistically tied with it: --tied lists them. "

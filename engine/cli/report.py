@@ -33,6 +33,6 @@ def report(
     store = Store.open()
     row = store.sweep(sweep)
     trials = store.trials(row.id)
-    wanted = parse_objectives(objectives) if objectives is not None else usual_objectives(trials, device)
+    wanted = parse_objectives(objectives, trials) if objectives is not None else usual_objectives(trials, device)
     path = write_report(output, row, store.spec(row.id), trials, wanted, device)
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

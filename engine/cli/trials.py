@@ -9,7 +9,7 @@ import typer
 
 from engine.cli._options import JsonFlag, ScenarioName, SweepRef, print_json
 from engine.cli._tables import print_table
-from engine.cli._trial_table import TRIAL_COLUMNS, machine_line, trial_cells, with_scenario
+from engine.cli._trial_table import machine_line, trial_cells, trial_columns, with_scenario
 from engine.cli._view import looked_at
 from engine.trials.trial import Trial
 
@@ -30,6 +30,9 @@ def trials(
 
 def print_trials(trials: Sequence[Trial], device: str, scenario: Scenario | None = None) -> None:
     """Every trial, in plan order, with a scenario's columns where one is given."""
-    cells = [trial_cells(t, device) for t in trials]
-    columns, rows, assumed = with_scenario(TRIAL_COLUMNS, cells, trials, device, scenario)
+    from engine.frontier.columns import Trials
+
+    judged_by = Trials.of(trials).judged_by
+    cells = [trial_cells(t, device, judged_by) for t in trials]
+    columns, rows, assumed = with_scenario(trial_columns(judged_by), cells, trials, device, scenario)
     print_table(columns, rows, machine_line(trials, device) + assumed)

@@ -15,35 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compress.finetune import (
-    Batch,
-    Schedule,
-    augmentation,
-    blank,
-    cross_entropy,
-    reuses_batch_norm,
-    train,
-    zero_keeper,
-)
+from engine.compress.finetune import Schedule, augmentation, blank, reuses_batch_norm, train, zero_keeper
+from engine.compress.losses import Batch, Loss, cross_entropy, distillation_loss, scaled_error, spread_of
 from engine.compress.teacher import TeacherOutputs
 from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
-from engine.datasets.splits import UNLABELLED
 from engine.errors import StepError
 from engine.models.sources import Network, build_student
 from engine.spec.steps import Distill
-
-
-def distillation_loss(logits: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
-    """`alpha T² KL(teacher/T ‖ student/T) + (1 - alpha) CE(labels)`, the mean over images of logits (n, classes).
-
-    T² keeps the two gradients' sizes comparable. Images without labels, all -1, learn from the teacher alone.
-    """
-    target = F.log_softmax(teacher / temperature, dim=1)
-    soft = F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="batchmean", log_target=True)
-    if alpha == 1 or bool((labels == UNLABELLED).all()):
-        return temperature**2 * soft
-    return alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(logits, labels)
 
 
 def feature_loss(features: Tensor, teacher: Tensor, adapter: Tensor) -> Tensor:
@@ -75,11 +54,17 @@ def classifier_of(network: nn.Module, input_shape: tuple[int, ...], num_classes:
 
 
 class _Taught:
-    """The loss of one training: labels, the teacher's logits and its features, each by its weight."""
+    """The loss of one training: labels or targets, the teacher's outputs and its features, each by its weight.
 
-    def __init__(self, step: Distill, student: Network, outputs: TeacherOutputs, seed: int) -> None:
-        self._step = step
+    `task`: the loss beside the teacher's outputs where that is not the cross-entropy of labels; `classes`: whether outputs are scores.
+    """
+
+    def __init__(
+        self, step: Distill, student: Network, outputs: TeacherOutputs, seed: int, task: Loss | None, classes: bool
+    ) -> None:
+        self._step, self._task, self._classes = step, task, classes
         self._logits = from_array(outputs.logits)
+        self._spread = 1.0 if classes else spread_of(self._logits[0])
         self._adapter: nn.Parameter | None = None
         if step.feature_weight and outputs.features is not None:
             self._attach(student, from_array(outputs.features), seed)
@@ -104,11 +89,21 @@ class _Taught:
         view = batch.mirrored.long()
         step = self._step
         teacher = self._logits[view, batch.index].float()
-        loss = distillation_loss(logits, teacher, batch.labels, step.temperature, step.alpha)
+        if self._classes and self._task is cross_entropy:
+            loss = distillation_loss(logits, teacher, batch.labels, step.temperature, step.alpha)
+        else:
+            loss = self._of_teacher(logits, teacher, batch.labels)
+            if self._task is not None and step.alpha < 1:
+                loss = step.alpha * loss + (1 - step.alpha) * self._task(logits, batch)
         if self._adapter is not None:
             target = self._targets[view, batch.index].float() - self._mean
             loss = loss + step.feature_weight * feature_loss(self._seen, target, self._adapter)
         return loss
+
+    def _of_teacher(self, outputs: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        if self._classes:
+            return distillation_loss(outputs, teacher, labels, self._step.temperature, 1.0)
+        return scaled_error(outputs, teacher, self._spread)
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
@@ -128,12 +123,14 @@ def apply(
     outputs: TeacherOutputs | None = None,
     network: Network | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
+    loss: Loss | None = cross_entropy,
 ) -> Network:
     """A student trained on a teacher's outputs.
 
-    `outputs` are those on the first images of `data.train`, as many as `step.images_needed` or more, with the mirror view unless
-    `step.augment` is none, and with features where the step weighs them; None for a step without a teacher. `network` is
-    what student `current` goes on from, or for student `self` the sweep's own, of which nothing but how it was built is used.
+    `loss` is what is learnt beside the teacher's outputs, or alone; None for these alone. `outputs` are those on the first images of
+    `data.train`, as many as `step.images_needed` or more, with the mirror view unless `step.augment` is none, and with features where the
+    step weighs them; None for a step without a teacher. `network` is what student `current` goes on from, or for student `self` the sweep's
+    own, of which nothing but how it was built is used.
 
     A fresh student's initialisation, the order of its images and their augmentation depend on `seed` alone, so the same step with
     alpha = 0 and feature_weight = 0 shows what the teacher is worth. A shifted image gets what the teacher said of the unshifted
@@ -145,7 +142,7 @@ def apply(
     images = data.train.head(step.images_needed)
     taught = None
     if step.has_teacher:
-        taught = _Taught(step, student, _checked(step, outputs, len(images), len(data.classes)), seed)
+        taught = _Taught(step, student, _checked(step, outputs, len(images), data), seed, loss, data.has_classes)
     # A network that applies one batch norm several times needs its stored statistics to be what it was trained with.
     frozen = step.epochs // 2 if step.is_fresh else step.epochs
     schedule = Schedule(
@@ -164,7 +161,7 @@ def apply(
             data.preprocessing,
             schedule,
             seed,
-            taught or cross_entropy,
+            taught or _alone(step, loss),
             on_epoch,
             zero_keeper(student.module),
             taught.parameters if taught else (),
@@ -186,14 +183,20 @@ def _student(step: Distill, data: Dataset, seed: int, network: Network | None) -
     return Network(copy.deepcopy(network.module), network.origin)
 
 
-def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, classes: int) -> TeacherOutputs:
+def _alone(step: Distill, loss: Loss | None) -> Loss:
+    if loss is None:
+        raise StepError("distill: without a teacher there must be labels or targets to learn from; give alpha above 0")
+    return loss
+
+
+def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, data: Dataset) -> TeacherOutputs:
     """The outputs, once they are known to cover what the step reads of them."""
     if outputs is None:
         raise StepError(f"distilling from {step.teacher} needs its outputs; compute them with teacher_outputs")
     views, covered, found = outputs.logits.shape
-    if found != classes:
+    if data.has_classes and found != len(data.classes):
         raise StepError(
-            f"teacher {step.teacher} tells {found} classes apart, but the dataset has {classes}; choose a teacher of its classes"
+            f"teacher {step.teacher} tells {found} classes apart, but the dataset has {len(data.classes)}; choose a teacher of its classes"
         )
     if covered < images or views < 1 + (step.augment != "none") or (step.feature_weight and outputs.features is None):
         raise StepError(

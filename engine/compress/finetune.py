@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from engine.compress.losses import Batch, Loss, cross_entropy
 from engine.compress.torch_device import device, from_array, half_precision
 from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
@@ -26,24 +27,6 @@ from engine.errors import StepError
 from engine.models.pruned import pruned_masks
 from engine.models.shapes import check_images
 from engine.spec.steps import Finetune
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a loss may look at beside the logits: positions in the split (n,), whether each was mirrored (n,), labels (n,)."""
-
-    index: Tensor
-    mirrored: Tensor
-    labels: Tensor
-
-
-Loss = Callable[[Tensor, Batch], Tensor]
-"""(logits (n, classes), batch) -> scalar."""
-
-
-def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    """The plain supervised loss."""
-    return F.cross_entropy(logits, batch.labels)
 
 
 def _augmented(inputs: Array, mirrored: Tensor, pixels: int, generator: torch.Generator) -> Array:
@@ -163,6 +146,9 @@ def train(
     layout = memory_format(network, preprocessing.shape(split.inputs.shape[1:]))
     network = network.to(device()).to(memory_format=layout)
     labels = from_array(np.ascontiguousarray(split.labels))
+    # Text, which a loss on tensors cannot read, stays with the metric.
+    readable = split.targets is not None and split.targets.dtype.kind != "U"
+    targets = from_array(np.ascontiguousarray(split.targets)) if readable else None
     half = half_precision() if mixed else None
     # Small gradients would vanish in float16.
     scaler = torch.amp.GradScaler(device().type, enabled=half == torch.float16)
@@ -186,7 +172,10 @@ def train(
             with torch.autocast(device().type, half) if half else nullcontext():
                 logits = network(images)
             place = index.to(device())
-            value = loss(logits.float(), Batch(place, mirrored.to(device()), labels[place]))
+            value = loss(
+                logits.float(),
+                Batch(place, mirrored.to(device()), labels[place], None if targets is None else targets[place]),
+            )
             optimizer.zero_grad()
             torch.autograd.backward(scaler.scale(value))
             if schedule.largest_gradient is not None:
@@ -280,8 +269,9 @@ def apply(
     data: Dataset,
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
+    loss: Loss = cross_entropy,
 ) -> nn.Module:
-    """A copy of `network` trained on with labels; what a prune step set to zero stays zero. Raises StepError when training diverges."""
+    """A copy of `network` trained on; what a prune step set to zero stays zero. Raises StepError when training diverges."""
     network = copy.deepcopy(network).to(device())
     schedule = Schedule(
         epochs=step.epochs,
@@ -293,5 +283,5 @@ def apply(
         **augmentation(step.augment),
     )
     keep_zeros = zero_keeper(network)
-    train(network, data.train, data.preprocessing, schedule, seed, on_epoch=on_epoch, after_step=keep_zeros)
+    train(network, data.train, data.preprocessing, schedule, seed, loss, on_epoch, keep_zeros)
     return network.cpu()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compress.distill import distillation_loss
-from engine.compress.finetune import Batch, Schedule, train, zero_keeper
+from engine.compress.finetune import Schedule, train, zero_keeper
+from engine.compress.losses import Batch, Loss, cross_entropy, distillation_loss, scaled_error, spread_of
 from engine.compress.pruning.exported import Mask, pruned_in_graph
 from engine.compress.pruning.weights import zeros_note
 from engine.compress.quantization.rounding import learn_rounding
@@ -63,15 +64,21 @@ def train_scheme(
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
     pruned: Mapping[str, Mask] | None = None,
+    task: Loss | None = cross_entropy,
 ) -> Scheme:
-    """The scheme with weights, biases and step sizes trained on `data.train`; what is True in `pruned` stays zero (`pruned_in_graph`)."""
+    """The scheme with weights, biases and step sizes trained on `data.train`; what is True in `pruned` stays zero (`pruned_in_graph`).
+
+    Half of the loss is what the float network says, the other half `task`; all of it for None.
+    """
     assert step.epochs is not None
     assert step.learning_rate is not None
     simulation = Simulation(scheme)
     simulation.mark_pruned(pruned or {})
     images = data.train if step.samples is None else data.train.head(step.epochs * step.samples)
-    teacher = teacher_outputs(scheme.model, images, data.preprocessing, mirrored=False, features=False)
+    values = not data.has_classes
+    teacher = teacher_outputs(scheme.model, images, data.preprocessing, mirrored=False, features=False, values=values)
     logits = from_array(teacher.logits[0])
+    spread = spread_of(logits) if values else 1.0
     schedule = Schedule(
         epochs=step.epochs,
         learning_rate=step.learning_rate,
@@ -86,7 +93,15 @@ def train_scheme(
     keep_zeros = zero_keeper(simulation)
 
     def loss(found: Tensor, batch: Batch) -> Tensor:
-        return distillation_loss(found, logits[batch.index].float(), batch.labels, _TEMPERATURE, _TEACHER_SHARE)
+        wanted = logits[batch.index].float()
+        if not values and task is cross_entropy:
+            return distillation_loss(found, wanted, batch.labels, _TEMPERATURE, _TEACHER_SHARE)
+        alike = (
+            scaled_error(found, wanted, spread)
+            if values
+            else distillation_loss(found, wanted, batch.labels, _TEMPERATURE, 1.0)
+        )
+        return alike if task is None else _TEACHER_SHARE * alike + (1 - _TEACHER_SHARE) * task(found, batch)
 
     def after_step() -> None:
         keep_zeros()
@@ -108,8 +123,11 @@ def note(model: onnx.ModelProto) -> str | None:
     return zeros_note(sum(int((w == 0).sum()) for w in weights), sum(w.size for w in weights))
 
 
-def _said(file: onnx.ModelProto, images: Split, data: Dataset) -> npt.NDArray[np.float16]:
-    found: npt.NDArray[np.float16] = teacher_outputs(file, images, data.preprocessing, False, False).logits[0]
+def _said(file: onnx.ModelProto, images: Split, data: Dataset) -> npt.NDArray[np.floating[Any]]:
+    values = not data.has_classes
+    found: npt.NDArray[np.floating[Any]] = teacher_outputs(
+        file, images, data.preprocessing, False, False, values=values
+    ).logits[0]
     return found
 
 
@@ -120,6 +138,8 @@ def harm_note(exact: onnx.ModelProto, start: onnx.ModelProto, trained: onnx.Mode
     right alone would miss it in a small split. Where nobody told the classes, right is what the float network, `exact`, says.
     """
     images = data.validation.head(_JUDGED_ON)
+    if not data.has_classes:
+        return _value_harm(exact, start, trained, images, data)
     right, entropy = [], []
     labels = images.labels if images.is_labelled else _said(exact, images, data).argmax(1).astype(np.int64)
     for file in (start, trained):
@@ -136,6 +156,21 @@ def harm_note(exact: onnx.ModelProto, start: onnx.ModelProto, trained: onnx.Mode
     )
 
 
+def _value_harm(
+    exact: onnx.ModelProto, start: onnx.ModelProto, trained: onnx.ModelProto, images: Split, data: Dataset
+) -> str | None:
+    """As `harm_note`, of values: a larger squared error against the float network's outputs."""
+    wanted = _said(exact, images, data).astype(np.float64)
+    errors = [np.square(_said(file, images, data) - wanted).mean(axis=1) for file in (start, trained)]
+    difference = errors[1] - errors[0]
+    if difference.mean() <= _Z_99 * difference.std() / math.sqrt(len(difference)):
+        return None
+    return (
+        f"training took it further from the float network on validation (mean squared difference {errors[1].mean():.3g}, "
+        f"{errors[0].mean():.3g} before), so it is as before training; try a lower learning_rate or more samples"
+    )
+
+
 def train_quantized(
     step: Quantize,
     model: onnx.ModelProto,
@@ -144,6 +179,7 @@ def train_quantized(
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
     bits: Mapping[str, int] | None = None,
     network: nn.Module | None = None,
+    task: Loss | None = cross_entropy,
 ) -> Quantized:
     """A float graph -> the integer network trained with its rounding in place, or the untrained one where training did harm.
 
@@ -154,6 +190,6 @@ def train_quantized(
     prepared = prepare(model)
     pruned = pruned_in_graph(network, data.input_shape, prepared) if network is not None else {}
     scheme = start_scheme(step, prepared, data, bits)
-    start, trained = write(scheme), write(train_scheme(step, scheme, data, seed, on_epoch, pruned))
+    start, trained = write(scheme), write(train_scheme(step, scheme, data, seed, on_epoch, pruned, task))
     harm = harm_note(prepared, start, trained, data)
     return Quantized(trained if harm is None else start, note=harm)

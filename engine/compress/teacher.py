@@ -53,10 +53,10 @@ class TeacherOutputs:
     """For each view and image, in the split's order: `logits` (views, n, classes) and `features` (views, n, width) or None.
 
     View 0 is the image as stored, view 1, where there is one, its mirror image. Features are what the classifier reads. float16
-    keeps three digits, where a temperature divides logits anyway.
+    keeps three digits, where a temperature divides logits anyway; values, which are no scores, are float32.
     """
 
-    logits: Half
+    logits: Half | npt.NDArray[np.float32]
     features: Half | None
 
     def __len__(self) -> int:
@@ -79,7 +79,8 @@ class TeacherOutputs:
                 f"{path} holds no teacher's outputs ({error}); delete it and run the sweep again"
             ) from None
         held = [a for a in (loaded.logits, loaded.features) if a is not None]
-        if any(a.dtype != np.float16 or a.ndim != 3 or a.shape[:2] != loaded.logits.shape[:2] for a in held):
+        kinds = (np.float16, np.float32)
+        if any(a.dtype not in kinds or a.ndim != 3 or a.shape[:2] != loaded.logits.shape[:2] for a in held):
             raise SetupError(
                 f"{path} holds no teacher's outputs (wrong type or shape); delete it and run the sweep again"
             )
@@ -93,21 +94,26 @@ def teacher_outputs(
     mirrored: bool,
     features: bool,
     threads: int = 1,
+    values: bool = False,
 ) -> TeacherOutputs:
     """Run a teacher on every image of `split`, and on its mirror image where `mirrored`; `features` keeps those too.
 
-    A softmax at the graph's end is left out: logits are wanted. Raises ModelError when the runtime refuses the graph, StepError when
+    A softmax at the graph's end is left out: logits are wanted. With `values`, outputs are no scores, and kept as they are, (n, numbers)
+    float32. Raises ModelError when the runtime refuses the graph, StepError when
     it does not run on these images, when its outputs are not (n, classes) numbers that float16 holds, or when features are asked of a
     graph whose classifier cannot be told (see `classifier_input`).
     """
     if mirrored:
         check_images(split.inputs.shape[1:])
-    names = [logits_name(model), *([classifier_input(model)] if features else [])]
+    names = [
+        model.graph.output[0].name if values else logits_name(model),
+        *([classifier_input(model)] if features else []),
+    ]
     batch = fixed_batch(model)
     on_gpu = _on_gpu(model, names)
     run = on_gpu or _in_onnx_runtime(model, names, threads)
 
-    def said(what: tuple[int, int]) -> list[Half]:
+    def said(what: tuple[int, int]) -> list[npt.NDArray[Any]]:
         view, start = what
         stored = split.inputs[start : start + (batch or _BATCH)]
         # Before preprocessing, which may move the width elsewhere.
@@ -119,7 +125,10 @@ def teacher_outputs(
             results = run(images)
         except Exception as error:  # the runtime's own classes share no base below Exception
             raise StepError(f"the teacher does not run on input of shape {images.shape}: {first_line(error)}") from None
-        return [_rows(values, name, name == names[0])[:n] for values, name in zip(results, names, strict=True)]
+        return [
+            _as_they_are(found, name)[:n] if values and name == names[0] else _rows(found, name, name == names[0])[:n]
+            for found, name in zip(results, names, strict=True)
+        ]
 
     kept = []
     for view in range(1 + mirrored):
@@ -191,6 +200,15 @@ def _rows(values: npt.NDArray[np.float32], name: str, is_logits: bool) -> Half:
     if not np.isfinite(half).all():
         raise StepError(f"the teacher's {name!r} are not numbers, or above 65,504; choose a teacher that was trained")
     return half
+
+
+def _as_they_are(found: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
+    """(n, numbers) float32; raises StepError where they are no numbers."""
+    with np.errstate(over="ignore"):
+        values = found.reshape(len(found), -1).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise StepError(f"the teacher's output {name!r} is not all numbers; choose a teacher that was trained")
+    return values
 
 
 def logits_name(model: onnx.ModelProto) -> str:

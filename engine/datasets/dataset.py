@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
+from engine.spec.metric import Task
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Disjoint splits; `test` is for reporting only. `checksum` is the SHA-256 of all that the splits were made from.
 
-    `notes`: what every trial is to say of the data.
+    `notes`: what every trial is to say of the data. Where the task is not to tell classes apart there are none, and no labels.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Dataset:
     validation: Split
     test: Split
     notes: tuple[str, ...] = ()
+    task: Task = "classification"
 
     def calibrating(self, n: int) -> Split:
         """The first n images to read ranges from and to learn rounding on: of `calibration`, and of `train` where there are not so many.
@@ -36,6 +40,18 @@ class Dataset:
         """
         missing = n - len(self.calibration)
         return self.calibration.head(n) if missing <= 0 else self.calibration.followed_by(self.train.head(missing))
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether outputs are scores of classes, (n, classes), whether or not anybody told which are right."""
+        return self.task == "classification"
+
+    @property
+    def target_width(self) -> int:
+        """How many numbers an answer has that fits the targets: one a class, or those of a target; 0 where nobody knows."""
+        if self.has_classes:
+            return len(self.classes)
+        return 0 if self.train.targets is None else int(np.prod(self.train.targets.shape[1:], dtype=np.int64))
 
     @property
     def is_images(self) -> bool:

@@ -59,11 +59,12 @@ def function_checksum(source: str) -> str:
     Nothing is run. What the function reads beyond these files is not seen. Raises DatasetError.
     """
     path, function = _parts(source)
+    code = _code(source, path)
     files = [
         (file.relative_to(path.parent).as_posix(), file_sha256(file, f"{path}: {_FILES}: {file}", "correct the list"))
         for file in _declared(path)
     ]
-    return digest([function, _code(source, path), files])
+    return digest([function, code, files])
 
 
 def _code(source: str, path: Path) -> str:

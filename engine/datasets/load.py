@@ -14,7 +14,6 @@ from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mni
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.function import function_checksum, gather_function, is_function
 from engine.datasets.items import Gathered
-from engine.datasets.labels import classified
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import gather_npy, gather_npz
 from engine.datasets.picture_files import DamagedPictures
@@ -24,6 +23,7 @@ from engine.datasets.ranges import range_notes
 from engine.datasets.sharing import shared_out
 from engine.datasets.splits import Split
 from engine.datasets.tables import gather_table, table_checksum
+from engine.datasets.targets import told
 from engine.errors import DatasetError
 from engine.spec.canonical import digest
 from engine.spec.sections import Data, Measure
@@ -76,8 +76,8 @@ def dataset_checksum(data: Data) -> str:
     """
     source = _source_of(data)
     files = source.checksum() if source else hashlib.sha256("".join(FASHION_MNIST_SHA256.values()).encode()).hexdigest()
-    stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target"})
-    stated |= {key: value for key in ("kind", "target") if (value := getattr(data, key)) is not None}
+    stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target", "task"})
+    stated |= {key: value for key in ("kind", "target", "task") if (value := getattr(data, key)) is not None}
     return digest([files, stated]) if any(v is not None for v in stated.values()) else files
 
 
@@ -149,7 +149,7 @@ def _loaded(data: Data, checksum: str) -> Dataset:
     source = _source_of(data)
     assert source is not None
     found = source.gather()
-    labels, classes, label_notes = classified(found, data)
+    task, labels, classes, targets, label_notes = told(found, data)
     shares, share_notes = shared_out(data.source, found, labels)
     splits: dict[str, Split] = {}
     damaged: list[str] = []
@@ -159,7 +159,8 @@ def _loaded(data: Data, checksum: str) -> Dataset:
         except DamagedPictures as error:
             damaged += error.pictures
             continue
-        splits[split] = Split(inputs, labels[part] if chosen is None else labels[part][chosen])
+        rows = slice(None) if chosen is None else chosen
+        splits[split] = Split(inputs, labels[part][rows], None if targets is None else targets[part][rows])
     if damaged:
         raise DamagedPictures(damaged)
     given = {split: splits[split].inputs for split, (part, _) in shares.items() if part == split}
@@ -175,4 +176,5 @@ def _loaded(data: Data, checksum: str) -> Dataset:
         validation=splits["validation"],
         test=splits["test"],
         notes=(*ranges, *found.notes, *label_notes, *share_notes),
+        task=task,
     )

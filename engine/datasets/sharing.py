@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from engine.datasets.items import ALL, SPLITS, Chosen, Gathered, Hashes, Labels
-from engine.datasets.splits import CALIBRATION_IMAGES, SPLIT_SEED, VALIDATION_IMAGES, carved
+from engine.datasets.splits import CALIBRATION_IMAGES, SPLIT_SEED, UNLABELLED, VALIDATION_IMAGES, carved
 from engine.errors import DatasetError
 
 TEST_SHARE = 0.2
@@ -44,9 +44,8 @@ def shared_out(source: str, found: Gathered, labels: Mapping[str, Labels]) -> tu
     if "test" not in given:
         test, rest = _test_of(labels[pool], hashes[pool], f"{source}: {what}")
         given["test"] = (pool, test)
-        notes = (
-            f"{found.name} has no test: {len(test)} of {n} items of {what} are kept for it, by class, by a fixed draw",
-        )
+        by = "by class, " if labels[pool].min() != UNLABELLED else ""
+        notes = (f"{found.name} has no test: {len(test)} of {n} items of {what} are kept for it, {by}by a fixed draw",)
     left = n if rest is None else len(rest)
     needed = f"{source}: {what}" if rest is None else f"{source}: {what} without the {n - left} items of the test"
     _check_enough(needed, left, MIN_TRAIN_ITEMS, "items")

@@ -23,10 +23,14 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, channels, …) and int64 labels (n,); all labels are UNLABELLED where nobody told the classes."""
+    """Inputs (n, channels, …) and int64 labels (n,); all labels are UNLABELLED where nobody told the classes.
+
+    `targets` (n, …): what is to be given where that is no class: values, or whatever the sweep's metric reads.
+    """
 
     inputs: Array
     labels: npt.NDArray[np.int64]
+    targets: Array | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -38,15 +42,21 @@ class Split:
 
     def head(self, n: int | None) -> Split:
         """The first n items, or all of them for None."""
-        return self if n is None else Split(self.inputs[:n], self.labels[:n])
+        return self if n is None else self._of(slice(n))
 
     def followed_by(self, other: Split) -> Split:
         """The items of this split, then those of another."""
-        return Split(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]))
+        targets = None
+        if self.targets is not None and other.targets is not None:
+            targets = np.concatenate([self.targets, other.targets])
+        return Split(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), targets)
 
     def take(self, chosen: npt.NDArray[np.intp]) -> Split:
         """The items of these numbers, in this order."""
-        return Split(self.inputs[chosen], self.labels[chosen])
+        return self._of(chosen)
+
+    def _of(self, chosen: npt.NDArray[np.intp] | slice) -> Split:
+        return Split(self.inputs[chosen], self.labels[chosen], None if self.targets is None else self.targets[chosen])
 
     def reported(self, samples: int | None, held_back: float = 0.0) -> Split:
         """Of a test split: what every figure of a sweep is measured on, the first `samples` (None: all) that are not held back.

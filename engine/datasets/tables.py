@@ -115,7 +115,7 @@ def _gathered(data: Data, name: str, tables: dict[str, DataFrame], files: list[P
             raise DatasetError(
                 f"data.preprocess.resize and crop are for pictures, but {where} holds numbers; leave them out"
             )
-        if target is None and data.classes is None:
+        if target is None and data.classes is None and data.task != "fidelity":
             raise DatasetError(
                 f"{where} has no column called {', '.join(TARGETS[:-1])} or {TARGETS[-1]} (it has {', '.join(first.columns)}); write "
                 "data.target: NAME, or data.classes where there are no labels"
@@ -161,13 +161,11 @@ def _labels(column: Series[Any], where: str) -> Array:
             f"{where} has {missing} missing values (NA and None count as such); fill or remove these rows"
         )
     values = column.to_numpy()
-    if values.dtype.kind == "b" or (values.dtype.kind == "f" and (values == np.floor(values)).all()):
+    if values.dtype.kind == "b" or (
+        values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all()
+    ):
         return values.astype(np.int64)
-    if values.dtype.kind == "f":
-        raise DatasetError(
-            f"{where} has the value {values[values != np.floor(values)][0]:g}; labels are whole numbers from 0, or text"
-        )
-    return values if values.dtype.kind in "iu" else values.astype(object)
+    return values if values.dtype.kind in "iuf" else values.astype(object)
 
 
 def _files(column: Series[Any], folder: Path, where: str) -> list[Picture]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from engine.frontier.columns import Trials
 from engine.metrics import METRICS, text_of
 from engine.quality.statistics import Bools, discordant, mcnemar_midp
 from engine.spec.labels import step_label
@@ -60,7 +61,10 @@ class Pair:
 
 def metric_rows(trials: Sequence[Trial], device: str = "host") -> list[Row]:
     """Every number of the trials with its range, and what else a record says; rows that no trial has a value for are left out."""
-    rows = [Row(_title(trials, key, device), tuple(_with_range(t, key, device) for t in trials)) for key in METRICS]
+    rows = [
+        Row(_title(trials, key, device), tuple(_with_range(t, key, device) for t in trials))
+        for key in Trials.of(trials).metrics
+    ]
     rows += [
         Row(
             "Slowest 5 % above",
@@ -139,12 +143,12 @@ def pairs(trials: Sequence[Trial], right: Mapping[str, Bools | None]) -> list[Pa
 
 
 def _pair(a: Trial, b: Trial, right_a: Bools | None, right_b: Bools | None) -> Pair:
-    points = (a.accuracy.value - b.accuracy.value) * 100 if a.accuracy and b.accuracy else None
+    points = (a.accuracy.value - b.accuracy.value) * 100 if a.accuracy and b.accuracy and not a.score else None
     if right_a is not None and right_b is not None and len(right_a) == len(right_b):
         only_a, only_b = discordant(right_a, right_b)
         return Pair(a.id, b.id, points, only_a, only_b, len(right_a), mcnemar_midp(right_a, right_b), None)
     other = b if not a.recipe.steps else a if not b.recipe.steps else None
-    p = other.accuracy.p_vs_baseline if other and other.accuracy else None
+    p = other.judged.p_vs_baseline if other and other.judged else None
     return Pair(a.id, b.id, points, None, None, None, p, None)
 
 

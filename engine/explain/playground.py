@@ -16,6 +16,7 @@ from engine.datasets.splits import Array
 from engine.errors import StepError
 from engine.graph.graph import gives_shares
 from engine.measure.session import FloatArray, Runner
+from engine.quality.changed_values import value_text
 from engine.quality.predictions import are_shares, least_share, scores_of_shares
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +29,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Answer:
-    """What a file says of one image: its likeliest classes as (name, share), the likeliest first.
+    """What a file says of one image: its likeliest classes as (name, share), the likeliest first; `values` as text where there are none.
 
     `milliseconds` is the median of `runs` runs with one thread on this server, whatever else it was doing: informal, unlike the latencies
     of a sweep. `batch` is how many images each run took, more than one only where the file insists on it.
@@ -38,11 +39,12 @@ class Answer:
     milliseconds: float
     runs: int
     batch: int
+    values: str | None = None
 
     @property
     def predicted(self) -> str:
-        """The likeliest class."""
-        return self.top[0][0]
+        """The likeliest class; values as they are."""
+        return self.top[0][0] if self.values is None else self.values
 
     @property
     def confidence(self) -> float:
@@ -72,6 +74,9 @@ def answer(model: Model, image: Array, preprocessing: Preprocessing, classes: Se
     batch = runner.fixed_batch or 1
     images = np.repeat(preprocessing(image), batch, axis=0)
     scores = runner(images)
+    if not classes:
+        times = _times_ms(runner, images)
+        return Answer((), float(np.median(times)), len(times), batch, value_text(scores[0]))
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise StepError(
             f"{runner.name} gives an output of shape {scores.shape}; {len(classes)} scores are needed, one for each class"

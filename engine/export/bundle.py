@@ -1,8 +1,9 @@
 """Bundles: a chosen trial as one zip that proves itself, and the check of such a zip.
 
-    model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  sample.npz  verify.py  manifest.json
+    model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  sample.npz  predict.py  verify.py  manifest.json
 
-`verify.py` is `engine/export/verify_template.py` word for word. `verify_bundle` runs that module from here: never code out of a zip.
+`predict.py` and `verify.py` are the templates in this folder, but for the name by which the second imports the first. `verify_bundle` runs
+them from here: never code out of a zip.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
 from engine.errors import InputError
-from engine.export import verify_template
+from engine.export import predict_template, verify_template
 from engine.export.card import card
-from engine.export.verify_template import BundleError, Check, Limits
+from engine.export.predict_template import BundleError
+from engine.export.verify_template import Check, Limits
 from engine.export.zips import check_target, packed, unpacked, write_atomically
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
@@ -44,7 +46,8 @@ SAMPLE_BYTES = 16 << 20
 """The sample's size: 500 images put ±2 points around an accuracy of 95 %, and large images must not make the zip heavy."""
 
 PARTS = (
-    "card.md", "labels.txt", "manifest.json", "model.onnx", "preprocess.json", "recipe.yaml", "sample.npz", "verify.py",
+    "card.md", "labels.txt", "manifest.json", "model.onnx", "predict.py", "preprocess.json", "recipe.yaml", "sample.npz",
+    "verify.py",
 )  # fmt: skip
 
 INTEGER_OPS = frozenset(
@@ -100,17 +103,20 @@ def write_bundle(
     check_target(target)
     stored = dataset.test.inputs
     settings: dict[str, Any] = {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
-    settings |= asdict(dataset.preprocessing)
+    settings |= asdict(dataset.preprocessing) | {"task": dataset.task}
+    if (said := sweep.data.preprocess) and (said.resize or said.crop):
+        settings["pictures"] = {"resize": said.resize, "crop": said.crop}
     sample = draw_sample(reported(dataset.test, sweep.measure))
     try:
         runtime = _runtime(trial, sweep)
-        session = verify_template.open_model(
+        session = predict_template.open_model(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
-        predictions = verify_template.predict(session, sample.inputs, settings)
+        outputs = predict_template.outputs(session, sample.inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
+    predictions = verify_template.classes_of(outputs)
     right = int((predictions == sample.labels).sum())
     # Without labels nothing but the answers themselves can be held against those that were recorded.
     if trial.accuracy and not verify_template.sample_agrees(right, len(sample), trial.accuracy.value, trial.accuracy.n):
@@ -124,8 +130,9 @@ def write_bundle(
         "preprocess.json": _json(settings),
         "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
-        "verify.py": Path(verify_template.__file__).read_bytes(),
-        "sample.npz": _npz(inputs=sample.inputs, labels=sample.labels, predictions=predictions.astype(np.int64)),
+        "predict.py": Path(predict_template.__file__).read_bytes(),
+        "verify.py": _importing_predict(Path(verify_template.__file__).read_bytes()),
+        "sample.npz": _sample(sample, outputs, predictions, dataset),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
@@ -137,7 +144,24 @@ def draw_sample(split: Split) -> Split:
     per_image = max(1, split.inputs[:1].nbytes)
     n = min(len(split), SAMPLE_IMAGES, max(1, SAMPLE_BYTES // per_image))
     chosen = np.sort(np.random.default_rng(0).choice(len(split), n, replace=False))
-    return Split(split.inputs[chosen], split.labels[chosen])
+    return split.take(chosen)
+
+
+def _importing_predict(verify: bytes) -> bytes:
+    """`verify.py` as it stands beside `predict.py`."""
+    ours = f"from {predict_template.__name__} import".encode()
+    assert ours in verify, "the template imports the other one by its full name"
+    # Python may be told not to look beside a script (-I).
+    beside = b"sys.path.insert(0, str(Path(__file__).resolve().parent))\n"
+    return verify.replace(ours, beside + b"from predict import")
+
+
+def _sample(sample: Split, outputs: npt.NDArray[Any], predictions: npt.NDArray[np.int64], dataset: Dataset) -> bytes:
+    """The arrays that `verify.py` reads."""
+    if dataset.has_classes:
+        return _npz(inputs=sample.inputs, labels=sample.labels, predictions=predictions.astype(np.int64))
+    targets = {} if sample.targets is None else {"targets": sample.targets}
+    return _npz(inputs=sample.inputs, outputs=outputs.astype(np.float32), **targets)
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
@@ -149,6 +173,11 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
     spec["model"] |= {k: source_name(spec["model"][k]) for k in ("source", "weights") if spec["model"][k]}
     for key in ("source", "labels"):
         spec["data"][key] = spec["data"][key] and source_name(spec["data"][key])
+    if spec["metric"]:
+        spec["metric"] = {
+            k: source_name(v) if k in ("source", "decode") else v for k, v in spec["metric"].items() if v is not None
+        }
+    spec["loss"] = spec["loss"] and source_name(spec["loss"])
     steps = [s | ({"teacher": source_name(s["teacher"])} if "teacher" in s else {}) for s in recipe.to_json()]
     del spec["space"], spec["search"]
     spec |= {"name": f"{sweep.name}: {recipe.label}"[:200], "recipes": [steps] if steps else []}
@@ -167,7 +196,7 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
         },
         "output": {
             "name": session.get_outputs()[0].name,
-            "meaning": "one score per line of labels.txt; the highest wins",
+            "meaning": "one score per line of labels.txt; the highest wins" if dataset.has_classes else "values",
         },
     }
 
@@ -201,6 +230,7 @@ def _manifest(
         "trial": trial.id,
         "label": trial.label,
         "arithmetic": arithmetic,
+        "metric": sweep.metric.name if sweep.metric and sweep.metric.source is None else None,
         "runtime": _runtime(trial, sweep).options,
         "expected": {**trial.to_json(), "baseline_accuracy": reference},
         "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},

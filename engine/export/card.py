@@ -9,8 +9,9 @@ from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
+from engine.trials.evidence import Interval
 from engine.trials.measurements import Energy
-from engine.trials.text import confirmation_text, seeds_text, stage_rows, sums_text, timing_texts
+from engine.trials.text import baseline_text, confirmation_text, seeds_text, stage_rows, sums_text, timing_texts
 from engine.trials.trial import Trial
 
 PROVENANCE = {
@@ -28,16 +29,18 @@ session = onnxruntime.InferenceSession("model.onnx")
 x = inputs.astype("float32"){flip} * settings["scale"]  # inputs: {stored}, of shape (n, {shape})
 mean, std = (numpy.float32(settings[key]).reshape(1, -1{ones}) for key in ("mean", "std"))
 x = ((x - mean) / std).astype("float32"){last}
-scores = session.run(None, {{settings["input"]["name"]: x}})[0]  # scores.argmax(1) counts lines of labels.txt
+outputs = session.run(None, {{settings["input"]["name"]: x}})[0]  # {said}
 ```"""
 
 
 def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
     """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
-    kind, stored = "An image classifier" if dataset.is_images else "A classifier", dataset.test.inputs
+    stored = dataset.test.inputs
     again = "measures accuracy again" if trial.accuracy else "compares answers"
+    said = "scores.argmax(1) counts lines of labels.txt" if dataset.has_classes else f"values, {_meaning(sweep)}"
     use = _USE.format(
         stored=stored.dtype,
+        said=said,
         shape=", ".join(map(str, stored.shape[1:])),
         ones=", 1" * (stored.ndim - 2),
         flip="[:, ::-1]" if dataset.preprocessing.flip else "",
@@ -47,18 +50,33 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
     )
     sections = [
         f"# {source_name(sweep.model.source)}: {trial.label}",
-        f"{kind} with {len(dataset.classes)} classes, compressed and measured by Paretoscope. "
+        f"{_kind(dataset)}, compressed and measured by Paretoscope. "
         f"Provenance: **{trial.provenance}** ({PROVENANCE[trial.provenance]}).",
         "## Recipe\n\n" + "\n".join(f"{i}. {text}." for i, text in enumerate(_made(trial, sweep), 1)),
         *_bought(trial),
         "## What was measured\n\n" + _numbers(trial, baseline),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + use,
+        "`python predict.py INPUT...` says what the model says of pictures or arrays, preprocessing included.",
         f"`python verify.py` (numpy and onnxruntime, nothing else) {again} on {sample} test items in the bundle, "
         "and fails when the model was altered or answers otherwise than recorded.",
         "## Limits\n\n" + _limits(trial, dataset),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _kind(dataset: Dataset) -> str:
+    if not dataset.has_classes:
+        return f"A network of the task {dataset.task}"
+    return f"{'An image classifier' if dataset.is_images else 'A classifier'} with {len(dataset.classes)} classes"
+
+
+def _meaning(sweep: Sweep) -> str:
+    return (
+        f"in {sweep.metric.shown_unit}"
+        if sweep.metric and sweep.metric.shown_unit
+        else "as the network was trained to give them"
+    )
 
 
 def _made(trial: Trial, sweep: Sweep) -> list[str]:
@@ -86,7 +104,8 @@ def _bought(trial: Trial) -> list[str]:
 
 
 def _numbers(trial: Trial, baseline: Trial | None) -> str:
-    rows = [("Accuracy", _accuracy(trial, baseline))] if trial.accuracy else [_fidelity(trial)]
+    rows = [_score(trial)] if trial.score else []
+    rows += [("Accuracy", _accuracy(trial, baseline))] if trial.accuracy else [_fidelity(trial)]
     rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
     rows += [("Accuracy over seeds", seeds_text(trial.seeds))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
@@ -124,13 +143,29 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
 
 
 def _fidelity(trial: Trial) -> tuple[str, str]:
-    """What can be said where nobody told the classes."""
+    """What can be said where nobody told the classes, and of values."""
     f = trial.fidelity
-    if f is None:
-        return "Accuracy", "not measured: the data has no labels"
+    if f is None or (f.agreement is None and f.relative_error is None):
+        return "Fidelity", "not measured"
     a = f.agreement
+    if a is None:
+        e = f.relative_error or Interval(0.0, 0.0, 0.0)
+        text = (
+            f"outputs are {e.value:.2%} of their spread (95 % interval {e.low:.2%} to {e.high:.2%}) off the baseline's"
+        )
+        return "Fidelity", f"{text}; cosine {f.cosine.value:.5f}" if f.cosine else text
     text = f"{a.value:.2%} of answers (95 % interval {a.low:.2%} to {a.high:.2%}) are the baseline's"
     return "Fidelity (no labels)", f"{text}; KL divergence from it {f.kl.value:.3g} nats" if f.kl else text
+
+
+def _score(trial: Trial) -> tuple[str, str]:
+    """What the spec's own metric says."""
+    s = trial.score
+    assert s is not None
+    low, high = (text_of(s.key, end, unit=False) for end in (s.low, s.high))
+    against = baseline_text(trial)
+    text = f"{text_of(s.key, s.value)} (95 % interval {low} to {high}, n = {s.n:,})"
+    return METRICS[s.key].name, f"{text}; {against}" if against else text
 
 
 def _accuracy(trial: Trial, baseline: Trial | None) -> str:
@@ -154,7 +189,7 @@ def _energy(energy: Energy) -> str:
 def _where(trial: Trial, sweep: Sweep, dataset: Dataset, paretoscope: str) -> str:
     machine, timing = trial.machine, trial.timing
     lines = [
-        f"- Dataset: {source_name(dataset.name)}, {trial.accuracy.n if trial.accuracy else 0:,} images of its test split, "
+        f"- Dataset: {source_name(dataset.name)}, {trial.judged.n if trial.judged else 0:,} samples of its test split, "
         f"SHA-256 {dataset.checksum[:16]}…",
         f"- Machine: {machine.label}" if machine else "- Machine: latency was not measured",
     ]

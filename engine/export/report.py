@@ -14,6 +14,7 @@ from engine.errors import SpecError
 from engine.export.zips import check_target, write_atomically
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
+from engine.frontier.columns import Trials
 from engine.frontier.front import OBJECTIVES, Front, find_front
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS, text_of
@@ -27,7 +28,7 @@ from engine.trials.trial import Trial
 
 MOST_ROWS = 2_000
 """A longer table makes browsers slow; every frontier recipe is in it, then the others in their order."""
-_COLUMNS = ("accuracy", "size_bytes", "latency_ms", "latency_ratio", "energy_mj", "nonzero_params", "macs")
+_COLUMNS = ("size_bytes", "latency_ms", "latency_ratio", "energy_mj", "nonzero_params", "macs")
 
 
 def write_report(
@@ -136,7 +137,7 @@ def _table(trials: Sequence[Trial], front: Front, device: str) -> str:
     ids = {t.id for t in [*shown, *others[: max(0, MOST_ROWS - len(shown))]]}
     listed = [t for t in done if t.id in ids]
     measured = measured_metrics(listed, device)
-    columns = [key for key in _COLUMNS if key in measured]
+    columns = [key for key in (Trials.of(trials).judged_by, *_COLUMNS) if key in measured]
     head = "".join(f"<th scope=col>{_column(key, listed, device)}</th>" for key in columns)
     body = "\n".join(_row(t, columns, t.id in on_front, t.id == front.knee, device) for t in listed)
     left = (

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
-from engine.metrics import DEVICE_METRICS, METRICS
+from engine.metrics import DEVICE_METRICS, METRICS, is_score, short_name
 from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
@@ -48,7 +48,9 @@ def number_rows(trials: Sequence[Trial], devices: Sequence[str]) -> list[dict[st
     """One flat record for each device and trial: every number, without any standing. Units as in `flat_rows`."""
     columns = Trials.of(trials)
     # The same columns for all devices.
-    ranged = {key for device in devices for key in METRICS if not np.isnan(columns.numbers(key, device).low).all()}
+    ranged = {
+        key for device in devices for key in columns.metrics if not np.isnan(columns.numbers(key, device).low).all()
+    }
     found = []
     for device in devices:
         found += [
@@ -56,7 +58,7 @@ def number_rows(trials: Sequence[Trial], devices: Sequence[str]) -> list[dict[st
                 "id": t.id,
                 "recipe": t.label,
                 "state": t.state,
-                **_numbers(t, device, ranged),
+                **_numbers(t, device, columns.metrics, ranged),
                 "device": device,
                 "provenance": t.provenance,
                 "machine": t.machine.label if t.machine else None,
@@ -94,13 +96,14 @@ def records(found: Iterable[Any]) -> list[dict[str, Any]]:
     return [asdict(each) for each in found]
 
 
-def _numbers(trial: Trial, device: str, ranged: Collection[str]) -> dict[str, Any]:
-    """Every metric, with the ends of its interval for those that are `ranged`."""
+def _numbers(trial: Trial, device: str, keys: Sequence[str], ranged: Collection[str]) -> dict[str, Any]:
+    """Every metric, with the ends of its interval for those that are `ranged`; a sweep's own under its name."""
     found: dict[str, Any] = {}
-    for key in METRICS:
-        found[key] = metric_value(trial, key, device)
+    for key in keys:
+        name = short_name(key) if is_score(key) else key
+        found[name] = metric_value(trial, key, device)
         if key in ranged:
-            found[f"{key}_low"], found[f"{key}_high"] = metric_range(trial, key, device) or (None, None)
+            found[f"{name}_low"], found[f"{name}_high"] = metric_range(trial, key, device) or (None, None)
     found["accuracy_n"] = trial.accuracy.n if trial.accuracy else None
     found["accuracy_p_vs_baseline"] = trial.accuracy.p_vs_baseline if trial.accuracy else None
     on_host = trial.latency_ms if device == "host" else None

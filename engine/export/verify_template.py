@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks this Paretoscope bundle on your machine. Needs Python 3.11, numpy and onnxruntime, nothing else.
+"""Checks this Paretoscope bundle on your machine. Needs Python 3.11, numpy and onnxruntime, and predict.py beside it.
 
     python verify.py [--data FILE.npz] [--max-drop POINTS] [--max-p95-ms MS] [--max-kb KB]
 
@@ -12,13 +12,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
-import json
 import math
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +23,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.export.predict_template import (
+    BundleError,
+    as_stored,
+    one_line,
+    open_model,
+    outputs,
+    preprocess,
+    read_arrays,
+    read_json,
+)
+
 Array = npt.NDArray[Any]
 
-FORMAT = 2
+FORMAT = 3
 """Of the bundle's layout; a reader refuses a newer one."""
 
 FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
@@ -40,15 +47,11 @@ kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 1
 ResNet-8 in 8 bits changed the class of 4 in 500 images; 2 % leaves room, far below what a wrong model differs by.
 """
 
+VALUES_MAY_DIFFER = {"float": 0.001, "int8": 0.1}
+"""How far outputs that are values may lie from those recorded, as a share of their spread, for the same reasons."""
+
 AGREEMENT_SIGMAS = 5.0
 """How far the sample's accuracy may lie from the whole test split's, in standard errors: chance does that once in a million."""
-
-MAX_ARRAY_BYTES = 2 << 30
-"""More than this in a .npz is refused before it is unpacked."""
-
-
-class BundleError(Exception):
-    """The bundle, or the data given with it, cannot be read; one line for the person at the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -75,105 +78,6 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of the bundle; raises BundleError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path.name} cannot be read: {error}; export the bundle again") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"{path.name} is not a JSON object")
-    return value
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
-    """The named arrays of a .npz, which may hold numbers only; raises BundleError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise BundleError(f"{path.name} unpacks to more than {MAX_ARRAY_BYTES >> 30} GiB; give a smaller file")
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in names if name not in arrays]
-            if missing:
-                raise BundleError(f"{path.name} has no array {missing[0]!r}; it needs {', '.join(names)}")
-            return [arrays[name] for name in names]
-    except FileNotFoundError:
-        raise BundleError(f"{path} does not exist; give the path of a .npz file") from None
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise BundleError(f"{path.name} is not a usable .npz file: {error}") from None
-
-
-def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Stored inputs (n, channels, ...) -> what the network reads, in float32."""
-    per_channel = (1, -1, *[1] * (inputs.ndim - 2))
-    mean, std = (np.asarray(settings[name], np.float32).reshape(per_channel) for name in ("mean", "std"))
-    values = inputs[:, ::-1] if settings["flip"] else inputs
-    found = ((values.astype(np.float32) * np.float32(settings["scale"]) - mean) / std).astype(np.float32)
-    return np.ascontiguousarray(np.moveaxis(found, 1, -1)) if settings["channels_last"] else found
-
-
-LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
-"""A runtime's `graph_optimisation` -> onnxruntime's name for it, without its `ORT_`."""
-
-PLUGINS = {"OpenVINO": "onnxruntime_ep_openvino"}
-"""Providers that a package beside onnxruntime brings, and its module."""
-
-
-def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", provider: str = "CPU") -> Any:
-    """An onnxruntime session with the options that the model was measured with; raises BundleError."""
-    try:  # here, so that what only reads a bundle's text parts need not wait for it
-        import onnxruntime
-    except ImportError:
-        raise BundleError("onnxruntime is not installed; run `pip install onnxruntime numpy`") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, "ORT_" + LEVELS[graph_optimisation])
-    name, plugin = {"TensorRT": "Tensorrt"}.get(provider, provider) + "ExecutionProvider", PLUGINS.get(provider)
-    try:
-        if plugin and name not in onnxruntime.get_available_providers():
-            library = importlib.import_module(plugin).get_library_path()
-            onnxruntime.register_execution_provider_library(provider, library)
-        devices = [d for d in onnxruntime.get_ep_devices() if d.ep_name == name] if plugin else []
-    except Exception as error:  # not installed, or any of onnxruntime's own
-        raise BundleError(f"{_one_line(error)}; run `pip install {str(plugin).replace('_', '-')}`") from None
-    if name not in onnxruntime.get_available_providers():
-        raise BundleError(f"the onnxruntime here lacks {name}, with which this model is run; install what brings it")
-    if devices:
-        # Naming a plugin, as is done for what is built in, silently gives the CPU. Float32 and no choice of cores, as it was measured.
-        config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": "NO"}
-        device = next((d for d in devices if d.device.type.name == "CPU"), devices[0])
-        options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": config | {"NUM_STREAMS": "1"}})})
-    providers = None if devices else [name, "CUDAExecutionProvider"] if provider == "TensorRT" else [name]
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
-        raise BundleError(f"{path.name} cannot be loaded by onnxruntime: {_one_line(error)}") from None
-    if name not in session.get_providers():
-        raise BundleError(f"{name} does not start here (its device or libraries are missing)")
-    return session
-
-
-def predict(session: Any, inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.int64]:
-    """The class with the highest score for each stored input, shape (n,); raises BundleError."""
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
-    # A file may fix its batch: the last one is filled up with its first image.
-    fixed = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-    size = fixed or 100
-    classes = []
-    for start in range(0, len(inputs), size):
-        batch = preprocess(inputs[start : start + size], settings)
-        full = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)]) if fixed else batch
-        try:
-            scores = session.run(None, {name: full})[0]
-        except Exception as error:  # as in open_model
-            raise BundleError(
-                f"the model cannot run on images of shape {batch.shape[1:]}: {_one_line(error)}"
-            ) from None
-        classes.append(np.asarray(scores).reshape(len(full), -1)[: len(batch)].argmax(1))
-    return np.concatenate(classes) if classes else np.zeros(0, np.int64)
-
-
 def p95_latency_ms(
     session: Any, image: Array, batch: int = 1, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
 ) -> float:
@@ -193,10 +97,6 @@ def p95_latency_ms(
         session.run(None, {name: image})
         samples.append((time.perf_counter() - start) * 1e3)
     return float(np.percentile(samples, 95))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def flips_allowed(n: int, arithmetic: str) -> int:
@@ -234,11 +134,13 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[Check]:
 
 def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
     """The model's answers on sample.npz against those recorded; raises BundleError."""
+    if settings["task"] != "classification":
+        return check_values(session, folder, manifest, settings)
     inputs, labels, recorded = read_arrays(folder / "sample.npz", ("inputs", "labels", "predictions"))
     n = len(inputs)
     if not n or labels.shape != (n,) or recorded.shape != (n,):
         raise BundleError(f"sample.npz does not fit together: {inputs.shape}, {labels.shape}, {recorded.shape}")
-    predicted = predict(session, inputs, settings)
+    predicted = classes_of(outputs(session, inputs, settings))
     differing, right = int((predicted != recorded).sum()), int((predicted == labels).sum())
     expected, accuracy = int((recorded == labels).sum()), manifest["expected"]["accuracy"]
     flips = flips_allowed(n, manifest["arithmetic"])
@@ -253,20 +155,58 @@ def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings:
     ]
 
 
+def classes_of(scores: Array) -> npt.NDArray[np.int64]:
+    """The class with the highest score, (n,), of scores (n, classes)."""
+    found: npt.NDArray[np.int64] = scores.reshape(len(scores), -1).argmax(1)
+    return found
+
+
+def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
+    """Outputs that are values against those recorded, and what follows from them for the sample's targets, where that is known here."""
+    inputs, recorded = read_arrays(folder / "sample.npz", ("inputs", "outputs"))
+    found = outputs(session, inputs, settings)
+    if found.shape != recorded.shape or not len(inputs):
+        raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")
+    off, most = relative_error(found, recorded), VALUES_MAY_DIFFER[manifest["arithmetic"]]
+    checks = [Check("outputs as recorded", off <= most, f"{off:.2g} of their spread off", f"{most:g} at most")]
+    name = manifest["metric"]
+    if name in SCORES:
+        (targets,) = read_arrays(folder / "sample.npz", ("targets",))
+        here, before = SCORES[name](found, targets), SCORES[name](recorded, targets)
+        fits = abs(here - before) <= most * float(np.std(targets))
+        checks.append(Check(f"{name} of the sample", fits, f"{here:.5g}", f"{before:.5g}"))
+    return checks
+
+
+def relative_error(found: Array, recorded: Array) -> float:
+    """The length of the difference as a share of that of the recorded outputs about their mean."""
+    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (found, recorded))
+    spread = float(np.linalg.norm(b - b.mean(axis=0))) or float(np.linalg.norm(b)) or 1.0
+    return float(np.linalg.norm(a - b)) / spread
+
+
+def _errors(found: Array, targets: Array) -> npt.NDArray[np.float64]:
+    return found.reshape(len(found), -1).astype(np.float64) - targets.reshape(len(targets), -1)
+
+
+SCORES = {
+    "mae": lambda found, targets: float(np.abs(_errors(found, targets)).mean()),
+    "rmse": lambda found, targets: float(np.sqrt(np.square(_errors(found, targets)).mean())),
+}
+"""Metrics that are known here, by their names in a spec."""
+
+
 def read_data(path: Path, settings: dict[str, Any]) -> tuple[Array, Array]:
-    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n,); raises BundleError."""
-    inputs, labels = read_arrays(path, ("x_test", "y_test"))
-    stored, labels = tuple(settings["stored_shape"]), labels.reshape(-1)
-    inputs = inputs[:, None] if (1, *inputs.shape[1:]) == stored else inputs
-    if inputs.shape[1:] == (*stored[1:], stored[0]) != stored:
-        inputs = np.moveaxis(inputs, -1, 1)
-    if inputs.shape[1:] != stored or len(inputs) != len(labels) or not len(labels):
-        shapes = f"x_test is {inputs.shape} and y_test {labels.shape}"
-        raise BundleError(f"{path.name}: {shapes}, but the model is given {'×'.join(map(str, stored))}, one label each")
-    if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
-        stored = settings["stored_dtype"]
-        raise BundleError(f"{path.name}: x_test is {inputs.dtype}, but this model was measured on {stored}")
-    return inputs, labels
+    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n, ...); raises BundleError."""
+    inputs, targets = read_arrays(path, ("x_test", "y_test"))
+    inputs = as_stored(inputs, settings, path.name)
+    if settings["task"] == "classification":
+        targets = targets.reshape(-1)
+    if len(inputs) != len(targets) or not len(targets):
+        raise BundleError(
+            f"{path.name}: x_test has {len(inputs)} inputs and y_test {len(targets)} labels, one each is needed"
+        )
+    return inputs, targets
 
 
 def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: float | None) -> list[Check]:
@@ -303,8 +243,14 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
         checks += check_sample(session, folder, manifest, settings)
         measured, n = None, 0
         if data:
-            inputs, labels = read_data(data, settings)
-            measured, n = float((predict(session, inputs, settings) == labels).mean()), len(labels)
+            inputs, targets = read_data(data, settings)
+            found, n = outputs(session, inputs, settings), len(targets)
+            if settings["task"] == "classification":
+                measured = float((classes_of(found) == targets).mean())
+            elif (name := manifest["metric"]) in SCORES:
+                checks.append(Check(f"{name} on your data", True, f"{SCORES[name](found, targets):.5g} of {n}", "-"))
+            else:
+                raise BundleError("--data: what this model is judged by cannot be counted here; leave it out")
         checks += check_drop(measured, n, manifest, limits.max_drop)
         if (most := limits.max_p95_ms) is not None:
             image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
@@ -314,7 +260,7 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
             kb = (folder / "model.onnx").stat().st_size / 1000
             checks.append(Check("model.onnx, kB", kb <= limits.max_kb, f"{kb:.1f}", f"at most {limits.max_kb:g}"))
     except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"manifest.json or preprocess.json lacks what is needed: {_one_line(error)}") from None
+        raise BundleError(f"manifest.json or preprocess.json lacks what is needed: {one_line(error)}") from None
     return checks
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from engine.metrics import METRICS, shown, text_of
+from engine.frontier.columns import Trials
+from engine.metrics import METRICS, axis_title, based, shown, text_of
 from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
@@ -139,22 +140,24 @@ def costs_alt(info: CostsInfo) -> str:
 
 @dataclass(frozen=True)
 class AccuracyInfo:
-    """(name, accuracy, low, high), all in per cent, of those that have it; `baseline` is the sweep's, in per cent."""
+    """(name, value, low, high) of what trials are judged by, in the unit shown, of those that have it; `baseline` is the sweep's."""
 
+    key: str
     values: tuple[tuple[str, float, float, float], ...]
     baseline: float | None
 
 
 def accuracy_info(named: Mapping[str, Trial], baseline: Trial | None) -> AccuracyInfo:
-    """The accuracies with their intervals."""
+    """What the trials are judged by, with their intervals."""
+    key = Trials.of(list(named.values())).judged_by
     values: list[tuple[str, float, float, float]] = []
     for name, trial in named.items():
-        ends = metric_range(trial, "accuracy")
-        if trial.accuracy and ends:
-            value, low, high = (shown("accuracy", v) for v in (trial.accuracy.value, *ends))
-            values.append((name, value, low, high))
-    reference = metric_value(baseline, "accuracy") if baseline else None
-    return AccuracyInfo(tuple(values), None if reference is None else shown("accuracy", reference))
+        value, ends = metric_value(trial, key), metric_range(trial, key)
+        if value is not None and ends:
+            low, high = (shown(key, v) for v in ends)
+            values.append((name, shown(key, value), low, high))
+    reference = metric_value(baseline, key) if baseline else None
+    return AccuracyInfo(key, tuple(values), None if reference is None else shown(key, reference))
 
 
 def accuracy_figure(info: AccuracyInfo) -> go.Figure:
@@ -175,16 +178,17 @@ def accuracy_figure(info: AccuracyInfo) -> go.Figure:
                     "arrayminus": [value - low],
                     "width": 6,
                 },
-                hovertemplate=f"{html.escape(name)}: {value:.2f} % ({low:.2f} to {high:.2f})<extra></extra>",
+                hovertemplate=f"{html.escape(name)}: {_told(info.key, value, low, high)}<extra></extra>",
             )
         )
     if info.baseline is not None:
         figure.add_vline(x=info.baseline, line={"width": 2, "dash": "dash", "color": REFERENCE})
+    better = "better →" if METRICS[info.key].maximise else "← better"
     figure.update_layout(
         height=130 + 34 * len(info.values),
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         showlegend=False,
-        xaxis={"title": {"text": "Accuracy (%), better →"}, "automargin": True, "zeroline": False},
+        xaxis={"title": {"text": f"{axis_title(info.key)}, {better}"}, "automargin": True, "zeroline": False},
         yaxis={"autorange": "reversed", "automargin": True, "type": "category"},
     )
     return figure
@@ -192,6 +196,13 @@ def accuracy_figure(info: AccuracyInfo) -> go.Figure:
 
 def accuracy_alt(info: AccuracyInfo) -> str:
     """The marks in words."""
-    told = [f"{name} {value:.2f} % ({low:.2f} to {high:.2f})" for name, value, low, high in info.values]
-    baseline = "" if info.baseline is None else f" The baseline has {info.baseline:.2f} %."
-    return f"Accuracy with 95 % intervals: {'; '.join(told)}.{baseline}"
+    told = [f"{name} {_told(info.key, value, low, high)}" for name, value, low, high in info.values]
+    own = "" if info.baseline is None else text_of(info.key, based(info.key, info.baseline))
+    baseline = f" The baseline has {own}." if own else ""
+    return f"{METRICS[info.key].name} with 95 % intervals: {'; '.join(told)}.{baseline}"
+
+
+def _told(key: str, value: float, low: float, high: float) -> str:
+    """From the unit shown."""
+    ends = (text_of(key, based(key, end), unit=False) for end in (low, high))
+    return f"{text_of(key, based(key, value))} ({' to '.join(ends)})"

@@ -39,7 +39,7 @@ def best_rows(seen: Sequence[Trial], devices: Sequence[str], limits: Mapping[str
         row = {"Device": device, "Best recipe": best.label if best else "none keeps the limits"}
         if not len(fitting):
             row["Best recipe"] = "none fits"
-        for key in ("accuracy", "size_bytes", "latency_ms", "energy_mj"):
+        for key in (table.judged_by, "size_bytes", "latency_ms", "energy_mj"):
             text = text_of(key, metric_value(best, key, device)) if best else "–"
             projection = best.projections.get(device) if best else None
             if key in DEVICE_METRICS and text != "–" and projection and projection.source == "datasheet":

@@ -113,7 +113,7 @@ def frontier_info(
 
 def is_log(key: str, span: tuple[float, float]) -> bool:
     """Whether an axis is drawn in logarithms."""
-    return key != "accuracy" and span[0] > 0 and span[1] / span[0] > LOG_SPAN
+    return METRICS[key].unit != "%" and span[0] > 0 and span[1] / span[0] > LOG_SPAN
 
 
 def shown_all(key: str, values: Floats) -> Floats:
@@ -219,7 +219,7 @@ def _hovers(
 ) -> list[str]:
     """The recipe and every number that is on an axis, with ranges and truth labels; the recipe alone where it is not to be wordy."""
     labels = [html.escape(label) for label in done.fact("label")[rows]]
-    keys = tuple(dict.fromkeys(k for k in ("accuracy", "size_bytes", view.x, view.y, view.colour) if k))
+    keys = tuple(dict.fromkeys(k for k in (done.judged_by, "size_bytes", view.x, view.y, view.colour) if k))
     columns = [(k, done.numbers(k, view.device).take(rows)) for k in keys]
     return [
         _hover(labels[i], [number_line(k, n, i) for k, n in columns], done, int(rows[i]), ROLES[roles[i]], certainty)

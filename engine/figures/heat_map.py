@@ -87,13 +87,13 @@ def _most_telling(seen: Trials, devices: Sequence[str], key: str) -> tuple[Rows,
     against = "latency_ms" if key == FITS else key
     on_front = np.zeros(len(seen), np.bool_)
     for device in devices:
-        on_front[front_rows(seen, ("accuracy", against), device)[0]] = True
+        on_front[front_rows(seen, (seen.judged_by, against), device)[0]] = True
     baseline = np.flatnonzero(seen.fact("is_baseline"))[:1]
     on_front[baseline] = False
     front, room = np.flatnonzero(on_front), MOST_ROWS - len(baseline)
     if len(front) > room:
-        by_accuracy = front[np.argsort(seen.numbers("accuracy").value[front], kind="stable")]
-        kept = by_accuracy[np.linspace(0, len(front) - 1, room).astype(np.intp)]
+        by_merit = front[np.argsort(seen.merit()[front], kind="stable")]
+        kept = by_merit[np.linspace(0, len(front) - 1, room).astype(np.intp)]
     else:
         others = np.setdiff1d(np.flatnonzero(~on_front), baseline)
         kept = np.concatenate([front, others[: room - len(front)]])

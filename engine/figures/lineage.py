@@ -19,7 +19,7 @@ from engine.frontier.recommendation import Choice
 from engine.metrics import METRICS, axis_title, shown, text_of
 from engine.spec.labels import step_label
 from engine.spec.steps import Step
-from engine.trials.metric_values import metric_value
+from engine.trials.metric_values import judged_by, metric_value
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
@@ -107,7 +107,7 @@ def _node(
     device = choice.view.device
     values = {key: metric_value(trial, key, device) for key in (colour, size)}
     lines = [f"<b>{html.escape(trial.label)}</b>"]
-    for key in dict.fromkeys(("accuracy", "size_bytes", "latency_ms", colour, size)):
+    for key in dict.fromkeys((judged_by(trial), "size_bytes", "latency_ms", colour, size)):
         note = " estimated" if is_estimated(trial, key, device) else ""
         lines.append(f"{METRICS[key].name}: {text_of(key, metric_value(trial, key, device))}{note}")
     kept = trial.id in choice.kept

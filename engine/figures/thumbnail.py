@@ -11,7 +11,7 @@ import numpy as np
 from engine.frontier.columns import Trials
 from engine.frontier.dominance import Bools, Floats, non_dominated
 from engine.frontier.front import objective_points
-from engine.metrics import METRICS, axis_title, text_of
+from engine.metrics import METRICS, axis_title, is_score, text_of
 from engine.trials.trial import Trial
 
 # Middle tones, which a light and a dark page both show.
@@ -28,87 +28,96 @@ NEAR = 0.01
 class Summary:
     """What a card says of a sweep; values in base units, None where nothing was measured.
 
-    `front` and `beaten` are points of shape (n, 2), x (`x_key`) and accuracy, the front in the order of x; `beaten_count` counts those
-    that are not drawn as well. `smallest_bytes` is the smallest file among the recipes that lose at most one point against the baseline,
-    `times_smaller` how often it fits into the baseline's.
+    `front` and `beaten` are points of shape (n, 2), x (`x_key`) and `y_key` (negative where less is better), the front in the order of x;
+    `beaten_count` counts those that are not drawn as well. `smallest_bytes` is the smallest file among the recipes that lose at most one
+    point, or one per cent of a number that is no share, against the baseline, `times_smaller` how often it fits into the baseline's.
     """
 
     measured: int
     failed: int
     x_key: str
+    y_key: str
     front: Floats
     beaten: Floats
     beaten_count: int
     baseline: tuple[float, float] | None
-    best_accuracy: float | None
+    best: float | None
     smallest_bytes: float | None
     times_smaller: float | None
 
 
 def summarise_sweep(trials: Sequence[Trial]) -> Summary:
-    """The numbers and points of a sweep's card; accuracy against latency, or against size where no latency was measured."""
+    """The numbers and points of a sweep's card; what it is judged by against latency, or against size where no latency was measured."""
     table = Trials.of(trials)
     done = table.done
     x_key = "latency_ms" if np.isfinite(done.numbers("latency_ms").value).any() else "size_bytes"
-    points = objective_points(done, (x_key, "accuracy"))
+    y_key, merit = done.judged_by, done.merit()
+    points = np.stack([objective_points(done, (x_key,))[:, 0], merit], axis=1)
     drawn: Bools = np.asarray(np.isfinite(points).all(axis=1))
     on_front = non_dominated(points, (METRICS[x_key].maximise, True))
     front = points[on_front]
     beaten = points[drawn & ~on_front]
     # Every so-many-th: the same picture each time.
     sample = beaten[:: max(1, -(-len(beaten) // MOST_BEATEN))]
-    accuracy = done.numbers("accuracy").value
     baseline = done.baseline
-    smallest, times = _smallest_near_baseline(accuracy, done.numbers("size_bytes").value, baseline)
+    smallest, times = _smallest_near_baseline(merit, done.numbers("size_bytes").value, baseline, _is_share(y_key))
     return Summary(
         measured=len(done),
         failed=int((table.fact("state") == "failed").sum()),
         x_key=x_key,
+        y_key=y_key,
         front=front[np.lexsort((front[:, 1], front[:, 0]))],
         beaten=sample,
         beaten_count=len(beaten),
         baseline=(float(points[baseline, 0]), float(points[baseline, 1]))
         if baseline is not None and drawn[baseline]
         else None,
-        best_accuracy=None if np.isnan(accuracy).all() else float(np.nanmax(accuracy)),
+        best=None if np.isnan(merit).all() else abs(float(np.nanmax(merit))),
         smallest_bytes=smallest,
         times_smaller=times,
     )
 
 
 def _smallest_near_baseline(
-    accuracy: Floats, size_bytes: Floats, baseline: int | None
+    merit: Floats, size_bytes: Floats, baseline: int | None, is_share: bool
 ) -> tuple[float | None, float | None]:
-    """The least size at the baseline's accuracy, and how many times smaller than the baseline it is. Arrays of shape (trials,)."""
-    if baseline is None or np.isnan(accuracy[baseline]) or np.isnan(size_bytes[baseline]):
+    """The least size that is about as good as the baseline, and how many times smaller it is. Arrays of shape (trials,)."""
+    if baseline is None or np.isnan(merit[baseline]) or np.isnan(size_bytes[baseline]):
         return None, None
+    near = NEAR if is_share else NEAR * abs(merit[baseline])
     # Shares are whole numbers of images over their count, so a rounding must not cost an image.
-    smallest = float(np.nanmin(size_bytes[accuracy >= accuracy[baseline] - NEAR - 1e-9]))
+    smallest = float(np.nanmin(size_bytes[merit >= merit[baseline] - near - 1e-9]))
     return smallest, float(size_bytes[baseline]) / smallest
+
+
+def _is_share(key: str) -> bool:
+    return METRICS[key].unit == "%"
 
 
 def summary_text(summary: Summary) -> str:
     """One line of Markdown-free text: the best accuracy, and the smallest file near the baseline."""
-    if summary.best_accuracy is None:
+    if summary.best is None:
         return "Nothing measured yet"
-    text = f"Best accuracy {text_of('accuracy', summary.best_accuracy)}"
+    name = METRICS[summary.y_key].name.removeprefix("Fidelity: ")
+    text = f"Best {name if is_score(summary.y_key) else name.lower()} {text_of(summary.y_key, summary.best)}"
     if summary.smallest_bytes is not None and summary.times_smaller is not None:
         small = f"{text_of('size_bytes', summary.smallest_bytes)}, {summary.times_smaller:.1f}× smaller"
-        text += f" · within 1 point of the baseline down to {small}"
+        text += f" · within {'1 point' if _is_share(summary.y_key) else '1 %'} of the baseline down to {small}"
     return text
 
 
 def thumbnail_alt(summary: Summary) -> str:
     """The picture in a sentence, for those who cannot see it."""
-    count = len(summary.front)
+    count, name = len(summary.front), METRICS[summary.y_key].name
+    name = name if is_score(summary.y_key) else name.lower()
     return (
-        f"Small chart of accuracy over {axis_title(summary.x_key)}: {count} {'recipe' if count == 1 else 'recipes'} on the frontier, "
+        f"Small chart of {name} over {axis_title(summary.x_key)}: {count} {'recipe' if count == 1 else 'recipes'} on the frontier, "
         f"{summary.beaten_count} beaten by another."
     )
 
 
 def thumbnail_svg(summary: Summary, width: int = WIDTH, height: int = HEIGHT) -> str | None:
-    """The frontier as a standalone SVG of `width` by `height` pixels, less x to the left, more accuracy up; None without points.
+    """The frontier as a standalone SVG of `width` by `height` pixels, less x to the left, better up; None without points.
 
     Frontier points are filled, beaten ones open, the baseline a square. Beaten points far below the frontier are left out.
     """

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.figures.style import shortened
-from engine.metrics import shown
+from engine.metrics import METRICS, is_score, shown
+from engine.trials.metric_values import judged_by
 from engine.trials.text import stage_rows
 from engine.trials.trial import Trial
 
@@ -32,16 +33,17 @@ class Bar:
 
 
 def stages_info(trial: Trial) -> dict[str, tuple[Bar, ...]]:
-    """What each stage of a recipe left, by metric that all its stages have: accuracy, size, latency; the first is the baseline.
+    """What each stage of a recipe left, by metric that all its stages have: what it is judged by, size, latency; the first is the baseline.
 
     Nothing for a recipe of no stage beside the baseline.
     """
     found = {}
-    for key, column in (("accuracy", "Accuracy"), ("size_bytes", "File size"), ("latency_ms", "Latency")):
-        values = [getattr(stage, key) for stage in trial.stages]
+    quality = judged_by(trial)
+    for key, column in ((quality, METRICS[quality].name), ("size_bytes", "File size"), ("latency_ms", "Latency")):
+        values = [getattr(stage, "score" if is_score(key) else key, None) for stage in trial.stages]
         if len(values) > 1 and None not in values:
             found[key] = tuple(
-                Bar(row["After"], shown(key, value), row[column], BLUE if i else GREY)
+                Bar(row["After"], shown(key, float(value or 0)), row[column], BLUE if i else GREY)
                 for i, (row, value) in enumerate(zip(stage_rows(trial), values, strict=True))
             )
     return found

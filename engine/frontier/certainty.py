@@ -5,7 +5,7 @@ Every trial's numbers are drawn again and again as they might have come out, wit
 - Accuracy: the test images are drawn with replacement (Efron 1979), the same ones for all trials, so what trials have in common
   cancels as it does in a paired test. Where right and wrong per image are not stored: normal, from each trial's own interval.
 - Latency on the host: normal, from the interval of the ratio to the baseline; the host's energy is made of it and moves with it.
-- Other numbers with an interval: normal, from the interval.
+- Other numbers with an interval, a spec's own metric among them: normal, from the interval.
 - Sizes and counts are exact. What a profile estimates for another device is off by much the same for all trials, which changes no order:
   it is not drawn.
 
@@ -149,31 +149,32 @@ def _best(
     """How sure the best under the limits is, how much its accuracy flatters, and among how many it was picked."""
     kept = np.flatnonzero(within)
     best = best_row(done.take(kept), np.ones(len(kept), np.bool_), device)
-    if best is None or np.isnan(done.numbers("accuracy").value[kept[best]]):
+    if best is None or np.isnan(done.merit()[kept[best]]):
         return None, None, 0
-    rows = np.array(list(dict.fromkeys((int(kept[best]), *_most_accurate(done).tolist()))), np.intp)
-    candidates = done.take(rows)
-    draws = _draw(candidates, ["accuracy", *limits], device, images)
+    rows = np.array(list(dict.fromkeys((int(kept[best]), *_best_of(done).tolist()))), np.intp)
+    candidates, judged_by = done.take(rows), done.judged_by
+    draws = _draw(candidates, [judged_by, *limits], device, images)
     allowed = np.ones(draws.shape[:2], np.bool_)
     for column, (key, limit) in enumerate(limits.items(), 1):
         values = draws[:, :, column]
         allowed &= values >= limit if METRICS[key].maximise else values <= limit
     # The smaller file on a tie: less than one image's worth of accuracy.
     sizes = np.argsort(np.argsort(np.nan_to_num(candidates.numbers("size_bytes").value)))
-    merit = np.where(allowed, draws[:, :, 0] - 1e-12 * sizes, -np.inf)
+    sign = 1.0 if METRICS[judged_by].maximise else -1.0
+    merit = np.where(allowed, sign * draws[:, :, 0] - 1e-12 * sizes, -np.inf)
     share = float(((merit.argmax(axis=1) == 0) & allowed[:, 0]).mean())
     picked = candidates.take(within[rows])
     columns = images.columns(picked) if images else None
-    if images is None or columns is None:
+    if images is None or columns is None or judged_by != "accuracy":
         return share, None, len(picked)
     flattery = _optimism(images.overall[columns], images.drawn[:, columns], images.left_out[:, columns])
     return share, flattery, len(picked)
 
 
-def _most_accurate(trials: Trials) -> Rows:
-    """Up to 400 rows, the most accurate first."""
-    accuracy = trials.numbers("accuracy").value
-    rows = np.argsort(-accuracy, kind="stable")[: int((~np.isnan(accuracy)).sum())]
+def _best_of(trials: Trials) -> Rows:
+    """Up to 400 rows, the best first."""
+    merit = trials.merit()
+    rows = np.argsort(-merit, kind="stable")[: int((~np.isnan(merit)).sum())]
     return rows[:MOST_VECTORS]
 
 
@@ -279,8 +280,8 @@ class _Images:
 
 def _images(trials: Trials, find: Find | None) -> _Images | None:
     """Draws of the test images for up to 400 trials; None where right or wrong is not stored for all, or not of the same images."""
-    chosen = trials.take(_most_accurate(trials))
-    if find is None or not len(chosen):
+    chosen = trials.take(_best_of(trials))
+    if find is None or not len(chosen) or np.isnan(chosen.numbers("accuracy").value).any():
         return None
     try:
         paths = tuple(find(name or "") for name in chosen.fact("predictions"))

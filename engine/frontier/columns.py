@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from engine.frontier.dominance import Bools, Floats
 from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.evidence import Interval
-from engine.trials.metric_values import metric_interval
+from engine.trials.metric_values import metric_interval, own_metrics
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
@@ -38,14 +38,16 @@ Fact = Literal[
     "seeds",
     "finished_s",
     "error",
+    "own_metrics",
 ]
 """What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, `demand` is JSON (UTF-8, one object for all that
-ask the same, where they are stored) or None; the others are as in `Trial`."""
+ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric; the others are as in `Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
 
 _AT_ONCE = 500
+_FAITHFUL = ("accuracy", "agreement", "relative_error")
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,30 @@ class Trials(Sequence[Trial]):
         return tuple(dict.fromkeys(("host", *self._source.devices())))
 
     def measured(self, device: str = "host") -> tuple[str, ...]:
-        """The keys of the metrics that some trial has, in the order of `METRICS`."""
-        return tuple(k for k in METRICS if not np.isnan(self.numbers(k, device).value).all())
+        """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
+        return tuple(k for k in self.metrics if not np.isnan(self.numbers(k, device).value).all())
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The keys of all metrics that these trials may have."""
+        return tuple(
+            dict.fromkeys([k for keys in dict.fromkeys(self.fact("own_metrics")) for k in keys] + list(METRICS))
+        )
+
+    @cached_property
+    def judged_by(self) -> str:
+        """The metric that says how good a trial is: the spec's own, accuracy, or without labels and targets how close it is to the
+        baseline.
+        """
+        own = next((keys[0] for keys in self.fact("own_metrics") if keys), None)
+        if own is not None:
+            return str(own)
+        return next((k for k in _FAITHFUL if not np.isnan(self.numbers(k).value).all()), _FAITHFUL[0])
+
+    def merit(self) -> Floats:
+        """What it is judged by, of every trial (trials,), more being better; NaN where not measured."""
+        key = self.judged_by
+        return self.numbers(key).value * (1 if METRICS[key].maximise else -1)
 
     @cached_property
     def baseline(self) -> int | None:
@@ -274,11 +298,12 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "provenance": lambda t: t.provenance,
     "machine": lambda t: (t.machine.fingerprint, t.machine.label) if t.machine else None,
     "is_baseline": lambda t: not t.recipe.steps,
-    "tied_with_baseline": lambda t: bool(t.accuracy and t.accuracy.tied_with_baseline),
+    "tied_with_baseline": lambda t: bool(t.tied_with_baseline),
     "predictions": lambda t: t.predictions,
     "artifact": lambda t: t.artifact,
     "demand": lambda t: to_json(t.demand.to_json()) if t.demand else None,
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,
+    "own_metrics": lambda t: own_metrics(t.score.key, bool(t.score.slices)) if t.score else (),
 }

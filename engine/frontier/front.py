@@ -11,7 +11,7 @@ from engine.errors import SpecError
 from engine.frontier import dominance
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.knee import knee as knee_of
-from engine.metrics import HOST_TIMES, METRICS
+from engine.metrics import HOST_TIMES, METRICS, is_score, short_name
 from engine.trials.trial import Trial
 
 OBJECTIVES = ("accuracy", "size_bytes", "latency_ms")
@@ -32,21 +32,25 @@ class Front:
     hypervolume: float
 
 
-def parse_objectives(text: str) -> tuple[str, ...]:
-    """`accuracy,size_bytes` -> metric keys; SpecError names an unknown one."""
-    keys = tuple(k.strip() for k in text.split(",") if k.strip())
-    for key in keys:
-        if key not in METRICS:
-            raise SpecError(f"{key!r} is not an objective; known: {', '.join(METRICS)}")
+def parse_objectives(text: str, trials: Sequence[Trial] = ()) -> tuple[str, ...]:
+    """`accuracy,size_bytes` -> metric keys; the trials' own metric by its name. SpecError names an unknown one."""
+    own = {short_name(k): k for k in Trials.of(trials).metrics if is_score(k)}
+    known = ", ".join((*own, *METRICS))
+    keys = []
+    for name in (k.strip() for k in text.split(",") if k.strip()):
+        keys.append(own.get(short_name(name), name))
+        if keys[-1] not in METRICS:
+            raise SpecError(f"{name!r} is not an objective; known: {known}")
     if not keys:
-        raise SpecError(f"no objective given; known: {', '.join(METRICS)}")
+        raise SpecError(f"no objective given; known: {known}")
     return tuple(dict.fromkeys(keys))
 
 
 def usual_objectives(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
-    """`OBJECTIVES` as far as some trial has them: a sweep may leave latency out; without labels, fidelity stands for accuracy."""
-    measured = set(Trials.of(trials).measured(device))
-    wanted = ("agreement", *OBJECTIVES[1:]) if "accuracy" not in measured and "agreement" in measured else OBJECTIVES
+    """`OBJECTIVES` as far as some trial has them: a sweep may leave latency out, and what it is judged by stands for accuracy."""
+    table = Trials.of(trials)
+    measured = set(table.measured(device))
+    wanted = (table.judged_by, *OBJECTIVES[1:])
     found = tuple(key for key in wanted if key in measured)
     return found if len(found) > 1 else OBJECTIVES
 
@@ -118,14 +122,9 @@ def within_limits(trials: Sequence[Trial], limits: Mapping[str, float], device: 
 
 
 def best_row(trials: Sequence[Trial], kept: dominance.Bools, device: str = "host") -> int | None:
-    """The row of the most accurate of the `kept` trials, the smaller file on a tie; None where none has an accuracy.
-
-    Where no trial at all has one, as without labels, it is the one that agrees most with the baseline.
-    """
+    """The row of the best of the `kept` trials, by what the sweep is judged by, the smaller file on a tie; None where none has that."""
     table = Trials.of(trials)
-    merit = table.numbers("accuracy", device).value
-    if np.isnan(merit).all():
-        merit = table.numbers("agreement", device).value
+    merit = table.merit()
     rows = np.flatnonzero(kept & ~np.isnan(merit))
     if not len(rows):
         return None
@@ -134,9 +133,6 @@ def best_row(trials: Sequence[Trial], kept: dominance.Bools, device: str = "host
 
 
 def best_under(trials: Sequence[Trial], limits: Mapping[str, float], device: str = "host") -> Trial | None:
-    """The most accurate trial that keeps every limit (metric key -> least or greatest value), the smaller file on a tie.
-
-    Without labels it is the one that agrees most with the baseline.
-    """
+    """The best trial that keeps every limit (metric key -> least or greatest value), the smaller file on a tie; see `best_row`."""
     row = best_row(trials, within_limits(trials, limits, device), device)
     return None if row is None else trials[row]

@@ -52,7 +52,7 @@ def usual_view(view: View, trials: Trials) -> View:
             return now
         return next((key for key in others if key in measured and key != taken), now)
 
-    y = axis(view.y, View.y, ("agreement", "size_bytes"), view.x)
+    y = axis(view.y, View.y, (trials.judged_by, "size_bytes"), view.x)
     return replace(view, x=axis(view.x, View.x, ("size_bytes", "params", "macs"), y), y=y)
 
 

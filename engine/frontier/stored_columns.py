@@ -16,9 +16,10 @@ from pydantic_core import from_json, to_json
 
 from engine.frontier.columns import Fact, Numbers, Objects, Place, Rows, Trials, as_numbers, as_objects
 from engine.frontier.dominance import Bools
-from engine.metrics import DEVICE_METRICS, METRICS, SCENARIO_METRICS
-from engine.trials.evidence import TIED_P, Fidelity, Quality, Seeds
+from engine.metrics import DEVICE_METRICS, METRICS, SCENARIO_METRICS, is_score
+from engine.trials.evidence import TIED_P, Fidelity, Interval, Quality, Score, Seeds
 from engine.trials.measurements import Machine
+from engine.trials.metric_values import own_metrics, score_interval
 from engine.trials.trial import Trial
 
 Load = Callable[[Sequence[str]], Mapping[str, Trial]]
@@ -99,7 +100,8 @@ class Block:
     @classmethod
     def _of(cls, records: Sequence[dict[str, Any]], asked: dict[bytes, bytes]) -> Block:
         devices = tuple(dict.fromkeys(name for r in records for name in r.get("projections") or ()))
-        places = [(key, "") for key in METRICS if key not in DEVICE_METRICS]
+        own = dict.fromkeys(k for r in records for k in _RECORDED["own_metrics"](r))  # type: ignore[attr-defined]
+        places = [(key, "") for key in (*own, *METRICS) if key not in DEVICE_METRICS]
         places += [(key, device) for key in METRICS if key in DEVICE_METRICS for device in ("host", *devices)]
         facts: dict[Fact, Objects] = {name: as_objects([read(r) for r in records]) for name, read in _RECORDED.items()}
         facts["machine"] = _machines(records)
@@ -144,12 +146,15 @@ _RECORDED: dict[Fact, Callable[[dict[str, Any]], object]] = {
     "state": lambda r: sys.intern(r["state"]),
     "provenance": lambda r: sys.intern(r["provenance"]),
     "is_baseline": lambda r: not r["recipe"],
-    "tied_with_baseline": lambda r: ((r.get("accuracy") or _EMPTY).get("p_vs_baseline") or 0.0) >= TIED_P,
+    "tied_with_baseline": lambda r: (
+        ((r.get("score") or r.get("accuracy") or _EMPTY).get("p_vs_baseline") or 0.0) >= TIED_P
+    ),
     "predictions": lambda r: r.get("predictions"),
     "artifact": lambda r: r.get("artifact"),
     "seeds": lambda r: Seeds.from_json(r["seeds"]) if r.get("seeds") else None,
     "finished_s": lambda r: r.get("finished_s"),
     "error": lambda r: r.get("error"),
+    "own_metrics": lambda r: own_metrics(score["key"], bool(score["slices"])) if (score := r.get("score")) else (),
 }
 
 
@@ -189,6 +194,11 @@ def _steps_to(key: str, device: str) -> tuple[str, ...]:
 
 def _read(records: Sequence[dict[str, Any]], key: str, device: str, is_baseline: Objects) -> Numbers:
     """One metric of some records."""
+    if is_score(key):
+        scores = [Score.from_json(score) if (score := r.get("score")) else None for r in records]
+        read = [score_interval(s, key, bool(first)) for s, first in zip(scores, is_baseline, strict=True)]
+        found = [(n.value, n.low, n.high) if isinstance(n, Interval) else n for n in read]
+        return as_numbers(found, np.zeros(len(found), np.bool_))
     nodes: list[Any] = list(records)
     for step in _steps_to(key, device):
         nodes = [n.get(step) if n else None for n in nodes]

@@ -1,7 +1,8 @@
-"""What an ONNX file says in ONNX Runtime about every image of a split. What follows from it: `engine/quality/`, without running again."""
+"""What an ONNX file says in ONNX Runtime about every sample of a split. What follows from it: `engine/quality/`, without running again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,40 +45,96 @@ def predict(
     Raises StepError when there are no images, ONNX Runtime cannot load or run the file, it does not give one score for each of `classes`
     classes, or its scores are not numbers (training diverged).
     """
-    if not len(split):
-        raise StepError(f"{path.name} has no images to be measured on; give the dataset at least one test image")
-    runner = Runner(path, threads, graph_optimisation, provider)
-    batch = runner.fixed_batch or BATCH
-    shares = gives_shares(onnx.load_model(path, load_external_data=False))
+    return predictions_of(scores(path, split, preprocessing, classes, threads, graph_optimisation, provider), split)
 
-    def scores_from(start: int) -> npt.NDArray[Any]:
-        images = preprocessing(split.inputs[start : start + batch])
-        n = len(images)
-        if runner.fixed_batch and n < batch:
-            images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
-        scores = runner(images)
-        if scores.ndim != 2 or len(scores) != len(images):
-            raise StepError(f"{path.name} gives an output of shape {scores.shape}; (N, classes) is needed")
-        if scores.shape[1] != classes:
+
+def scores(
+    path: Path,
+    split: Split,
+    preprocessing: Preprocessing,
+    classes: int,
+    threads: int = 1,
+    graph_optimisation: str = "all",
+    provider: str = "CPU",
+) -> list[npt.NDArray[Any]]:
+    """One score for each class, in consecutive batches (b, classes) of all images; shares are turned into their logarithms. Raises
+    StepError as `predict`.
+    """
+
+    def check(found: npt.NDArray[Any], n: int) -> None:
+        if found.ndim != 2 or len(found) != n:
+            raise StepError(f"{path.name} gives an output of shape {found.shape}; (N, classes) is needed")
+        if found.shape[1] != classes:
             raise StepError(
-                f"{path.name} gives {scores.shape[1]} scores for an image, but the dataset has {classes} classes; "
+                f"{path.name} gives {found.shape[1]} scores for an image, but the dataset has {classes} classes; "
                 "give a model for these classes, or name the classes that it knows under data.classes"
             )
-        _check_numbers(scores[:n], path, start)
-        return scores[:n]
 
-    # Images are spread over the cores, not the sums of one: the answers are the same however many there are.
-    outputs = each(scores_from, range(0, len(split), batch))
+    runner = Runner(path, threads, graph_optimisation, provider)
+    outputs = _run(path, runner, split, preprocessing, check, "logits that are not numbers (NaN), first for image")
     # What they are is told by all of them: one image may look like anything.
-    if shares or all(map(are_shares, outputs)):
+    if gives_shares(onnx.load_model(path, load_external_data=False)) or all(map(are_shares, outputs)):
         least = min(map(least_share, outputs))
-        outputs = [scores_of_shares(scores, least) for scores in outputs]
-    return concatenated(
-        [from_scores(scores, split.labels[i * batch : i * batch + len(scores)]) for i, scores in enumerate(outputs)]
+        return [scores_of_shares(part, least) for part in outputs]
+    return outputs
+
+
+def predictions_of(batches: list[npt.NDArray[Any]], split: Split) -> Predictions:
+    """From what `scores` gives."""
+    parts, start = [], 0
+    for part in batches:
+        parts.append(from_scores(part, split.labels[start : start + len(part)]))
+        start += len(part)
+    return concatenated(parts)
+
+
+def values(
+    path: Path,
+    split: Split,
+    preprocessing: Preprocessing,
+    threads: int = 1,
+    graph_optimisation: str = "all",
+    provider: str = "CPU",
+) -> npt.NDArray[Any]:
+    """The file's output for every sample of `split`, (n, …) of any shape, run as `predict` does. Raises StepError when there are no
+    samples, ONNX Runtime cannot load or run the file, or the output does not have one row for each sample, or holds NaN.
+    """
+
+    def check(found: npt.NDArray[Any], n: int) -> None:
+        if found.ndim < 1 or len(found) != n:
+            raise StepError(
+                f"{path.name} gives an output of shape {found.shape} for {n} samples; one row for each is needed"
+            )
+
+    runner = Runner(path, threads, graph_optimisation, provider)
+    return np.concatenate(
+        _run(path, runner, split, preprocessing, check, "outputs that are not numbers (NaN), first for sample")
     )
 
 
-def _check_numbers(scores: npt.NDArray[np.generic], path: Path, start: int) -> None:
-    bad = np.flatnonzero(np.isnan(scores.astype(np.float64)).any(axis=1))
-    if len(bad):
-        raise StepError(f"{path.name} gives logits that are not numbers (NaN), first for image {start + int(bad[0])}")
+def _run(
+    path: Path,
+    runner: Runner,
+    split: Split,
+    preprocessing: Preprocessing,
+    check: Callable[[npt.NDArray[Any], int], None],
+    nan: str,
+) -> list[npt.NDArray[Any]]:
+    if not len(split):
+        raise StepError(f"{path.name} has no images to be measured on; give the dataset at least one test image")
+    batch = runner.fixed_batch or BATCH
+
+    def outputs_from(start: int) -> npt.NDArray[Any]:
+        inputs = preprocessing(split.inputs[start : start + batch])
+        n = len(inputs)
+        if runner.fixed_batch and n < batch:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], batch - n, axis=0)])
+        found = runner(inputs)
+        check(found, len(inputs))
+        bad = np.flatnonzero(np.isnan(found[:n].astype(np.float64).reshape(n, -1)).any(axis=1))
+        if len(bad):
+            raise StepError(f"{path.name} gives {nan} {start + int(bad[0])}")
+        return found[:n]
+
+    # Samples are spread over the cores, not the sums of one: the answers are the same however many there are.
+    return list(each(outputs_from, range(0, len(split), batch)))

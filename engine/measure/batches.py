@@ -21,11 +21,12 @@ def batch_note(
     path: Path,
     split: Split,
     preprocessing: Preprocessing,
+    classes: bool = True,
     threads: int = 1,
     graph_optimisation: str = "all",
     provider: str = "CPU",
 ) -> str | None:
-    """What to know of a file whose answers depend on what else is in a batch; None for any other.
+    """What to know of a file whose answers depend on what else is in a batch; None for any other. `classes`: whether they are scores.
 
     The first images are run again one by one (in a batch of copies, where the file fixes the batch) and held against what they got in the
     batch that accuracy is counted in. Raises StepError where the file does not run on one image.
@@ -42,6 +43,11 @@ def batch_note(
     alone = np.concatenate([runner(np.repeat(image[None], copies, axis=0))[:1] for image in tried])
     if not _differ(alone, together):
         return None
+    if not classes:
+        return (
+            f"its answers depend on the other samples of a batch: most of the first {len(tried)} test samples get other values alone than "
+            f"among {len(images)}; figures are of batches of {len(images)}"
+        )
     other = int((alone.argmax(1) != together.argmax(1)).sum())
     return (
         f"its answers depend on the other images of a batch: {other} of the first {len(tried)} test images get another class alone than "
@@ -50,7 +56,8 @@ def batch_note(
 
 
 def _differ(alone: npt.NDArray[np.float32], together: npt.NDArray[np.float32]) -> bool:
-    """Whether most images, (n, classes) each, are answered otherwise."""
+    """Whether most samples, (n, …) each, are answered otherwise."""
+    alone, together = (x.reshape(len(x), -1) for x in (alone, together))
     with np.errstate(invalid="ignore"):  # infinite scores, which are answers, too, and are not told apart here
         off = np.abs(alone - together).max(1) / np.maximum(np.abs(together).max(1), 1e-12)
     return bool(np.median(off) > _SAME)

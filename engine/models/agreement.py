@@ -73,13 +73,13 @@ def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Float32)
     together, alone = _MANY if read.places else _FEW
     for batch in _batches(images, together, alone) if not fixed else _of(images[:together], fixed):
         with torch.no_grad():
-            expected, again = (network(torch.from_numpy(batch)).float().numpy() for _ in range(2))
+            expected, again = (_rows(network(torch.from_numpy(batch)).float().numpy()) for _ in range(2))
         size = np.abs(expected).max(1)
         if not np.isfinite(expected).all() or (np.abs(expected - again).max(1) > AGREES * size).any():
             continue  # not trained to numbers, which measuring it tells; or random
         # Of the image's own largest logit, unless that is next to nothing beside those of others.
         size = np.maximum(size, max(1e-3 * float(size.max()), 1e-6))
-        off = np.abs(session.run(None, {name: batch})[0] - expected).max(1) / size
+        off = np.abs(_rows(session.run(None, {name: batch})[0]) - expected).max(1) / size
         worst, differ, tried = max(worst, float(off.max())), differ + int((off > AGREES).sum()), tried + len(off)
     where, word = " and ".join(read.places[:3]), noun(images.shape[1:])
     if differ:
@@ -99,6 +99,10 @@ def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Float32)
         f"the network takes values out of tensors at {where}: the export fixes what follows from them as it is for a blank input, which "
         f"was right for the {tried} {word} tried"
     )
+
+
+def _rows(outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return outputs.reshape(len(outputs), -1)
 
 
 def _of(images: Float32, fixed: int) -> Iterator[Float32]:

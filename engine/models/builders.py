@@ -37,6 +37,7 @@ class Origin:
     `input_shape` is that of one item as the network reads it, an image's being (channels, height, width), or (height, width, channels) with
     `channels_last`; `weights` says in words where they came from. `options` are what a student has of its own: the factors `width` and
     `depth`, and `repeats`; `arguments` what the spec calls the function with; `code_sha256` is that of the code behind a function.
+    `values`: what it gives are no scores of classes, and `num_classes` the numbers of a target, 0 where nobody knows.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Origin:
     code_sha256: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     channels_last: bool = False
+    values: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -54,8 +56,8 @@ class Origin:
         return self.input_shape[-1 if self.channels_last else 0]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; `values` only where it is so, as in files of before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "values" or value}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Origin:

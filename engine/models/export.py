@@ -36,12 +36,12 @@ def _plain_attention() -> Iterator[None]:
 
 
 def export_onnx(network: nn.Module, input_shape: tuple[int, ...], batch: int | None = None) -> onnx.ModelProto:
-    """A network that maps (n, *input_shape) float32 to (n, classes) logits -> its ONNX graph.
+    """A network that maps (n, *input_shape) float32 to (n, classes) logits, or to values (n, …), -> its ONNX graph.
 
-    The graph has one input `input` and one output `logits` with a free batch axis `N`, or one of `batch`; batch norms are folded into the
-    convolutions before them, tied weights are stored once, and the same network always gives the same bytes. The
-    network is left as it was. Raises ModelError for a network that cannot be traced, does not take such inputs, or
-    returns anything but one tensor (n, classes).
+    The graph has one input `input` and one output, `logits` of two axes or `output` of any other, with a free batch axis `N`, or one of
+    `batch`; batch norms are folded into the convolutions before them, tied weights are stored once, and the same network always gives the
+    same bytes. The network is left as it was. Raises ModelError for a network that cannot be traced, does not take such inputs, or returns
+    anything but one tensor of n rows.
     """
     was_training = network.training
     parameter = next(network.parameters(), torch.zeros(0))
@@ -52,11 +52,12 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...], batch: int | N
         network.eval()
         with torch.no_grad():
             logits = network(blank)
-        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != n:
+        if not isinstance(logits, torch.Tensor) or logits.ndim < 1 or len(logits) != n:
             found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
-                f"the network returns {found} for {n} {noun(input_shape, n)}; it must return one tensor ({n}, classes)"
+                f"the network returns {found} for {n} {noun(input_shape, n)}; it must return one tensor ({n}, …)"
             )
+        output = "logits" if logits.ndim == 2 else "output"
         with _ONE_AT_A_TIME, _plain_attention(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own: deprecation, traced shapes
             torch.onnx.export(
@@ -68,8 +69,8 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...], batch: int | N
                 opset_version=OPSET,
                 training=torch.onnx.TrainingMode.EVAL,
                 input_names=["input"],
-                output_names=["logits"],
-                dynamic_axes=None if batch else {"input": {0: "N"}, "logits": {0: "N"}},
+                output_names=[output],
+                dynamic_axes=None if batch else {"input": {0: "N"}, output: {0: "N"}},
             )
     except ModelError:
         raise

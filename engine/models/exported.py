@@ -79,9 +79,9 @@ def _interface(module: dict[str, Any], path: Path) -> Interface:
     if taken["dtype"] != _FLOAT32:
         raise ModelError(f"model {path}: its input is not float32; export the network with a float32 input")
     shapes = tuple(tuple(size.get("as_int", 0) for size in tensor["sizes"]) for tensor in (taken, given))
-    if len(shapes[0]) < 2 or len(shapes[1]) != 2:
+    if len(shapes[0]) < 2 or not shapes[1]:
         raise ModelError(
-            f"model {path} makes {shapes[1]} of {shapes[0]}; a network that makes (N, classes) of (N, …) is needed"
+            f"model {path} makes {shapes[1]} of {shapes[0]}; a network that makes (N, …) of (N, …) is needed"
         )
     return Interface(*shapes)
 
@@ -92,7 +92,11 @@ def check_program(path: Path, data: Dataset) -> None:
 
     found = read_interface(path)
     check_shape(str(path), found.taken[1:], data)
-    if found.given[1]:
+    if data.has_classes and len(found.given) != 2:
+        raise ModelError(
+            f"model {path} makes {found.given} of {found.taken}; a network that makes (N, classes) of (N, …) is needed, or data.task"
+        )
+    if data.has_classes and found.given[1]:
         check_scores(str(path), found.given[1], data)
 
 

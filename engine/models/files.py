@@ -33,13 +33,13 @@ def taken_by(path: Path) -> tuple[int, ...]:
     return read_interface(path).taken[1:] if _is_program(path) else read_checked(path).taken
 
 
-def scores_by(path: Path, shape: tuple[int, ...]) -> int:
-    """How many scores a file gives for an item of this shape; raises ModelError for a file that cannot be used."""
+def given_by(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what a file gives for one item of this shape; raises ModelError for a file that cannot be used."""
     if _is_program(path):
-        return read_interface(path).given[-1]
+        return read_interface(path).given[1:]
     model = read_onnx_for(path, shape)
     blank = np.zeros((fixed_batch(model) or 1, *shape), np.float32)
-    return int(open_session(model).run(None, {graph_inputs(model)[0].name: blank})[0].shape[-1])
+    return tuple(open_session(model).run(None, {graph_inputs(model)[0].name: blank})[0].shape[1:])
 
 
 def files_of(path: Path) -> list[Path]:

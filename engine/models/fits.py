@@ -12,7 +12,9 @@ from engine.models.shapes import batch_text, noun, shape_text
 
 
 def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
-    """Raises ModelError unless a graph that takes the data's shape gives a score for each class, for one input and for several."""
+    """Raises ModelError unless a graph that takes the data's shape gives a score for each class, for one input and for several; of values,
+    unless it gives a row for each input.
+    """
     try:
         session = open_session(model)
     except ModelError as error:
@@ -27,12 +29,24 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
             raise ModelError(
                 f"model {source} does not run on {many}: {first_line(error)}; export it with a free batch"
             ) from None
+        if not data.has_classes:
+            check_rows(source, found, n, many)
+            continue
         if len(found) != 2 or found[0] != n:
             raise ModelError(
                 f"model {source} gives {found} for {many}, not ({n}, {len(data.classes)}); where one {noun(shape, 1)} alone differs, "
                 "something, such as a Squeeze of all axes, drops its batch: flatten instead, and export again"
             )
         check_scores(source, found[1], data)
+
+
+def check_rows(source: str, found: tuple[int, ...], n: int, many: str) -> None:
+    """Raises ModelError unless outputs that are values have one row for each of n inputs, which `many` words."""
+    if not found or found[0] != n:
+        raise ModelError(
+            f"model {source} gives {found} for {many}; one row for each is needed: something drops or mixes the batch, such as a Squeeze "
+            "of all axes"
+        )
 
 
 def check_scores(source: str, given: int, data: Dataset) -> None:

@@ -83,7 +83,7 @@ def load_network(model: Model, data: Dataset) -> Network:
 
 def _of(data: Dataset, source: str, weights: str) -> Origin:
     last = data.preprocessing.channels_last
-    return Origin(source, len(data.classes), data.input_shape, weights, channels_last=last)
+    return Origin(source, data.target_width, data.input_shape, weights, channels_last=last, values=not data.has_classes)
 
 
 def build_student(
@@ -123,9 +123,10 @@ def _check_fits(entry: ZooEntry, data: Dataset) -> None:
     """A shipped checkpoint reads one image shape and knows one number of classes."""
     shape, classes = _TRAINED_ON[entry.dataset]
     if (data.input_shape, len(data.classes)) != (shape, classes):
+        what = f"in {len(data.classes)}" if data.has_classes else "without classes"
         raise ModelError(
             f"{entry.name}'s shipped checkpoint is for {inputs_text(shape)} in {classes} classes, but {data.name} has "
-            f"{inputs_text(data.input_shape)} in {len(data.classes)}; give a checkpoint of your own under `weights`"
+            f"{inputs_text(data.input_shape)} {what}; give a checkpoint of your own under `weights`"
         )
 
 
@@ -137,6 +138,12 @@ def _checked(module: nn.Module, origin: Origin) -> nn.Module:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if found == (n, origin.num_classes):
             continue
+        if origin.values:
+            if isinstance(found, tuple) and found[:1] == (n,):
+                continue
+            raise ModelError(
+                f"model {origin.source!r} returns {found} for {word}, not one row for each; return one tensor, with the batch first"
+            )
         if n == 1:
             raise ModelError(
                 f"model {origin.source!r} returns {found} for {word}, not (1, {origin.num_classes}): something, such as squeeze() "

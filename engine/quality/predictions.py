@@ -26,8 +26,11 @@ import numpy.typing as npt
 
 from engine.datasets.splits import UNLABELLED
 from engine.errors import SetupError
+from engine.quality.scored import Scored
 
 Bools = npt.NDArray[np.bool_]
+
+_ARRAYS = ("predicted", "log_probability", "classes", "label_probability", "right")
 
 MOST_FULL_CLASSES = 32
 TOP_CLASSES = 16
@@ -40,16 +43,25 @@ _LEAST = -65504.0
 
 @dataclass(frozen=True)
 class Predictions:
-    """The arrays of the file (see above); `right` is unpacked to bool (n,). Old files have neither logarithms nor `right`."""
+    """The arrays of the file (see above); `right` is unpacked to bool (n,). Old files have neither logarithms nor `right`.
+
+    `scored`: what the spec's own metric says of the same answers (`scored.py`), where it names one.
+    """
 
     predicted: npt.NDArray[np.uint16]
     log_probability: npt.NDArray[np.float16] | None = None
     classes: npt.NDArray[np.uint16] | None = None
     label_probability: npt.NDArray[np.float16] | None = None
     right: Bools | None = None
+    scored: Scored | None = None
 
     def __len__(self) -> int:
         return len(self.predicted)
+
+    @property
+    def right_count(self) -> int | None:
+        """How many are right, None without labels."""
+        return None if self.right is None else int(self.right.sum())
 
     @property
     def confidence(self) -> npt.NDArray[np.float64] | None:
@@ -70,7 +82,9 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write the file under exactly this name; the same predictions give the same bytes."""
-        arrays: dict[str, npt.NDArray[Any]] = {k: v for k, v in vars(self).items() if v is not None}
+        arrays: dict[str, npt.NDArray[Any]] = {k: v for k in _ARRAYS if (v := getattr(self, k)) is not None}
+        if self.scored is not None:
+            arrays |= self.scored.arrays()
         if self.right is not None:
             arrays["right"] = np.packbits(self.right)
         with path.open("wb") as file:
@@ -81,13 +95,14 @@ class Predictions:
         """The inverse of `save`; raises SetupError for a missing or damaged file."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                arrays = {name: found[name] for name in cls.__dataclass_fields__ if name in found.files}
+                held = {name: found[name] for name in found.files}
+            arrays = {name: held[name] for name in _ARRAYS if name in held}
             n = len(arrays["predicted"])
             if "right" in arrays:
                 arrays["right"] = _unpacked(arrays["right"], n)
             if arrays["predicted"].dtype != np.uint16 or {len(a) for a in arrays.values()} != {n}:
                 raise ValueError("wrong type or shape")
-            return cls(**arrays)
+            return cls(**arrays, scored=Scored.of(held))
         except _DAMAGE as error:
             raise SetupError(f"{path} holds no predictions ({error}); delete it and run the sweep again") from None
 
@@ -133,9 +148,7 @@ def from_scores(scores: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) 
 
 def concatenated(parts: list[Predictions]) -> Predictions:
     """The predictions of consecutive batches as one; raises ValueError for none."""
-    columns: dict[str, list[Any]] = {
-        name: [getattr(p, name) for p in parts] for name in Predictions.__dataclass_fields__
-    }
+    columns: dict[str, list[Any]] = {name: [getattr(p, name) for p in parts] for name in _ARRAYS}
     arrays: dict[str, Any] = {k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()}
     return Predictions(**arrays)
 

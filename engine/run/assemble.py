@@ -15,9 +15,10 @@ from engine.devices.projection import project
 from engine.graph.demand import Demand
 from engine.measure.energy import host_energy
 from engine.measure.energy_counter import counted_energy
+from engine.quality.judged import judged, load_answers
 from engine.quality.predictions import Predictions
-from engine.quality.scores import accuracy, fidelity, quality
 from engine.quality.statistics import mcnemar_midp
+from engine.quality.values import Values
 from engine.run.plan import Chain, Plan
 from engine.spec.providers import provider_of
 from engine.spec.sections import Data, Measure
@@ -43,9 +44,11 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
     """The trial of a recipe whose measurements are all in `results` (node key -> result), and the baseline's too."""
     facts = results[chain.facts]
     baseline = plan.chains[0]
-    predictions = _predictions(plan, chain, artifacts)
-    reference = _predictions(plan, baseline, artifacts) if chain is not baseline else None
     labels, classes = reported_labels(plan.sweep.data, plan.sweep.measure)
+    answers = _answers(plan, chain, artifacts, classes)
+    reference = _answers(plan, baseline, artifacts, classes) if chain is not baseline else None
+    found = judged(answers, reference, labels, classes, plan.sweep.metric.key if plan.sweep.metric else None)
+    found["accuracy"] = _accuracy(found["accuracy"], results[chain.accuracy])
     latency, elsewhere = _latency(chain, baseline, results)
     demand = Demand.from_json(facts["demand"])
     projections, notes = _projections(plan, demand, latency)
@@ -53,9 +56,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         id=chain.recipe.id,
         recipe=chain.recipe,
         state="done",
-        accuracy=_accuracy(accuracy(predictions, labels, reference), results[chain.accuracy]),
-        quality=quality(predictions, labels, reference, classes),
-        fidelity=fidelity(predictions, reference),
+        **found,
         seeds=_seeds(plan, chain, results),
         predictions=plan.nodes[chain.accuracy].artifact,
         size_bytes=facts["size_bytes"],
@@ -65,7 +66,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
         params=facts["params"],
         nonzero_params=facts["nonzero_params"],
         macs=facts["macs"],
-        stages=tuple(_stages(plan, chain, results, artifacts)),
+        stages=tuple(_stages(plan, chain, results, artifacts, classes)),
         demand=demand,
         layer_bits=results[chain.model].get("layer_bits"),
         chosen=tuple(results[chain.model].get("chosen", ())),
@@ -121,6 +122,7 @@ def _stages(
     chain: Chain,
     results: Mapping[str, dict[str, Any]],
     artifacts: Artifacts,
+    classes: tuple[str, ...],
 ) -> Iterator[Stage]:
     """The way from the baseline to the recipe, all on the same images and in the same minute's milliseconds."""
     before = None
@@ -130,7 +132,8 @@ def _stages(
         if latency and chain.stages[0].latency:
             # For as many images as a call of the baseline has, whatever the stage's own batch.
             latency_ms = latency["latency_ratio"]["value"] * results[chain.stages[0].latency]["latency_ms"]["p50"]
-        right = _predictions(plan, stage, artifacts).right
+        answers = _answers(plan, stage, artifacts, classes)
+        right = answers.right if isinstance(answers, Predictions) else None
         yield Stage(
             steps=len(stage.recipe.steps),
             accuracy=None if right is None else float(right.mean()),
@@ -138,6 +141,7 @@ def _stages(
             size_bytes=facts["size_bytes"],
             macs=facts["macs"],
             latency_ms=latency_ms,
+            score=None if answers.scored is None else answers.scored.value,
         )
         before = right
 
@@ -186,10 +190,10 @@ def on_baseline_scale(result: dict[str, Any], baseline_p50_ms: float) -> dict[st
     }
 
 
-def _predictions(plan: Plan, chain: Chain, artifacts: Artifacts) -> Predictions:
+def _answers(plan: Plan, chain: Chain, artifacts: Artifacts, classes: tuple[str, ...]) -> Predictions | Values:
     name = plan.nodes[chain.accuracy].artifact
     assert name is not None, "accuracy nodes always leave a file"
-    return Predictions.load(artifacts.local(name))
+    return load_answers(artifacts.local(name), classes)
 
 
 def _latency_fields(result: dict[str, Any] | None) -> dict[str, Any]:

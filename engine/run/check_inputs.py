@@ -6,18 +6,27 @@ from engine.datasets.load import load_dataset
 from engine.errors import SpecError
 from engine.models.files import check_fits
 from engine.spec.labels import step_label
-from engine.spec.steps import Distill, needs_labels
+from engine.spec.steps import Distill, Prune, needs_labels
 from engine.spec.sweep import Sweep
 
 
 def check_labels(sweep: Sweep) -> None:
-    """Every step finds the labels that it needs; raises SpecError."""
-    needy = next((s for r in sweep.all_recipes for s in r.steps if needs_labels(s)), None)
-    if needy is not None and not load_dataset(sweep.data).train.is_labelled:
-        raise SpecError(
-            f"{sweep.data.source} has no labels, which {step_label(needy)} learns from; give labels, or leave the step out: quantize needs "
-            "none, and distill with `student: current` imitates the baseline"
-        )
+    """Every step finds the labels or targets that it needs; raises SpecError."""
+    values = sweep.data.task not in (None, "classification")
+    imitates = sweep.loss == "imitation" or (values and sweep.loss is None)
+    needy = next((s for r in sweep.all_recipes for s in r.steps if needs_labels(s, imitates)), None)
+    if needy is None:
+        return
+    data = load_dataset(sweep.data)
+    # Targets of any other kind than values are read by a loss of the user's own alone.
+    own_loss = sweep.loss not in (None, "imitation", "task") and not isinstance(needy, Prune)
+    if data.train.is_labelled or data.task == "regression" or (data.train.targets is not None and own_loss):
+        return
+    what, give = ("labels", "labels") if data.has_classes else ("targets that are values", "them")
+    raise SpecError(
+        f"{sweep.data.source} has no {what}, which {step_label(needy)} learns from; give {give}, or leave the step out: quantize "
+        "needs none, finetune imitates the baseline with `loss: imitation`, and distill does with `student: current`"
+    )
 
 
 def check_files(sweep: Sweep) -> None:

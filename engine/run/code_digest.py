@@ -26,7 +26,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "layer_times": ("compress/quantization/sensitivity.py",),
     "imported": ("models/made_elsewhere.py",),
     "facts": ("measure/size.py", "measure/size_parts.py", "graph/count_demand.py", "graph/counts.py"),
-    "accuracy": ("measure/accuracy.py", "measure/batches.py", "measure/elsewhere.py"),
+    "accuracy": ("measure/answers.py", "measure/batches.py", "measure/elsewhere.py"),
     "latency": ("measure/latency.py", "measure/energy_counter.py"),
     "why": ("measure/operators.py", "explain/advice.py"),
     "portability": ("measure/portability.py",),

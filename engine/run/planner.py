@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets.load import dataset_checksum
+from engine.datasets.user_function import function_code
 from engine.devices.profiles import profile_names
 from engine.errors import ModelError, SpecError, StepError
 from engine.measure.machine import integer_sums
 from engine.measure.machine import machine as this_machine
 from engine.measure.providers import available_providers, brought_by, check_provider
+from engine.measure.task_metric import metric_options
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.run.code_digest import code_digest
 from engine.run.node_key import USES_SEED, node_key
@@ -22,7 +24,7 @@ from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sections import Model
 from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Imported, Prune, Quantize
-from engine.spec.sweep import Sweep
+from engine.spec.sweep import LOSSES, Sweep
 from engine.trials.measurements import Machine
 
 _SUFFIX = dict.fromkeys(("source", "distill", "prune", "finetune"), ".safetensors")
@@ -48,6 +50,12 @@ class _Builder:
         self.machine = machine
         self.digest_of = digest_of
         self.data_digest = dataset_checksum(sweep.data)
+        self.metric = metric_options(sweep.metric) if sweep.metric else None
+        # What training makes small, where that is not the cross-entropy of labels.
+        loss = sweep.loss or ("imitation" if sweep.data.task not in (None, "classification") else None)
+        self.imitates = loss == "imitation"
+        code = {"code": function_code(loss, "loss")} if loss and loss not in LOSSES else {}
+        self.loss: dict[str, Any] = {"loss": {"source": loss, **code}} if loss else {}
         self.nodes: dict[str, Node] = {}
         self.chains: dict[Recipe, Chain] = {}
         self.sources: dict[Model, dict[str, Any]] = {}
@@ -80,20 +88,20 @@ class _Builder:
         """The node of the ONNX file of a network in whatever form."""
         return key if self.nodes[key].suffix == ".onnx" else self.add("export", (key,), {})
 
+    def said(self, network: str, images: int | None, mirrored: bool, features: bool, macs: float) -> str:
+        """The node of what a network says to every training image."""
+        options = {"images": images, "mirrored": mirrored, "features": features}
+        work = (images or _TYPICAL_TRAIN) * (2 if mirrored else 1) * macs / 1e6
+        return self.add("teacher", (self.exported(network),), options, work)
+
     def teacher(self, step: Distill, current: str) -> str:
-        """The node of what a teacher says to every training image."""
+        """The node of what a teacher says."""
         if step.teacher == "previous":
             network, macs = current, _TYPICAL_MACS
         else:
             model = self.sweep.model if step.teacher == "baseline" else Model(source=step.teacher)
             network, macs = self.source(model), _source_macs(model.source)
-        options = {
-            "images": step.images_needed,
-            "mirrored": step.augment != "none",
-            "features": step.feature_weight > 0,
-        }
-        work = (step.images_needed or _TYPICAL_TRAIN) * (2 if options["mirrored"] else 1) * macs / 1e6
-        return self.add("teacher", (self.exported(network),), options, work)
+        return self.said(network, step.images_needed, step.augment != "none", step.feature_weight > 0, macs)
 
     def model(self, recipe: Recipe) -> tuple[str, float]:
         """The nodes that make the recipe's ONNX file, and about how many MACs it will have."""
@@ -115,7 +123,14 @@ class _Builder:
                 inputs = (key if not step.is_fresh else self.source(self.sweep.model),)
                 if step.has_teacher:
                     inputs += (self.teacher(step, key),)
-            key = self.add(step.step, inputs, step.model_dump(mode="json"), _training_work(step, macs))
+            options = step.model_dump(mode="json")
+            if not isinstance(step, Prune):
+                options |= self.loss
+            if isinstance(step, Finetune) and self.imitates:
+                inputs += (
+                    self.said(self.source(self.sweep.model), None, step.augment != "none", False, self.own_macs),
+                )
+            key = self.add(step.step, inputs, options, _training_work(step, macs))
         return self.exported(key), macs
 
     def quantize(self, step: Quantize, network: str, macs: float) -> str:
@@ -131,7 +146,7 @@ class _Builder:
         if step.method == "qat":
             # Last, where the network is not the file itself: it knows which of its weights were pruned.
             inputs += (network,) if network != onnx else ()
-            return self.add("qat", inputs, options, _training_work(step, macs))
+            return self.add("qat", inputs, options | self.loss, _training_work(step, macs))
         return self.add("quantize", inputs, options, _LEARNING_WORK if step.learns_rounding else 1.0)
 
     def weight_range(self, step: Quantize) -> str:
@@ -165,6 +180,8 @@ class _Builder:
         options: dict[str, Any] = {"samples": measure.test_samples, "held_back": measure.held_back}
         if recipe.runtime:
             options |= recipe.runtime.numerics | brought_by(recipe.runtime.provider, self.machine)
+        if self.metric is not None:
+            options["metric"] = self.metric
         return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
 
     def replicas(self, chain: Chain) -> tuple[Chain, ...]:

@@ -31,9 +31,10 @@ from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
+from engine.run.task import Task
 from engine.run.training_device import kind_of, training_device
 from engine.run.waits import Waits
-from engine.run.worker import Task, run_node
+from engine.run.worker import run_node
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow

@@ -9,50 +9,27 @@ import json
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.cores import share_torch_threads
-from engine.datasets.dataset import Dataset
-from engine.datasets.load import load_dataset, reported
 from engine.errors import NotFoundError, SetupError, StepError
 from engine.measure.session import one_line
+from engine.run import measuring
+from engine.run.measuring import noted
 from engine.run.on_host import on_host
 from engine.run.plan import Node
+from engine.run.task import Task, dataset_of
 from engine.run.training_device import kind_of, training_device
-from engine.spec.runtime import Runtime
-from engine.spec.sections import Data, LatencyOptions, Measure, Model
+from engine.spec.sections import Model
 from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
-from engine.store.artifacts import Artifacts
 
 if TYPE_CHECKING:
     import onnx
 
 # Real images on which an exported graph is held against the network.
 _COMPARED = 100
-
-
-@dataclass(frozen=True)
-class Task:
-    """A node with all that its work needs; it travels to the worker."""
-
-    node: Node
-    inputs: tuple[str, ...]
-    data: Data
-    seed: int
-    artifacts: Artifacts
-
-    def input(self, position: int = 0) -> Path:
-        """The file of an input node, in the order of `node.inputs`."""
-        return self.artifacts.local(self.inputs[position])
-
-
-@lru_cache(maxsize=1)
-def _dataset(data: Data) -> Dataset:
-    """Read once per worker process; frozen specs are hashable."""
-    return load_dataset(data)
 
 
 def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]:
@@ -101,7 +78,7 @@ def _worked(task: Task, folder: Path) -> dict[str, Any]:
 
 
 def _source(task: Task, output: Path) -> dict[str, Any]:
-    options, data = task.node.options, _dataset(task.data)
+    options, data = task.node.options, dataset_of(task.data)
     model = Model(**{name: value for name, value in options.items() if name != "digest"})
     if model.is_onnx:
         from engine.graph.graph import save_onnx
@@ -109,48 +86,53 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
 
         graph, note = load_file(Path(model.source), data)
         save_onnx(graph, output)
-        return _noted("; ".join([*([note] if note else []), *data.notes]))
+        return noted("; ".join([*([note] if note else []), *data.notes]))
     from engine.models.sources import load_network, save_network
 
     network = load_network(model, data)
     save_network(network, output)
-    return _noted("; ".join([*([network.note] if network.note else []), *data.notes]))
+    return noted("; ".join([*([network.note] if network.note else []), *data.notes]))
 
 
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import teacher_note, teacher_outputs
     from engine.graph.graph import load_onnx
 
-    data, options = _dataset(task.data), task.node.options
+    data, options = dataset_of(task.data), task.node.options
     model = load_onnx(task.input())
     images = data.train.head(options["images"])
-    outputs = teacher_outputs(model, images, data.preprocessing, options["mirrored"], options["features"])
+    values = not data.has_classes
+    outputs = teacher_outputs(
+        model, images, data.preprocessing, options["mirrored"], options["features"], values=values
+    )
     outputs.save(output)
-    return _noted(teacher_note(outputs, images.labels))
+    return noted(None if values else teacher_note(outputs, images.labels))
 
 
 def _distill(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import distill
+    from engine.compress.losses import task_loss
     from engine.compress.teacher import TeacherOutputs
     from engine.models.sources import open_network, save_network
 
-    step = Distill(**task.node.options)
+    step, loss = Distill(**_of_step(task)), task.node.options.get("loss")
     losses: list[float] = []
     student = distill.apply(
         step,
-        _dataset(task.data),
+        dataset_of(task.data),
         task.seed,
         outputs=TeacherOutputs.load(task.input(1)) if step.has_teacher else None,
         network=open_network(task.input()) if step.student in (SELF, CURRENT) else None,
-        on_epoch=lambda _, loss: losses.append(loss),
+        on_epoch=lambda _, value: losses.append(value),
+        loss=task_loss(dataset_of(task.data), loss),
     )
     save_network(student, output)
     return {"loss": losses}
 
 
-def _noted(note: str | None) -> dict[str, Any]:
-    """What a trial is to say of the node, if anything."""
-    return {"note": note} if note else {}
+def _of_step(task: Task) -> dict[str, Any]:
+    """A node's options but for the loss, which is the sweep's."""
+    return {name: value for name, value in task.node.options.items() if name != "loss"}
 
 
 def _prune(task: Task, output: Path) -> dict[str, Any]:
@@ -158,28 +140,34 @@ def _prune(task: Task, output: Path) -> dict[str, Any]:
     from engine.models.sources import Network, open_network, save_network
 
     network = open_network(task.input())
-    module, report = prune.apply(Prune(**task.node.options), network, _dataset(task.data), task.seed)
+    module, report = prune.apply(Prune(**task.node.options), network, dataset_of(task.data), task.seed)
     save_network(Network(module, network.origin), output)
     return asdict(report)
 
 
 def _finetune(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import finetune
+    from engine.compress.losses import imitation, task_loss
     from engine.compress.pruning.weights import trained_zeros
+    from engine.compress.teacher import TeacherOutputs
+    from engine.compress.torch_device import from_array
     from engine.models.sources import Network, open_network, save_network
 
     network = open_network(task.input())
     note = trained_zeros(network.module)
     losses: list[float] = []
+    data = dataset_of(task.data)
+    loss = task_loss(data, task.node.options.get("loss"))
     module = finetune.apply(
-        Finetune(**task.node.options),
+        Finetune(**_of_step(task)),
         network.module,
-        _dataset(task.data),
+        data,
         task.seed,
-        on_epoch=lambda _, loss: losses.append(loss),
+        on_epoch=lambda _, value: losses.append(value),
+        loss=loss or imitation(data, from_array(TeacherOutputs.load(task.input(1)).logits)),
     )
     save_network(Network(module, network.origin), output)
-    return {"loss": losses} | _noted(note)
+    return {"loss": losses} | noted(note)
 
 
 def _export(task: Task, output: Path) -> dict[str, Any]:
@@ -188,12 +176,12 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
     from engine.models.export import export_onnx
     from engine.models.sources import open_network
 
-    network, data = open_network(task.input()), _dataset(task.data)
+    network, data = open_network(task.input()), dataset_of(task.data)
     images = data.preprocessing(data.calibration.head(_COMPARED).inputs)
     model = export_onnx(network.module, network.origin.input_shape)
     note = check_agreement(model, network.module, images)
     save_onnx(model, output)
-    return _noted(note)
+    return noted(note)
 
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
@@ -201,7 +189,7 @@ def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import load_onnx
 
     step = Quantize(**task.node.options)
-    output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), _dataset(task.data))))
+    output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), dataset_of(task.data))))
     return {}
 
 
@@ -210,7 +198,7 @@ def _layer_times(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import load_onnx
 
     step = Quantize(**task.node.options)
-    output.write_text(json.dumps(layer_times(step, load_onnx(task.input()), _dataset(task.data))))
+    output.write_text(json.dumps(layer_times(step, load_onnx(task.input()), dataset_of(task.data))))
     return {}
 
 
@@ -234,36 +222,38 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import load_onnx, save_onnx
 
     step = Quantize(**task.node.options)
-    model, data = load_onnx(task.input()), _dataset(task.data)
+    model, data = load_onnx(task.input()), dataset_of(task.data)
     images = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, model)
     done = quantize.quantized(step, model, images, bits)
     save_onnx(done.model, output)
-    return shown | {"chosen": list(done.chosen)} | _noted(done.note)
+    return shown | {"chosen": list(done.chosen)} | noted(done.note)
 
 
 def _qat(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import qat, quantize
+    from engine.compress.losses import task_loss
     from engine.graph.graph import load_onnx, save_onnx
     from engine.models.sources import open_network
 
-    step = Quantize(**task.node.options)
+    step = Quantize(**_of_step(task))
     model, losses = load_onnx(task.input()), list[float]()
     bits, shown = _chosen_bits(task, step, model)
     exported = task.inputs[-1].endswith(".safetensors")
     trained = qat.train_quantized(
         step,
         model,
-        _dataset(task.data),
+        dataset_of(task.data),
         task.seed,
-        on_epoch=lambda _, loss: losses.append(loss),
+        on_epoch=lambda _, value: losses.append(value),
         bits=bits,
+        task=task_loss(dataset_of(task.data), task.node.options.get("loss")),
         network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
     save_onnx(trained.model, output)
     notes = [trained.note, None if exported else qat.note(model), quantize.note(step, model)]
     found = {"loss": losses, "chosen": quantize.chosen_range(step)} | shown
-    return found | _noted("; ".join(note for note in notes if note) or None)
+    return found | noted("; ".join(note for note in notes if note) or None)
 
 
 def _imported(task: Task, output: Path) -> dict[str, Any]:
@@ -277,57 +267,7 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
             f"the file that was added (SHA-256 {sha256[:12]}…) is not in the artifact store any more; add it again with `paretoscope add`, "
             "under the same name (in a bundle it is model.onnx)"
         ) from None
-    return _noted(fit(made, _dataset(task.data), output))
-
-
-def _facts(task: Task, output: Path) -> dict[str, Any]:
-    from engine.graph.count_demand import graph_demand
-    from engine.graph.counts import graph_facts
-    from engine.graph.graph import load_onnx
-    from engine.measure.size import measure_size
-    from engine.measure.size_parts import external_files, measure_parts
-
-    path = task.input()
-    model, parts = load_onnx(path), measure_parts(path)
-    layers = {layer: sum(roles.values()) for layer, roles in parts.by_layer.items()}
-    size = asdict(measure_size(path, external_files(path)))
-    demand = graph_demand(model).to_json()
-    return asdict(graph_facts(model)) | size | {"size_parts": parts.by_type, "size_layers": layers, "demand": demand}
-
-
-def _accuracy(task: Task, output: Path) -> dict[str, Any]:
-    from engine.measure.accuracy import predict
-    from engine.measure.batches import batch_note
-    from engine.measure.elsewhere import right_with_exact_sums
-    from engine.measure.machine import machine
-
-    data, options = _dataset(task.data), task.node.options
-    split = reported(data.test, Measure(test_samples=options["samples"], held_back=options["held_back"]))
-    predictions = predict(task.input(), split, data.preprocessing, len(data.classes), **_numerics(task))
-    predictions.save(output)
-    right = None if predictions.right is None else int(predictions.right.sum())
-    note = batch_note(task.input(), split, data.preprocessing, **_numerics(task))
-    elsewhere = right_with_exact_sums(task.input(), split, data.preprocessing, **_numerics(task))
-    found = {"n": len(split), "right": right, "exact_right": elsewhere, "machine": asdict(machine())}
-    return found | _noted(note)
-
-
-def _numerics(task: Task) -> dict[str, Any]:
-    """Options of a runtime step that may change answers."""
-    return {name: task.node.options[name] for name in ("graph_optimisation", "provider") if name in task.node.options}
-
-
-def _latency(task: Task, output: Path) -> dict[str, Any]:
-    from engine.measure.energy_counter import measure_energy
-    from engine.measure.latency import measure_latency
-    from engine.measure.machine import machine
-
-    options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
-    baseline = task.input(1) if len(task.inputs) > 1 else None
-    shape = _dataset(task.data).input_shape
-    result = measure_latency(task.input(), baseline, shape, options, runtime)
-    energy = measure_energy(task.input(), shape, options.filled(runtime))
-    return result.to_json() | {"machine": asdict(machine()), "energy": energy}
+    return noted(fit(made, dataset_of(task.data), output))
 
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
@@ -342,7 +282,7 @@ _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
     "quantize": _quantize,
     "qat": _qat,
     "imported": _imported,
-    "facts": _facts,
-    "accuracy": _accuracy,
-    "latency": _latency,
+    "facts": measuring.facts,
+    "accuracy": measuring.accuracy,
+    "latency": measuring.latency,
 }

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from engine.frontier import dominance
+from engine.frontier.columns import Trials
 from engine.metrics import METRICS
 from engine.search.search_space import Codes, Floats, Told, space_of
 from engine.spec.recipe import Recipe
@@ -100,9 +101,8 @@ class Chooser:
         return Told(rows[whole], values[whole], missed[whole], tuple(METRICS[k].maximise for k in keys), under_way)
 
     def _objectives(self, done: Sequence[Trial]) -> tuple[str, ...]:
-        """Accuracy, or without labels how often the baseline is agreed with; bytes; the time of a call where it is measured."""
-        right = "accuracy" if any(t.accuracy for t in done) else "agreement"
-        return (right, "size_bytes", *(("latency_ms",) if self.sweep.measure.latency else ()))
+        """What trials are judged by; bytes; the time of a call where it is measured."""
+        return (Trials.of(done).judged_by, "size_bytes", *(("latency_ms",) if self.sweep.measure.latency else ()))
 
     def _missed(self, done: Sequence[Trial]) -> Floats:
         """By which share each limit of the target is missed, shape (trials, limits); at most 0 where it is kept.

@@ -17,6 +17,7 @@ from pydantic import (
 from engine.metrics import METRICS
 from engine.spec.canonical import canonical_json
 from engine.spec.frozen import Frozen
+from engine.spec.metric import Task
 from engine.spec.runtime import Runtime
 
 
@@ -105,7 +106,7 @@ class Data(Frozen):
 
     `preprocess` is a mapping, `none` or `standardize`; `mean` and `std` may stand beside `source`, as a short form. `kind` says what arrays
     hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`
-    source, `target` the column of a table that holds them.
+    source, `target` the column of a table that holds them. `task` is told by the labels where it can be.
     """
 
     source: str = Field("fashion_mnist", min_length=1)
@@ -114,6 +115,7 @@ class Data(Frozen):
     kind: Literal["image", "series", "vector", "array"] | None = None
     labels: str | None = Field(None, min_length=1)
     target: str | None = Field(None, min_length=1)
+    task: Task | None = None
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

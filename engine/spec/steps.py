@@ -275,11 +275,11 @@ class Imported(Frozen):
 Step = Annotated[Distill | Prune | Finetune | Quantize | Runtime | Imported, Field(discriminator="step")]
 
 
-def needs_labels(step: Step) -> bool:
-    """Whether a step learns from, or chooses by, what the classes of training images are, and nothing else would do."""
+def needs_labels(step: Step, imitates: bool = False) -> bool:
+    """Whether a step learns from, or chooses by, labels or targets, and nothing else would do; what `imitates` the baseline needs none."""
     if isinstance(step, Prune):
         return step.importance == "taylor" or step.allocation == "sensitivity"
-    return isinstance(step, Finetune) or (isinstance(step, Distill) and not step.has_teacher)
+    return (isinstance(step, Finetune) and not imitates) or (isinstance(step, Distill) and not step.has_teacher)
 
 
 TorchStep = Distill | Prune | Finetune

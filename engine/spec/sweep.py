@@ -9,25 +9,42 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from engine.errors import SpecError
 from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
+from engine.spec.metric import MetricChoice
 from engine.spec.recipe import Recipe
 from engine.spec.sections import Data, Measure, Model, Preprocess, Search, Target
 from engine.spec.space import _as_list, expand_space
 from engine.spec.steps import SELF, TORCH_STEPS, Distill, Step
 from engine.spec.validation import validated
 
+LOSSES = ("imitation", "task")
+
+
+def _loss(text: str) -> str:
+    if text not in LOSSES and (".py:" not in text or not text.rpartition(":")[2].isidentifier()):
+        raise ValueError(
+            f"{text!r} is not known; write {' or '.join(LOSSES)}, or path/to/file.py:function(outputs, targets)"
+        )
+    return text
+
+
+Loss = Annotated[str, AfterValidator(_loss)]
+"""What steps that train make small: `task`, the difference from labels or targets; `imitation`, that from the baseline's own outputs, which
+needs neither; or a function of the user's, of torch tensors."""
+
 
 class Sweep(Frozen):
     """Model source, dataset, recipes and what to measure.
 
     `space` stands for every combination of its choices and keeps the order in which steps are applied; `recipes` lists further ones step by
-    step, in orders that no space expresses. `replicates` runs every recipe that trains with that many seeds, from `seed` on.
+    step, in orders that no space expresses. `metric` is what it is judged by where that is not accuracy, `loss` what training makes small:
+    by the task where left out. `replicates` runs every recipe that trains with that many seeds, from `seed` on.
     """
 
     name: str = Field("sweep", min_length=1, max_length=200)
@@ -40,6 +57,34 @@ class Sweep(Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     replicates: int = Field(1, ge=1, le=100)
     target: Target | None = None
+    metric: MetricChoice | None = None
+    loss: Loss | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limits_name_the_metric(cls, value: Any) -> Any:
+        """`target.limits` may call the spec's own metric by the name that it has there."""
+        metric, target = (value.get("metric"), value.get("target")) if isinstance(value, Mapping) else (None, None)
+        if metric is None or not isinstance(target, Mapping) or not isinstance(target.get("limits"), Mapping):
+            return value
+        choice = metric if isinstance(metric, MetricChoice) else MetricChoice.model_validate(metric)
+        limits = {choice.key if key in choice.names else key: limit for key, limit in target["limits"].items()}
+        return {**value, "metric": choice, "target": {**target, "limits": limits}}
+
+    @model_validator(mode="after")
+    def _metric_is_of_the_task(self) -> Sweep:
+        """A metric that is of one task alone says so of the data."""
+        task = self.metric.task if self.metric else None
+        if task is None or task == self.data.task:
+            return self
+        if self.data.task is not None or (task != "classification" and self.data.source == "fashion_mnist"):
+            own = self.data.task or "classification"
+            raise ValueError(
+                f"metric {self.metric.name if self.metric else ''} is of task {task}, but the data are of {own}; name another"
+            )
+        if task != "classification":
+            object.__setattr__(self, "data", self.data.model_copy(update={"task": task}))
+        return self
 
     @model_validator(mode="after")
     def _target_is_projected_onto(self) -> Sweep:
@@ -76,8 +121,9 @@ class Sweep(Frozen):
         stated["data"] = _data_of_before(stated["data"])
         # Files are added to a sweep that is there, and it stays the sweep that it was.
         stated["recipes"] = tuple(steps for steps in stated["recipes"] if not _is_added(steps))
-        if self.target is None:
-            del stated["target"]
+        for name in ("target", "metric", "loss"):
+            if stated[name] is None:
+                del stated[name]
         # The order of `space` is the order of the steps, so it is part of what is hashed.
         return f"{slug}-{digest([stated, list(self.space)])[:6]}"
 
@@ -99,7 +145,17 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
         data = sweep.data.model_copy(update={"source": _absolute_data(sweep.data.source, base), "labels": labels})
         space = {family: _absolute_teachers(entry, base) for family, entry in sweep.space.items()}
         recipes = tuple(tuple(_absolute_teacher(step, base) for step in steps) for steps in sweep.recipes)
-        sweep = sweep.model_copy(update={"model": model, "data": data, "space": space, "recipes": recipes})
+        found = {"model": model, "data": data, "space": space, "recipes": recipes}
+        if sweep.metric is not None:
+            files = {
+                name: _absolute(source, base)
+                for name in ("source", "decode")
+                if (source := getattr(sweep.metric, name))
+            }
+            found["metric"] = sweep.metric.model_copy(update=files)
+        if sweep.loss is not None:
+            found["loss"] = _absolute(sweep.loss, base)
+        sweep = sweep.model_copy(update=found)
     for recipe in sweep.all_recipes:
         if sweep.model.is_onnx:
             _check_onnx_steps(recipe, sweep.model.source)

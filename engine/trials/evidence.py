@@ -53,6 +53,39 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What the spec's own metric says of the test samples, in base units, with its 95 % interval, over `n` of them.
+
+    `key` says what the metric is called, its unit and which way is better (`engine/metrics.py`). `p_vs_baseline`: that this trial and the
+    baseline are equally good on these samples, by swapping the two sample by sample, or by the bootstrap of a metric of the whole set;
+    `vs_baseline`: this number minus the baseline's, paired. None for the baseline. `slices`: the number of each part of the samples, by the
+    array that tells them apart and the part.
+    """
+
+    key: str
+    value: float
+    low: float
+    high: float
+    n: int
+    p_vs_baseline: float | None = None
+    vs_baseline: Interval | None = None
+    slices: dict[str, dict[str, Interval]] = field(default_factory=dict)
+
+    @property
+    def tied_with_baseline(self) -> bool | None:
+        """As of an accuracy."""
+        return None if self.p_vs_baseline is None else self.p_vs_baseline >= TIED_P
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Score:
+        """The inverse of `asdict`."""
+        slices = {
+            array: {part: Interval(**of) for part, of in parts.items()} for array, parts in record["slices"].items()
+        }
+        return cls(**{**record, "vs_baseline": interval_of(record["vs_baseline"]), "slices": slices})
+
+
+@dataclass(frozen=True)
 class WorstClass:
     """The class whose recall fell most against the baseline: its name and by how much, as a share (negative where it rose)."""
 
@@ -96,19 +129,25 @@ class Quality:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How closely a trial answers like the baseline, which needs no labels.
+    """How closely a trial answers like the baseline, which needs no labels; each with its 95 % interval, None where outputs have no such
+    thing.
 
-    `agreement`: share of images with the same answer; `kl`: Kullback-Leibler divergence of the trial's class probabilities from the
-    baseline's in nats, the mean over images; both with 95 % intervals.
+    Of classes: `agreement`, the share of samples with the same answer; `kl`, the Kullback-Leibler divergence of the trial's class
+    probabilities from the baseline's in nats, the mean over samples. Of values: `relative_error`, the length of the difference as a share
+    of the length of the baseline's outputs about their mean; `cosine` of the angle between both, the mean over samples; `neighbours`, the
+    share of the ten nearest samples that both have.
     """
 
-    agreement: Interval
-    kl: Interval | None
+    agreement: Interval | None = None
+    kl: Interval | None = None
+    relative_error: Interval | None = None
+    cosine: Interval | None = None
+    neighbours: Interval | None = None
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Fidelity:
         """The inverse of `asdict`."""
-        return cls(Interval(**record["agreement"]), interval_of(record["kl"]))
+        return cls(**{name: interval_of(part) for name, part in record.items()})
 
 
 @dataclass(frozen=True)

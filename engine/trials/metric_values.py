@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.metrics import METRICS, SCENARIO_METRICS
-from engine.trials.evidence import Interval
+from engine.metrics import METRICS, SCENARIO_METRICS, Part, is_score, score_part
+from engine.trials.evidence import Interval, Score
 from engine.trials.trial import Trial
 
 
@@ -29,6 +29,8 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
         if p50 is None or ratio is None:
             return p50
         return Interval(p50, p50 * ratio.low / ratio.value, p50 * ratio.high / ratio.value)
+    if is_score(key):
+        return score_interval(trial.score, key, not trial.recipe.steps)
     if key == "accuracy":
         return Interval(accuracy.value, accuracy.low, accuracy.high) if accuracy else None
     if key in {"vs_baseline", "worst_class_drop"} and trial.quality and not trial.recipe.steps:
@@ -46,6 +48,37 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
     return getattr(trial, key, None)
 
 
+def judged_by(trial: Trial) -> str:
+    """The metric that says how good one trial is; see `Trials.judged_by`, which says it of many."""
+    if trial.score is not None:
+        return trial.score.key
+    close = trial.fidelity
+    if trial.accuracy is not None or close is None:
+        return "accuracy"
+    return "agreement" if close.agreement is not None else "relative_error"
+
+
+def own_metrics(score_key: str | None, has_slices: bool) -> tuple[str, ...]:
+    """The keys of a sweep's own metric, none without one."""
+    if score_key is None:
+        return ()
+    parts: tuple[Part, ...] = ("score_change", "score_worst") if has_slices else ("score_change",)
+    return (score_key, *(score_part(score_key, part) for part in parts))
+
+
+def score_interval(score: Score | None, key: str, is_baseline: bool) -> Interval | float | None:
+    """One number of a trial's own metric, where that is the one of the key: itself, the change, or that of the worst slice."""
+    if score is None or key not in own_metrics(score.key, True):
+        return None
+    if key == score.key:
+        return Interval(score.value, score.low, score.high)
+    if key == score_part(score.key, "score_change"):
+        return 0.0 if is_baseline else score.vs_baseline
+    slices = [part for parts in score.slices.values() for part in parts.values()]
+    worst = min if METRICS[key].maximise else max
+    return worst(slices, key=lambda part: part.value) if slices else None
+
+
 def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
     """One number of a trial in base units, None where not measured; see `metric_interval`."""
     found = metric_interval(trial, key, device)
@@ -53,5 +86,7 @@ def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
 
 
 def measured_metrics(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
-    """The keys of the metrics that some trial has, in the order of `METRICS`."""
-    return tuple(k for k in METRICS if any(metric_value(t, k, device) is not None for t in trials))
+    """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
+    scores = [t.score for t in trials if t.score]
+    own = own_metrics(scores[0].key, any(s.slices for s in scores)) if scores else ()
+    return tuple(k for k in (*own, *METRICS) if any(metric_value(t, k, device) is not None for t in trials))

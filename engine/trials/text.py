@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.metrics import SCENARIO_METRICS, text_of
+from engine.metrics import METRICS, SCENARIO_METRICS, shown, text_of
 from engine.spec.providers import provider_of
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.sentences import runtime_text
-from engine.trials.evidence import Interval, Seeds
+from engine.trials.evidence import Interval, Score, Seeds
 from engine.trials.measurements import Timing
 from engine.trials.metric_values import metric_interval
 from engine.trials.trial import Trial
@@ -84,12 +84,15 @@ def placement_texts(provider: str, placement: Mapping[str, Mapping[str, int]]) -
 def stage_rows(trial: Trial) -> list[dict[str, str]]:
     """What each stage of a recipe bought or cost: label, and accuracy, size and latency with their change; the first is the baseline."""
     rows = []
+    quality = trial.score.key if trial.score else "accuracy"
     for before, stage in zip((None, *trial.stages), trial.stages, strict=False):
         steps = trial.recipe.steps[before.steps if before else 0 : stage.steps]
         points, kilobytes, milliseconds = "", "", ""
         if before:
             sure = stage.p_vs_before is None or stage.p_vs_before < 0.05
-            if stage.accuracy is not None and before.accuracy is not None:
+            if stage.score is not None and before.score is not None:
+                points = f"{signed(quality, stage.score - before.score)}"
+            elif stage.accuracy is not None and before.accuracy is not None:
                 points = f"{(stage.accuracy - before.accuracy) * 100:+.2f} points{'' if sure else ', not told apart'}"
             kilobytes = f"{(stage.size_bytes - before.size_bytes) / 1e3:+,.1f} kB"
             if stage.latency_ms is not None and before.latency_ms is not None:
@@ -97,12 +100,23 @@ def stage_rows(trial: Trial) -> list[dict[str, str]]:
         rows.append(
             {
                 "After": Recipe(steps=steps).label,
-                "Accuracy": _with_change(text_of("accuracy", stage.accuracy), points),
+                METRICS[quality].name: _with_change(
+                    text_of(quality, stage.accuracy if stage.score is None else stage.score), points
+                ),
                 "File size": _with_change(text_of("size_bytes", stage.size_bytes), kilobytes),
                 "Latency": _with_change(text_of("latency_ms", stage.latency_ms), milliseconds),
             }
         )
     return rows
+
+
+def signed(key: str, difference: float, unit: bool = True) -> str:
+    """A difference of a metric's values, `+0.12 K`, `-0.41 points`."""
+    metric = METRICS[key]
+    if metric.unit == "%":
+        return f"{shown(key, difference):+.2f}" + (" points" if unit else "")
+    text = text_of(key, abs(difference), unit)
+    return ("-" if difference < 0 else "+") + text
 
 
 def _with_change(text: str, change: str) -> str:
@@ -127,12 +141,18 @@ def share_text(share: float) -> str:
 
 
 def baseline_text(trial: Trial) -> str:
-    """How a trial's accuracy compares with the baseline's on the same images; empty for the baseline itself."""
-    a = trial.accuracy
+    """How what a trial is judged by compares with the baseline's on the same samples; empty for the baseline itself."""
+    a = trial.judged
     if a is None or a.p_vs_baseline is None:
         return ""
     odds = "p < 0.001" if a.p_vs_baseline < 0.001 else f"p = {a.p_vs_baseline:.3f}"
     verdict = "tied with" if a.tied_with_baseline else "different from"
+    if isinstance(a, Score):
+        text = f"{verdict} the baseline ({odds}, paired)"
+        if d := a.vs_baseline:
+            low, high = (signed(a.key, v, unit=False) for v in (d.low, d.high))
+            text += f", {signed(a.key, d.value)} ({low} to {high})"
+        return text
     text = f"{verdict} the baseline ({odds}, McNemar)"
     if d := a.vs_baseline:
         text += f", {100 * d.value:+.2f} points ({100 * d.low:+.2f} to {100 * d.high:+.2f})"

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from engine.graph.demand import Demand
+from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
-from engine.trials.evidence import Accuracy, Confirmation, Fidelity, Interval, Quality, Seeds, interval_of
+from engine.trials.evidence import Accuracy, Confirmation, Fidelity, Interval, Quality, Score, Seeds, interval_of
 from engine.trials.measurements import Latency, Machine, PerMillion, Projection, Timing, _energy
 
 Provenance = Literal["deployed", "simulated", "imported"]
@@ -19,8 +20,8 @@ class Stage:
     """The network after one stage of a recipe: what each step bought or cost is the difference to the stage before.
 
     `accuracy` is a share in [0, 1]; `p_vs_before` is McNemar's mid-p that this stage and the one before are equally good, None for the
-    first. `latency_ms` is the median time of as many images as the baseline takes per call. `steps` is how many steps of the recipe are
-    done.
+    first. `latency_ms` is the median time of as many images as the baseline takes per call; `score` is the number of the spec's own metric.
+    `steps` is how many steps of the recipe are done.
     """
 
     steps: int
@@ -29,30 +30,31 @@ class Stage:
     size_bytes: int
     macs: int
     latency_ms: float | None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
     """One recipe with its measurements; what was not measured is None.
 
-    `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image.
-    `projections` is by profile name; the host's own energy is under `host`. `demand` is what any device can be projected from.
-    `stages` lead from the baseline to the trial itself.
-    `quality` and `fidelity` are made of the same predictions as `accuracy`, which lie in the artifact `predictions`; without labels there
-    is `fidelity` alone. `confirmation` is about other images, held back. `seeds` is there where the recipe was run over several; all other
-    numbers, and the artifact, are those of the first.
-    `layer_bits` are the weight bits that mixed precision chose, by layer, and `chosen` is what `auto` came to where that is worth a word.
-    `latency_ms` is of one call, a whole batch; `latency_ratio` and `throughput_per_s` are per image. `timing` says how they were measured,
-    and `load_ms` is what creating a session took (the file was in the system's cache). `size_parts` are the file's bytes by type (weights,
-    scales, biases, constants, graph), which add up to `size_bytes`; `size_layers` those of each layer's weights, scales and biases.
-    `finished_s` is how long the sweep had been running, all its runs together, when the recipe's last number was there; None for sweeps of
-    before that was kept. `error` says why a recipe could not be made.
+    `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image. `projections` is
+    by profile name; the host's own energy is under `host`. `demand` is what any device can be projected from. `stages` lead from the
+    baseline to the trial itself. `score` is of the spec's own metric, where it has one. `quality` and `fidelity` are made of the same
+    predictions as `accuracy`, which lie in the artifact `predictions`; without labels there is `fidelity` alone. `confirmation` is about
+    other images, held back. `seeds` is there where the recipe was run over several; all other numbers, and the artifact, are those of the
+    first. `layer_bits` are the weight bits that mixed precision chose, by layer, and `chosen` is what `auto` came to where that is worth a
+    word. `latency_ms` is of one call, a whole batch; `latency_ratio` and `throughput_per_s` are per image. `timing` says how they were
+    measured, and `load_ms` is what creating a session took (the file was in the system's cache). `size_parts` are the file's bytes by type
+    (weights, scales, biases, constants, graph), which add up to `size_bytes`; `size_layers` those of each layer's weights, scales and
+    biases. `finished_s` is how long the sweep had been running, all its runs together, when the recipe's last number was there; None for
+    sweeps of before that was kept. `error` says why a recipe could not be made.
     """
 
     id: str
     recipe: Recipe
     state: Literal["pending", "done", "failed"] = "pending"
     accuracy: Accuracy | None = None
+    score: Score | None = None
     quality: Quality | None = None
     fidelity: Fidelity | None = None
     confirmation: Confirmation | None = None
@@ -95,16 +97,36 @@ class Trial:
         record["label"] = self.label
         projection = self.projections.get(device)
         record["energy_mj"] = asdict(projection.energy_mj) if projection and projection.energy_mj else None
-        record["tied_with_baseline"] = self.accuracy.tied_with_baseline if self.accuracy else None
+        record["metric"] = self._metric_json()
+        record["tied_with_baseline"] = self.tied_with_baseline
         return record
+
+    @property
+    def judged(self) -> Accuracy | Score | None:
+        """What it is judged by: the spec's own metric, otherwise accuracy; None without labels or targets."""
+        return self.score or self.accuracy
+
+    @property
+    def tied_with_baseline(self) -> bool | None:
+        """Whether the test does not tell it from the baseline; None for the baseline itself, and where nothing was judged."""
+        return self.judged.tied_with_baseline if self.judged else None
+
+    def _metric_json(self) -> dict[str, Any] | None:
+        found = self.judged
+        if found is None:
+            return None
+        metric = METRICS[found.key if isinstance(found, Score) else "accuracy"]
+        numbers = {name: getattr(found, name) for name in ("value", "low", "high", "n", "p_vs_baseline")}
+        return {"name": metric.name, **numbers, "unit": metric.unit, "higher_is_better": metric.maximise}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Trial:
         """The inverse of `to_json`."""
-        known = {k: v for k, v in record.items() if k not in {"label", "energy_mj", "tied_with_baseline"}}
+        known = {k: v for k, v in record.items() if k not in {"label", "energy_mj", "metric", "tied_with_baseline"}}
         known["recipe"] = Recipe.from_json(record["recipe"])
         for name, kind in (
             ("accuracy", Accuracy.from_json),
+            ("score", Score.from_json),
             ("quality", Quality.from_json),
             ("fidelity", Fidelity.from_json),
             ("confirmation", Confirmation.from_json),

@@ -11,7 +11,7 @@ import streamlit as st
 
 from engine.frontier.columns import Trials
 from engine.metrics import METRICS, based, shown
-from pages.shared.explore_address import LIMITED, limit_name
+from pages.shared.explore_address import LIMITED, limit_name, limited
 
 # Fine enough for tenths of a point of accuracy when one recipe has lost everything; arrow keys reach each step.
 STEPS_PER_SLIDER = 200
@@ -58,8 +58,9 @@ def sliders(trials: Trials, device: str, wanted: Mapping[str, float], scope: str
     sliders where `wanted` says.
     """
     limits: dict[str, float] = {}
-    others = [k for k in trials.measured(device) if k not in LIMITED]
-    keys = [*LIMITED, *_others(others, wanted, scope, reset)]
+    first = limited(trials)
+    others = [k for k in trials.measured(device) if k not in first]
+    keys = [*first, *_others(others, wanted, scope, reset)]
     for start in range(0, len(keys), len(LIMITED)):
         for key, column in zip(keys[start : start + len(LIMITED)], st.columns(len(LIMITED)), strict=False):
             found = trials.numbers(key, device).value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from engine.errors import NotFoundError
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import Choice
-from engine.metrics import text_of
+from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
 from pages.explore import charts, limits, presentation
@@ -151,14 +150,17 @@ def _doubt(info: FrontierInfo) -> str:
 
 def _reason(done: Trials, best: int, choice: Choice) -> str:
     """Why the row `best` is best."""
-    accuracies = done.numbers("accuracy").value
-    accuracy = float(accuracies[best])
-    if math.isnan(accuracy):
-        return f"The one that answers most like the baseline ({_text(done, best, 'agreement')})."
-    equals = sum(done.ids[i] in choice.kept for i in np.flatnonzero(accuracies == accuracy)) - 1
+    key = done.judged_by
+    values = done.numbers(key).value
+    value = float(values[best])
+    if key in {"agreement", "relative_error"}:
+        return f"The one that answers most like the baseline ({_text(done, best, key)})."
+    equals = sum(done.ids[i] in choice.kept for i in np.flatnonzero(values == value)) - 1
     tie = f", and the smallest of the {equals + 1:,} that share it" if equals else ""
     size = _text(done, best, "size_bytes")
-    return f"The highest accuracy that remains ({text_of('accuracy', accuracy)}){tie}; {size}."
+    metric = METRICS[key]
+    name = metric.name if is_score(key) else metric.name.lower()
+    return f"The {'highest' if metric.maximise else 'lowest'} {name} that remains ({text_of(key, value)}){tie}; {size}."
 
 
 def _text(done: Trials, row: int, key: str, device: str = "host") -> str:
@@ -188,7 +190,7 @@ def _selection(row: SweepRow, info: FrontierInfo, done: Trials) -> None:
         view = choice.view
         for name in choice.front[:FRONT_SHOWN]:
             place = done.place[name]
-            numbers = [_text(done, place, key, view.device) for key in dict.fromkeys(("accuracy", view.x, view.y))]
+            numbers = [_text(done, place, key, view.device) for key in dict.fromkeys((done.judged_by, view.x, view.y))]
             mark = "◆ " if name == choice.knee else ""
             with st.container(gap=None):
                 st.button(

@@ -14,7 +14,7 @@ from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View, usual_view
 from engine.metrics import METRICS, limits_text, text_of
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import metric_value
+from engine.trials.metric_values import judged_by, metric_value
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
@@ -22,7 +22,7 @@ from pages.shared import queries, shell
 
 HEIGHT = 600
 REFRESH_S = 5.0
-_SHOWN = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
+_COSTS = ("size_bytes", "latency_ms", "energy_mj")
 
 
 def is_on() -> bool:
@@ -98,7 +98,7 @@ def _worth_telling(row: SweepRow, info: FrontierInfo, trials: Trials) -> list[tu
 
 def _told(why: str, trial: Trial, device: str) -> dict[str, str]:
     row = {"Recipe": shell.plain(trial.label), "": shell.plain(why)}
-    for key in _SHOWN:
+    for key in (judged_by(trial), *_COSTS):
         text = text_of(key, metric_value(trial, key, device))
         row[METRICS[key].name] = f"{text} (est.)" if text != "–" and is_estimated(trial, key, device) else text
     return row

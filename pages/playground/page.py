@@ -13,6 +13,7 @@ from engine.datasets.splits import Array
 from engine.errors import InputError, StepError
 from engine.explain.playground import Answer, answer
 from engine.metrics import text_of
+from engine.quality.changed_values import value_text
 from engine.trials.trial import Trial
 from pages.playground import drawing
 from pages.shared import comparison, queries, shell
@@ -104,7 +105,9 @@ def _noun(images: queries.TestImages) -> str:
 
 
 def _truth(images: queries.TestImages, number: int) -> str | None:
-    """The class of a test image; None where nobody told it."""
+    """The class of a test image, or its target; None where nobody told it."""
+    if images.split.targets is not None:
+        return value_text(images.split.targets[number])
     label = int(images.split.labels[number])
     return images.classes[label] if label >= 0 else None
 
@@ -197,7 +200,9 @@ def _answer(found: Answer, reference: Answer | None, subject: Subject) -> None:
     """What one file says: class, truth, time, and the five likeliest classes as bars."""
     st.markdown(f"### {shell.plain(found.predicted)}")
     with st.container(horizontal=True, gap="small"):
-        if subject.truth is not None:
+        if subject.truth is not None and found.values is not None:
+            st.badge(f"target {subject.truth}", icon=":material/target:", color="gray")
+        elif subject.truth is not None:
             if found.predicted == subject.truth:
                 st.badge("right", icon=":material/check:", color="green")
             else:

@@ -14,11 +14,18 @@ from itertools import pairwise
 from typing import Any
 
 from engine.figures.many_metrics_info import LEAST_METRICS, MOST_AXES
+from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS
+from engine.metrics import METRICS, is_score
 
 LIMITED = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 """The metrics that always have a limit slider; any other gets one when it is limited."""
+
+
+def limited(trials: Trials) -> tuple[str, ...]:
+    """As `LIMITED`, of trials that may be judged by something else than accuracy."""
+    return tuple(trials.judged_by if key == "accuracy" else key for key in LIMITED)
+
 
 LONGEST = 200
 """Longer values in an address are not ours."""
@@ -162,7 +169,8 @@ def parse(params: Mapping[str, str]) -> Explore:
     def metric(key: str, default: str) -> str:
         return value if (value := name(key)) in METRICS and value is not None else default
 
-    limits = {key: _limit(key, params.get(limit_name(key))) for key in METRICS}
+    own = [key for name in params if len(name) <= LONGEST and is_score(key := name.partition("_")[2])]
+    limits = {key: _limit(key, params.get(limit_name(key))) for key in (*METRICS, *own)}
     x, y = metric("x", View.x), metric("y", View.y)
     colour = name("colour")
     view = View(
@@ -193,6 +201,6 @@ def to_params(state: Explore) -> dict[str, str]:
         "metrics": ",".join(chart.metrics) or None,
         "zoom": zoom_text(state.zoom) or None,
         "trial": state.trial,
-        **{limit_name(key): f"{view.limits[key]:.9g}" for key in METRICS if key in view.limits},
+        **{limit_name(key): f"{limit:.9g}" for key, limit in view.limits.items()},
     }
     return {key: value for key, value in pairs.items() if value is not None}

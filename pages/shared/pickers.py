@@ -21,7 +21,7 @@ from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import address, queries, shell
-from pages.shared.explore_address import LIMITED, Chart, third_axis
+from pages.shared.explore_address import Chart, limited, third_axis
 
 MOST_OFFERED = 500
 """Every name that a box offers goes to the browser with every change; of more recipes it offers some, and a search finds the others."""
@@ -81,7 +81,7 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
     view = usual_view(view, trials)
     # What no trial has is offered only where the address asks for it.
     offered = {view.x, view.y, *trials.measured(view.device)}
-    names = [k for k in METRICS if k in offered]
+    names = [k for k in dict.fromkeys((*trials.metrics, *METRICS, view.x, view.y)) if k in offered]
     _seed("pick x", view.x, names, news)
     _seed("pick y", view.y, names, news)
     devices_offered = list(dict.fromkeys([*trials.devices, *profile_names()]))
@@ -131,7 +131,8 @@ def _pick_or_none(label: str, key: str, wanted: str | None, names: Sequence[str]
 def usual_metrics(trials: Trials, device: str) -> list[str]:
     """The metrics that share one picture where none are chosen: those with a limit slider, as far as they are measured."""
     measured = trials.measured(device)
-    return [*(k for k in measured if k in LIMITED), *(k for k in measured if k not in LIMITED)][: len(LIMITED)]
+    first = limited(trials)
+    return [*(k for k in measured if k in first), *(k for k in measured if k not in first)][: len(first)]
 
 
 def pick_metrics(device: str, chart: Chart, trials: Trials, news: bool) -> Chart:
@@ -237,8 +238,8 @@ def offered(trials: Trials, text: str, chosen: Sequence[str]) -> tuple[list[str]
     hits = _found(trials, text) if text.strip() else None
     found = trials if hits is None or not hits.any() else trials.take(hits)
     # Not latency: two machines may have measured it, which has no frontier.
-    front, _ = front_rows(found, ("accuracy", "size_bytes"))
-    accurate = np.argsort(-found.numbers("accuracy").value, kind="stable")[:MOST_OFFERED]
+    front, _ = front_rows(found, (found.judged_by, "size_bytes"))
+    accurate = np.argsort(-found.merit(), kind="stable")[:MOST_OFFERED]
     first = [] if found.baseline is None else [found.baseline]
     rows = list(dict.fromkeys([*first, *front.tolist(), *accurate.tolist()]))[:MOST_OFFERED]
     ids = list(dict.fromkeys([*chosen, *(found.ids[i] for i in rows)]))

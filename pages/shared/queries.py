@@ -30,6 +30,7 @@ from engine.frontier.recommendation import View
 from engine.frontier.stored_columns import Block, stored_trials
 from engine.quality.predictions import Predictions
 from engine.quality.statistics import Bools
+from engine.quality.values import Values
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
@@ -184,8 +185,26 @@ def _predictions(address: tuple[str, str], name: str) -> Predictions | None:
 
 
 def predictions(trial: Trial) -> Predictions | None:
-    """What a trial said of every test image; None where that was not kept."""
-    return _predictions(_address(), trial.predictions) if trial.predictions else None
+    """What a trial said of every test image; None where that was not kept, and of values."""
+    return _predictions(_address(), trial.predictions) if trial.predictions and not gives_values(trial) else None
+
+
+@st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
+def _values(address: tuple[str, str], name: str) -> Values | None:
+    try:
+        return Values.load(artifacts().local(name))
+    except NotFoundError:
+        return None
+
+
+def gives_values(trial: Trial) -> bool:
+    """Whether a trial's outputs are values, not scores of classes."""
+    return trial.fidelity is not None and trial.fidelity.agreement is None
+
+
+def values(trial: Trial) -> Values | None:
+    """The outputs of a trial for every test sample; None where they were not kept, and of classes."""
+    return _values(_address(), trial.predictions) if trial.predictions and gives_values(trial) else None
 
 
 @dataclass(frozen=True)

@@ -114,10 +114,12 @@ def of_sweep(row: SweepRow, trials: Sequence[Trial], choice: Choice) -> None:
 
 
 def objectives(trials: Sequence[Trial], choice: Choice) -> tuple[str, ...]:
-    """What the report draws: accuracy first, then the axes of the view and the usual costs, as far as any recipe has all of them."""
+    """What the report draws: what trials are judged by first, then the axes of the view and the usual costs, as far as any recipe has all
+    of them.
+    """
     view = choice.view
-    kept: tuple[str, ...] = ("accuracy",)
     done = Trials.of(trials).done
+    kept: tuple[str, ...] = (done.judged_by,)
     for key in dict.fromkeys((view.x, view.y, "size_bytes", "latency_ms")):
         wanted = tuple(dict.fromkeys((*kept, key)))
         points = objective_points(done, wanted, view.device)

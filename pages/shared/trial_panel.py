@@ -8,17 +8,25 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine.metrics import METRICS, ON_IMAGES, axis_title, text_of
+from engine.metrics import METRICS, ON_IMAGES, axis_title, is_score, text_of
 from engine.spec.sentences import recipe_texts
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import metric_value
-from engine.trials.text import baseline_text, confirmation_text, is_estimated, metric_range, seeds_text, sums_text
+from engine.trials.metric_values import judged_by, measured_metrics, metric_value
+from engine.trials.text import (
+    baseline_text,
+    confirmation_text,
+    is_estimated,
+    metric_range,
+    seeds_text,
+    signed,
+    sums_text,
+)
 from engine.trials.trial import Trial
 from pages.shared import access, comparison, notes, queries, shell
 
-TILES = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
+_COSTS = ("size_bytes", "latency_ms", "energy_mj")
 # What says by itself how far from the baseline it is.
-_RELATIVE = frozenset({"latency_ratio", "agreement"})
+_RELATIVE = frozenset({"latency_ratio", "agreement", "relative_error", "cosine", "neighbours"})
 _TRUTH = {
     "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
     "simulated": ("Simulated: this runtime has no kernel for it", ":material/science:", "orange"),
@@ -44,6 +52,8 @@ def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str |
     before = metric_value(baseline, key, device) if baseline else None
     if value is None or not before or baseline is None or trial.id == baseline.id:
         return None
+    if is_score(key):
+        return signed(key, value - before)
     if METRICS[key].unit in {"%", "points"}:
         return f"{(value - before) * 100:+.2f} points"
     return f"{(value / before - 1) * 100:+.0f} %"
@@ -52,7 +62,7 @@ def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str |
 def numbers(trial: Trial, baseline: Trial | None, device: str) -> list[Number]:
     """Every number that a trial has on a device."""
     found = []
-    for key in METRICS:
+    for key in measured_metrics([trial], device):
         value = metric_value(trial, key, device)
         if value is None:
             continue
@@ -77,16 +87,18 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return f"{known}: {projection.energy_mj.basis}"
     if is_estimated(trial, key, device):
         return f"estimated for {device}"
-    if key == "accuracy" and trial.accuracy:
-        against = baseline_text(trial)
-        elsewhere = sums_text(trial)
-        return f"measured on {trial.accuracy.n:,} test images, 95 % interval{against and '; '}{against}{elsewhere and '; '}{elsewhere}"
+    judged = trial.judged
+    if key == judged_by(trial) and judged:
+        samples = f"measured on {judged.n:,} test {'samples' if trial.score else 'images'}, 95 % interval"
+        return "; ".join(part for part in (samples, baseline_text(trial), sums_text(trial)) if part)
     if key == "latency_ms" and trial.latency_ms:
         return "measured: the ratio to the baseline, taken in turns with it, times the baseline’s median"
     if key == "latency_ratio":
         return "measured in turns with the baseline, 95 % interval"
     if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
         return f"measured on the same test images: class {trial.quality.worst_class.name}{_interval(trial, key)}"
+    if is_score(key):
+        return f"measured on the same test samples{_interval(trial, key)}"
     if key in ON_IMAGES:
         return f"measured on the same test images{_interval(trial, key)}"
     return "read off the file"
@@ -129,11 +141,13 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
     st.subheader(shell.plain(trial.label.replace("-", "\u2011")), anchor=False)
     with st.container(horizontal=True, gap="small"):
         st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
-        if trial.accuracy and trial.accuracy.tied_with_baseline:
-            st.badge("Accuracy tied with the baseline", icon=":material/balance:", color="gray")
+        if trial.tied_with_baseline:
+            st.badge(
+                f"{METRICS[judged_by(trial)].name} tied with the baseline", icon=":material/balance:", color="gray"
+            )
     st.markdown("\n".join(f"{i}. {text}" for i, text in enumerate(recipe_texts(trial.recipe), 1)))
     with st.container(horizontal=True):
-        for key in TILES:
+        for key in (judged_by(trial), *_COSTS):
             _tile(trial, baseline, key, device)
     if trial.confirmation:
         st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")

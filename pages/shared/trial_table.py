@@ -41,7 +41,7 @@ _SHARES = "%.2f"
 def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: str | None = None) -> Rows:
     """The rows of finished trials that the table lists: all of them in their order, or of very many those that matter most, these first.
 
-    They are the baseline, best and knee, the frontier, what is tied with it, and of the others the most accurate, those within the limits
+    They are the baseline, best and knee, the frontier, what is tied with it, and of the others the best, those within the limits
     before those outside; before all of them the selected one, if it would not be listed otherwise.
     """
     if len(trials) <= MOST_ROWS:
@@ -50,7 +50,7 @@ def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: s
     first = list(dict.fromkeys(trials.place[i] for i in named if i and i in trials.place))[:MOST_ROWS]
     kept = within_limits(trials, choice.view.limits, choice.view.device)
     # NaN is sorted last.
-    others = np.lexsort((-trials.numbers("accuracy", choice.view.device).value, ~kept))
+    others = np.lexsort((-trials.merit(), ~kept))
     others = others[~np.isin(others, first)]
     listed = [*first, *others[: MOST_ROWS - len(first)].tolist()]
     chosen = trials.place.get(selected or "")
@@ -64,7 +64,7 @@ def frame(trials: Trials, choice: Choice, tied: Collection[str] = ()) -> pd.Data
     for key in trials.measured(device):
         found = trials.numbers(key, device)
         columns[key] = shown_all(key, found.value)
-        if key == "accuracy":
+        if key == trials.judged_by:
             ends = zip(found.low.tolist(), found.high.tolist(), strict=True)
             columns["interval"] = [
                 f"{text_of(key, low, unit=False)}–{text_of(key, high, unit=False)}" if low == low else None
@@ -107,7 +107,8 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
             "tied with …: the measurements cannot tell the two apart.",
         ),
         "interval": st.column_config.TextColumn(
-            "95 % interval (%)", help="Where the accuracy lies, given the number of images."
+            f"95 % interval ({unit})" if (unit := METRICS[trials.judged_by].unit) else "95 % interval",
+            help=f"Where {METRICS[trials.judged_by].name} lies, given the number of test samples.",
         ),
         "provenance": st.column_config.TextColumn(
             "Truth",
@@ -119,7 +120,9 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
         estimated = ", estimated" if trials.numbers(key, device).estimated.any() else ""
         unit = f" ({metric.unit})" if metric.unit else ""
         config[key] = st.column_config.NumberColumn(
-            f"{metric.name}{estimated}{unit}", help=metric.help, format=_FORMATS.get(key, _SHARES)
+            f"{metric.name}{estimated}{unit}",
+            help=metric.help,
+            format=_FORMATS.get(key, "%.4g" if metric.unit not in {"%", "points"} else _SHARES),
         )
     return config
 

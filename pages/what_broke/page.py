@@ -28,6 +28,7 @@ from engine.trials.metric_values import metric_value
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
 from pages.shared import pickers, queries, share, shell
+from pages.what_broke import values
 
 PER_PAGE = 12
 LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")
@@ -56,6 +57,10 @@ def render() -> None:
     baseline = queries.baseline(done)
     if baseline is None or trial is None:
         st.info("This sweep has no measured recipe beside its baseline yet.", icon=":material/info:")
+        return
+    outputs = queries.values(baseline), queries.values(trial)
+    if outputs[0] is not None and outputs[1] is not None:
+        values.compare(row, trial, outputs[0], outputs[1])
         return
     before, after = queries.predictions(baseline), queries.predictions(trial)
     if before is None or after is None:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from engine.compress import distill
-from engine.compress.distill import classifier_of, distillation_loss, feature_loss
+from engine.compress.distill import classifier_of, feature_loss
+from engine.compress.losses import distillation_loss
 from engine.compress.pruning.weights import prune_magnitude
 from engine.compress.teacher import TeacherOutputs
 from engine.datasets.dataset import Dataset

@@ -25,7 +25,7 @@ ENGINE = ROOT / "engine"
 # Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and three that say how
 # many images there are, of which type, or what another CPU would answer.
 REPORTERS = {
-    "run/worker.py", "run/assemble.py", "run/confirm.py",
+    "run/measuring.py", "run/assemble.py", "run/confirm.py",
     "export/bundle.py", "export/card.py", "cli/doctor.py", "explain/portability.py",
 }  # fmt: skip
 
@@ -44,9 +44,9 @@ def test_only_what_reports_reads_the_test_split():
 
 def test_in_the_worker_it_is_the_accuracy_node_alone():
     functions = [
-        n for n in ast.parse((ENGINE / "run" / "worker.py").read_text()).body if isinstance(n, ast.FunctionDef)
+        n for n in ast.parse((ENGINE / "run" / "measuring.py").read_text()).body if isinstance(n, ast.FunctionDef)
     ]
-    assert [f.name for f in functions if readers(f)] == ["_accuracy"]
+    assert [f.name for f in functions if readers(f)] == ["accuracy"]
 
 
 class Sealed:

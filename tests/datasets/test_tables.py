@@ -196,7 +196,7 @@ def with_gap(column: str) -> pd.DataFrame:
             r"has no column called label, target, class or y \(it has a, b, c, kind\)",
         ),
         (numbers(), {"target": "kind"}, "data.target 'kind' is no column of .*; it has a, b, c, label"),
-        (numbers(label=0.5), {}, "column 'label' has the value 0.5; labels are whole numbers"),
+        (numbers(label=np.inf), {"task": "regression"}, "column 'label' has NaN or infinite values in"),
         (numbers(label=np.arange(60) % 3 + 1), {}, "column 'label' has labels up to 3 but none is 0; .*subtract 1"),
         (numbers(split="train"), {"kind": "image"}, "data.kind is image, but .* holds rows of numbers"),
         (numbers(split="dev2"), {}, "column 'split' has 'dev2'; write train, test"),

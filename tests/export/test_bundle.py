@@ -52,14 +52,15 @@ def test_the_bundle_passes_its_own_check(world: World) -> None:
 
 
 def test_verify_py_needs_only_numpy_and_onnxruntime(world: World) -> None:
-    source = (unzip(world.write(), world.folder / "out") / "verify.py").read_text()
+    folder = unzip(world.write(), world.folder / "out")
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in (n for part in ("verify.py", "predict.py") for n in ast.walk(ast.parse((folder / part).read_text()))):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add((node.module or "").partition(".")[0])
-    assert names - sys.stdlib_module_names == {"numpy", "onnxruntime"}
+    # Pillow where a picture is given, and only then.
+    assert names - sys.stdlib_module_names == {"numpy", "onnxruntime", "predict", "PIL"}
 
 
 def test_the_same_trial_gives_the_same_bytes(world: World) -> None:
@@ -129,7 +130,7 @@ def test_the_code_on_the_card_runs_on_the_bundle(world: World) -> None:
     folder = unzip(world.write(), world.folder / "out")
     code = (folder / "card.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     inputs = "import numpy; s = numpy.load('sample.npz'); inputs = s['inputs']\n"
-    check = "\nassert (scores.argmax(1) == s['predictions']).all()"
+    check = "\nassert (outputs.argmax(1) == s['predictions']).all()"
     done = subprocess.run(
         [sys.executable, "-c", inputs + code + check], cwd=folder, capture_output=True, text=True, check=False
     )

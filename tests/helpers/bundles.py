@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
-from engine.export import verify_template
+from engine.export import predict_template, verify_template
 from engine.export.bundle import write_bundle
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Finetune, Prune, Quantize
@@ -79,7 +79,9 @@ def linear_model(path: Path, flip: bool = False, batch: int | str = "N", quantiz
 
 def measured_accuracy(model: Path, data: Dataset) -> float:
     settings = dataclasses.asdict(data.preprocessing)
-    predicted = verify_template.predict(verify_template.open_model(model), data.test.inputs, settings)
+    predicted = verify_template.classes_of(
+        predict_template.outputs(predict_template.open_model(model), data.test.inputs, settings)
+    )
     return float((predicted == data.test.labels).mean())
 
 

@@ -9,7 +9,8 @@ from engine.measure.machine import machine
 from engine.run.plan import Plan
 from engine.run.planner import make_plan
 from engine.run.run import _Run
-from engine.run.worker import Task, run_node
+from engine.run.task import Task
+from engine.run.worker import run_node
 from engine.spec.read import read_sweep
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts

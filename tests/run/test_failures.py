@@ -15,7 +15,8 @@ from engine.errors import StepError
 from engine.run.failures import WorkerDeaths, reason
 from engine.run.plan import Node
 from engine.run.run import execute
-from engine.run.worker import Task, run_node
+from engine.run.task import Task
+from engine.run.worker import run_node
 from engine.spec.read import read_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store

@@ -14,8 +14,9 @@ from engine.run import training_device as module
 from engine.run.cluster import Cluster
 from engine.run.plan import Plan
 from engine.run.planner import make_plan
+from engine.run.task import Task
 from engine.run.training_device import Gpu, gpus, training_device
-from engine.run.worker import Task, run_node
+from engine.run.worker import run_node
 from engine.spec.sections import Data
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts

@@ -22,7 +22,7 @@ from engine.measure.machine import machine
 from engine.run.assemble import assemble
 from engine.run.confirm import confirm_trial
 from engine.run.planner import make_plan
-from engine.run.worker import Task
+from engine.run.task import Task
 from engine.spec.read import read_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store

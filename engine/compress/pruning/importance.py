@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from engine.compress.losses import batch_of, task_loss
 from engine.compress.pruning.structure import Axis, Structure
 from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
@@ -77,6 +76,8 @@ def taylor_scores(network: nn.Module, structure: Structure, data: Dataset | None
     """
     if data is None:
         raise StepError("channel pruning by importance taylor needs labelled images; use importance l2")
+    task = task_loss(data, {"source": "task"})
+    assert task is not None
     network = copy.deepcopy(network).eval().requires_grad_(True).to(device())
     weights = {name: p for name, p in network.named_parameters() if name.endswith("weight") and p.ndim > 1}
     readers = [axis for axis in structure.axes if axis.dim == 1 and axis.tensor in weights]
@@ -84,8 +85,7 @@ def taylor_scores(network: nn.Module, structure: Structure, data: Dataset | None
     scores = torch.zeros(structure.units)
     for start in range(0, len(split), _TAYLOR_BATCH):
         images = from_array(data.preprocessing(split.inputs[start : start + _TAYLOR_BATCH]))
-        labels = from_array(np.ascontiguousarray(split.labels[start : start + _TAYLOR_BATCH]))
-        loss = F.cross_entropy(network(images), labels)
+        loss = task(network(images), batch_of(split, start, start + _TAYLOR_BATCH))
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         products = {
             name: (torch.zeros_like(w) if g is None else w.detach() * g).cpu()

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from engine.compress.losses import batch_of, task_loss
 from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
@@ -30,21 +30,23 @@ _PRICES = (-7.0, 5.0)
 
 
 def validation_loss(data: Dataset | None) -> Loss:
-    """Mean cross-entropy on the first few hundred validation images, as a function of a network in evaluation mode.
-
-    Raises StepError without data.
+    """The task's mean loss (of classes: cross-entropy) on the first few hundred validation images, as a function of a network in evaluation
+    mode. Raises StepError without data.
     """
     if data is None:
         raise StepError("prune: allocation sensitivity measures the loss on validation images; use allocation uniform")
     split = data.validation.head(_IMAGES)
     images = from_array(data.preprocessing(split.inputs))
-    labels = from_array(np.ascontiguousarray(split.labels))
+    task = task_loss(data, {"source": "task"})
+    assert task is not None
 
     def loss(network: nn.Module) -> float:
         there = network if device().type == "cpu" else copy.deepcopy(network).to(device())
         with torch.no_grad():
-            batches = zip(torch.split(images, _BATCH), torch.split(labels, _BATCH), strict=True)
-            total = sum(float(F.cross_entropy(there(x), y, reduction="sum")) for x, y in batches)
+            total = sum(
+                len(x) * float(task(there(x), batch_of(split, i * _BATCH, (i + 1) * _BATCH)))
+                for i, x in enumerate(torch.split(images, _BATCH))
+            )
         return total / len(images)
 
     return loss

@@ -49,17 +49,18 @@ _LAYER_KERNELS = re.compile(r"Conv|Gemm|MatMul")
 def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -> dict[str, dict[str, float]]:
     """{weight initialiser of the prepared graph: {bits, as text: cost}}; numbers and text only, so it can be kept as JSON.
 
-    The cost is the mean Kullback-Leibler divergence, in nats, from the float network's class probabilities on validation images, labels
-    not needed, when that layer alone is rounded: its weights to so many bits and, where `step.activation_bits` is below 32, its input and
-    output to those. Of the step, `activation_bits`, `per_channel`, `symmetric`, `equalize`, `calibration` and `calibration_samples`
-    matter. Raises StepError for graphs that cannot be quantized or that torch_graph.py cannot run.
+    The cost is the mean Kullback-Leibler divergence, in nats, from the float network's class probabilities on validation images, labels not
+    needed, when that layer alone is rounded: its weights to so many bits and, where `step.activation_bits` is below 32, its input and
+    output to those; of outputs that are values, it is the mean squared difference from the float network's. Of the step, `activation_bits`,
+    `per_channel`, `symmetric`, `equalize`, `calibration` and `calibration_samples` matter. Raises StepError for graphs that cannot be
+    quantized or that torch_graph.py cannot run.
     """
     scheme = _scheme_of_bytes(step, model, data)
     if fixed_batch(scheme.model):
         raise StepError(
             "quantize: mean_bits and max_latency need a graph with a free batch axis; export it so, or leave them out"
         )
-    network = _OneLayerRounded(step, scheme)
+    network = _OneLayerRounded(step, scheme, data.has_classes)
     macs = graph_facts(scheme.model).macs * len(scheme.layers) * len(BITS) // 2
     images = data.preprocessing(data.validation.head(int(np.clip(_WORK // max(1, macs), _FEWEST, _MOST))).inputs)
     total: Counter[tuple[str, int]] = Counter()
@@ -81,9 +82,13 @@ def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> S
 class _OneLayerRounded:
     """The float network, run up to each layer once, and from there on once for each way to round that layer."""
 
-    def __init__(self, step: Quantize, scheme: Scheme) -> None:
+    def __init__(self, step: Quantize, scheme: Scheme, classes: bool) -> None:
+        self._classes = classes
         self._constants = constants_of(scheme.model)
-        self._input, self._output = graph_inputs(scheme.model)[0].name, logits_name(scheme.model)
+        self._input, self._output = (
+            graph_inputs(scheme.model)[0].name,
+            (logits_name(scheme.model) if classes else scheme.model.graph.output[0].name),
+        )
         self._calls = with_lifetimes(
             [as_call(node) for node in scheme.model.graph.node], {self._output, *self._constants}
         )
@@ -106,7 +111,7 @@ class _OneLayerRounded:
     def costs(self, images: Tensor) -> dict[tuple[str, int], float]:
         """{(weight, bits): the sum over images of the divergence}."""
         values = {**self._constants, self._input: images}
-        expected = F.log_softmax(self._run(self._calls, values), dim=1)
+        expected = self._said(self._run(self._calls, values))
         first = {layers[0].output: name for name, layers in self.weights.items()}
         result: defaultdict[tuple[str, int], float] = defaultdict(float)
         for position, call in enumerate(self._calls):
@@ -115,11 +120,19 @@ class _OneLayerRounded:
                 rest = self._with_rounding(self._calls[position:], self.weights[name])
                 for bits in BITS:
                     weight = from_array(self._codes[name, bits].values())
-                    found = F.log_softmax(self._run(rest, values | {name: weight}), dim=1)
-                    cost = F.kl_div(found, expected, reduction="sum", log_target=True)
+                    found = self._said(self._run(rest, values | {name: weight}))
+                    cost = (
+                        F.kl_div(found, expected, reduction="sum", log_target=True)
+                        if self._classes
+                        else (found - expected).square().mean(dim=1).sum()
+                    )
                     result[first_use(name), bits] += float(cost)
             execute([call], values)
         return result
+
+    def _said(self, outputs: Tensor) -> Tensor:
+        """What is compared: logarithms of the classes' shares, or values as they are."""
+        return F.log_softmax(outputs, dim=1) if self._classes else outputs.flatten(1)
 
     def _run(self, calls: Sequence[Call], values: dict[str, Tensor]) -> Tensor:
         values = dict(values)

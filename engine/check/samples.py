@@ -1,0 +1,52 @@
+"""A few samples as people see them: a picture where it is one, what it is, and what the network says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.datasets.dataset import Dataset
+from engine.datasets.splits import UNLABELLED, Split
+from engine.quality.changed_values import value_text
+
+_SHOWN = 8
+
+
+def shown(samples: Split, answers: npt.NDArray[np.float64], data: Dataset) -> tuple[dict[str, Any], ...]:
+    """The first few: `label` and `predicted` as text, `png` as base64, None for what is no picture."""
+    return tuple(
+        {
+            "label": _target(samples, i, data.classes),
+            "predicted": _words(data.classes, int(answers[i].argmax())) if data.has_classes else value_text(answers[i]),
+            "png": _png(item),
+        }
+        for i, item in enumerate(samples.inputs[:_SHOWN])
+    )
+
+
+def _words(classes: tuple[str, ...], named: int) -> str:
+    return classes[named] if named < len(classes) else str(named)
+
+
+def _target(samples: Split, i: int, classes: tuple[str, ...]) -> str | None:
+    if samples.targets is not None:
+        return value_text(samples.targets[i])
+    return None if samples.labels[i] == UNLABELLED else classes[samples.labels[i]]
+
+
+def _png(item: npt.NDArray[Any]) -> str | None:
+    """An image (channels, height, width) as base64 of a PNG; None for what is no image."""
+    if item.ndim != 3 or item.shape[0] > 4 or min(item.shape[1:]) < 4:
+        return None
+    import base64
+    import io
+
+    from PIL import Image
+
+    from engine.datasets.pictures import to_pixels
+
+    file = io.BytesIO()
+    Image.fromarray(to_pixels(item, float(item.min()), float(item.max()))).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,134 @@
+"""What a few samples say of a network whose outputs are values: which preprocessing fits the targets, and whether anything does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.check.findings import Finding
+from engine.datasets.splits import Split
+from engine.errors import StepError
+from engine.measure.task_metric import scored
+from engine.metrics import METRICS
+from engine.quality.scored import score
+from engine.spec.metric import MetricChoice
+
+Floats = npt.NDArray[np.float64]
+# Of a paired difference, in standard errors: beyond this chance hardly explains it.
+_CLEARLY = 4.0
+# So many times smaller must the error be for another preprocessing to contradict what a spec says.
+_MUCH = 1.2
+_FOLLOWS = 0.7
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`errors`: of each way, the root of the mean squared error as a share of the targets' deviation; None where outputs are no such
+    numbers.
+
+    `best`: the way that fits best, None where nothing tells.
+    """
+
+    errors: tuple[float | None, ...]
+    best: int | None
+    findings: tuple[Finding, ...] = field(default=())
+    baseline: dict[str, Any] | None = None
+
+
+def judge(
+    names: Sequence[str],
+    answers: Sequence[Floats],
+    samples: Split,
+    metric: MetricChoice | None,
+    stated: bool,
+    has_weights: bool,
+) -> Judged:
+    """Answers (n, …) by every way, the first being what the spec says where something is `stated`. Raises StepError."""
+    squares = [_squares(found, samples.targets) for found in answers]
+    errors = tuple(None if s is None else float(np.sqrt(s.mean())) for s in squares)
+    known = [i for i, s in enumerate(squares) if s is not None]
+    rated: list[float] | None = [errors[i] or 0.0 for i in known] if known else None
+    if rated is None and metric is not None and samples.targets is not None:
+        known, rated = list(range(len(answers))), [_rating(metric, found, samples) for found in answers]
+    best = None if rated is None else known[int(np.argmin(rated))]
+    chosen = 0 if stated or best is None else best
+    findings: list[Finding] = []
+    if best is None and not stated:
+        told = f"nothing tells which preprocessing the network was trained with; {names[0]!r} is a guess"
+        findings.append(Finding("warning", told, "state data.preprocess as in training"))
+    one, other = squares[chosen], squares[best] if best is not None else None
+    if best not in (None, chosen) and one is not None and other is not None and _clearly_less(other, one):
+        told = (
+            f"inputs are not prepared as in training: the error is {errors[chosen]:.3g} of the targets' deviation as the spec says, "
+            f"{errors[best or 0]:.3g} with {names[best or 0]!r}"
+        )
+        findings.append(Finding("error", told, "write data.preprocess so"))
+    elif one is not None and one.mean() >= 1:
+        findings.append(_no_better_than_the_mean(answers[chosen], samples, float(np.sqrt(one.mean())), has_weights))
+    return Judged(errors, best, tuple(findings), _baseline(metric, answers[chosen], samples))
+
+
+def _squares(outputs: Floats, targets: npt.NDArray[Any] | None) -> Floats | None:
+    """Squared errors of each sample (n,), as shares of the targets' variance; None where the two are not the same kind of numbers."""
+    if targets is None or targets.dtype.kind != "f" or outputs.size != targets.size:
+        return None
+    wanted = targets.reshape(len(targets), -1).astype(np.float64)
+    variance = wanted.var(axis=0).mean()
+    if not variance > 0:
+        return None
+    found: Floats = np.square(np.clip(outputs.reshape(wanted.shape), -1e150, 1e150) - wanted).mean(axis=1) / variance
+    return found
+
+
+def _clearly_less(these: Floats, those: Floats) -> bool:
+    apart = those - these
+    if those.mean() < _MUCH * these.mean():
+        return False
+    return bool(apart.mean() > _CLEARLY * apart.std() / np.sqrt(len(apart)))
+
+
+def _no_better_than_the_mean(outputs: Floats, samples: Split, error: float, has_weights: bool) -> Finding:
+    assert samples.targets is not None
+    given, wanted = outputs.reshape(len(samples), -1), samples.targets.reshape(len(samples), -1).astype(np.float64)
+    follows = [
+        np.corrcoef(a, b)[0, 1] if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
+        for a, b in zip(given.T, wanted.T, strict=True)
+    ]
+    told = f"outputs are no closer to the targets than their mean is (error {error:.3g} of their deviation)"
+    remedy = (
+        "see that the network is trained, that `weights` are given, and that targets are what it was trained to give"
+    )
+    if np.mean(follows) > _FOLLOWS:
+        slope, shift = np.polyfit(wanted[:, 0], given[:, 0], 1)
+        told += f", but follow them (correlation {np.mean(follows):.2f}): output ≈ {slope:.3g} · target + {shift:.3g}"
+        remedy = "give targets in the unit and scale that the network was trained with"
+    return Finding("error" if has_weights else "warning", told, remedy)
+
+
+def _rating(metric: MetricChoice, outputs: Floats, samples: Split) -> float:
+    """Smaller is better; a way with which the metric is not defined is the worst."""
+    try:
+        value = scored(metric, outputs, samples.targets)[0].value
+    except StepError:
+        return np.inf
+    return -value if metric.better == "max" else value
+
+
+def _baseline(metric: MetricChoice | None, outputs: Floats, samples: Split) -> dict[str, Any] | None:
+    if metric is None or samples.targets is None:
+        return None
+    found = score(metric.key, scored(metric, outputs, samples.targets)[0], len(samples), None)
+    shown = METRICS[metric.key]
+    return {
+        "metric": shown.name,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+        "unit": shown.unit,
+        "key": metric.key,
+    }

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""What this bundle's model says of your inputs. Needs Python 3.11, numpy and onnxruntime; for pictures Pillow too.
+
+    python predict.py INPUT... [--output FILE.npz]
+
+An INPUT is a picture, an .npy of inputs, or an .npz with `x_test` or `x`, as the model's data were stored: what the network reads is made
+of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. As a module it has
+`open_model`, `preprocess` and `outputs`, which need nothing else either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+MAX_ARRAY_BYTES = 2 << 30
+"""More than this in a .npz is refused before it is unpacked."""
+
+
+class BundleError(Exception):
+    """The bundle, or the data given with it, cannot be read; one line for the person at the keyboard."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of the bundle; raises BundleError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path.name} cannot be read: {error}; export the bundle again") from None
+    if not isinstance(value, dict):
+        raise BundleError(f"{path.name} is not a JSON object")
+    return value
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
+    """The named arrays of a .npz, which may hold numbers only; raises BundleError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise BundleError(f"{path.name} unpacks to more than {MAX_ARRAY_BYTES >> 30} GiB; give a smaller file")
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in names if name not in arrays]
+            if missing:
+                raise BundleError(f"{path.name} has no array {missing[0]!r}; it needs {', '.join(names)}")
+            return [arrays[name] for name in names]
+    except FileNotFoundError:
+        raise BundleError(f"{path} does not exist; give the path of a .npz file") from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{path.name} is not a usable .npz file: {error}") from None
+
+
+def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Stored inputs (n, channels, ...) -> what the network reads, in float32."""
+    per_channel = (1, -1, *[1] * (inputs.ndim - 2))
+    mean, std = (np.asarray(settings[name], np.float32).reshape(per_channel) for name in ("mean", "std"))
+    values = inputs[:, ::-1] if settings["flip"] else inputs
+    found = ((values.astype(np.float32) * np.float32(settings["scale"]) - mean) / std).astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(found, 1, -1)) if settings["channels_last"] else found
+
+
+LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
+"""A runtime's `graph_optimisation` -> onnxruntime's name for it, without its `ORT_`."""
+
+PLUGINS = {"OpenVINO": "onnxruntime_ep_openvino"}
+"""Providers that a package beside onnxruntime brings, and its module."""
+
+
+def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", provider: str = "CPU") -> Any:
+    """An onnxruntime session with the options that the model was measured with; raises BundleError."""
+    try:  # here, so that what only reads a bundle's text parts need not wait for it
+        import onnxruntime
+    except ImportError:
+        raise BundleError("onnxruntime is not installed; run `pip install onnxruntime numpy`") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, "ORT_" + LEVELS[graph_optimisation])
+    name, plugin = {"TensorRT": "Tensorrt"}.get(provider, provider) + "ExecutionProvider", PLUGINS.get(provider)
+    try:
+        if plugin and name not in onnxruntime.get_available_providers():
+            library = importlib.import_module(plugin).get_library_path()
+            onnxruntime.register_execution_provider_library(provider, library)
+        devices = [d for d in onnxruntime.get_ep_devices() if d.ep_name == name] if plugin else []
+    except Exception as error:  # not installed, or any of onnxruntime's own
+        raise BundleError(f"{one_line(error)}; run `pip install {str(plugin).replace('_', '-')}`") from None
+    if name not in onnxruntime.get_available_providers():
+        raise BundleError(f"the onnxruntime here lacks {name}, with which this model is run; install what brings it")
+    if devices:
+        # Naming a plugin, as is done for what is built in, silently gives the CPU. Float32 and no choice of cores, as it was measured.
+        config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": "NO"}
+        device = next((d for d in devices if d.device.type.name == "CPU"), devices[0])
+        options.add_provider_for_devices([device], {"load_config": json.dumps({"CPU": config | {"NUM_STREAMS": "1"}})})
+    providers = None if devices else [name, "CUDAExecutionProvider"] if provider == "TensorRT" else [name]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
+        raise BundleError(f"{path.name} cannot be loaded by onnxruntime: {one_line(error)}") from None
+    if name not in session.get_providers():
+        raise BundleError(f"{name} does not start here (its device or libraries are missing)")
+    return session
+
+
+def outputs(session: Any, inputs: Array, settings: dict[str, Any]) -> Array:
+    """The model's output for each stored input, shape (n, ...); raises BundleError."""
+    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    # A file may fix its batch: the last one is filled up with its first image.
+    fixed = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+    size = fixed or 100
+    found = []
+    for start in range(0, len(inputs), size):
+        batch = preprocess(inputs[start : start + size], settings)
+        full = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)]) if fixed else batch
+        try:
+            found.append(np.asarray(session.run(None, {name: full})[0])[: len(batch)])
+        except Exception as error:  # as in open_model
+            raise BundleError(f"the model cannot run on inputs of shape {batch.shape[1:]}: {one_line(error)}") from None
+    if not found:
+        raise BundleError("there are no inputs")
+    return np.concatenate(found)
+
+
+def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
+    """Inputs as people keep them -> (n, channels, ...) as the model's data were stored; raises BundleError where they are others."""
+    stored = tuple(settings["stored_shape"])
+    inputs = inputs[:, None] if (1, *inputs.shape[1:]) == stored else inputs
+    if inputs.shape[1:] == (*stored[1:], stored[0]) != stored:
+        inputs = np.moveaxis(inputs, -1, 1)
+    if inputs.shape[1:] != stored:
+        raise BundleError(f"{name}: inputs of {inputs.shape[1:]}, but the model is given {'×'.join(map(str, stored))}")
+    if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
+        raise BundleError(
+            f"{name}: inputs are {inputs.dtype}, but this model was measured on {settings['stored_dtype']}"
+        )
+    return inputs
+
+
+def read_inputs(path: Path, settings: dict[str, Any]) -> Array:
+    """The inputs of a file, as stored; raises BundleError."""
+    if path.suffix not in (".npy", ".npz"):
+        return as_stored(_picture(path, settings), settings, path.name)
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            if isinstance(found, np.ndarray):
+                return as_stored(found, settings, path.name)
+            names = [name for name in ("x_test", "x", "inputs") if name in found.files]
+            if not names:
+                raise BundleError(f"{path.name} has no array x_test, x or inputs (it has {', '.join(found.files)})")
+            return as_stored(found[names[0]], settings, path.name)
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{path} cannot be read: {one_line(error)}") from None
+
+
+def _picture(path: Path, settings: dict[str, Any]) -> Array:
+    """A picture as its like were read: its shorter side `resize` pixels, `crop` cut around the centre; (1, channels, height, width)."""
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise BundleError("pictures need Pillow; run `pip install pillow`, or give an .npy of inputs") from None
+    channels, height, width = settings["stored_shape"] if len(settings["stored_shape"]) == 3 else (0, 0, 0)
+    if channels not in (1, 3) or settings["stored_dtype"] != "uint8":
+        raise BundleError(f"{path.name}: this model's inputs are no pictures of bytes; give an .npy of inputs")
+    try:
+        picture = ImageOps.exif_transpose(Image.open(path)).convert("L" if channels == 1 else "RGB")
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read as a picture: {one_line(error)}") from None
+    pictures = settings.get("pictures", {})
+    if resize := pictures.get("resize"):
+        w, h = picture.size
+        w, h = (resize, int(resize * h / w)) if w <= h else (int(resize * w / h), resize)
+        picture = picture.resize((w, h), Image.Resampling.BILINEAR)
+    if crop := pictures.get("crop"):
+        left, top = round((picture.width - crop) / 2), round((picture.height - crop) / 2)
+        picture = picture.crop((left, top, left + crop, top + crop))
+    if picture.size != (width, height):
+        raise BundleError(
+            f"{path.name} is {picture.width}×{picture.height}, but the model is given {width}×{height}: resize it"
+        )
+    return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)[None]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message as one line."""
+    return " ".join(str(error).split())[:300]
+
+
+def told(found: Array, labels: Sequence[str]) -> list[str]:
+    """Outputs (n, ...) as lines: the likeliest class and its share where there are labels, otherwise the first numbers."""
+    if not labels:
+        rows = found.reshape(len(found), -1)
+        return [" ".join(f"{v:.6g}" for v in row[:8]) + (" …" if len(row) > 8 else "") for row in rows]
+    scores = found.astype(np.float64)
+    if not ((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-4)):
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares = scores / scores.sum(axis=1, keepdims=True)
+    return [f"{labels[i]}  {row[i]:.1%}" for i, row in zip(shares.argmax(axis=1), shares, strict=True)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of predict.py; returns the exit code."""
+    parser = argparse.ArgumentParser(description="What this model says of your inputs.")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, an .npy or an .npz")
+    parser.add_argument("--output", type=Path, metavar="FILE.npz", help="keep the outputs as numbers, too")
+    given, folder = parser.parse_args(arguments), Path(__file__).resolve().parent
+    try:
+        settings, manifest = read_json(folder / "preprocess.json"), read_json(folder / "manifest.json")
+        runtime = manifest["runtime"]
+        labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+        session = open_model(
+            folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"]
+        )
+        every = [outputs(session, read_inputs(path, settings), settings) for path in given.inputs]
+    except (BundleError, OSError, KeyError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    for path, found in zip(given.inputs, every, strict=True):
+        for i, line in enumerate(told(found, labels)):
+            print(f"{path.name}{f'[{i}]' if len(found) > 1 else ''}  {line}")
+    if given.output:
+        np.savez(given.output, outputs=np.concatenate(every))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The spec's own metric of a file's outputs: a built-in one, or the user's function, called here and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.datasets.user_function import called, function_code, load_function
+from engine.errors import StepError
+from engine.quality.scored import DRAWS, Scored, scored_calls, scored_samples, scored_set
+from engine.quality.task_scores import of_set, per_sample
+from engine.spec.metric import MetricChoice
+
+Array = npt.NDArray[Any]
+# The user's function is called so often, and for about so long, to know how sure a number of the whole set is.
+_FEWEST_DRAWS, _SECONDS = 100, 20.0
+
+
+def metric_of(options: Mapping[str, Any]) -> MetricChoice:
+    """The metric of a node's options, which hold the hash of its code beside it."""
+    return MetricChoice(**{name: value for name, value in options.items() if name != "code"})
+
+
+def metric_options(choice: MetricChoice) -> dict[str, Any]:
+    """The inverse of `metric_of`: what a node's key must hold. Raises DatasetError for a file that is not there."""
+    stated = {name: value for name, value in choice.model_dump(mode="json").items() if value is not None}
+    code = {source: function_code(source, "metric") for source in choice.files}
+    return stated | ({"code": code} if code else {})
+
+
+def scored(choice: MetricChoice, outputs: Array, targets: Array | None) -> tuple[Scored, float | None]:
+    """What the metric says of all samples' outputs (n, …) and targets (n, …), and milliseconds a sample that `decode` took, if there is
+    one.
+
+    Raises StepError, in one line, where the user's function fails or returns no numbers, and where the metric does not fit the arrays.
+    """
+    name, took = choice.name or choice.title, None
+    if targets is None:
+        raise StepError(f"metric {name} needs targets, but the test samples have none; leave metric out")
+    answers: Any = outputs
+    if choice.decode is not None:
+        decode, start = load_function(choice.decode, "decode"), time.perf_counter()
+        answers = called(choice.decode, "decode", decode, outputs)
+        took = 1e3 * (time.perf_counter() - start) / len(outputs)
+        if not hasattr(answers, "__len__") or len(answers) != len(outputs):
+            raise StepError(
+                f"decode {choice.decode} returned {_shown(answers)} for {len(outputs)} samples; return one answer for each"
+            )
+    if choice.source is not None:
+        return _by_function(choice.source, answers, targets, name), took
+    samples = per_sample(name, answers, targets)
+    if samples is not None:
+        return scored_samples(samples, name), took
+    return scored_set(of_set(name, answers, targets), len(outputs), name), took
+
+
+def _by_function(source: str, outputs: Any, targets: Array, name: str) -> Scored:
+    function, n = load_function(source, "metric"), len(outputs)
+    start = time.perf_counter()
+    found = called(source, "metric", function, outputs, targets)
+    took = time.perf_counter() - start
+    try:
+        numbers = np.asarray(found, np.float64)
+    except (TypeError, ValueError):
+        raise StepError(
+            f"metric {source} returned {_shown(found)}; return one number for each of {n} samples, or one for all"
+        ) from None
+    if numbers.shape in ((n,), (n, 1)) and (n > 1 or numbers.ndim):
+        return scored_samples(numbers.reshape(n), name)
+    if numbers.size != 1:
+        raise StepError(
+            f"metric {source} returned an array of shape {numbers.shape}; return one number for each of {n} samples, or one for all"
+        )
+
+    def call(chosen: npt.NDArray[np.intp] | None) -> float:
+        if chosen is None:
+            return float(numbers.reshape(()))
+        some = [outputs[i] for i in chosen] if isinstance(outputs, list) else outputs[chosen]
+        try:
+            return float(np.asarray(function(some, targets[chosen]), np.float64).reshape(()))
+        except Exception:
+            # Not defined for this draw (of one class alone, say).
+            return float("nan")
+
+    draws = int(np.clip(_SECONDS / max(took, 1e-6), _FEWEST_DRAWS, DRAWS))
+    return scored_calls(call, n, draws, name)
+
+
+def _shown(value: Any) -> str:
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if hasattr(value, "__len__") else "")
