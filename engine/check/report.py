@@ -22,7 +22,7 @@ from engine.datasets.load import load_dataset
 from engine.datasets.named import is_named
 from engine.datasets.preprocessing import stated_preprocessing
 from engine.datasets.splits import SPLIT_SEED, Split
-from engine.errors import ClassesUnknownError, InputError, SpecError
+from engine.errors import ClassesUnknownError, InputError, SpecError, StepError
 from engine.models.catalog import brings_own_weights, check_model
 from engine.models.files import check_fits, given_by
 from engine.quality.statistics import wilson
@@ -155,7 +155,7 @@ def check(sweep: Sweep) -> Report:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 values = judge([w.name for w in ways], answers, samples, sweep.metric, stated or not own, has_weights)
-        except InputError as error:
+        except (InputError, StepError) as error:
             return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
         best = _usual(ways, data) if values.best is None else values.best
     # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.

@@ -77,7 +77,9 @@ def dataset_checksum(data: Data) -> str:
     source = _source_of(data)
     files = source.checksum() if source else hashlib.sha256("".join(FASHION_MNIST_SHA256.values()).encode()).hexdigest()
     stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target", "task"})
-    stated |= {key: value for key in ("kind", "target", "task") if (value := getattr(data, key)) is not None}
+    # Where nothing is said of the task and labels are classes, it is the same data.
+    said = {"kind": data.kind, "target": data.target, "task": data.task if data.task != "classification" else None}
+    stated |= {key: value for key, value in said.items() if value is not None}
     return digest([files, stated]) if any(v is not None for v in stated.values()) else files
 
 

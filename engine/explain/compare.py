@@ -8,6 +8,7 @@ from itertools import combinations
 
 from engine.frontier.columns import Trials
 from engine.metrics import METRICS, text_of
+from engine.quality.scored import Scored, score
 from engine.quality.statistics import Bools, discordant, mcnemar_midp
 from engine.spec.labels import step_label
 from engine.spec.recipe import Recipe
@@ -15,7 +16,7 @@ from engine.spec.sentences import step_text
 from engine.store.artifacts import Artifacts
 from engine.trials.evidence import TIED_P
 from engine.trials.metric_values import metric_value
-from engine.trials.text import is_estimated, metric_range
+from engine.trials.text import is_estimated, metric_range, signed
 from engine.trials.trial import Trial
 
 NOTHING = "–"
@@ -39,14 +40,14 @@ class Row:
 class Pair:
     """Two trials on the same test images.
 
-    `points`: share right of `first` minus that of `second`, in percentage points. `only_first`, `only_second`: images that only the one
+    `difference`: what `first` is judged by minus that of `second`, as text. `only_first`, `only_second`: images that only the one
     has right; `n`: all images; None where answers are not stored. `p`: McNemar's mid-p that both are equally good; `p_holm`: the same,
     corrected for as many comparisons as were made (Holm 1979, Scandinavian Journal of Statistics 6:65). None where it cannot be told.
     """
 
     first: str
     second: str
-    points: float | None
+    difference: str | None
     only_first: int | None
     only_second: int | None
     n: int | None
@@ -132,18 +133,37 @@ def recipe_chains(trials: Sequence[Trial]) -> list[list[tuple[str, bool]]]:
     return [[(text, text not in shared) for text in chain] for chain in said]
 
 
-def pairs(trials: Sequence[Trial], right: Mapping[str, Bools | None]) -> list[Pair]:
-    """Every pair of the trials, tested on the same images; `right` by trial id: which images it has right.
+def pairs(
+    trials: Sequence[Trial], right: Mapping[str, Bools | None], scored: Mapping[str, Scored | None] = {}
+) -> list[Pair]:
+    """Every pair of the trials, tested on the same samples; `right` by trial id: which images it has right, `scored`: what the sweep's own
+    metric says of the samples.
 
     Without stored answers a pair with the baseline still has the test that its record holds.
     """
-    found = [_pair(a, b, right.get(a.id), right.get(b.id)) for a, b in combinations(trials, 2)]
+    found = [
+        _scored_pair(a, b, scored.get(a.id), scored.get(b.id)) or _pair(a, b, right.get(a.id), right.get(b.id))
+        for a, b in combinations(trials, 2)
+    ]
     corrected = iter(holm([p.p for p in found if p.p is not None]))
     return [p if p.p is None else Pair(**{**vars(p), "p_holm": next(corrected)}) for p in found]
 
 
+def _scored_pair(a: Trial, b: Trial, one: Scored | None, other: Scored | None) -> Pair | None:
+    """By what the sweep's own metric says; None where it has none, or no numbers are stored."""
+    if a.score is None or one is None or other is None:
+        return None
+    found = score(a.score.key, one, a.score.n, other)
+    apart = None if found.vs_baseline is None else signed(a.score.key, found.vs_baseline.value)
+    return Pair(a.id, b.id, apart, None, None, None, found.p_vs_baseline, None)
+
+
 def _pair(a: Trial, b: Trial, right_a: Bools | None, right_b: Bools | None) -> Pair:
-    points = (a.accuracy.value - b.accuracy.value) * 100 if a.accuracy and b.accuracy and not a.score else None
+    points = None
+    if a.score and b.score:
+        points = signed(a.score.key, a.score.value - b.score.value)
+    elif a.accuracy and b.accuracy:
+        points = f"{(a.accuracy.value - b.accuracy.value) * 100:+.2f} points"
     if right_a is not None and right_b is not None and len(right_a) == len(right_b):
         only_a, only_b = discordant(right_a, right_b)
         return Pair(a.id, b.id, points, only_a, only_b, len(right_a), mcnemar_midp(right_a, right_b), None)

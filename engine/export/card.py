@@ -107,7 +107,7 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
     rows = [_score(trial)] if trial.score else []
     rows += [("Accuracy", _accuracy(trial, baseline))] if trial.accuracy else [_fidelity(trial)]
     rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
-    rows += [("Accuracy over seeds", seeds_text(trial.seeds))] if trial.seeds else []
+    rows += [(f"{METRICS[trial.seeds.key].name} over seeds", seeds_text(trial.seeds))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
         value = getattr(trial, key)
         if value is not None:

@@ -208,9 +208,9 @@ def _with_ranges(roles: npt.NDArray[np.intp]) -> Bools:
 
 
 def _seeds(seeds: Seeds | None, view: View) -> tuple[float, float, float] | None:
-    if seeds is None or view.y != "accuracy":
+    if seeds is None or view.y != seeds.key:
         return None
-    mean, low, high = (shown("accuracy", v) for v in (seeds.mean, seeds.low, seeds.high))
+    mean, low, high = (shown(seeds.key, v) for v in (seeds.mean, seeds.low, seeds.high))
     return mean, low, high
 
 

@@ -84,21 +84,30 @@ def _accuracy(found: Accuracy | None, result: Mapping[str, Any]) -> Accuracy | N
 
 
 def _seeds(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]]) -> Seeds | None:
-    """What every seed gave; None for a recipe of one, and without labels."""
-    runs = (chain, *chain.replicas)
-    if len(runs) == 1 or any(results[c.accuracy]["right"] is None for c in runs):
+    """What every seed gave; None for a recipe of one, and where there is nothing to be right about."""
+    runs, metric = (chain, *chain.replicas), plan.sweep.metric
+    values = [_judged(results[c.accuracy], metric is not None) for c in runs]
+    if len(runs) == 1 or None in values:
         return None
     return Seeds.of(
         tuple(
             SeedRun(
                 seed=c.seed,
-                accuracy=results[c.accuracy]["right"] / results[c.accuracy]["n"],
+                accuracy=value or 0.0,
                 size_bytes=results[c.facts]["size_bytes"],
                 artifact=plan.nodes[c.model].artifact or "",
             )
-            for c in runs
-        )
+            for c, value in zip(runs, values, strict=True)
+        ),
+        metric.key if metric else "accuracy",
     )
+
+
+def _judged(result: Mapping[str, Any], by_metric: bool) -> float | None:
+    """What an accuracy node says of how good a file is."""
+    if by_metric:
+        return result.get("score")
+    return None if result["right"] is None else result["right"] / result["n"]
 
 
 def _latency(

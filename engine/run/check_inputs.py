@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from engine.datasets.load import load_dataset
+from engine.datasets.user_function import load_function
 from engine.errors import SpecError
 from engine.models.files import check_fits
 from engine.spec.labels import step_label
 from engine.spec.steps import Distill, Prune, needs_labels
-from engine.spec.sweep import Sweep
+from engine.spec.sweep import LOSSES, Sweep
 
 
 def check_labels(sweep: Sweep) -> None:
@@ -27,6 +28,12 @@ def check_labels(sweep: Sweep) -> None:
         f"{sweep.data.source} has no {what}, which {step_label(needy)} learns from; give {give}, or leave the step out: quantize "
         "needs none, finetune imitates the baseline with `loss: imitation`, and distill does with `student: current`"
     )
+
+
+def check_loss(sweep: Sweep) -> None:
+    """A loss of the user's own can be loaded; raises StepError, or DatasetError where its file is not there."""
+    if sweep.loss is not None and sweep.loss not in LOSSES:
+        load_function(sweep.loss, "loss")
 
 
 def check_files(sweep: Sweep) -> None:

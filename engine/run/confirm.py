@@ -45,6 +45,11 @@ def confirm_trial(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
         raise InputError(
             f"trial {trial.id} ({trial.label}) has no measured model to confirm: {trial.error or trial.state}"
         )
+    if sweep.metric is not None or (trial.fidelity and trial.fidelity.agreement is None):
+        raise InputError(
+            f"{row.id} is judged by {sweep.metric.title if sweep.metric else 'how close outputs are to the baseline'}; only accuracy can "
+            "be confirmed on held-back samples as yet"
+        )
     if trial.confirmation:
         return trial
     others = sum(t.confirmation is not None for t in trials)

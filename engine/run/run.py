@@ -19,7 +19,7 @@ from engine.errors import CancelledError
 from engine.measure.machine import machine
 from engine.run.addition import Addition
 from engine.run.assemble import assemble, reported_labels
-from engine.run.check_inputs import check_files, check_labels
+from engine.run.check_inputs import check_files, check_labels, check_loss
 from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
@@ -101,6 +101,7 @@ def execute(
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
     check_labels(sweep)
+    check_loss(sweep)
     check_files(sweep)
 
     def plan_for(where: Machine, device: str) -> Plan:

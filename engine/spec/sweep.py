@@ -82,7 +82,7 @@ class Sweep(Frozen):
             raise ValueError(
                 f"metric {self.metric.name if self.metric else ''} is of task {task}, but the data are of {own}; name another"
             )
-        if task != "classification":
+        if self.data.source != "fashion_mnist":
             object.__setattr__(self, "data", self.data.model_copy(update={"task": task}))
         return self
 

@@ -171,7 +171,7 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One seed's run of a recipe that trains: accuracy as a share, bytes and name of its file."""
+    """One seed's run of a recipe that trains: its accuracy as a share, or what it is judged by instead, bytes and name of its file."""
 
     seed: int
     accuracy: float
@@ -181,19 +181,22 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Seeds:
-    """A recipe run over several seeds: mean, standard deviation (n - 1) and range of its accuracy, as shares, and each run."""
+    """A recipe run over several seeds: mean, standard deviation (n - 1) and range of its accuracy, as shares, and each run. `key` is that
+    of what it is judged by instead, where that is something else.
+    """
 
     runs: tuple[SeedRun, ...]
     mean: float
     deviation: float
     low: float
     high: float
+    key: str = "accuracy"
 
     @classmethod
-    def of(cls, runs: tuple[SeedRun, ...]) -> Seeds:
+    def of(cls, runs: tuple[SeedRun, ...], key: str = "accuracy") -> Seeds:
         """The figures of at least two runs."""
         values = [r.accuracy for r in runs]
-        return cls(runs, fmean(values), stdev(values), min(values), max(values))
+        return cls(runs, fmean(values), stdev(values), min(values), max(values), key)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Seeds:

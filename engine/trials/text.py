@@ -171,8 +171,8 @@ def sums_text(trial: Trial) -> str:
 
 def seeds_text(seeds: Seeds) -> str:
     """`91.20 ± 0.14 % over 3 seeds (91.04 to 91.30)`."""
-    mean, low, high = (text_of("accuracy", v, unit=False) for v in (seeds.mean, seeds.low, seeds.high))
-    return f"{mean} ± {100 * seeds.deviation:.2f} % over {len(seeds.runs)} seeds ({low} to {high})"
+    mean, low, high = (text_of(seeds.key, v, unit=False) for v in (seeds.mean, seeds.low, seeds.high))
+    return f"{mean} ± {text_of(seeds.key, seeds.deviation)} over {len(seeds.runs)} seeds ({low} to {high})"
 
 
 def confirmation_text(trial: Trial) -> str:

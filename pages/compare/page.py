@@ -19,6 +19,7 @@ from engine.figures.compare import (
     costs_info,
 )
 from engine.frontier.columns import Trials
+from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import comparison, queries, share, shell
@@ -103,7 +104,7 @@ def _accuracy(named: Mapping[str, Trial], baseline: Trial | None) -> None:
     info = accuracy_info(named, baseline)
     if not info.values:
         return
-    st.markdown("##### Accuracy", help="Marks with 95 % intervals; the dashed line is the baseline.")
+    st.markdown(f"##### {METRICS[info.key].name}", help="Marks with 95 % intervals; the dashed line is the baseline.")
     st.plotly_chart(
         accuracy_figure(info), key="compare accuracy", config=share.picture_config(), alt=accuracy_alt(info)
     )
@@ -122,16 +123,17 @@ def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
     """Which recipes the test images tell apart."""
     letters = {trial.id: letter for letter, trial in named.items()}
     found, trouble = _paired(list(named.values()))
+    own = any(trial.score for trial in named.values())
     st.markdown(
-        "##### Can the test images tell them apart?",
-        help="McNemar’s test (mid-p) on the same images, corrected for the number of pairs (Holm). Not told apart at 5 %: the "
-        "difference may be chance.",
+        f"##### Can the test {'samples' if own else 'images'} tell them apart?",
+        help=f"{'A paired permutation or bootstrap test' if own else 'McNemar’s test (mid-p)'} on the same samples, corrected for the "
+        "number of pairs (Holm). Not told apart at 5 %: the difference may be chance.",
     )
     rows = [
         {
             "Pair": f"{letters[p.first]} and {letters[p.second]}",
-            "Difference": "–" if p.points is None else f"{p.points:+.2f} points",
-            "Right in one alone": "–" if p.n is None else f"{p.only_first:,} and {p.only_second:,} of {p.n:,}",
+            "Difference": p.difference or "–",
+            **({} if own else {"Right in one alone": _alone(p)}),
             "p": _p(p.p),
             "Corrected": _p(p.p_holm),
             "Verdict": {None: "not known", True: "told apart", False: "not told apart"}[p.told_apart],
@@ -148,9 +150,15 @@ def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
         )
 
 
+def _alone(pair: Pair) -> str:
+    return "–" if pair.n is None else f"{pair.only_first:,} and {pair.only_second:,} of {pair.n:,}"
+
+
 def _paired(trials: Sequence[Trial]) -> tuple[list[Pair], str | None]:
     """Every pair, and why those without the baseline are not known, if they are not."""
     try:
+        if any(t.score for t in trials):
+            return pairs(trials, {}, {t.id: queries.scored(t) for t in trials}), None
         return pairs(trials, {t.id: queries.right_answers(t) for t in trials}), None
     except DatasetError as error:
         return pairs(trials, {}), str(error)

@@ -207,7 +207,7 @@ def _answer(found: Answer, reference: Answer | None, subject: Subject) -> None:
                 st.badge("right", icon=":material/check:", color="green")
             else:
                 st.badge("wrong", icon=":material/close:", color="red")
-        if reference is not None and found.predicted != reference.predicted:
+        if reference is not None and found.values is None and found.predicted != reference.predicted:
             st.badge("other than baseline", icon=":material/swap_horiz:", color="orange")
         batch = f" for {found.batch} images" if found.batch > 1 else ""
         st.badge(f"{text_of('latency_ms', found.milliseconds)}{batch}", icon=":material/timer:", color="gray")

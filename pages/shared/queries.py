@@ -29,6 +29,7 @@ from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
 from engine.frontier.stored_columns import Block, stored_trials
 from engine.quality.predictions import Predictions
+from engine.quality.scored import Scored
 from engine.quality.statistics import Bools
 from engine.quality.values import Values
 from engine.spec.sweep import Sweep
@@ -227,6 +228,12 @@ def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestI
 def test_images(row: SweepRow) -> TestImages:
     """Those test images of a sweep that its trials were measured on; raises DatasetError when they are not there any more."""
     return _test_images(_address(), row.id, row.created)
+
+
+def scored(trial: Trial) -> Scored | None:
+    """What the sweep's own metric says of the test samples; None where it has none, or it was not kept."""
+    found = values(trial) if gives_values(trial) else predictions(trial)
+    return found.scored if found else None
 
 
 def right_answers(trial: Trial) -> Bools | None:

@@ -208,8 +208,14 @@ def without(name):
         (put("x_train", np.zeros((40, 9, 8), np.uint8)), r"x_test is \(1, 8, 8\) per item but x_train \(1, 9, 8\)"),
         (put("x_train", np.zeros((40, 8, 8), np.float32)), "x_test is uint8 but x_train float32"),
         (put("x_test", np.zeros((0, 8, 8), np.uint8)), "x_test is empty"),
-        (put("y_train", np.arange(40) % 4 / 1), "y_train is float64 but holds whole numbers, which may be classes or values; write data.task"),
-        (put("y_train", np.eye(4)[np.arange(40) % 4] * 0.8 + 0.05), "y_train has rows that add up to 1, which may be shares"),
+        (
+            put("y_train", np.arange(40) % 4 / 1),
+            "y_train is float64 but holds whole numbers, which may be classes or values; write data.task",
+        ),
+        (
+            put("y_train", np.eye(4)[np.arange(40) % 4] * 0.8 + 0.05),
+            "y_train has rows that add up to 1, which may be shares",
+        ),
         (put("y_train", np.ones((40, 4))), "y_train has shape .* not one-hot"),
         (put("y_train", np.zeros((40, 2, 2), int)), r"y_train has shape \(40, 2, 2\)"),
         (put("y_train", np.arange(40) % 4 - 1), "y_train has the label -1"),

@@ -98,7 +98,7 @@ def test_a_pair_counts_the_images_that_only_one_has_right():
     assert (pair.only_first, pair.only_second, pair.n) == (10, 2, 100)
     # Mid-p by hand, both tails: 2 (C(12, 0) + C(12, 1)) + C(12, 2), over 2^12.
     assert pair.p == pytest.approx((2 * (1 + 12) + 66) / 2**12)
-    assert pair.points == pytest.approx(8.0)
+    assert pair.difference == "+8.00 points"
     assert pair.told_apart is True
 
 
