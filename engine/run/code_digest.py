@@ -18,7 +18,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "teacher": ("compress/teacher.py",),
     "distill": ("compress/distill.py",),
     "prune": ("compress/prune.py",),
-    "finetune": ("compress/finetune.py", "compress/pruning/weights.py"),
+    "finetune": ("compress/finetune.py", "compress/teacher.py", "compress/pruning/weights.py"),
     "export": ("models/export.py", "models/agreement.py"),
     "quantize": ("compress/quantize.py", "compress/quantization/allocation.py"),
     "qat": ("compress/qat.py", "compress/quantization/allocation.py"),

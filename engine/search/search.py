@@ -102,7 +102,10 @@ class Chooser:
 
     def _objectives(self, done: Sequence[Trial]) -> tuple[str, ...]:
         """What trials are judged by; bytes; the time of a call where it is measured."""
-        return (Trials.of(done).judged_by, "size_bytes", *(("latency_ms",) if self.sweep.measure.latency else ()))
+        right = Trials.of(done).judged_by
+        if right == "accuracy" and not any(t.accuracy for t in done):
+            right = "agreement"
+        return (right, "size_bytes", *(("latency_ms",) if self.sweep.measure.latency else ()))
 
     def _missed(self, done: Sequence[Trial]) -> Floats:
         """By which share each limit of the target is missed, shape (trials, limits); at most 0 where it is kept.

@@ -15,6 +15,9 @@ Provenance = Literal["deployed", "simulated", "imported"]
 """deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: made elsewhere."""
 
 
+_OF_CLASSES, _OF_VALUES = ("agreement", "kl"), ("relative_error", "cosine", "neighbours")
+
+
 @dataclass(frozen=True)
 class Stage:
     """The network after one stage of a recipe: what each step bought or cost is the difference to the stage before.
@@ -98,6 +101,10 @@ class Trial:
         projection = self.projections.get(device)
         record["energy_mj"] = asdict(projection.energy_mj) if projection and projection.energy_mj else None
         record["metric"] = self._metric_json()
+        if self.fidelity:
+            # Of classes, or of values: neither has what the other has.
+            kept = _OF_CLASSES if self.fidelity.agreement else _OF_VALUES
+            record["fidelity"] = {name: record["fidelity"][name] for name in kept}
         record["tied_with_baseline"] = self.tied_with_baseline
         return record
 

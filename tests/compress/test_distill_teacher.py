@@ -164,7 +164,7 @@ def test_saved_outputs_come_back_the_same(features, tmp_path):
 def test_damaged_outputs_are_one_line(tmp_path):
     path = tmp_path / "t.npz"
     good = np.zeros((2, 4, 3), np.float16)
-    wrong = [{"x": good}, {"logits": good[0]}, {"logits": good, "features": good[:, :3]}, {"logits": good.astype("f4")}]
+    wrong = [{"x": good}, {"logits": good[0]}, {"logits": good, "features": good[:, :3]}, {"logits": good.astype("f8")}]
     for arrays in wrong:
         np.savez(path, **arrays)
         with pytest.raises(SetupError, match=r"holds no teacher's outputs .*; delete it and run the sweep again"):
