@@ -2,11 +2,13 @@
 
     model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  sample.npz  verify.py  manifest.json
 
-`verify.py` is `engine/export/verify_template.py` word for word. `verify_bundle` runs that module from here: never code out of a zip.
+`verify.py` is `verify_template.py` and `verify_main_template.py` of this folder as one text. `verify_bundle` runs the former from here:
+never code out of a zip.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
@@ -24,7 +26,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
 from engine.errors import InputError
-from engine.export import verify_template
+from engine.export import verify_main_template, verify_template
 from engine.export.card import card
 from engine.export.verify_template import BundleError, Check, Limits
 from engine.export.zips import check_target, packed, unpacked, write_atomically
@@ -124,12 +126,22 @@ def write_bundle(
         "preprocess.json": _json(settings),
         "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
-        "verify.py": Path(verify_template.__file__).read_bytes(),
+        "verify.py": verify_program().encode(),
         "sample.npz": _npz(inputs=sample.inputs, labels=sample.labels, predictions=predictions.astype(np.int64)),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
     return target
+
+
+def verify_program() -> str:
+    """verify.py: its two halves as one text, the second without what it imports from the first."""
+    first, second = (Path(str(half.__file__)).read_text("utf-8") for half in (verify_template, verify_main_template))
+    lines = second.splitlines(keepends=True)
+    for node in ast.parse(second).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"engine", "__future__"}:
+            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+    return f"{first}\n\n{''.join(lines)}"
 
 
 def draw_sample(split: Split) -> Split:

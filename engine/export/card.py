@@ -16,7 +16,7 @@ from engine.trials.trial import Trial
 PROVENANCE = {
     "deployed": "every measured number below is of this very file, run in ONNX Runtime",
     "simulated": "there is no kernel for this number format on the machine that measured it; it was simulated",
-    "imported": "the file was made elsewhere and measured here",
+    "imported": "somebody else states its numbers; nothing of it was measured here",
 }
 
 _USE = """\
