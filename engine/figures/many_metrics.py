@@ -19,7 +19,7 @@ from engine.figures.many_metrics_info import Axis, ManyInfo, Mark
 
 _HOVER = "%{hovertext}<extra></extra>"
 # Plots in space know fewer symbols.
-_IN_SPACE = {"x-thin-open": "cross", "pentagon-open": "x"}
+_IN_SPACE = {"x-thin-open": "cross", "pentagon-open": "diamond"}
 ROLES: tuple[Role, ...] = ("over", "beaten", "imported", "front")
 """In the order of drawing: what matters most comes last, on top."""
 _LINES: dict[Role, dict[str, Any]] = {

@@ -107,7 +107,7 @@ def board_texts(found: Beside) -> list[str]:
         p, off = found.projected, found.error_percent
         side = "above" if off > 0 else "below"
         texts.append(
-            f"{who} says {_ms(p.value)} ({_ms(p.low, unit=False)} to {_ms(p.high, unit=False)}): {abs(off):.0f} % {side} the measured, "
+            f"{who} says {_ms(p.value)} ({_ms(p.low, unit=False)} to {_ms(p.high, unit=False)}): {abs(off):,.0f} % {side} the measured, "
             f"which is {'inside' if found.inside else 'outside'} its range"
         )
     elif found.reason:

@@ -208,7 +208,9 @@ def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None
     counted = info.total - (0 if view.imported else info.counts.get("imported", 0))
     missing = len(info.choice.measured) - counted
     lacking = (
-        f"{missing:,} measured recipes lack one of these two numbers and are in the table only." if missing else ""
+        f"{missing:,} {'recipes' if view.imported else 'measured recipes'} lack one of these two numbers and are in the table only."
+        if missing
+        else ""
     )
     figure = frontier_figure(info, height=450, sizes=sizes)
     return _Made(figure, frontier_alt(info), _sentences(sized, lacking, sampled_text(info)))

@@ -122,7 +122,7 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
     where = f"measured on {' and on '.join(machines)}" if machines else "nothing measured yet"
     example = "Example that ships with Paretoscope, really run: " if row.example else ""
     st.caption(
-        f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported points' if points else ''}"
+        f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
     )
     if row.state == "running":
         charts.live(row, len(done))

@@ -15,7 +15,7 @@ import streamlit as st
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
-from engine.devices.boards import beside, current_runs, on_boards
+from engine.devices.boards import current_runs, on_boards
 from engine.devices.cost import Scenario, read_scenarios
 from engine.devices.profiles import Profile, all_profiles
 from engine.devices.projected import Projector, under_scenario
@@ -36,7 +36,6 @@ from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
 from engine.store.store import Store
-from engine.trials.boards import Beside
 from engine.trials.trial import Trial
 
 
@@ -122,13 +121,6 @@ def _columns(address: tuple[str, str], sweep_id: str, created: str) -> _Columns:
 def columns(row: SweepRow) -> Trials:
     """Every recipe of a sweep, in the order of the plan, as columns; a whole trial is read when it is looked at."""
     return _columns(_address(), row.id, row.created).at(row)
-
-
-def boards(row: SweepRow, trial: Trial) -> tuple[list[Beside], int]:
-    """What users' own boards measured of a trial beside what was estimated, and how many measurements are of an earlier file of it."""
-    runs = [run for run in store().boards.of(row.id) if run.trial == trial.id]
-    current = current_runs(runs, {trial.id: trial.artifact}, artifacts()).get(trial.id, [])
-    return [beside(trial, run, artifacts()) for run in current], len(runs) - len(current)
 
 
 def baseline(trials: Trials) -> Trial | None:

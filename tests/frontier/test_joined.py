@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import frontier_info
 from engine.figures.many_metrics_info import matrix_info, parallel_info
+from engine.frontier.certainty import certainty
 from engine.frontier.columns import Trials
 from engine.frontier.joined import is_imported, with_points, without_points
 from engine.frontier.recommendation import View, choose
@@ -14,6 +17,7 @@ from engine.spec.recipe import Recipe
 from engine.spec.steps import Imported
 from engine.trials.stated import Stated
 from engine.trials.trial import Trial
+from tests.frontier.test_certainty import stored
 from tests.helpers.trial_factory import INT8, trial
 
 VIEW = View(x="size_bytes", y="accuracy")
@@ -71,3 +75,17 @@ def test_the_charts_mark_them_either_way():
     assert frontier_alt(frontier_info(joined(), VIEW)).startswith(
         "Scatter chart of Accuracy (%) against File size (kB): 2 of 2"
     )
+
+
+def test_what_is_known_of_the_trials_does_not_change_beside_a_point(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    common = rng.random(400) < 0.9
+    # The second is right wherever the first is, and once more: never told apart but by pairs.
+    rights = np.stack([common, common | (np.arange(400) == np.flatnonzero(~common)[0]), common & (np.arange(400) > 9)])
+    trials, places = stored(tmp_path, rights, size_bytes=[1000, 2000, 900])
+    alone = certainty(trials, ("accuracy", "size_bytes"), {}, find=places.__getitem__)
+    worse = point(accuracy=0.1, size_bytes=9000)
+    beside = certainty([*trials, worse], ("accuracy", "size_bytes"), {}, find=places.__getitem__)
+    assert beside.p_front == alone.p_front
+    by_intervals = certainty(trials, ("accuracy", "size_bytes"), {})
+    assert by_intervals.p_front != alone.p_front

@@ -26,7 +26,7 @@ def front(app) -> list[str]:
 def test_the_tick_lets_them_onto_the_frontier(sweep: str):
     app = open_app(sweep=sweep, x="size_bytes")
     point = Store.open().points.of(sweep)[0]
-    assert "1 imported points" in words(app)
+    assert "beside them 1 imported" in words(app)
     (tick,) = [c for c in app.checkbox if c.label == "Imported points count"]
     assert not tick.value
     assert f"front {point.id}" not in front(app)
