@@ -85,8 +85,18 @@ def _against(run: BoardRun, projected: Interval) -> Beside:
 
 
 def with_boards(trials: Sequence[Trial], runs: Mapping[str, Sequence[BoardRun]]) -> list[Trial]:
-    """The trials with what boards measured of them, by the boards' names, beside the projections onto profiles."""
-    return [replace(t, projections=t.projections | _as_devices(runs[t.id])) if t.id in runs else t for t in trials]
+    """The trials with what boards measured of them, by the boards' names, beside the projections onto profiles.
+
+    Of what a board has not measured it says just that: a latency there would be measured, not estimated.
+    """
+    nothing = {
+        board: Projection(None, None, reason=f"not measured on {board}", source="measured") for board in _boards(runs)
+    }
+    return [replace(t, projections=t.projections | nothing | _as_devices(runs.get(t.id, ()))) for t in trials]
+
+
+def _boards(runs: Mapping[str, Sequence[BoardRun]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(run.board for found in runs.values() for run in found))
 
 
 def _as_devices(runs: Sequence[BoardRun]) -> dict[str, Projection]:
@@ -104,7 +114,7 @@ class _OnBoards(_Over):
     def __init__(self, whole: Trials, runs: Mapping[str, Sequence[BoardRun]]) -> None:
         super().__init__(whole)
         self._runs = runs
-        self._boards = tuple(dict.fromkeys(run.board for found in runs.values() for run in found))
+        self._boards = _boards(runs)
 
     def devices(self) -> tuple[str, ...]:
         return (*self._whole.devices, *self._boards)

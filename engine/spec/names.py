@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.spec.steps import MARKUP, Imported
+from engine.spec.steps import _MARKUP, Imported
 from engine.spec.validation import validated
 
 
@@ -14,5 +14,5 @@ def checked_name(name: str, where: str) -> str:
 
 def fitting_name(text: str) -> str:
     """A name made of what a program calls something: what cannot stand in one becomes a space, and it is cut where it is too long."""
-    kept = "".join(" " if c in MARKUP or not c.isprintable() else c for c in text)
+    kept = "".join(" " if c in _MARKUP or not c.isprintable() else c for c in text)
     return " ".join(kept.split())[:100].strip() or "unnamed"

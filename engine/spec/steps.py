@@ -241,7 +241,7 @@ class Quantize(Frozen):
 
 
 # What HTML, Markdown or a terminal's colours would take for theirs.
-MARKUP = frozenset('<>&"`|[]{}*$~^\\')
+_MARKUP = frozenset('<>&"`|[]{}*$~^\\')
 
 
 class Imported(Frozen):
@@ -262,7 +262,7 @@ class Imported(Frozen):
             raise ValueError(
                 f"a name has 1 to 100 characters on one line and no space at its ends, but is {self.name[:120]!r}; give another"
             )
-        if wrong := sorted(set(self.name) & MARKUP):
+        if wrong := sorted(set(self.name) & _MARKUP):
             raise ValueError(f"{' '.join(wrong)} cannot stand in a name, as in {self.name!r}; give one without")
         return self
 

@@ -46,6 +46,10 @@ def test_what_a_board_measured_comes_back_to_its_trial(swept: tuple[Path, str], 
     assert [t["id"] for t in told("front", sweep, *objectives, "--device", "my board")] == [trial["id"]]
     shown = paretoscope("front", sweep, "--device", "my board", home=home)
     assert "ms: measured on my board" in shown.stdout
+    asked = ("--device", "my board", "-o", tmp_path / "report.html", "--objectives", "accuracy,latency_ms")
+    assert paretoscope("report", sweep, *asked, home=home).returncode == 0
+    page = (tmp_path / "report.html").read_text()
+    assert ("Latency on my board (ms)" in page, "my board, estimated" in page) == (True, False)
     again = paretoscope("measured", sweep, results, "--name", "my board", home=home)
     assert (again.returncode, "takes the place" in again.stdout) == (0, True)
 

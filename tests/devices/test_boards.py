@@ -45,7 +45,9 @@ def test_columns_and_trials_say_the_same_and_only_of_what_was_measured():
             seen.numbers("latency_ms", device).value, Trials.of(trials).numbers("latency_ms", device).value
         )
     assert list(seen) == whole
-    assert not is_estimated(whole[1], "latency_ms", "pi")
+    assert not any(is_estimated(t, "latency_ms", "pi") for t in whole)
+    assert Trials.of(whole).numbers("latency_ms", "pi").estimated.tolist() == [False] * 3
+    assert Trials.of(whole).devices == seen.devices
     front = find_front(seen, ("accuracy", "latency_ms"), "pi")
     assert [t.id for t in front.trials] == [INT8.id]
     plain = Trials.of(trials)
