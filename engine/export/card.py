@@ -55,7 +55,8 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + use,
         f"`python verify.py` (numpy and onnxruntime, nothing else) {again} on {sample} test items in the bundle, "
-        "and fails when the model was altered or answers otherwise than recorded.",
+        "and fails when the model was altered or answers otherwise than recorded. `python verify.py --json > results.json` measures "
+        "latency there too, which `paretoscope measured SWEEP results.json` sets beside what was estimated.",
         "## Limits\n\n" + _limits(trial, dataset),
     ]
     return "\n\n".join(sections) + "\n"

@@ -17,7 +17,7 @@ from engine.frontier.recommendation import View
 from engine.metrics import METRICS
 from engine.trials.stated import NOT_HERE
 
-BLUE, GREEN, ORANGE, PINK, GREY, RED = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3", "#D55E00"
+BLUE, GREEN, ORANGE, PINK, GREY, VIOLET = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3", "#9A6BD0"
 # Blue to orange: the same for any colour vision, and neither end is lost on a light or a dark page.
 COLOUR_SCALE = [[0.0, "#2166D1"], [0.5, "#9A93A5"], [1.0, "#E58600"]]
 
@@ -57,7 +57,7 @@ _STYLE: dict[Role, tuple[str, str, str, int]] = {
     "tied": ("tied with the frontier", "triangle-up-open", BLUE, 10),
     "beaten": ("beaten by another", "circle-open", GREY, 8),
     "over": ("outside your limits", "x-thin-open", GREY, 7),
-    "imported": (NOT_HERE, "pentagon-open", RED, 10),
+    "imported": (NOT_HERE, "pentagon-open", VIOLET, 10),
 }
 
 

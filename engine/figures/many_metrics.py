@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, RED, role_style
+from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, VIOLET, role_style
 from engine.figures.frontier_info import Role
 from engine.figures.many_metrics_info import Axis, ManyInfo, Mark
 
@@ -25,7 +25,7 @@ ROLES: tuple[Role, ...] = ("over", "beaten", "imported", "front")
 _LINES: dict[Role, dict[str, Any]] = {
     "over": {"width": 0.8, "dash": "dot", "color": "rgba(140, 149, 163, 0.35)"},
     "beaten": {"width": 1, "color": "rgba(140, 149, 163, 0.5)"},
-    "imported": {"width": 1.5, "dash": "dash", "color": RED},
+    "imported": {"width": 1.5, "dash": "dash", "color": VIOLET},
     "front": {"width": 2, "color": BLUE},
 }
 
