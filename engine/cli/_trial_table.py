@@ -10,6 +10,7 @@ from engine.metrics import METRICS, SCENARIO_METRICS, is_score, text_of
 from engine.trials.evidence import Interval
 from engine.trials.measurements import Energy
 from engine.trials.metric_values import metric_interval, metric_value
+from engine.trials.stated import NOT_HERE
 from engine.trials.trial import Trial
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def trial_cells(trial: Trial, device: str, judged_by: str = "accuracy") -> tuple
     """A trial as a row under `trial_columns`, of trials that are judged by that metric."""
     if trial.state != "done":
         return (trial.id, trial.label, trial.error or trial.state, *[""] * 6)
+    if trial.stated:
+        return _stated_cells(trial, device)
     quality, ratio, projection = _quality_cell(trial, judged_by), trial.latency_ratio, trial.projections.get(device)
     energy = projection.energy_mj if projection else None
     latency = trial.latency_ms.p50 if trial.latency_ms else None
@@ -44,6 +47,15 @@ def trial_cells(trial: Trial, device: str, judged_by: str = "accuracy") -> tuple
         "–" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
         "–" if energy is None else f"{energy.value:.3g} ({energy.low:.2g}–{energy.high:.2g}) {_known(energy)}",
     )
+
+
+def _stated_cells(trial: Trial, device: str) -> tuple[str, ...]:
+    """An imported point, whose numbers have no interval."""
+    cells = [
+        text_of(key, metric_value(trial, key, device), unit=False)
+        for key in ("accuracy", "size_bytes", "size_zipped_bytes", "macs", "latency_ms", "energy_mj")
+    ]
+    return (trial.id, f"{trial.label} ({NOT_HERE})", *cells[:5], "–", cells[5])
 
 
 def _known(energy: Energy) -> str:
@@ -113,4 +125,8 @@ def machine_line(trials: Sequence[Trial], device: str) -> str:
     """Where the times were measured, and for what they are estimates."""
     machines = sorted({t.machine.label for t in trials if t.machine})
     measured = "; ".join(machines)
-    return f"Measured on {measured}." + (f" ms and mJ: estimates for {device}." if device != "host" else "")
+    if device == "host":
+        return f"Measured on {measured}."
+    on_it = [t.projections[device].source for t in trials if device in t.projections]
+    elsewhere = "ms: measured on" if on_it and set(on_it) == {"measured"} else "ms and mJ: estimates for"
+    return f"Measured on {measured}. {elsewhere} {device}."

@@ -16,6 +16,8 @@ from engine.cli.doctor import doctor
 from engine.cli.export import export
 from engine.cli.fleet import fleet
 from engine.cli.front import front
+from engine.cli.import_points import import_points
+from engine.cli.measured import measured
 from engine.cli.models import models
 from engine.cli.plan import plan
 from engine.cli.portability import portability
@@ -46,8 +48,8 @@ def overview(context: typer.Context) -> None:
 app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
-    check, plan, run, add, resume, cancel, delete,
+    check, plan, run, add, measured, import_points, resume, cancel, delete,
     sweeps, trials, front, confirm, why, portability,
     export, report, verify, doctor,
 ):  # fmt: skip
-    app.command()(command)
+    app.command("import" if command is import_points else None)(command)

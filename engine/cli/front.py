@@ -36,6 +36,9 @@ def front(
     tied: Annotated[
         bool, typer.Option("--tied", help="List also the trials that are statistically tied with it.")
     ] = False,
+    imported: Annotated[
+        bool, typer.Option("--imported", help="Let imported points onto it too; they were not measured here.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """The Pareto frontier: the trials that no other trial beats in every objective, and how sure that is."""
@@ -43,7 +46,7 @@ def front(
     from engine.frontier.front import find_front, parse_objectives, usual_objectives
     from engine.store.artifacts import Artifacts
 
-    listed, device, chosen = looked_at(sweep, device, scenario)
+    listed, device, chosen = looked_at(sweep, device, scenario, imported)
     asked = parse_objectives(objectives, listed) if objectives is not None else None
     kept = [t for t in listed if chosen is None or chosen.keeps(t)]
     wanted = asked or usual_objectives(listed, device)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.cli._options import JsonFlag, SweepRef, print_json
-from engine.cli._view import known_device
+from engine.cli._view import looked_at
 
 
 def report(
@@ -21,7 +21,7 @@ def report(
             "accuracy,size_bytes,latency_ms, as far as they are measured."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Profile that latency and energy are for.")] = "host",
+    device: Annotated[str, typer.Option(help="Profile, or board of yours, that latency and energy are for.")] = "host",
     as_json: JsonFlag = False,
 ) -> None:
     """Write the frontier as one HTML file that stays interactive without a network."""
@@ -29,10 +29,9 @@ def report(
     from engine.frontier.front import parse_objectives, usual_objectives
     from engine.store.store import Store
 
-    known_device(device)
+    trials, device, _ = looked_at(sweep, device, None)
     store = Store.open()
     row = store.sweep(sweep)
-    trials = store.trials(row.id)
     wanted = parse_objectives(objectives, trials) if objectives is not None else usual_objectives(trials, device)
     path = write_report(output, row, store.spec(row.id), trials, wanted, device)
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

@@ -10,7 +10,7 @@ import typer
 from engine.cli._options import JsonFlag, ScenarioName, SweepRef, print_json
 from engine.cli._tables import print_table
 from engine.cli._trial_table import machine_line, trial_cells, trial_columns, with_scenario
-from engine.cli._view import looked_at
+from engine.cli._view import looked_at, measured_on_boards
 from engine.trials.trial import Trial
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ def trials(
     as_json: JsonFlag = False,
 ) -> None:
     """Every recipe of a sweep with its measurements."""
-    found, device, chosen = looked_at(sweep, device, scenario)
-    print_json([t.to_json(device) for t in found]) if as_json else print_trials(found, device, chosen)
+    found, device, chosen = looked_at(sweep, device, scenario, imported=True)
+    if as_json:
+        on_boards = measured_on_boards(sweep, found)
+        print_json([t.to_json(device) | {"measured": on_boards.get(t.id, [])} for t in found])
+    else:
+        print_trials(found, device, chosen)
 
 
 def print_trials(trials: Sequence[Trial], device: str, scenario: Scenario | None = None) -> None:

@@ -2,12 +2,13 @@
 
     model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  sample.npz  predict.py  verify.py  manifest.json
 
-`predict.py` and `verify.py` are the templates in this folder, but for the name by which the second imports the first. `verify_bundle` runs
+`predict.py` is the template of that name in this folder, `verify.py` the two others as one text, which imports it. `verify_bundle` runs
 them from here: never code out of a zip.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
@@ -25,7 +26,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
 from engine.errors import InputError
-from engine.export import predict_template, verify_template
+from engine.export import predict_template, verify_main_template, verify_template
 from engine.export.card import card
 from engine.export.predict_template import BundleError
 from engine.export.verify_template import Check, Limits
@@ -131,12 +132,27 @@ def write_bundle(
         "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
         "predict.py": Path(predict_template.__file__).read_bytes(),
-        "verify.py": _importing_predict(Path(verify_template.__file__).read_bytes()),
+        "verify.py": verify_program().encode(),
         "sample.npz": _sample(sample, outputs, predictions, dataset),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
     return target
+
+
+def verify_program() -> str:
+    """verify.py: its two halves as one text that imports predict.py from beside it, the second without what it imports from the first."""
+    first, second = (Path(str(half.__file__)).read_text("utf-8") for half in (verify_template, verify_main_template))
+    lines = second.splitlines(keepends=True)
+    dropped = {verify_template.__name__, "__future__"}
+    for node in ast.parse(second).body:
+        if isinstance(node, ast.ImportFrom) and node.module in dropped:
+            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+    ours = f"from {predict_template.__name__} import"
+    # Python may be told not to look beside a script (-I).
+    beside = "import sys\n\nsys.path.insert(0, str(Path(__file__).resolve().parent))\n"
+    joined = first.replace(ours, beside + ours, 1) + "\n\n" + "".join(lines)
+    return joined.replace(ours, "from predict import")
 
 
 def draw_sample(split: Split) -> Split:
@@ -145,15 +161,6 @@ def draw_sample(split: Split) -> Split:
     n = min(len(split), SAMPLE_IMAGES, max(1, SAMPLE_BYTES // per_image))
     chosen = np.sort(np.random.default_rng(0).choice(len(split), n, replace=False))
     return split.take(chosen)
-
-
-def _importing_predict(verify: bytes) -> bytes:
-    """`verify.py` as it stands beside `predict.py`."""
-    ours = f"from {predict_template.__name__} import".encode()
-    assert ours in verify, "the template imports the other one by its full name"
-    # Python may be told not to look beside a script (-I).
-    beside = b"sys.path.insert(0, str(Path(__file__).resolve().parent))\n"
-    return verify.replace(ours, beside + b"from predict import")
 
 
 def _sample(sample: Split, outputs: npt.NDArray[Any], predictions: npt.NDArray[np.int64], dataset: Dataset) -> bytes:

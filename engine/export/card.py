@@ -17,7 +17,7 @@ from engine.trials.trial import Trial
 PROVENANCE = {
     "deployed": "every measured number below is of this very file, run in ONNX Runtime",
     "simulated": "there is no kernel for this number format on the machine that measured it; it was simulated",
-    "imported": "the file was made elsewhere and measured here",
+    "imported": "somebody else states its numbers; nothing of it was measured here",
 }
 
 _USE = """\
@@ -59,7 +59,8 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         "## How to use it\n\n" + use,
         "`python predict.py INPUT...` says what the model says of pictures or arrays, preprocessing included.",
         f"`python verify.py` (numpy and onnxruntime, nothing else) {again} on {sample} test items in the bundle, "
-        "and fails when the model was altered or answers otherwise than recorded.",
+        "and fails when the model was altered or answers otherwise than recorded. `python verify.py --json > results.json` measures "
+        "latency there too, which `paretoscope measured SWEEP results.json` sets beside what was estimated.",
         "## Limits\n\n" + _limits(trial, dataset),
     ]
     return "\n\n".join(sections) + "\n"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks this Paretoscope bundle on your machine. Needs Python 3.11, numpy and onnxruntime, and predict.py beside it.
 
-    python verify.py [--data FILE.npz] [--max-drop POINTS] [--max-p95-ms MS] [--max-kb KB]
+    python verify.py [--data FILE.npz] [--max-drop POINTS] [--max-p95-ms MS] [--max-kb KB] [--json]
 
 It holds every file against its SHA-256, runs the model on sample.npz, and compares what it says with what was recorded. Exit code 0: all
 checks passed; 1: one failed; 2: the bundle or the data cannot be read. The checksums find damage and mix-ups. They are no signature: who
@@ -10,10 +10,8 @@ can change a file can change its checksum.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,10 +76,10 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def p95_latency_ms(
+def call_times_ms(
     session: Any, image: Array, batch: int = 1, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
-) -> float:
-    """95th percentile, in milliseconds, of one call on a batch of one preprocessed image of shape (1, channels, height, width).
+) -> tuple[list[float], int]:
+    """Milliseconds of each of many calls on a batch of one preprocessed image of shape (1, channels, height, width), and that batch.
 
     A batch that the file fixes goes before `batch`. Stops after `min_runs` and `min_s`, or, for slow networks, after `max_s`; ten runs to
     warm up are not counted.
@@ -96,7 +94,7 @@ def p95_latency_ms(
         start = time.perf_counter()
         session.run(None, {name: image})
         samples.append((time.perf_counter() - start) * 1e3)
-    return float(np.percentile(samples, 95))
+    return samples, len(image)
 
 
 def flips_allowed(n: int, arithmetic: str) -> int:
@@ -254,7 +252,7 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
         checks += check_drop(measured, n, manifest, limits.max_drop)
         if (most := limits.max_p95_ms) is not None:
             image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
-            p95 = p95_latency_ms(session, image, runtime["batch"])
+            p95 = float(np.percentile(call_times_ms(session, image, runtime["batch"])[0], 95))
             checks.append(Check("p95 latency here, ms", p95 <= most, f"{p95:.3f}", f"at most {most:g}"))
         if limits.max_kb is not None:
             kb = (folder / "model.onnx").stat().st_size / 1000
@@ -272,25 +270,3 @@ def table(checks: Sequence[Check]) -> list[str]:
     failed = sum(not c.ok for c in checks)
     verdict = f"FAILED: {failed} of {len(checks)} checks" if failed else f"passed: {len(checks)} checks"
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows] + [verdict]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of verify.py; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Check this Paretoscope bundle on this machine.")
-    parser.add_argument("--data", type=Path, metavar="FILE.npz", help="measure accuracy on your x_test and y_test too")
-    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="accuracy that may be lost to the baseline")
-    parser.add_argument("--max-p95-ms", type=float, metavar="MS", help="95th percentile of latency on this machine")
-    parser.add_argument("--max-kb", type=float, metavar="KB", help="size of model.onnx, 1 kB = 1000 bytes")
-    given = parser.parse_args(arguments)
-    limits = Limits(given.max_drop, given.max_p95_ms, given.max_kb)
-    try:
-        checks = verify(Path(__file__).resolve().parent, given.data, limits)
-    except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(table(checks)))
-    return 0 if all(check.ok for check in checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

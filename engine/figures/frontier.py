@@ -15,8 +15,9 @@ import plotly.graph_objects as go
 from engine.figures.frontier_info import FrontierInfo, Point, Role, is_log
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS
+from engine.trials.stated import NOT_HERE
 
-BLUE, GREEN, ORANGE, PINK, GREY = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3"
+BLUE, GREEN, ORANGE, PINK, GREY, VIOLET = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3", "#9A6BD0"
 # Blue to orange: the same for any colour vision, and neither end is lost on a light or a dark page.
 COLOUR_SCALE = [[0.0, "#2166D1"], [0.5, "#9A93A5"], [1.0, "#E58600"]]
 
@@ -32,7 +33,7 @@ def frontier_figure(info: FrontierInfo, height: int = 520, sizes: Mapping[str, f
     if repeated := [p for p in info.points if p.seeds and p.role != "over"]:
         traces.append(_seed_spread(repeated))
     whiskers: list[dict[str, Any]] = []
-    for role in ("over", "beaten", "tied", "front"):
+    for role in ("over", "beaten", "imported", "tied", "front"):
         points = [p for p in info.points if p.role == role]
         if points:
             coloured = info.colour_title is not None and role != "over"
@@ -56,6 +57,7 @@ _STYLE: dict[Role, tuple[str, str, str, int]] = {
     "tied": ("tied with the frontier", "triangle-up-open", BLUE, 10),
     "beaten": ("beaten by another", "circle-open", GREY, 8),
     "over": ("outside your limits", "x-thin-open", GREY, 7),
+    "imported": (NOT_HERE, "pentagon-open", VIOLET, 10),
 }
 
 
@@ -257,8 +259,11 @@ def frontier_alt(info: FrontierInfo) -> str:
     """The chart in two sentences, for those who cannot see it."""
     choice = info.choice
     count = info.counts.get("tied", 0)
+    imported = sum(p.role == "imported" for p in info.points)
+    others = f" Beside them {imported} imported points, which were not measured here." if imported else ""
     tied = f", {count} more are statistically tied with it" if count else ""
     return (
-        f"Scatter chart of {info.y_title} against {info.x_title}: {len(info.points)} of {len(choice.measured)} measured recipes "
-        f"are drawn, {len(choice.kept)} are within the limits and {len(choice.front)} on the frontier{tied}. The table lists them all."
+        f"Scatter chart of {info.y_title} against {info.x_title}: {len(info.points) - imported} of {len(choice.measured)} measured recipes "
+        f"are drawn, {len(choice.kept)} are within the limits and {len(choice.front)} on the frontier{tied}.{others} The table lists "
+        "them all."
     )

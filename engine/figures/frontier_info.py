@@ -14,16 +14,19 @@ from engine.frontier.certainty import Certainty
 from engine.frontier.columns import Numbers, Rows, Trials
 from engine.frontier.dominance import Bools, Floats
 from engine.frontier.front import objective_points, within_limits
+from engine.frontier.joined import is_imported
 from engine.frontier.recommendation import Choice, View, choose
 from engine.frontier.thinning import thin
 from engine.metrics import METRICS, axis_title, shown, text_of
 from engine.trials.evidence import Seeds
+from engine.trials.stated import NOT_HERE
 from engine.trials.text import seeds_text, share_text
 from engine.trials.trial import Trial
 
-Role = Literal["front", "tied", "beaten", "over"]
-"""front: no other drawn trial beats it; tied: one does, but the measurements cannot tell; beaten: one does; over: outside the limits."""
-ROLES: tuple[Role, ...] = ("front", "tied", "beaten", "over")
+Role = Literal["front", "tied", "beaten", "over", "imported"]
+"""imported: not measured here, wherever it stands. Of the others,
+front: no other drawn trial beats it; tied: one does, but the measurements cannot tell; beaten: one does; over: outside the limits."""
+ROLES: tuple[Role, ...] = ("front", "tied", "beaten", "over", "imported")
 
 MOST_DRAWN = 1_000
 """More marks than this hide each other, and take a browser half a second and more to draw, twice for a new axis."""
@@ -130,6 +133,7 @@ def _roles(done: Trials, choice: Choice, certainty: Certainty | None) -> npt.NDA
         if row is not None and roles[row] == 2:
             roles[row] = 1
     roles[[done.place[i] for i in choice.front]] = 0
+    roles[is_imported(done)] = ROLES.index("imported")
     return roles
 
 
@@ -151,6 +155,7 @@ def _drawn(
     )
     layers = roles.copy()
     layers[[done.place[i] for i in (choice.baseline, choice.knee, choice.best) if i]] = 0
+    layers[roles == ROLES.index("imported")] = 0
     found = thin(screen, layers[there], MOST_DRAWN, all_of=2)
     # One more, rather than one of the sample instead: the picture stays the same when what was clicked is in it already.
     found[there == done.place.get(selected or "", -1)] = True
@@ -162,7 +167,7 @@ def _points(
 ) -> tuple[Point, ...]:
     x, y = (done.numbers(k, view.device).take(rows) for k in (view.x, view.y))
     ranged = _with_ranges(roles)
-    wordy = (roles < 2) | (len(rows) <= MOST_WORDY)
+    wordy = (roles < 2) | (roles == ROLES.index("imported")) | (len(rows) <= MOST_WORDY)
 
     def numbers(key: str, values: Floats) -> list[float]:
         return list(shown_all(key, values).tolist())
@@ -241,7 +246,7 @@ def number_line(key: str, numbers: Numbers, i: int) -> str:
 def _hover(label: str, lines: list[str], done: Trials, row: int, role: Role, certainty: Certainty | None) -> str:
     lines = [f"<b>{label}</b>", *lines]
     if (provenance := done.fact("provenance")[row]) != "deployed":
-        lines.append(provenance)
+        lines.append(NOT_HERE if role == "imported" else provenance)
     if done.fact("tied_with_baseline")[row]:
         lines.append("tied with the baseline in accuracy")
     if seeds := done.fact("seeds")[row]:
@@ -263,6 +268,7 @@ def drawn_text(info: FrontierInfo) -> str:
         "tied": "tied with it",
         "beaten": "beaten by another",
         "over": "outside your limits",
+        "imported": NOT_HERE,
     }
     parts = []
     for role, name in names.items():

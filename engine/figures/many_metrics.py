@@ -13,18 +13,19 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, role_style
+from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, VIOLET, role_style
 from engine.figures.frontier_info import Role
 from engine.figures.many_metrics_info import Axis, ManyInfo, Mark
 
 _HOVER = "%{hovertext}<extra></extra>"
 # Plots in space know fewer symbols.
-_IN_SPACE = {"x-thin-open": "cross"}
-ROLES: tuple[Role, ...] = ("over", "beaten", "front")
+_IN_SPACE = {"x-thin-open": "cross", "pentagon-open": "diamond"}
+ROLES: tuple[Role, ...] = ("over", "beaten", "imported", "front")
 """In the order of drawing: what matters most comes last, on top."""
 _LINES: dict[Role, dict[str, Any]] = {
     "over": {"width": 0.8, "dash": "dot", "color": "rgba(140, 149, 163, 0.35)"},
     "beaten": {"width": 1, "color": "rgba(140, 149, 163, 0.5)"},
+    "imported": {"width": 1.5, "dash": "dash", "color": VIOLET},
     "front": {"width": 2, "color": BLUE},
 }
 

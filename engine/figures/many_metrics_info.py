@@ -15,6 +15,7 @@ from engine.frontier.dominance import Floats, non_dominated
 from engine.frontier.front import front_rows, objective_points
 from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, axis_title, shown
+from engine.trials.stated import NOT_HERE
 from engine.trials.trial import Trial
 
 MOST_IN_SPACE, MOST_LINES, MOST_IN_PAIRS = 5000, 300, 600
@@ -92,7 +93,7 @@ class ManyInfo:
     @property
     def kept(self) -> int:
         """How many of the drawn trials are within the limits."""
-        return sum(m.role != "over" for m in self.marks)
+        return sum(m.trial_id in self.choice.kept for m in self.marks)
 
 
 def sample(ids: Sequence[str], first: Collection[str], most: int) -> list[str]:
@@ -214,9 +215,11 @@ def _marks(
     for i, row in enumerate(rows.tolist()):
         name = done.ids[row]
         role: Role = "over" if name not in choice.kept else "front" if name in front else "beaten"
+        role = "imported" if done.fact("provenance")[row] == "imported" else role
         lines = [f"<b>{html.escape(done.fact('label')[row])}</b>"]
         lines += [number_line(key, numbers, i) for key, numbers in columns.items()]
-        lines += [p] if (p := done.fact("provenance")[row]) != "deployed" else []
+        said = done.fact("provenance")[row]
+        lines += [] if said == "deployed" else [NOT_HERE if role == "imported" else said]
         lines += ["outside your limits"] if role == "over" else []
         colour = shown(view.colour, float(columns[view.colour].value[i])) if view.colour else math.nan
         marks.append(

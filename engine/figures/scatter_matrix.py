@@ -90,6 +90,8 @@ def matrix_figure(info: ManyInfo, height: int | None = None) -> go.Figure:
 
 
 def _role_in(mark: Mark, front: Sequence[str]) -> Role:
+    if mark.role == "imported":
+        return mark.role
     return "over" if mark.role == "over" else "front" if mark.trial_id in front else "beaten"
 
 

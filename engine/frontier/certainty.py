@@ -30,6 +30,7 @@ from engine.frontier import redraws
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.dominance import Bools, Floats
 from engine.frontier.front import best_row, front_rows, objective_points, within_limits
+from engine.frontier.joined import is_imported, without_points
 from engine.metrics import HOST_TIMES, METRICS
 from engine.quality.predictions import load_right
 from engine.quality.statistics import Z_95
@@ -229,13 +230,15 @@ def _draw(trials: Trials, keys: Sequence[str], device: str, images: _Images | No
     rng = np.random.default_rng(_SEED)
     draws = np.repeat(objective_points(trials, keys, device)[None], count, axis=0)
     clock: Floats | None = None
-    columns = images.columns(trials) if images else None
+    # Nobody knows how an imported point might have come out: it stays where it is.
+    here = ~is_imported(trials)
+    columns = images.columns(trials.take(here)) if images else None
     for column, key in enumerate(keys):
         if key in _FROM_IMAGES and images is not None and columns is not None:
             moved = (images.drawn - images.overall)[:count]
             # The baseline moves with the same images; where it is unknown, what is left are the differences between trials.
             less = moved[:, [images.baseline]] if key == "vs_baseline" and images.baseline is not None else 0.0
-            draws[:, :, column] += moved[:, columns] - less
+            draws[:, here, column] += moved[:, columns] - less
             continue
         deviations = _deviations(trials, key, device)
         if not deviations.any():
@@ -280,7 +283,7 @@ class _Images:
 
 def _images(trials: Trials, find: Find | None) -> _Images | None:
     """Draws of the test images for up to 400 trials; None where right or wrong is not stored for all, or not of the same images."""
-    chosen = trials.take(_best_of(trials))
+    chosen = without_points(trials.take(_best_of(trials)))
     if find is None or not len(chosen) or np.isnan(chosen.numbers("accuracy").value).any():
         return None
     try:

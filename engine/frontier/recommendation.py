@@ -9,26 +9,31 @@ import numpy as np
 
 from engine.frontier.columns import Trials
 from engine.frontier.front import best_row, front_rows, within_limits
+from engine.frontier.joined import without_points
 from engine.trials.trial import Trial
 
 
 @dataclass(frozen=True)
 class View:
-    """What is looked at: metric keys for two axes and, optionally, colour; the device; limits by metric key in base units."""
+    """What is looked at: metric keys for two axes and, optionally, colour; the device; limits by metric key in base units; whether
+    imported points count.
+    """
 
     x: str = "latency_ms"
     y: str = "accuracy"
     colour: str | None = None
     device: str = "host"
     limits: Mapping[str, float] = field(default_factory=dict)
+    imported: bool = False
 
 
 @dataclass(frozen=True)
 class Choice:
     """Trials named by id, None where there is none.
 
-    `measured` are the finished trials, `kept` those of them within the limits, `front` those of them that no other one beats on
-    the view's two axes, in the order of x. `best` has the highest accuracy within the limits, and of equals the smaller file.
+    `measured` are the finished trials, and imported points where they count; `kept` those of them within the limits, `front` those of
+    them that no other one beats on the view's two axes, in the order of x. `best` has the highest accuracy within the limits, and of
+    equals the smaller file.
     """
 
     view: View
@@ -59,6 +64,7 @@ def usual_view(view: View, trials: Trials) -> View:
 def choose(trials: Sequence[Trial], view: View) -> Choice:
     """Frontier, knee and best choice among the finished trials within the limits."""
     done = Trials.of(trials).done
+    done = done if view.imported else without_points(done)
     kept = done.take(within_limits(done, view.limits, view.device))
     rows, knee = front_rows(kept, (view.x, view.y), view.device)
     order = np.lexsort(kept.points((view.y, view.x), view.device)[rows].T)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.datasets.load import load_dataset
-from engine.errors import SpecError
+from engine.errors import NotFoundError, SpecError
 from engine.models.made_elsewhere import bytes_of, check_made
 from engine.run.addition import Addition
 from engine.run.run import Outcome, Progress, execute
@@ -79,6 +79,21 @@ def add_file(
             Addition(recipe, file),
         )
     return Added(row.id, store.trial(row.id, recipe.id), outcome)
+
+
+def remove_file(store: Store, sweep_ref: str, name: str) -> Trial:
+    """Take a file that was added out of its sweep again, by the name of its trial, which is returned.
+
+    Raises InputError for an unknown sweep, one that runs, or a name that no added file has.
+    """
+    row = store.sweep(sweep_ref)
+    added = [t for t in store.trials(row.id) if t.recipe.imported]
+    found = next((t for t in added if t.label == name), None)
+    if found is None:
+        known = ", ".join(t.label for t in added[:8]) or "none yet"
+        raise NotFoundError(f"no file called {name!r} was added to {row.id}; those that were: {known}")
+    store.remove_added(row.id, found.recipe)
+    return found
 
 
 def _check_state(row: SweepRow) -> None:

@@ -4,6 +4,7 @@ sweeps    one row per spec: state, progress, heartbeat of its runner, revision (
 nodes     what a finished node returned and how long it took; shared by all sweeps
 trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
 notes     pins and notes on trials (`notes.py`)
+boards, points  what was measured elsewhere: of its files (`boards.py`), of others (`points.py`)
 code_versions  the digests of the code that nodes were made by, and when that was last
 """
 
@@ -24,8 +25,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.errors import NotFoundError, SetupError, SpecError
 from engine.paths import home
 from engine.spec.canonical import canonical_json
+from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import notes
+from engine.store import boards, notes, points, removal
 from engine.store.example import add_example
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -67,7 +69,8 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
-            self.notes = notes.Notes(self._engine)
+            self.notes, self.boards = notes.Notes(self._engine), boards.Boards(self._engine)
+            self.points = points.Points(self._engine)
         except (SQLAlchemyError, ImportError, ValueError) as error:
             reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
             shown = _PASSWORD.sub("//…@", url)
@@ -206,9 +209,13 @@ class Store:
                 raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
             if state_of(row) == "running":
                 raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
-            for table in (_trials, notes.table):
+            for table in (_trials, notes.table, boards.table, points.table):
                 connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
             connection.execute(_sweeps.delete().where(_sweeps.c.id == sweep_id))
+
+    def remove_added(self, sweep_id: str, recipe: Recipe) -> None:
+        """Forget a file that was added to a sweep; see `removal.py`."""
+        removal.remove_added(self._engine, sweep_id, recipe)
 
     # What only the runner calls.
 

@@ -82,7 +82,7 @@ class Projection:
     """What a profile says of a trial: latency (ms) and energy (mJ) on that device.
 
     Where it does not fit, or nothing is known, there are no numbers but a `reason`. `source` is that of the latency. `per_million` is
-    filled in where a scenario is given.
+    filled in where a scenario is given. A user's own board that measured the trial's file has one too, whose source is `measured`.
     """
 
     latency_ms: Interval | None

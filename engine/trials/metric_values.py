@@ -15,6 +15,8 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
     For another device than the host, `latency_ms` and `energy_mj` are that profile's projections. On the host the interval of
     `latency_ms` is that of the ratio to the baseline, which is how it was measured.
     """
+    if trial.stated:
+        return trial.stated.value(key, device)
     projection, accuracy = trial.projections.get(device), trial.accuracy
     if key in SCENARIO_METRICS:
         per_million = projection.per_million if projection else None

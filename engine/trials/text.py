@@ -33,11 +33,17 @@ def metric_range(trial: Trial, key: str, device: str = "host") -> tuple[float, f
 
 
 def is_estimated(trial: Trial, key: str, device: str = "host") -> bool:
-    """Whether the number is not measured on the device it speaks of."""
+    """Whether the number is not measured on the device it speaks of; an imported one is what somebody states of that device."""
+    if trial.stated:
+        return False
     if key == "energy_mj" or key in SCENARIO_METRICS:
         projection = trial.projections.get(device)
         return bool(projection and projection.energy_mj and projection.energy_mj.source != "measured")
-    return key == "latency_ms" and device != "host"
+    if key != "latency_ms" or device == "host":
+        return False
+    on_it = trial.projections.get(device)
+    # What a user's own board measured stands among the projections.
+    return on_it is None or on_it.source != "measured"
 
 
 def timing_texts(timing: Timing) -> list[str]:

@@ -10,9 +10,10 @@ from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
 from engine.trials.evidence import Accuracy, Confirmation, Fidelity, Interval, Quality, Score, Seeds, interval_of
 from engine.trials.measurements import Latency, Machine, PerMillion, Projection, Timing, _energy
+from engine.trials.stated import Stated
 
 Provenance = Literal["deployed", "simulated", "imported"]
-"""deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: made elsewhere."""
+"""deployed: every number is from the file that would be exported; simulated: no kernel for it here; imported: measured elsewhere."""
 
 
 _OF_CLASSES, _OF_VALUES = ("agreement", "kl"), ("relative_error", "cosine", "neighbours")
@@ -51,6 +52,7 @@ class Trial:
     (weights, scales, biases, constants, graph), which add up to `size_bytes`; `size_layers` those of each layer's weights, scales and
     biases. `finished_s` is how long the sweep had been running, all its runs together, when the recipe's last number was there; None for
     sweeps of before that was kept. `error` says why a recipe could not be made.
+    `stated` are the numbers of an imported point, which has no others.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Trial:
     notes: tuple[str, ...] = ()
     finished_s: float | None = None
     error: str | None = None
+    stated: Stated | None = None
 
     @property
     def label(self) -> str:
@@ -159,6 +162,7 @@ class Trial:
             for name, p in record.get("projections", {}).items()
         }
         known["demand"] = Demand.from_json(record["demand"]) if record.get("demand") else None
+        known["stated"] = Stated(**record["stated"]) if record.get("stated") else None
         known["notes"] = tuple(record.get("notes", ()))
         known["chosen"] = tuple(record.get("chosen", ()))
         known["stages"] = tuple(Stage(**s) for s in record.get("stages", ()))

@@ -75,7 +75,8 @@ def _device(done: Trials) -> str:
         format_func=lambda d: "this sweep’s host" if d == "host" else d,
         key="compare device",
         width=220,
-        help="Latency and energy are those of this device. On the host latency is measured; on others both are estimated.",
+        help="Latency and energy are those of this device. On the host and on your own boards latency is measured; on others both are "
+        "estimated.",
     )
 
 

@@ -32,6 +32,7 @@ from engine.figures.scatter_matrix import matrix_alt, matrix_figure
 from engine.figures.space_3d import space_alt, space_figure
 from engine.figures.style import style
 from engine.frontier.columns import Trials
+from engine.frontier.joined import without_points
 from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, text_of
 from engine.store.rows import SweepRow
@@ -110,7 +111,7 @@ def show(
     made.figure.layout.uirevision = f"{row.id} {chart.shape} {view.device} {made.figure.layout.uirevision}"
     if asked is not None:
         chart_events.remember(made.figure.layout.uirevision, asked)
-    axes = (view.x, view.y, view.colour, view.device, *sorted(view.limits.items()))
+    axes = (view.x, view.y, view.colour, view.device, view.imported, *sorted(view.limits.items()))
     signature = (row.id, row.revision, len(info.choice.measured), *axes, chart)
     drawn: _Drawn | None = st.session_state.get(_DRAWN)
     left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
@@ -178,6 +179,8 @@ def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None
     view = info.choice.view
     also = [selected] if selected else []
     sizes = marker_sizes(trials, chart.size, view.device) if chart.size else None
+    # What was not made here has no steps, and was never under way.
+    trials = without_points(trials) if chart.shape in {"map", "progress"} else trials
     sized = _size_text(trials, chart.size, view) if chart.size else ""
     if chart.shape == "map":
         tree = lineage_info(trials, info.choice, view.colour or view.y, chart.size or "size_bytes")
@@ -202,9 +205,12 @@ def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None
             )
             return None
         return _Made(progress_figure(over_time, 450), progress_alt(over_time), progress_text(over_time), HELP)
-    missing = len(info.choice.measured) - info.total
+    counted = info.total - (0 if view.imported else info.counts.get("imported", 0))
+    missing = len(info.choice.measured) - counted
     lacking = (
-        f"{missing:,} measured recipes lack one of these two numbers and are in the table only." if missing else ""
+        f"{missing:,} {'recipes' if view.imported else 'measured recipes'} lack one of these two numbers and are in the table only."
+        if missing
+        else ""
     )
     figure = frontier_figure(info, height=450, sizes=sizes)
     return _Made(figure, frontier_alt(info), _sentences(sized, lacking, sampled_text(info)))

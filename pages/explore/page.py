@@ -11,7 +11,8 @@ import streamlit as st
 from engine.errors import NotFoundError
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
-from engine.frontier.recommendation import Choice
+from engine.frontier.joined import is_imported, without_points
+from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
@@ -20,6 +21,7 @@ from pages.shared import address, comparison, notes, pickers, queries, share, sh
 from pages.shared import explore_address as state
 
 MISSING = "explore sweep that is not here"
+IMPORTED = "explore imported"
 TABLE, SELECTED, TICKED, MOVED = "explore table", "explore trial", "explore ticked", "explore selection moved"
 
 
@@ -40,7 +42,7 @@ def render() -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news, "pick sweep")
-        trials = queries.columns_on(row, pickers.wanted_device(asked.view, news))
+        trials = queries.explored(row, pickers.wanted_device(asked.view, news))
         view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
     done = trials.done
     if news and params and len(done):
@@ -66,6 +68,7 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
         if not chart_only:
             scope = f"{row.id} {view.device}"
             view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))
+            view = replace(view, imported=_tick(view, done, news))
         info = queries.info(row, view, _selected(done))
         with above:
             if not chart_only:
@@ -79,6 +82,20 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
             _selection(row, info, done)
         _table(row, info, trials, done)
     return state.Explore(row.id, _selected(done), view, chart, zoom)
+
+
+def _tick(view: View, done: Trials, news: bool) -> bool:
+    """Whether imported points count; asked only where there are any."""
+    if not is_imported(done).any():
+        return view.imported
+    if news or IMPORTED not in st.session_state:
+        st.session_state[IMPORTED] = view.imported
+    return st.checkbox(
+        "Imported points count",
+        key=IMPORTED,
+        help="They were measured elsewhere, perhaps on other images, and have no intervals. Without the tick they are drawn, and are on no "
+        "frontier and under no limit.",
+    )
 
 
 def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
@@ -98,10 +115,14 @@ def _wanted_row(rows: Sequence[SweepRow], ref: str | None) -> SweepRow:
 
 def _say_what_this_is(row: SweepRow, done: Trials) -> None:
     """Where the numbers come from, and what is still to come."""
+    points = is_imported(done).sum()
+    done = without_points(done)
     machines = sorted(set(done.machines.values()))
     where = f"measured on {' and on '.join(machines)}" if machines else "nothing measured yet"
     example = "Example that ships with Paretoscope, really run: " if row.example else ""
-    st.caption(f"{example}{len(done):,} of {row.recipes:,} recipes {where}")
+    st.caption(
+        f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
+    )
     if row.state == "running":
         charts.live(row, len(done))
     elif not len(done):

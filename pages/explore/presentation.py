@@ -58,7 +58,7 @@ def show(row: SweepRow, view: View) -> None:
 
 
 def _slide(row: SweepRow, view: View) -> None:
-    trials = queries.columns_on(row, view.device)
+    trials = queries.explored(row, view.device)
     view = usual_view(view, trials)
     info = queries.info(row, view)
     st.subheader(shell.plain(row.name), anchor=False)

@@ -1,7 +1,7 @@
 """The address of Explore <-> a typed view. Whatever an address says, the result is a view that can be shown.
 
 ?sweep=ID&x=METRIC&y=METRIC&colour=METRIC&device=PROFILE&trial=ID&min_accuracy=0.9&max_size_bytes=100000
-&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
+&imported=1&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ def parse(params: Mapping[str, str]) -> Explore:
         colour=colour if colour in METRICS else None,
         device=name("device") or View.device,
         limits={key: value for key, value in limits.items() if value is not None},
+        imported=params.get("imported") == "1",
     )
     return Explore(
         sweep=name("sweep"), trial=name("trial"), view=view, chart=_chart(params, view), zoom=_zoom(params.get("zoom"))
@@ -200,6 +201,7 @@ def to_params(state: Explore) -> dict[str, str]:
         "size": chart.size,
         "metrics": ",".join(chart.metrics) or None,
         "zoom": zoom_text(state.zoom) or None,
+        "imported": "1" if view.imported else None,
         "trial": state.trial,
         **{limit_name(key): f"{limit:.9g}" for key, limit in view.limits.items()},
     }

@@ -95,7 +95,7 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
     )
     y = st.selectbox("Up", names, format_func=name, key="pick y", width=150, on_change=_swap, args=("pick y", "pick x"))
     st.session_state["last pick x"], st.session_state["last pick y"] = x, y
-    chosen = View(x, y, view.colour, view.device, view.limits)
+    chosen = View(x, y, view.colour, view.device, view.limits, view.imported)
     if chart.shape == "3d":
         usual = third_axis(chosen)
         deep = [usual, *(k for k in names if k not in (x, y, usual))]
@@ -113,8 +113,8 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
         format_func=lambda d: "this sweep’s host" if d == "host" else d,
         key="pick device",
         width=170,
-        help="Latency and energy are those of this device. On the host latency is measured; on others both are estimated. The page "
-        "Devices says how far to trust each.",
+        help="Latency and energy are those of this device. On the host and on your own boards latency is measured; on others "
+        "both are estimated. The page Devices says how far to trust each.",
     )
     return replace(chosen, device=device), chart
 

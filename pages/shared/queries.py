@@ -15,6 +15,7 @@ import streamlit as st
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
+from engine.devices.boards import current_runs, on_boards
 from engine.devices.cost import Scenario, read_scenarios
 from engine.devices.profiles import Profile, all_profiles
 from engine.devices.projected import Projector, under_scenario
@@ -26,6 +27,7 @@ from engine.figures.frontier_info import FrontierInfo, frontier_info
 from engine.figures.thumbnail import Summary, summarise_sweep
 from engine.frontier.certainty import Certainty, certainty
 from engine.frontier.columns import Trials
+from engine.frontier.joined import with_points, without_points
 from engine.frontier.recommendation import View
 from engine.frontier.stored_columns import Block, stored_trials
 from engine.quality.predictions import Predictions
@@ -84,6 +86,10 @@ class _Columns:
         with self._lock:
             if row.revision > self._revision:
                 self._read(row.revision)
+                if len(self._positions) != row.recipes:
+                    # A trial was taken out of the sweep: what is left has not changed, and does not say so.
+                    self._revision, self._positions, self._block = -1, np.empty(0, np.intp), Block.of(())
+                    self._read(row.revision)
             return self._table
 
     def _read(self, revision: int) -> None:
@@ -100,7 +106,13 @@ class _Columns:
         places, backwards = np.unique(everywhere[::-1], return_index=True)
         self._block = block.take(len(everywhere) - 1 - backwards)
         self._positions, self._revision = places, revision
-        self._table = stored_trials(self._block, partial(store().trials_by_id, self._sweep_id))
+        stored = stored_trials(self._block, partial(store().trials_by_id, self._sweep_id))
+        if runs := store().boards.of(self._sweep_id):
+            files = {
+                run.trial: stored.fact("artifact")[stored.place[run.trial]] for run in runs if run.trial in stored.place
+            }
+            stored = on_boards(stored, current_runs(runs, files, artifacts()))
+        self._table = stored
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading the recipes …")
@@ -125,6 +137,7 @@ def _certainty(
     axes: tuple[str, str, str],
     profile: str,
     limits: tuple[tuple[str, float], ...],
+    imported: bool,
     _known: Trials,
 ) -> Certainty:
     # Which trials are meant follows from the sweep, its revision and the device, so they need not be part of the key.
@@ -135,10 +148,12 @@ def _certainty(
 def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo:
     """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
     limits = tuple(sorted(view.limits.items()))
-    known = columns_on(row, view.device)
+    known = explored(row, view.device)
+    counted = known if view.imported else without_points(known)
     profiles = all_profiles()
     device = _named(view.device, profiles) if view.device in profiles else ""
-    sure = _certainty(_address(), _at(row), (view.x, view.y, view.device), device, limits, known)
+    axes = (view.x, view.y, view.device)
+    sure = _certainty(_address(), _at(row), axes, device, limits, view.imported, counted)
     return frontier_info(known, view, sure, selected)
 
 
@@ -320,6 +335,26 @@ def columns_on(row: SweepRow, device: str) -> Trials:
     if device in stored.devices or device not in all_profiles():
         return stored
     return _seen_on(row, (device,))
+
+
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
+def _points(address: tuple[str, str], at: tuple[str, str, int]) -> tuple[Trial, ...]:
+    return tuple(store().points.of(at[0]))
+
+
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
+def _explored(
+    address: tuple[str, str], at: tuple[str, str, int], device: str, _known: Trials, _more: Sequence[Trial]
+) -> Trials:
+    return with_points(_known, _more)
+
+
+def explored(row: SweepRow, device: str) -> Trials:
+    """As `columns_on`, and after the trials the points that were imported, which were not measured here."""
+    known, more = columns_on(row, device), _points(_address(), _at(row))
+    profiles = all_profiles()
+    named = _named(device, profiles) if device in profiles else device
+    return _explored(_address(), _at(row), named, known, more) if more else known
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")

@@ -30,7 +30,7 @@ _RELATIVE = frozenset({"latency_ratio", "agreement", "relative_error", "cosine",
 _TRUTH = {
     "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
     "simulated": ("Simulated: this runtime has no kernel for it", ":material/science:", "orange"),
-    "imported": ("Imported: made outside Paretoscope", ":material/upload:", "blue"),
+    "imported": ("Imported, not measured here", ":material/upload:", "orange"),
 }
 
 
@@ -87,6 +87,8 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return f"{known}: {projection.energy_mj.basis}"
     if is_estimated(trial, key, device):
         return f"estimated for {device}"
+    if key == "latency_ms" and device != "host":
+        return f"measured on {device}, 95 % interval of these calls"
     judged = trial.judged
     if key == judged_by(trial) and judged:
         samples = f"measured on {judged.n:,} test {'samples' if trial.score else 'images'}, 95 % interval"
@@ -112,7 +114,12 @@ def _interval(trial: Trial, key: str) -> str:
 
 
 def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> None:
-    """Draw the summary of a finished trial."""
+    """Draw the summary of a finished trial; of an imported point all that there is to say."""
+    if trial.stated:
+        with st.container(border=True):
+            # Elsewhere the baseline was another one, perhaps on other images.
+            head(trial, None, device)
+        return
     with st.container(border=True):
         head(trial, baseline, device)
         asked = {"sweep": row.id, "trial": trial.id}
@@ -142,13 +149,16 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
     with st.container(horizontal=True, gap="small"):
         st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
         if trial.tied_with_baseline:
-            st.badge(
-                f"{METRICS[judged_by(trial)].name} tied with the baseline", icon=":material/balance:", color="gray"
-            )
-    st.markdown("\n".join(f"{i}. {text}" for i, text in enumerate(recipe_texts(trial.recipe), 1)))
+            name = METRICS[judged_by(trial)].name
+            st.badge(f"{name} tied with the baseline", icon=":material/balance:", color="gray")
+    texts = [] if trial.stated else recipe_texts(trial.recipe)
+    st.markdown("\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1)))
+    stated = trial.stated.device if trial.stated else None
     with st.container(horizontal=True):
         for key in (judged_by(trial), *_COSTS):
-            _tile(trial, baseline, key, device)
+            _tile(trial, baseline, key, stated or device)
+    if stated:
+        st.caption(f":material/timer: Latency and energy are those on {shell.plain(stated)}.")
     if trial.confirmation:
         st.caption(f":material/verified: Confirmed: {confirmation_text(trial)}.")
     if trial.seeds:

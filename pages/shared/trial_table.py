@@ -12,8 +12,10 @@ import streamlit as st
 from engine.figures.frontier_info import shown_all
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.front import within_limits
+from engine.frontier.joined import is_imported
 from engine.frontier.recommendation import Choice
 from engine.metrics import METRICS, text_of
+from engine.trials.stated import NOT_HERE
 from pages.shared import shell
 
 MOST_ROWS = 1_000
@@ -77,6 +79,7 @@ def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
     """What is special about each trial, in words; `tied` are the trials tied with the frontier."""
     front, best = frozenset(choice.front), choice.best if choice.view.limits else None
     close = trials.fact("tied_with_baseline").tolist()
+    points = {i for i, is_one in zip(trials.ids, is_imported(trials).tolist(), strict=True) if is_one}
     return [
         ", ".join(
             name
@@ -87,7 +90,8 @@ def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
                 ("frontier", i in front),
                 ("tied with frontier", i in tied),
                 ("tied with baseline", like_baseline),
-                ("outside limits", i not in choice.kept),
+                (NOT_HERE, i in points),
+                ("outside limits", i not in choice.kept and (choice.view.imported or i not in points)),
             )
             if holds
         )
@@ -112,7 +116,8 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
         ),
         "provenance": st.column_config.TextColumn(
             "Truth",
-            help="deployed: measured on the very file that you export. simulated: no kernel for it here. imported: made elsewhere.",
+            help="deployed: measured on the very file that you export. simulated: no kernel for it here. imported: "
+            "stated by somebody else, not measured here.",
         ),
     }
     for key in trials.measured(device):

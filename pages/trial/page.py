@@ -23,7 +23,7 @@ from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
 from pages.shared import comparison, notes, pickers, queries, share, shell, trial_panel
 from pages.shared.trial_panel import Number
-from pages.trial import explanations
+from pages.trial import boards, explanations
 
 _GROUPS = {
     "On the test images": ON_IMAGES,
@@ -60,6 +60,7 @@ def render() -> None:
     _numbers(trial, baseline)
     _size(trial)
     _latency(row, trial)
+    boards.show(row, trial)
     _insights(row, trial, baseline)
     _classes(row, trial, baseline)
 
@@ -144,7 +145,7 @@ def _numbers(trial: Trial, baseline: Trial | None) -> None:
     st.subheader("Every number", anchor=False)
     here = trial_panel.numbers(trial, baseline, "host")
     groups: dict[str, Sequence[Number]] = {title: [n for n in here if n.key in keys] for title, keys in _GROUPS.items()}
-    elsewhere = [d for d in trial.projections if d != "host"]
+    elsewhere = [d for d, p in trial.projections.items() if d != "host" and p.source != "measured"]
     groups["On other devices, estimated"] = [
         n for d in elsewhere for n in trial_panel.numbers(trial, baseline, d) if n.key in DEVICE_METRICS
     ]

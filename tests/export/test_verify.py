@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from engine.errors import InputError
 from engine.export import bundle as bundles
-from engine.export import verify_template
+from engine.export import verify_main_template, verify_template
 from engine.export.bundle import verify_bundle, write_bundle
 from tests.helpers.bundles import (
     CLASSES,
@@ -182,3 +183,22 @@ def test_arithmetic_is_read_off_the_graph(world: World, quantized: bool, arithme
     manifest = json.loads((unzip(world.write(), world.folder / "out") / "manifest.json").read_text())
     assert manifest["arithmetic"] == arithmetic
     assert manifest["expected"]["size_bytes"] == 81_234
+
+
+@pytest.mark.parametrize("batch", ["N", 3])
+def test_json_has_the_latency_here_and_finds_its_own_changes(world: World, batch: int | str) -> None:
+    world.model = linear_model(world.folder / "net.onnx", batch=batch)
+    folder = unzip(world.write(), world.folder / "out")
+    done = run_verify(folder, "--json", "--max-kb", "0.1")
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)
+    latency = found["latency_ms"]
+    assert latency["low"] <= latency["p50"] <= latency["high"] <= latency["p99"]
+    assert latency["p50"] <= latency["p95"] <= latency["p99"]
+    assert (latency["batch"], latency["calls"] >= 200) == (1 if batch == "N" else batch, True)
+    assert found["sha256"] == hashlib.sha256(world.model.read_bytes()).hexdigest()
+    assert (found["trial"], found["ok"]) == (world.trial.id, False)
+    assert [c["name"] for c in found["checks"] if not c["ok"]] == ["model.onnx, kB"]
+    assert found["machine"]["cpu"]
+    assert found["digest"] == verify_main_template.digest(found)
+    assert found["digest"] != verify_main_template.digest(found | {"trial": "another"})

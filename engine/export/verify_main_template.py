@@ -1,0 +1,102 @@
+"""The second half of a bundle's verify.py: its command line, and with --json what it measures on the machine that it runs on.
+
+`verify_program` in `bundle.py` puts it after `verify_template.py`, without its imports from there; the same rules hold for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.export.predict_template import BundleError, open_model, preprocess, read_arrays, read_json
+from engine.export.verify_template import Check, Limits, call_times_ms, sha256, table, verify
+
+MEASUREMENT = 1
+"""Of the layout of what --json prints; a reader refuses a newer one."""
+
+_CPUS = Path("/proc/cpuinfo")
+
+
+def machine_here() -> dict[str, Any]:
+    """What this machine is, as far as it says so."""
+    about = _CPUS.read_text(errors="replace") if _CPUS.is_file() else ""
+    said = [line.split(":", 1)[1] for line in about.splitlines() if line.startswith(("Model", "model name"))]
+    # A board's own name, which comes last, rather than its processor's.
+    cpu = " ".join(said[-1].split()) if said else platform.processor() or platform.machine()
+    runtime = importlib.import_module("onnxruntime").__version__
+    return {"cpu": cpu, "cores": os.cpu_count() or 1, "os": platform.platform(), "onnxruntime": runtime}
+
+
+def latency_here(folder: Path) -> dict[str, float]:
+    """One call, in milliseconds: percentiles, `low` and `high` of the 95 % interval of the median, by the order of the calls; their number.
+
+    With the bundle's own session options, on a batch of the sample's first image. Raises BundleError.
+    """
+    runtime, settings = read_json(folder / "manifest.json")["runtime"], read_json(folder / "preprocess.json")
+    session = open_model(folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"])
+    image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
+    times, batch = call_times_ms(session, image, runtime["batch"])
+    reach = min(50.0, 98 / math.sqrt(len(times)))
+    at = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "low": 50 - reach, "high": 50 + reach}
+    return {name: float(np.percentile(times, q)) for name, q in at.items()} | {"calls": len(times), "batch": batch}
+
+
+def report(folder: Path, checks: Sequence[Check]) -> dict[str, Any]:
+    """What --json prints and `paretoscope measured` takes: which file, where it ran, how fast, what was checked; raises BundleError."""
+    manifest = read_json(folder / "manifest.json")
+    made = {
+        "measurement": MEASUREMENT,
+        "trial": manifest["trial"],
+        "label": manifest["label"],
+        "sha256": sha256(folder / "model.onnx"),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine_here(),
+        "runtime": manifest["runtime"],
+        "latency_ms": latency_here(folder),
+        "ok": all(check.ok for check in checks),
+        "checks": [vars(check) for check in checks],
+    }
+    return made | {"digest": digest(made)}
+
+
+def digest(report: dict[str, Any]) -> str:
+    """SHA-256 of all else in a report, in hex: finds what an editor or a copy has changed. It is no signature either."""
+    said = {key: value for key, value in report.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of verify.py; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Check this Paretoscope bundle on this machine.")
+    parser.add_argument("--data", type=Path, metavar="FILE.npz", help="measure accuracy on your x_test and y_test too")
+    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="accuracy that may be lost to the baseline")
+    parser.add_argument("--max-p95-ms", type=float, metavar="MS", help="95th percentile of latency on this machine")
+    parser.add_argument("--max-kb", type=float, metavar="KB", help="size of model.onnx, 1 kB = 1000 bytes")
+    parser.add_argument("--json", action="store_true", help="print JSON, with this machine's latency in it")
+    given = parser.parse_args(arguments)
+    folder = Path(__file__).resolve().parent
+    limits = Limits(given.max_drop, given.max_p95_ms, given.max_kb)
+    try:
+        checks = verify(folder, given.data, limits)
+        lines = [json.dumps(report(folder, checks), indent=1)] if given.json else table(checks)
+    except BundleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0 if all(check.ok for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
