@@ -22,7 +22,7 @@ from engine.frontier.columns import Trials
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
-from pages.shared import comparison, queries, share, shell
+from pages.shared import answers, comparison, queries, share, shell
 
 LEAST = 2
 
@@ -159,8 +159,8 @@ def _paired(trials: Sequence[Trial]) -> tuple[list[Pair], str | None]:
     """Every pair, and why those without the baseline are not known, if they are not."""
     try:
         if any(t.score for t in trials):
-            return pairs(trials, {}, {t.id: queries.scored(t) for t in trials}), None
-        return pairs(trials, {t.id: queries.right_answers(t) for t in trials}), None
+            return pairs(trials, {}, {t.id: answers.scored(t) for t in trials}), None
+        return pairs(trials, {t.id: answers.right_answers(t) for t in trials}), None
     except DatasetError as error:
         return pairs(trials, {}), str(error)
 

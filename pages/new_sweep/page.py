@@ -23,7 +23,7 @@ from pages.shared import access, deletion, progress, queries, runner, shell
 from pages.shared import explore_address as state
 
 FORM, TEXT = "Form", "As YAML"
-LIVE = 2_000
+LIVE = 1_000
 """More recipes than these are planned on request: with every click it would take seconds."""
 
 

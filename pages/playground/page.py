@@ -16,7 +16,7 @@ from engine.metrics import text_of
 from engine.quality.changed_values import value_text
 from engine.trials.trial import Trial
 from pages.playground import drawing
-from pages.shared import comparison, queries, shell
+from pages.shared import answers, comparison, queries, shell
 
 TEST, OWN, DRAWN = "A test image", "A picture of mine", "A drawing"
 GALLERY = 8
@@ -40,7 +40,7 @@ def render() -> None:
     if picked is None:
         return
     row, done, chosen = picked
-    images = queries.test_images(row)
+    images = answers.test_images(row)
     baseline = queries.baseline(done)
     trials = list({t.id: t for t in (baseline, *chosen) if t is not None}.values())
     where = TEST
@@ -66,7 +66,7 @@ def render() -> None:
         _answers(trials, baseline, subject, images)
 
 
-def _test_image(images: queries.TestImages) -> Subject:
+def _test_image(images: answers.TestImages) -> Subject:
     """A draw of test images to pick from; draw and pick are in the address."""
     count = len(images.split)
     draw = _whole("draw", MOST_DRAWS) or 0
@@ -100,11 +100,11 @@ def _test_image(images: queries.TestImages) -> Subject:
     return Subject(images.split.inputs[index : index + 1], _truth(images, index), f"Test {_noun(images)} {index}")
 
 
-def _noun(images: queries.TestImages) -> str:
+def _noun(images: answers.TestImages) -> str:
     return "image" if images.are_pictures else "item"
 
 
-def _truth(images: queries.TestImages, number: int) -> str | None:
+def _truth(images: answers.TestImages, number: int) -> str | None:
     """The class of a test image, or its target; None where nobody told it."""
     if images.split.targets is not None:
         return value_text(images.split.targets[number])
@@ -127,7 +127,7 @@ def _to_address(changes: dict[str, int | None]) -> None:
             st.query_params[name] = str(value)
 
 
-def _own_picture(images: queries.TestImages) -> Subject | None:
+def _own_picture(images: answers.TestImages) -> Subject | None:
     """An uploaded picture, made into an input; None without one, or with one that cannot be read."""
     uploaded = st.file_uploader(
         "PNG or JPEG",
@@ -150,7 +150,7 @@ def _own_picture(images: queries.TestImages) -> Subject | None:
     return _subject(uploaded.getvalue(), images, swap, "Your picture")
 
 
-def _drawing(images: queries.TestImages) -> Subject | None:
+def _drawing(images: answers.TestImages) -> Subject | None:
     """What is drawn on the page; None before the first stroke."""
     drawn = drawing.square("playground drawing")
     if drawn is None:
@@ -159,7 +159,7 @@ def _drawing(images: queries.TestImages) -> Subject | None:
     return _subject(drawn, images, False, "Your drawing")
 
 
-def _subject(content: bytes, images: queries.TestImages, swap: bool, name: str) -> Subject | None:
+def _subject(content: bytes, images: answers.TestImages, swap: bool, name: str) -> Subject | None:
     try:
         return Subject(to_input(decode(content), images.split.inputs[:100], swap), None, name)
     except InputError as error:
@@ -167,7 +167,7 @@ def _subject(content: bytes, images: queries.TestImages, swap: bool, name: str) 
         return None
 
 
-def _answers(trials: Sequence[Trial], baseline: Trial | None, subject: Subject, images: queries.TestImages) -> None:
+def _answers(trials: Sequence[Trial], baseline: Trial | None, subject: Subject, images: answers.TestImages) -> None:
     found: dict[str, Answer] = {}
     trouble: dict[str, str] = {}
     for trial in trials:

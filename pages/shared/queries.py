@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -12,15 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from engine.datasets.load import load_dataset, reported
-from engine.datasets.preprocessing import Preprocessing
-from engine.datasets.splits import Split
 from engine.devices.boards import current_runs, on_boards
 from engine.devices.cost import Scenario, read_scenarios
 from engine.devices.profiles import Profile, all_profiles
 from engine.devices.projected import Projector, under_scenario
 from engine.devices.validation import Check, ErrorLine, all_checks, error_table
-from engine.errors import NotFoundError
 from engine.explain import compare, playground
 from engine.explain import latency_samples as samples
 from engine.figures.frontier_info import FrontierInfo, frontier_info
@@ -30,10 +25,6 @@ from engine.frontier.columns import Trials
 from engine.frontier.joined import with_points, without_points
 from engine.frontier.recommendation import View
 from engine.frontier.stored_columns import Block, stored_trials
-from engine.quality.predictions import Predictions
-from engine.quality.scored import Scored
-from engine.quality.statistics import Bools
-from engine.quality.values import Values
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
@@ -41,7 +32,8 @@ from engine.store.store import Store
 from engine.trials.trial import Trial
 
 
-def _address() -> tuple[str, str]:
+def address() -> tuple[str, str]:
+    """Where the store is: part of every key."""
     return os.environ.get("PARETOSCOPE_HOME", ""), os.environ.get("PARETOSCOPE_STORE", "")
 
 
@@ -52,7 +44,7 @@ def _store(address: tuple[str, str]) -> Store:
 
 def store() -> Store:
     """The store of this home; safe to share between sessions."""
-    return _store(_address())
+    return _store(address())
 
 
 def artifacts() -> Artifacts:
@@ -122,7 +114,7 @@ def _columns(address: tuple[str, str], sweep_id: str, created: str) -> _Columns:
 
 def columns(row: SweepRow) -> Trials:
     """Every recipe of a sweep, in the order of the plan, as columns; a whole trial is read when it is looked at."""
-    return _columns(_address(), row.id, row.created).at(row)
+    return _columns(address(), row.id, row.created).at(row)
 
 
 def baseline(trials: Trials) -> Trial | None:
@@ -153,7 +145,7 @@ def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo
     profiles = all_profiles()
     device = _named(view.device, profiles) if view.device in profiles else ""
     axes = (view.x, view.y, view.device)
-    sure = _certainty(_address(), _at(row), axes, device, limits, view.imported, counted)
+    sure = _certainty(address(), _at(row), axes, device, limits, view.imported, counted)
     return frontier_info(known, view, sure, selected)
 
 
@@ -164,7 +156,7 @@ def _spec(address: tuple[str, str], sweep_id: str, created: str) -> Sweep:
 
 def spec(row: SweepRow) -> Sweep:
     """The spec that a sweep was made from; reading one expands all its recipes."""
-    return _spec(_address(), row.id, row.created)
+    return _spec(address(), row.id, row.created)
 
 
 @st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
@@ -177,7 +169,7 @@ def _latency_samples(
 
 def latency_samples(row: SweepRow, trial: Trial) -> samples.Samples | None:
     """Every timed call behind a trial's latency; None where they are not kept. Raises InputError where the model or the data are gone."""
-    return _latency_samples(_address(), _at(row), trial.id, spec(row), trial)
+    return _latency_samples(address(), _at(row), trial.id, spec(row), trial)
 
 
 # A card needs a dozen numbers of a sweep, its trials may be many: only the former are kept.
@@ -188,75 +180,10 @@ def _summary(address: tuple[str, str], at: tuple[str, str, int], _row: SweepRow)
 
 def summary(row: SweepRow) -> Summary:
     """What the card of a sweep says."""
-    return _summary(_address(), _at(row), row)
+    return _summary(address(), _at(row), row)
 
 
 # A few megabytes each: enough of them for a page that compares.
-@st.cache_resource(max_entries=16, ttl=3600, show_spinner=False)
-def _predictions(address: tuple[str, str], name: str) -> Predictions | None:
-    try:
-        return Predictions.load(artifacts().local(name))
-    except NotFoundError:
-        return None
-
-
-def predictions(trial: Trial) -> Predictions | None:
-    """What a trial said of every test image; None where that was not kept, and of values."""
-    return _predictions(_address(), trial.predictions) if trial.predictions and not gives_values(trial) else None
-
-
-@st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
-def _values(address: tuple[str, str], name: str) -> Values | None:
-    try:
-        return Values.load(artifacts().local(name))
-    except NotFoundError:
-        return None
-
-
-def gives_values(trial: Trial) -> bool:
-    """Whether a trial's outputs are values, not scores of classes."""
-    return trial.fidelity is not None and trial.fidelity.agreement is None
-
-
-def values(trial: Trial) -> Values | None:
-    """The outputs of a trial for every test sample; None where they were not kept, and of classes."""
-    return _values(_address(), trial.predictions) if trial.predictions and gives_values(trial) else None
-
-
-@dataclass(frozen=True)
-class TestImages:
-    """The images that a sweep measured on, and how they are read."""
-
-    split: Split
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    are_pictures: bool
-
-
-@st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
-def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
-    sweep = _spec(address, sweep_id, created)
-    data = load_dataset(sweep.data)
-    return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.is_images)
-
-
-def test_images(row: SweepRow) -> TestImages:
-    """Those test images of a sweep that its trials were measured on; raises DatasetError when they are not there any more."""
-    return _test_images(_address(), row.id, row.created)
-
-
-def scored(trial: Trial) -> Scored | None:
-    """What the sweep's own metric says of the test samples; None where it has none, or it was not kept."""
-    found = values(trial) if gives_values(trial) else predictions(trial)
-    return found.scored if found else None
-
-
-def right_answers(trial: Trial) -> Bools | None:
-    """Which test images a trial has right; None where its answers are not stored."""
-    found = predictions(trial)
-    return found.right if found else None
-
-
 def file_of(trial: Trial) -> str | None:
     """The artifact that is a trial's ONNX file; None when it is gone, or was never made."""
     return trial.artifact if trial.artifact is not None and artifacts().has(trial.artifact) else None
@@ -270,7 +197,7 @@ def _layers(home: tuple[str, str], name: str) -> tuple[compare.Layer, ...]:
 def layers(trial: Trial) -> tuple[compare.Layer, ...] | None:
     """What a trial's file says of its layers; None when the file is gone."""
     name = file_of(trial)
-    return _layers(_address(), name) if name else None
+    return _layers(address(), name) if name else None
 
 
 # Sessions of ONNX Runtime may run in several threads at once; twelve small networks are a few dozen MB.
@@ -282,7 +209,7 @@ def _model(home: tuple[str, str], name: str) -> playground.Model:
 def model(trial: Trial) -> playground.Model | None:
     """A trial's file, opened; None when it is gone. Raises StepError when it cannot be opened."""
     name = file_of(trial)
-    return _model(_address(), name) if name else None
+    return _model(address(), name) if name else None
 
 
 @st.cache_data(ttl=3600, show_spinner=False)
@@ -321,7 +248,7 @@ def _seen_on(row: SweepRow, devices: Sequence[str], scenario: Scenario | None = 
     known = all_profiles()
     names = tuple(_named(device, known) for device in devices)
     profiles, use = [known[device] for device in devices], scenario.name if scenario else ""
-    return _on_devices(_address(), _at(row), names, use, row, profiles, scenario)
+    return _on_devices(address(), _at(row), names, use, row, profiles, scenario)
 
 
 def _named(device: str, profiles: Mapping[str, Profile]) -> str:
@@ -351,10 +278,10 @@ def _explored(
 
 def explored(row: SweepRow, device: str) -> Trials:
     """As `columns_on`, and after the trials the points that were imported, which were not measured here."""
-    known, more = columns_on(row, device), _points(_address(), _at(row))
+    known, more = columns_on(row, device), _points(address(), _at(row))
     profiles = all_profiles()
     named = _named(device, profiles) if device in profiles else device
-    return _explored(_address(), _at(row), named, known, more) if more else known
+    return _explored(address(), _at(row), named, known, more) if more else known
 
 
 @st.cache_resource(show_spinner="Predicting what was published …")

@@ -21,7 +21,7 @@ from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
-from pages.shared import comparison, notes, pickers, queries, share, shell, trial_panel
+from pages.shared import answers, comparison, notes, pickers, queries, share, shell, trial_panel
 from pages.shared.trial_panel import Number
 from pages.trial import boards, explanations
 
@@ -278,7 +278,7 @@ def _classes(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
         return
     st.subheader("Recall by class", anchor=False)
     try:
-        images = queries.test_images(row)
+        images = answers.test_images(row)
     except DatasetError as error:
         st.caption(f"The test images are not there any more: {shell.plain(str(error))}")
         return

@@ -26,8 +26,8 @@ from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, c
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value
 from engine.trials.trial import Trial
+from pages.shared import answers, pickers, queries, share, shell
 from pages.shared import explore_address as state
-from pages.shared import pickers, queries, share, shell
 from pages.what_broke import values
 
 PER_PAGE = 12
@@ -58,11 +58,11 @@ def render() -> None:
     if baseline is None or trial is None:
         st.info("This sweep has no measured recipe beside its baseline yet.", icon=":material/info:")
         return
-    outputs = queries.values(baseline), queries.values(trial)
+    outputs = answers.values(baseline), answers.values(trial)
     if outputs[0] is not None and outputs[1] is not None:
         values.compare(row, trial, outputs[0], outputs[1])
         return
-    before, after = queries.predictions(baseline), queries.predictions(trial)
+    before, after = answers.predictions(baseline), answers.predictions(trial)
     if before is None or after is None:
         st.warning(
             "The predictions of this recipe are not kept any more; run the sweep again to see what it broke.",
@@ -73,7 +73,7 @@ def render() -> None:
 
 
 def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Predictions) -> None:
-    measured_on = queries.test_images(row)
+    measured_on = answers.test_images(row)
     images, classes = measured_on.split, measured_on.classes
     labels = images.labels
     if len(before) != len(images) or len(after) != len(images):

@@ -15,14 +15,14 @@ from engine.quality.values import Values
 from engine.store.rows import SweepRow
 from engine.trials.text import baseline_text, signed
 from engine.trials.trial import Trial
-from pages.shared import queries, share, shell
+from pages.shared import answers, share, shell
 
 _PICTURES, _SMALL_PX = 8, 96
 
 
 def compare(row: SweepRow, trial: Trial, before: Values, after: Values) -> None:
     """Draw it for one recipe against the baseline."""
-    measured_on = queries.test_images(row)
+    measured_on = answers.test_images(row)
     split = measured_on.split
     if len(before) != len(split) or len(after) != len(split):
         st.warning("The dataset has changed since this sweep was run; run it again.", icon=":material/history:")
@@ -78,7 +78,7 @@ def _summary(trial: Trial, found: Changes, n: int) -> None:
         st.caption(f"{text[:1].upper()}{text[1:]}.")
 
 
-def _worst(found: Changes, key: str | None, measured_on: queries.TestImages) -> None:
+def _worst(found: Changes, key: str | None, measured_on: answers.TestImages) -> None:
     if not found.worst:
         st.caption("No sample changed for the worse.")
         return
@@ -96,7 +96,7 @@ def _worst(found: Changes, key: str | None, measured_on: queries.TestImages) -> 
     st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(400, 40 + 35 * len(rows)))
 
 
-def _pictures(worst: tuple[Change, ...], measured_on: queries.TestImages) -> None:
+def _pictures(worst: tuple[Change, ...], measured_on: answers.TestImages) -> None:
     inputs = measured_on.split.inputs
     low, high = float(np.min(inputs[:100])), float(np.max(inputs[:100]))
     with st.container(horizontal=True, gap="small"):
