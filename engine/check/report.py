@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +19,9 @@ from engine.datasets.load import load_dataset
 from engine.datasets.preprocessing import stated_preprocessing
 from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split
 from engine.errors import ClassesUnknownError, InputError, SpecError
+from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
-from engine.models.files import check_fits, scores_by
+from engine.models.files import check_fits, scores_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep
@@ -119,11 +119,11 @@ def check(sweep: Sweep) -> Report:
     try:
         # What a user's code prints is not an answer to whoever reads this command's.
         with contextlib.redirect_stdout(sys.stderr):
-            layouts = layouts_of(sweep.model, data.train.inputs.shape[1:])
+            layouts = layouts_of(sweep.model, data.train.inputs, sweep.data)
             ways = _ways(sweep, data, layouts)
             first = _prepared(sweep.data, data, ways[0].preprocess)
             if sweep.model.is_onnx:
-                check_fits(sweep.model.source, first)
+                check_fits(sweep.model, first)
             network, untrained = open_answers(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
@@ -172,11 +172,11 @@ def _with_classes(sweep: Sweep) -> Sweep:
     except ClassesUnknownError:
         if not sweep.model.is_onnx:
             raise
-        path, two = Path(sweep.model.source), sweep.data.model_copy(update={"classes": 2})
-        stored = load_dataset(two).train.inputs.shape[1:]
-        layout = layouts_of(sweep.model, stored)[0]
-        shape = (*stored[1:], stored[0]) if layout == "NHWC" else stored
-        classes = {"classes": scores_by(path, shape)}
+        two = sweep.data.model_copy(update={"classes": 2})
+        data = load_dataset(two)
+        layout = layouts_of(sweep.model, data.train.inputs, sweep.data)[0]
+        turned = replace(data, preprocessing=replace(data.preprocessing, channels_last=layout == "NHWC"))
+        classes = {"classes": scores_by(sweep.model, turned)}
         return sweep.model_copy(update={"data": sweep.data.model_copy(update=classes)})
     return sweep
 
@@ -184,14 +184,20 @@ def _with_classes(sweep: Sweep) -> Sweep:
 def _about(data: Dataset) -> dict[str, Any]:
     stored = data.train.inputs
     return {
-        "inputs": {
-            "shape": list(stored.shape[1:]),
-            "dtype": str(stored.dtype),
-            "least": float(stored.min()),
-            "largest": float(stored.max()),
-        },
+        "inputs": {n: _range(a) for n, a in stored.arrays.items()}
+        if isinstance(stored, NamedArrays)
+        else _range(stored),
         "splits": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
         "classes": data.classes,
+    }
+
+
+def _range(stored: npt.NDArray[Any]) -> dict[str, Any]:
+    return {
+        "shape": list(stored.shape[1:]),
+        "dtype": str(stored.dtype),
+        "least": float(stored.min()),
+        "largest": float(stored.max()),
     }
 
 
@@ -207,7 +213,10 @@ def _samples(data: Dataset) -> Split:
 
 def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:
     """What is tried: first what the spec says, if it says something."""
-    usual = candidates(data.train.inputs, layouts)
+    inputs = data.train.inputs
+    if not is_array(inputs) or (data.preprocessing.untouched and sweep.data.preprocess is None):
+        return (Candidate("as stored", Preprocess(scale=1.0)),)
+    usual = candidates(inputs, layouts) if _reads_floats(sweep) else ()
     stated = sweep.data.preprocess
     if stated is not None and stated.says_numbers:
         if "layout" not in stated.model_fields_set:
@@ -215,7 +224,15 @@ def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candid
         return (Candidate(AS_STATED, stated), *usual)
     if not brings_own_weights(sweep.model):
         return (Candidate("as the network was trained", stated or Preprocess()), *usual)
-    return usual
+    return usual or (Candidate("as stored", Preprocess(scale=1.0, layout=layouts[0])),)
+
+
+def _reads_floats(sweep: Sweep) -> bool:
+    """Whether a network may read prepared numbers: not one that takes integers."""
+    if not sweep.model.is_onnx:
+        return True
+    taken = taken_by(sweep.model, sweep.data)
+    return not isinstance(taken, Signature) or any(np.dtype(kind).kind == "f" for _, _, kind in taken.tensors)
 
 
 def _prepared(spec: Data, data: Dataset, preprocess: Preprocess) -> Dataset:
@@ -312,7 +329,7 @@ def _shown(samples: Split, scores: npt.NDArray[np.float64], classes: tuple[str, 
         {
             "label": None if label == UNLABELLED else classes[label],
             "predicted": classes[named] if named < len(classes) else str(named),
-            "png": _png(item),
+            "png": _png(item) if is_array(item) else None,
         }
         for item, label, named in zip(
             samples.inputs[:_SHOWN], samples.labels[:_SHOWN], scores[:_SHOWN].argmax(1), strict=True

@@ -30,7 +30,9 @@ from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.datasets.splits import UNLABELLED
 from engine.errors import StepError
+from engine.graph.inputs import Shape, is_array
 from engine.models.sources import Network, build_student
+from engine.models.torch_inputs import call
 from engine.spec.steps import Distill
 
 
@@ -54,7 +56,7 @@ def feature_loss(features: Tensor, teacher: Tensor, adapter: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(F.linear(features, adapter), teacher, dim=1)).mean()
 
 
-def classifier_of(network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def classifier_of(network: nn.Module, input_shape: Shape, num_classes: int) -> nn.Module:
     """The last linear layer or convolution that runs; raises StepError where that does not give the classes."""
     ran: list[nn.Module] = []
     hooks = [
@@ -63,7 +65,7 @@ def classifier_of(network: nn.Module, input_shape: tuple[int, ...], num_classes:
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     with torch.inference_mode():
-        network.eval()(blank(network, input_shape))
+        call(network.eval(), blank(network, input_shape))
     for hook in hooks:
         hook.remove()
     if not ran or len(ran[-1].weight) != num_classes:  # type: ignore[arg-type]
@@ -145,7 +147,9 @@ def apply(
     images = data.train.head(step.images_needed)
     taught = None
     if step.has_teacher:
-        taught = _Taught(step, student, _checked(step, outputs, len(images), len(data.classes)), seed)
+        taught = _Taught(
+            step, student, _checked(step, outputs, len(images), len(data.classes), is_array(images.inputs)), seed
+        )
     # A network that applies one batch norm several times needs its stored statistics to be what it was trained with.
     frozen = step.epochs // 2 if step.is_fresh else step.epochs
     schedule = Schedule(
@@ -186,8 +190,8 @@ def _student(step: Distill, data: Dataset, seed: int, network: Network | None) -
     return Network(copy.deepcopy(network.module), network.origin)
 
 
-def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, classes: int) -> TeacherOutputs:
-    """The outputs, once they are known to cover what the step reads of them."""
+def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, classes: int, mirrors: bool) -> TeacherOutputs:
+    """The outputs, once they are known to cover what the step reads of them; several inputs have no mirror view."""
     if outputs is None:
         raise StepError(f"distilling from {step.teacher} needs its outputs; compute them with teacher_outputs")
     views, covered, found = outputs.logits.shape
@@ -195,7 +199,11 @@ def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, classes
         raise StepError(
             f"teacher {step.teacher} tells {found} classes apart, but the dataset has {classes}; choose a teacher of its classes"
         )
-    if covered < images or views < 1 + (step.augment != "none") or (step.feature_weight and outputs.features is None):
+    if (
+        covered < images
+        or views < 1 + (step.augment != "none" and mirrors)
+        or (step.feature_weight and outputs.features is None)
+    ):
         raise StepError(
             f"teacher {step.teacher}: its outputs are of {covered} images in {views} views"
             f"{'' if outputs.features is not None else ', without features'}, not of the {images} that this step draws from; "

@@ -28,6 +28,7 @@ from engine.export import verify_template
 from engine.export.card import card
 from engine.export.verify_template import BundleError, Check, Limits
 from engine.export.zips import check_target, packed, unpacked, write_atomically
+from engine.graph.inputs import Signature, is_array
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
@@ -99,8 +100,14 @@ def write_bundle(
     """
     check_target(target)
     stored = dataset.test.inputs
-    settings: dict[str, Any] = {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
-    settings |= asdict(dataset.preprocessing)
+    settings: dict[str, Any] = {k: v for k, v in asdict(dataset.preprocessing).items() if k != "untouched" or v}
+    if is_array(stored):
+        settings |= {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
+    else:
+        settings["inputs"] = [
+            {"name": n, "array": sweep.data.arrays.get(n, n), "dtype": str(a.dtype), "shape": ["N", *a.shape[1:]]}
+            for n, a in stored.arrays.items()
+        ]
     sample = draw_sample(reported(dataset.test, sweep.measure))
     try:
         runtime = _runtime(trial, sweep)
@@ -108,7 +115,8 @@ def write_bundle(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
-        predictions = verify_template.predict(session, sample.inputs, settings)
+        inputs = sample.inputs if is_array(sample.inputs) else dict(sample.inputs.arrays)
+        predictions = verify_template.predict(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
     right = int((predictions == sample.labels).sum())
@@ -125,7 +133,15 @@ def write_bundle(
         "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
         "verify.py": Path(verify_template.__file__).read_bytes(),
-        "sample.npz": _npz(inputs=sample.inputs, labels=sample.labels, predictions=predictions.astype(np.int64)),
+        "sample.npz": _npz(
+            **(
+                {"inputs": inputs}
+                if isinstance(inputs, np.ndarray)
+                else {f"inputs/{name}": array for name, array in inputs.items()}
+            ),
+            labels=sample.labels,
+            predictions=predictions.astype(np.int64),
+        ),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
@@ -157,19 +173,23 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
 
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     """What goes in and comes out, under the names that the file uses."""
-    return {
-        "formula": "(x * scale - mean) / std, per channel",
-        "input": {
-            "name": session.get_inputs()[0].name,
-            "dtype": "float32",
-            "layout": _layout(dataset),
-            "shape": ["N", *dataset.input_shape],
-        },
-        "output": {
-            "name": session.get_outputs()[0].name,
-            "meaning": "one score per line of labels.txt; the highest wins",
-        },
+    output = {
+        "name": session.get_outputs()[0].name,
+        "meaning": "one score per line of labels.txt; the highest wins",
     }
+    shape, kind = dataset.input_shape, "float32"
+    if isinstance(shape, Signature):
+        if shape.tensors[0][0]:
+            return {"formula": "as they are stored", "output": output}
+        _, shape, kind = shape.tensors[0]
+    own = {
+        "name": session.get_inputs()[0].name,
+        "dtype": kind,
+        "layout": _layout(dataset),
+        "shape": ["N", *shape],
+    }
+    formula = "as they are stored" if dataset.preprocessing.untouched else "(x * scale - mean) / std, per channel"
+    return {"formula": formula, "input": own, "output": output}
 
 
 def _layout(dataset: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.datasets.dataset import Dataset
+from engine.graph.inputs import is_array
 from engine.metrics import METRICS, text_of
 from engine.spec.canonical import canonical_json
 from engine.spec.labels import source_name
@@ -31,20 +32,31 @@ x = ((x - mean) / std).astype("float32"){last}
 scores = session.run(None, {{settings["input"]["name"]: x}})[0]  # scores.argmax(1) counts lines of labels.txt
 ```"""
 
+_USE_UNTOUCHED = """\
+```python
+import json, onnxruntime
+
+settings = json.load(open("preprocess.json"))
+session = onnxruntime.InferenceSession("model.onnx")
+# inputs: {stored}, of shape (n, {shape}), as they are
+scores = session.run(None, {{settings["input"]["name"]: inputs}})[0]  # scores.argmax(1) counts lines of labels.txt
+```"""
+
+_USE_NAMED = """\
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+# {listed}; preprocess.json lists them
+scores = session.run(None, {{{feed}}})[0]  # scores.argmax(1) counts lines of labels.txt
+```"""
+
 
 def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
     """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
-    kind, stored = "An image classifier" if dataset.is_images else "A classifier", dataset.test.inputs
+    kind = "An image classifier" if dataset.is_images else "A classifier"
     again = "measures accuracy again" if trial.accuracy else "compares answers"
-    use = _USE.format(
-        stored=stored.dtype,
-        shape=", ".join(map(str, stored.shape[1:])),
-        ones=", 1" * (stored.ndim - 2),
-        flip="[:, ::-1]" if dataset.preprocessing.flip else "",
-        last=f".transpose(0, {', '.join(map(str, range(2, stored.ndim)))}, 1)"
-        if dataset.preprocessing.channels_last
-        else "",
-    )
+    use = _use(dataset)
     sections = [
         f"# {source_name(sweep.model.source)}: {trial.label}",
         f"{kind} with {len(dataset.classes)} classes, compressed and measured by Paretoscope. "
@@ -59,6 +71,26 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         "## Limits\n\n" + _limits(trial, dataset),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _use(dataset: Dataset) -> str:
+    """How the file is fed, as code."""
+    stored = dataset.test.inputs
+    if not is_array(stored):
+        listed = "; ".join(f"{n}: {a.dtype} (n, {', '.join(map(str, a.shape[1:]))})" for n, a in stored.arrays.items())
+        return _USE_NAMED.format(listed=listed, feed=", ".join(f'"{name}": …' for name in stored.arrays))
+    shape = ", ".join(map(str, stored.shape[1:]))
+    if dataset.preprocessing.untouched:
+        return _USE_UNTOUCHED.format(stored=stored.dtype, shape=shape)
+    return _USE.format(
+        stored=stored.dtype,
+        shape=shape,
+        ones=", 1" * (stored.ndim - 2),
+        flip="[:, ::-1]" if dataset.preprocessing.flip else "",
+        last=f".transpose(0, {', '.join(map(str, range(2, stored.ndim)))}, 1)"
+        if dataset.preprocessing.channels_last
+        else "",
+    )
 
 
 def _made(trial: Trial, sweep: Sweep) -> list[str]:

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Inputs = Array | dict[str, Array]
 
 FORMAT = 2
 """Of the bundle's layout; a reader refuses a newer one."""
@@ -103,8 +104,10 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
         raise BundleError(f"{path.name} is not a usable .npz file: {error}") from None
 
 
-def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Stored inputs (n, channels, ...) -> what the network reads, in float32."""
+def preprocess(inputs: Array, settings: dict[str, Any]) -> Array:
+    """Stored inputs (n, channels, ...) -> what the network reads, in float32 unless it reads them as they are."""
+    if settings.get("untouched"):
+        return inputs
     per_channel = (1, -1, *[1] * (inputs.ndim - 2))
     mean, std = (np.asarray(settings[name], np.float32).reshape(per_channel) for name in ("mean", "std"))
     values = inputs[:, ::-1] if settings["flip"] else inputs
@@ -154,43 +157,56 @@ def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", pr
     return session
 
 
-def predict(session: Any, inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.int64]:
+def fixed_batch(session: Any) -> int | None:
+    """Inputs per run where the file fixes that."""
+    shape = session.get_inputs()[0].shape
+    return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else None
+
+
+def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) -> dict[str, Array]:
+    """What one run is given: stored inputs, preprocessed, in the model's number types; the first is repeated where `batch` wants more."""
+    taken = session.get_inputs()
+    named = inputs if isinstance(inputs, dict) else {taken[0].name: preprocess(inputs, settings)}
+    found = {}
+    for one in taken:
+        kind = one.type.removeprefix("tensor(").removesuffix(")")
+        values = named[one.name].astype({"float": "float32", "double": "float64"}.get(kind, kind), copy=False)
+        found[one.name] = np.concatenate([values, np.repeat(values[:1], max(0, batch - len(values)), axis=0)])
+    return found
+
+
+def predict(session: Any, inputs: Inputs, settings: dict[str, Any]) -> npt.NDArray[np.int64]:
     """The class with the highest score for each stored input, shape (n,); raises BundleError."""
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
-    # A file may fix its batch: the last one is filled up with its first image.
-    fixed = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-    size = fixed or 100
-    classes = []
-    for start in range(0, len(inputs), size):
-        batch = preprocess(inputs[start : start + size], settings)
-        full = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)]) if fixed else batch
+    fixed, named = fixed_batch(session), inputs if isinstance(inputs, dict) else {"": inputs}
+    size, first, classes = fixed or 100, next(iter(named.values())), []
+    for start in range(0, len(first), size):
+        some = {name: array[start : start + size] for name, array in named.items()}
         try:
-            scores = session.run(None, {name: full})[0]
+            # A file may fix its batch: the last one is filled up with its first image.
+            feed = fed(session, some if isinstance(inputs, dict) else some[""], settings, fixed or 0)
+            scores = session.run(None, feed)[0]
         except Exception as error:  # as in open_model
             raise BundleError(
-                f"the model cannot run on images of shape {batch.shape[1:]}: {_one_line(error)}"
+                f"the model cannot run on images of shape {first.shape[1:]}: {_one_line(error)}"
             ) from None
-        classes.append(np.asarray(scores).reshape(len(full), -1)[: len(batch)].argmax(1))
+        classes.append(np.asarray(scores).reshape(len(scores), -1)[: min(size, len(first) - start)].argmax(1))
     return np.concatenate(classes) if classes else np.zeros(0, np.int64)
 
 
 def p95_latency_ms(
-    session: Any, image: Array, batch: int = 1, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
+    session: Any, feed: dict[str, Array], min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
 ) -> float:
-    """95th percentile, in milliseconds, of one call on a batch of one preprocessed image of shape (1, channels, height, width).
+    """95th percentile, in milliseconds, of one call on arrays as `fed` makes them.
 
-    A batch that the file fixes goes before `batch`. Stops after `min_runs` and `min_s`, or, for slow networks, after `max_s`; ten runs to
-    warm up are not counted.
+    Stops after `min_runs` and `min_s`, or, for slow networks, after `max_s`; ten runs to warm up are not counted.
     """
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
-    image = np.repeat(image, shape[0] if isinstance(shape[0], int) and shape[0] > 0 else batch, axis=0)
     for _ in range(10):
-        session.run(None, {name: image})
+        session.run(None, feed)
     samples: list[float] = []
     begin = time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < max_s and (len(samples) < min_runs or elapsed < min_s):
         start = time.perf_counter()
-        session.run(None, {name: image})
+        session.run(None, feed)
         samples.append((time.perf_counter() - start) * 1e3)
     return float(np.percentile(samples, 95))
 
@@ -232,12 +248,21 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     ]
 
 
+def read_sample(folder: Path, settings: dict[str, Any], n: int | None = None) -> tuple[Inputs, list[Array]]:
+    """The first n stored inputs of sample.npz, all for None, with all labels and recorded predictions; raises BundleError."""
+    names = [one["name"] for one in settings.get("inputs", ())]
+    keys = [f"inputs/{name}" for name in names] or ["inputs"]
+    found = read_arrays(folder / "sample.npz", [*keys, "labels", "predictions"])
+    inputs = [array[:n] for array in found[:-2]]
+    return dict(zip(names, inputs, strict=True)) if names else inputs[0], found[-2:]
+
+
 def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
     """The model's answers on sample.npz against those recorded; raises BundleError."""
-    inputs, labels, recorded = read_arrays(folder / "sample.npz", ("inputs", "labels", "predictions"))
-    n = len(inputs)
+    inputs, (labels, recorded) = read_sample(folder, settings)
+    n = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
     if not n or labels.shape != (n,) or recorded.shape != (n,):
-        raise BundleError(f"sample.npz does not fit together: {inputs.shape}, {labels.shape}, {recorded.shape}")
+        raise BundleError(f"sample.npz does not fit together: {n}, {labels.shape}, {recorded.shape}")
     predicted = predict(session, inputs, settings)
     differing, right = int((predicted != recorded).sum()), int((predicted == labels).sum())
     expected, accuracy = int((recorded == labels).sum()), manifest["expected"]["accuracy"]
@@ -253,8 +278,15 @@ def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings:
     ]
 
 
-def read_data(path: Path, settings: dict[str, Any]) -> tuple[Array, Array]:
-    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n,); raises BundleError."""
+def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
+    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n,); of several inputs each under its array's name. Raises
+    BundleError.
+    """
+    if several := settings.get("inputs"):
+        *arrays, labels = read_arrays(path, [*(f"{one['array']}_test" for one in several), "y_test"])
+        if {len(array) for array in arrays} != {len(labels)}:
+            raise BundleError(f"{path.name} holds arrays of different lengths; save one of each for every label")
+        return {one["name"]: array for one, array in zip(several, arrays, strict=True)}, labels
     inputs, labels = read_arrays(path, ("x_test", "y_test"))
     stored, labels = tuple(settings["stored_shape"]), labels.reshape(-1)
     inputs = inputs[:, None] if (1, *inputs.shape[1:]) == stored else inputs
@@ -307,8 +339,8 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
             measured, n = float((predict(session, inputs, settings) == labels).mean()), len(labels)
         checks += check_drop(measured, n, manifest, limits.max_drop)
         if (most := limits.max_p95_ms) is not None:
-            image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
-            p95 = p95_latency_ms(session, image, runtime["batch"])
+            batch = fixed_batch(session) or runtime["batch"]
+            p95 = p95_latency_ms(session, fed(session, read_sample(folder, settings, 1)[0], settings, batch))
             checks.append(Check("p95 latency here, ms", p95 <= most, f"{p95:.3f}", f"at most {most:g}"))
         if limits.max_kb is not None:
             kb = (folder / "model.onnx").stat().st_size / 1000

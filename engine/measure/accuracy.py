@@ -14,6 +14,7 @@ from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import StepError
 from engine.graph.graph import gives_shares
+from engine.graph.inputs import padded
 from engine.measure.session import Runner
 from engine.quality.predictions import (
     Predictions,
@@ -53,8 +54,7 @@ def predict(
     def scores_from(start: int) -> npt.NDArray[Any]:
         images = preprocessing(split.inputs[start : start + batch])
         n = len(images)
-        if runner.fixed_batch and n < batch:
-            images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
+        images = padded(images, runner.fixed_batch or n)
         scores = runner(images)
         if scores.ndim != 2 or len(scores) != len(images):
             raise StepError(f"{path.name} gives an output of shape {scores.shape}; (N, classes) is needed")

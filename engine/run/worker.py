@@ -107,7 +107,7 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
         from engine.graph.graph import save_onnx
         from engine.models.files import load_file
 
-        graph, note = load_file(Path(model.source), data)
+        graph, note = load_file(model, data)
         save_onnx(graph, output)
         return _noted("; ".join([*([note] if note else []), *data.notes]))
     from engine.models.sources import load_network, save_network
@@ -277,7 +277,8 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
             f"the file that was added (SHA-256 {sha256[:12]}…) is not in the artifact store any more; add it again with `paretoscope add`, "
             "under the same name (in a bundle it is model.onnx)"
         ) from None
-    return _noted(fit(made, _dataset(task.data), output))
+    like = task.node.options.get("like")
+    return _noted(fit(made, _dataset(task.data), output, like and Model(source="", **like)))
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
@@ -321,12 +322,13 @@ def _latency(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.energy_counter import measure_energy
     from engine.measure.latency import measure_latency
     from engine.measure.machine import machine
+    from engine.measure.timed_on import timed_on
 
     options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
     baseline = task.input(1) if len(task.inputs) > 1 else None
-    shape = _dataset(task.data).input_shape
-    result = measure_latency(task.input(), baseline, shape, options, runtime)
-    energy = measure_energy(task.input(), shape, options.filled(runtime))
+    given = timed_on(task.input(), _dataset(task.data), options.filled(runtime).batch or 1)
+    result = measure_latency(task.input(), baseline, given, options, runtime)
+    energy = measure_energy(task.input(), given, options.filled(runtime))
     return result.to_json() | {"machine": asdict(machine()), "energy": energy}
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.compress.torch_device import device, from_array
+from engine.compress.torch_device import device, from_array, from_inputs
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
+from engine.models.torch_inputs import call
 
 Floats = npt.NDArray[np.float64]
 Loss = Callable[[nn.Module], float]
@@ -37,15 +38,16 @@ def validation_loss(data: Dataset | None) -> Loss:
     if data is None:
         raise StepError("prune: allocation sensitivity measures the loss on validation images; use allocation uniform")
     split = data.validation.head(_IMAGES)
-    images = from_array(data.preprocessing(split.inputs))
-    labels = from_array(np.ascontiguousarray(split.labels))
+    inputs, labels = data.preprocessing(split.inputs), from_array(np.ascontiguousarray(split.labels))
+    starts = range(0, len(split), _BATCH)
+    images = [from_inputs(inputs[start : start + _BATCH]) for start in starts]
 
     def loss(network: nn.Module) -> float:
         there = network if device().type == "cpu" else copy.deepcopy(network).to(device())
         with torch.no_grad():
-            batches = zip(torch.split(images, _BATCH), torch.split(labels, _BATCH), strict=True)
-            total = sum(float(F.cross_entropy(there(x), y, reduction="sum")) for x, y in batches)
-        return total / len(images)
+            batches = zip(images, torch.split(labels, _BATCH), strict=True)
+            total = sum(float(F.cross_entropy(call(there, x), y, reduction="sum")) for x, y in batches)
+        return total / len(split)
 
     return loss
 
