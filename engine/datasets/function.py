@@ -79,7 +79,7 @@ def _declared(path: Path) -> list[Path]:
     """The files of `DATA_FILES`, of folders all that is in them, sorted."""
     try:
         body = ast.parse(path.read_bytes()).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError):
         return []  # Loading the file reports it, with the line.
     found: list[Path] = []
     for node in body:

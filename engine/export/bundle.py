@@ -115,7 +115,7 @@ def write_bundle(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
-        inputs = sample.inputs if is_array(sample.inputs) else dict(sample.inputs.arrays)
+        inputs = {"": sample.inputs} if is_array(sample.inputs) else dict(sample.inputs.arrays)
         predictions = verify_template.predict(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None

@@ -28,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Inputs = Array | dict[str, Array]
+Inputs = dict[str, Array]
+"""Arrays (n, ...) by the names of the inputs that they are for; a single one has none."""
 
 FORMAT = 2
 """Of the bundle's layout; a reader refuses a newer one."""
@@ -157,49 +158,41 @@ def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", pr
     return session
 
 
-def fixed_batch(session: Any) -> int | None:
-    """Inputs per run where the file fixes that."""
+def fixed_batch(session: Any) -> int:
+    """Inputs per run where the file fixes that, else 0."""
     shape = session.get_inputs()[0].shape
-    return shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else None
+    return shape[0] if shape and isinstance(shape[0], int) else 0
 
 
 def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) -> dict[str, Array]:
     """What one run is given: stored inputs, preprocessed, in the model's number types; the first is repeated where `batch` wants more."""
-    taken = session.get_inputs()
-    named = inputs if isinstance(inputs, dict) else {taken[0].name: preprocess(inputs, settings)}
-    found = {}
-    for one in taken:
+    found, types = {}, {"float": "float32", "double": "float64"}
+    for one in session.get_inputs():
+        values = preprocess(inputs[""], settings) if "" in inputs else inputs[one.name]
         kind = one.type.removeprefix("tensor(").removesuffix(")")
-        values = named[one.name].astype({"float": "float32", "double": "float64"}.get(kind, kind), copy=False)
-        found[one.name] = np.concatenate([values, np.repeat(values[:1], max(0, batch - len(values)), axis=0)])
+        more = np.repeat(values[:1], max(0, batch - len(values)), axis=0)
+        found[one.name] = np.concatenate([values, more]).astype(types.get(kind, kind), copy=False)
     return found
 
 
-def predict(session: Any, inputs: Inputs, settings: dict[str, Any]) -> npt.NDArray[np.int64]:
+def predict(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> npt.NDArray[np.int64]:
     """The class with the highest score for each stored input, shape (n,); raises BundleError."""
-    fixed, named = fixed_batch(session), inputs if isinstance(inputs, dict) else {"": inputs}
-    size, first, classes = fixed or 100, next(iter(named.values())), []
-    for start in range(0, len(first), size):
+    named = inputs if isinstance(inputs, dict) else {"": inputs}
+    first, fixed, classes = next(iter(named.values())), fixed_batch(session), []
+    for start in range(0, len(first), size := fixed or 100):
         some = {name: array[start : start + size] for name, array in named.items()}
-        try:
-            # A file may fix its batch: the last one is filled up with its first image.
-            feed = fed(session, some if isinstance(inputs, dict) else some[""], settings, fixed or 0)
-            scores = session.run(None, feed)[0]
+        try:  # A file may fix its batch: the last one is filled up with its first image.
+            scores = np.asarray(session.run(None, fed(session, some, settings, fixed))[0])
         except Exception as error:  # as in open_model
             raise BundleError(
                 f"the model cannot run on images of shape {first.shape[1:]}: {_one_line(error)}"
             ) from None
-        classes.append(np.asarray(scores).reshape(len(scores), -1)[: min(size, len(first) - start)].argmax(1))
+        classes.append(scores.reshape(len(scores), -1)[: min(size, len(first) - start)].argmax(1))
     return np.concatenate(classes) if classes else np.zeros(0, np.int64)
 
 
-def p95_latency_ms(
-    session: Any, feed: dict[str, Array], min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
-) -> float:
-    """95th percentile, in milliseconds, of one call on arrays as `fed` makes them.
-
-    Stops after `min_runs` and `min_s`, or, for slow networks, after `max_s`; ten runs to warm up are not counted.
-    """
+def p95_latency_ms(session: Any, feed: Inputs, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0) -> float:
+    """95th percentile, in milliseconds, of a call on what `fed` makes, ten to warm up aside; slow networks are stopped after `max_s`."""
     for _ in range(10):
         session.run(None, feed)
     samples: list[float] = []
@@ -248,19 +241,17 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     ]
 
 
-def read_sample(folder: Path, settings: dict[str, Any], n: int | None = None) -> tuple[Inputs, list[Array]]:
-    """The first n stored inputs of sample.npz, all for None, with all labels and recorded predictions; raises BundleError."""
-    names = [one["name"] for one in settings.get("inputs", ())]
-    keys = [f"inputs/{name}" for name in names] or ["inputs"]
-    found = read_arrays(folder / "sample.npz", [*keys, "labels", "predictions"])
-    inputs = [array[:n] for array in found[:-2]]
-    return dict(zip(names, inputs, strict=True)) if names else inputs[0], found[-2:]
+def read_sample(folder: Path, settings: dict[str, Any]) -> tuple[Inputs, Array, Array]:
+    """Stored inputs, labels and recorded predictions of sample.npz; raises BundleError."""
+    keys = {one["name"]: f"inputs/{one['name']}" for one in settings.get("inputs", ())} or {"": "inputs"}
+    *arrays, labels, recorded = read_arrays(folder / "sample.npz", [*keys.values(), "labels", "predictions"])
+    return dict(zip(keys, arrays, strict=True)), labels, recorded
 
 
 def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
     """The model's answers on sample.npz against those recorded; raises BundleError."""
-    inputs, (labels, recorded) = read_sample(folder, settings)
-    n = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
+    inputs, labels, recorded = read_sample(folder, settings)
+    n = len(next(iter(inputs.values())))
     if not n or labels.shape != (n,) or recorded.shape != (n,):
         raise BundleError(f"sample.npz does not fit together: {n}, {labels.shape}, {recorded.shape}")
     predicted = predict(session, inputs, settings)
@@ -279,14 +270,12 @@ def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings:
 
 
 def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
-    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n,); of several inputs each under its array's name. Raises
-    BundleError.
-    """
+    """`x_test`, or each of several inputs under its array's name, and `y_test` of a .npz, as (n, ...) and (n,); raises BundleError."""
     if several := settings.get("inputs"):
         *arrays, labels = read_arrays(path, [*(f"{one['array']}_test" for one in several), "y_test"])
-        if {len(array) for array in arrays} != {len(labels)}:
-            raise BundleError(f"{path.name} holds arrays of different lengths; save one of each for every label")
-        return {one["name"]: array for one, array in zip(several, arrays, strict=True)}, labels
+        if {len(array) for array in arrays} != {labels.size}:
+            raise BundleError(f"{path.name} holds arrays of other lengths than its labels; save one of each")
+        return {one["name"]: array for one, array in zip(several, arrays, strict=True)}, labels.reshape(-1)
     inputs, labels = read_arrays(path, ("x_test", "y_test"))
     stored, labels = tuple(settings["stored_shape"]), labels.reshape(-1)
     inputs = inputs[:, None] if (1, *inputs.shape[1:]) == stored else inputs
@@ -298,7 +287,7 @@ def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
     if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
         stored = settings["stored_dtype"]
         raise BundleError(f"{path.name}: x_test is {inputs.dtype}, but this model was measured on {stored}")
-    return inputs, labels
+    return {"": inputs}, labels
 
 
 def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: float | None) -> list[Check]:
@@ -339,8 +328,8 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
             measured, n = float((predict(session, inputs, settings) == labels).mean()), len(labels)
         checks += check_drop(measured, n, manifest, limits.max_drop)
         if (most := limits.max_p95_ms) is not None:
-            batch = fixed_batch(session) or runtime["batch"]
-            p95 = p95_latency_ms(session, fed(session, read_sample(folder, settings, 1)[0], settings, batch))
+            first = {name: array[:1] for name, array in read_sample(folder, settings)[0].items()}
+            p95 = p95_latency_ms(session, fed(session, first, settings, fixed_batch(session) or runtime["batch"]))
             checks.append(Check("p95 latency here, ms", p95 <= most, f"{p95:.3f}", f"at most {most:g}"))
         if limits.max_kb is not None:
             kb = (folder / "model.onnx").stat().st_size / 1000

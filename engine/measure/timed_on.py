@@ -11,10 +11,10 @@ from engine.graph.inputs import Feeds, Inputs, Signature, resized
 
 
 def timed_on(path: Path, data: Dataset, batch: int) -> tuple[int, ...] | Inputs:
-    """The shape of noise for a file of one float input; for tokens, pixels in bytes and several inputs, the first samples of the test."""
+    """The shape of noise for a file of one float input; for tokens, pixels in bytes and several inputs, the first of the calibration samples."""
     taken = Feeds.of_graph(onnx.load_model(path, load_external_data=False)).shape
     shape = data.input_shape
     if isinstance(shape, tuple) and not isinstance(taken, Signature):
         return shape
-    found = data.preprocessing(data.test.inputs[:batch])
+    found = data.preprocessing(data.calibration.inputs[:batch])
     return resized(found, batch)

@@ -21,13 +21,18 @@ def _is_program(path: Path) -> bool:
     return path.suffix == ".pt2"
 
 
-def check_file(model: Model) -> None:
+def _section(model: Model | Path | str) -> Model:
+    return model if isinstance(model, Model) else Model(source=str(model))
+
+
+def check_file(model: Model | Path) -> None:
     """All that can be told of a file without the data; raises ModelError."""
     batch_of(model)
 
 
-def batch_of(model: Model, data: Data | None = None) -> int | None:
+def batch_of(model: Model | Path, data: Data | None = None) -> int | None:
     """Items per run where the file fixes that, None where any number will do; raises ModelError for a file that cannot be used."""
+    model = _section(model)
     path = Path(model.source)
     if not _is_program(path):
         return read_checked(model, data).batch
@@ -49,7 +54,7 @@ def scores_by(model: Model, data: Dataset) -> int:
     path = Path(model.source)
     if _is_program(path):
         return read_interface(path).given[-1]
-    graph = read_onnx_for(model, data)
+    graph = read_onnx_for(path, data.input_shape, Interface.of(model, data))
     feed = Feeds.of_graph(graph)(resized(data.preprocessing(data.train.inputs[:1]), fixed_batch(graph) or 1))
     return int(open_session(graph).run(None, feed)[0].shape[-1])
 
@@ -59,17 +64,18 @@ def files_of(path: Path) -> list[Path]:
     return [path] if _is_program(path) else [path, *external_files(path)]
 
 
-def check_fits(model: Model, data: Dataset) -> None:
+def check_fits(model: Model | str, data: Dataset) -> None:
     """Raises ModelError unless the file takes inputs as `data` has them, one and several at a time, and gives a score for each class.
 
     Of a program, which only torch can run, what it says of itself is checked; it is run when it is loaded.
     """
+    model = _section(model)
     path = Path(model.source)
     if _is_program(path):
         check_program(path, data)
         return
     _check_taken(model, data)
-    check_answers(model.source, read_onnx_for(model, data), data)
+    check_answers(model.source, read_onnx_for(path, data.input_shape, Interface.of(model, data)), data)
 
 
 def _check_taken(model: Model, data: Dataset) -> None:
@@ -82,15 +88,16 @@ def _check_taken(model: Model, data: Dataset) -> None:
     check_shape(model.source, taken, data)
 
 
-def load_file(model: Model, data: Dataset) -> tuple[onnx.ModelProto, str | None]:
+def load_file(model: Model | Path, data: Dataset) -> tuple[onnx.ModelProto, str | None]:
     """The graph that recipes start from, one self-contained model of a known input shape, and what to know of it; raises ModelError."""
+    model = _section(model)
     path = Path(model.source)
     if _is_program(path):
         graph, note = program_to_onnx(path, data)
         check_answers(str(path), graph, data)
         return graph, note
     _check_taken(model, data)
-    return read_onnx_for(model, data), _baked_note(model, data)
+    return read_onnx_for(path, data.input_shape, Interface.of(model, data)), _baked_note(model, data)
 
 
 def _baked_note(model: Model, data: Dataset) -> str | None:

@@ -16,7 +16,6 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, shape_inference, version_converter
 
-from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.counts import is_quantized
 from engine.graph.graph import (
@@ -54,11 +53,12 @@ class Checked:
     taken: Shape
 
 
-def read_checked(model: Model, data: Data | None = None) -> Checked:
+def read_checked(model: Model | Path, data: Data | None = None) -> Checked:
     """All that can be told of a file without the data, the change of its opset included; raises ModelError.
 
     `data`: what the spec says of them, by which constants are told apart.
     """
+    model = model if isinstance(model, Model) else Model(source=str(model))
     path = Path(model.source)
     return _read_checked(model, data, tuple(map(_stamp, [path, *external_files(path)])))
 
@@ -82,15 +82,14 @@ def _read_checked(model: Model, data: Data | None, stamps: tuple[tuple[int, int]
     return Checked(taken.batch, taken.shape)
 
 
-def read_onnx_for(model: Model, data: Dataset) -> onnx.ModelProto:
+def read_onnx_for(path: Path, shape: Shape, wanted: Interface | None = None) -> onnx.ModelProto:
     """The file's graph for inputs of a shape that agrees with its own, as one model at `OPSET` with weights as initialisers.
 
     Files with operators of integers, which no step changes, and those with branches or loops keep their opset. Raises ModelError.
     """
-    path = Path(model.source)
-    graph = read_file(path, Interface.of(model, data))
-    fix_axes(graph, data.input_shape, path, model.axes)
-    return _upgraded(graph, path)
+    model = read_file(path, wanted)
+    fix_axes(model, shape, path, wanted.axes if wanted else None)
+    return _upgraded(model, path)
 
 
 def external_files(path: Path) -> list[Path]:
