@@ -14,10 +14,11 @@ import yaml
 from engine.check.answers import Network, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
+from engine.check.shown import range_of, shown
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
 from engine.datasets.preprocessing import stated_preprocessing
-from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split
+from engine.datasets.splits import SPLIT_SEED, Split
 from engine.errors import ClassesUnknownError, InputError, SpecError
 from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
@@ -29,7 +30,6 @@ from engine.spec.sweep import Sweep
 SAMPLES = 200
 AS_STATED = "as the spec says"
 _ALONE = 8
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def check(sweep: Sweep) -> Report:
         right = tried[chosen].right or 0
         low, high = wilson(right, len(labels))
         baseline = {"metric": "accuracy", "value": right / len(labels), "low": low, "high": high, "n": len(labels)}
-    shown = _shown(samples, answers[chosen], data.classes)
-    return Report(ready, tuple(findings), baseline, tried, **about, samples=shown)
+    items = shown(samples, answers[chosen], data.classes)
+    return Report(ready, tuple(findings), baseline, tried, **about, samples=items)
 
 
 def _with_classes(sweep: Sweep) -> Sweep:
@@ -184,20 +184,11 @@ def _with_classes(sweep: Sweep) -> Sweep:
 def _about(data: Dataset) -> dict[str, Any]:
     stored = data.train.inputs
     return {
-        "inputs": {n: _range(a) for n, a in stored.arrays.items()}
+        "inputs": {n: range_of(a) for n, a in stored.arrays.items()}
         if isinstance(stored, NamedArrays)
-        else _range(stored),
+        else range_of(stored),
         "splits": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
         "classes": data.classes,
-    }
-
-
-def _range(stored: npt.NDArray[Any]) -> dict[str, Any]:
-    return {
-        "shape": list(stored.shape[1:]),
-        "dtype": str(stored.dtype),
-        "least": float(stored.min()),
-        "largest": float(stored.max()),
     }
 
 
@@ -214,7 +205,7 @@ def _samples(data: Dataset) -> Split:
 def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:
     """What is tried: first what the spec says, if it says something."""
     inputs = data.train.inputs
-    if not is_array(inputs) or (data.preprocessing.untouched and sweep.data.preprocess is None):
+    if not is_array(inputs) or data.preprocessing.untouched:
         return (Candidate("as stored", Preprocess(scale=1.0)),)
     usual = candidates(inputs, layouts) if _reads_floats(sweep) else ()
     stated = sweep.data.preprocess
@@ -286,6 +277,8 @@ def _judged(
 ) -> list[Finding]:
     """What the answers say of preprocessing and labels."""
     if labels is None:
+        if len(tried) == 1:
+            return []
         if tried[0].name != AS_STATED:
             told = f"without labels the preprocessing {tried[chosen].name!r} is a guess: answers are sure and differ most with it"
         elif chosen == best:
@@ -322,32 +315,3 @@ def _said(preprocess: Preprocess) -> str:
     said = preprocess.model_dump(mode="json", exclude_defaults=True)
     named = next((name for name, value in NAMED_PREPROCESSING.items() if value == said), None)
     return named or yaml.safe_dump(said, default_flow_style=True, width=1000, sort_keys=False).strip()
-
-
-def _shown(samples: Split, scores: npt.NDArray[np.float64], classes: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        {
-            "label": None if label == UNLABELLED else classes[label],
-            "predicted": classes[named] if named < len(classes) else str(named),
-            "png": _png(item) if is_array(item) else None,
-        }
-        for item, label, named in zip(
-            samples.inputs[:_SHOWN], samples.labels[:_SHOWN], scores[:_SHOWN].argmax(1), strict=True
-        )
-    )
-
-
-def _png(item: npt.NDArray[Any]) -> str | None:
-    """An image (channels, height, width) as base64 of a PNG; None for what is no image."""
-    if item.ndim != 3 or item.shape[0] > 4 or min(item.shape[1:]) < 4:
-        return None
-    import base64
-    import io
-
-    from PIL import Image
-
-    from engine.datasets.pictures import to_pixels
-
-    file = io.BytesIO()
-    Image.fromarray(to_pixels(item, float(item.min()), float(item.max()))).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()

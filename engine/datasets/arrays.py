@@ -89,7 +89,8 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
         split, part = missing[0]
         key = (x if part == "x" else part) + ("" if split == ALL else f"_{split}")
         raise DatasetError(
-            f"{where} has no {key!r} (it holds {held}); {save} {x}_train, y_train, {x}_test and y_test, or {x} and y alone"
+            f"{where} has no {key!r} (it holds {held}); {save} {x}_train, y_train, {x}_test and y_test, or {x} and y alone; "
+            "arrays of other names go under data.inputs"
         )
     items: dict[str, Items] = {}
     notes: list[str] = []

@@ -31,22 +31,17 @@ Array = npt.NDArray[Any]
 Inputs = dict[str, Array]
 """Arrays (n, ...) by the names of the inputs that they are for; a single one has none."""
 
-FORMAT = 2
-"""Of the bundle's layout; a reader refuses a newer one."""
+FORMAT = 2  # Of the bundle's layout; a reader refuses a newer one.
+MAX_ARRAY_BYTES = 2 << 30  # More than this in a .npz is refused before it is unpacked.
 
 FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
 """Share of the sample's images whose predicted class may differ from the recorded one, by the model's arithmetic.
 
-Float kernels differ between CPUs only in the order of their sums, the sixth digit: one image in 500 is allowed for a near tie. Int8
-kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones saturate. Emulating that for a
-ResNet-8 in 8 bits changed the class of 4 in 500 images; 2 % leaves room, far below what a wrong model differs by.
-"""
+Float kernels differ between CPUs in the order of their sums, the sixth digit: one image in 500 may be a near tie. Int8 kernels differ more:
+without VNNI, x86 adds products in 16 bits, and large ones saturate. Emulated, that changed the class of 4 in 500 images of a ResNet-8."""
 
 AGREEMENT_SIGMAS = 5.0
 """How far the sample's accuracy may lie from the whole test split's, in standard errors: chance does that once in a million."""
-
-MAX_ARRAY_BYTES = 2 << 30
-"""More than this in a .npz is refused before it is unpacked."""
 
 
 class BundleError(Exception):
@@ -70,6 +65,10 @@ class Limits:
     max_drop: float | None = None
     max_p95_ms: float | None = None
     max_kb: float | None = None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def sha256(path: Path) -> str:
@@ -130,8 +129,7 @@ def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", pr
     except ImportError:
         raise BundleError("onnxruntime is not installed; run `pip install onnxruntime numpy`") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, "ORT_" + LEVELS[graph_optimisation])
     name, plugin = {"TensorRT": "Tensorrt"}.get(provider, provider) + "ExecutionProvider", PLUGINS.get(provider)
     try:
@@ -160,18 +158,16 @@ def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", pr
 
 def fixed_batch(session: Any) -> int:
     """Inputs per run where the file fixes that, else 0."""
-    shape = session.get_inputs()[0].shape
-    return shape[0] if shape and isinstance(shape[0], int) else 0
+    return next((n for one in session.get_inputs() for n in one.shape[:1] if isinstance(n, int)), 0)
 
 
 def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) -> dict[str, Array]:
     """What one run is given: stored inputs, preprocessed, in the model's number types; the first is repeated where `batch` wants more."""
-    found, types = {}, {"float": "float32", "double": "float64"}
+    found, types = {}, {"tensor(float)": "float32", "tensor(double)": "float64"}
     for one in session.get_inputs():
         values = preprocess(inputs[""], settings) if "" in inputs else inputs[one.name]
-        kind = one.type.removeprefix("tensor(").removesuffix(")")
         more = np.repeat(values[:1], max(0, batch - len(values)), axis=0)
-        found[one.name] = np.concatenate([values, more]).astype(types.get(kind, kind), copy=False)
+        found[one.name] = np.concatenate([values, more]).astype(types.get(one.type, one.type[7:-1]), copy=False)
     return found
 
 
@@ -184,9 +180,7 @@ def predict(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> n
         try:  # A file may fix its batch: the last one is filled up with its first image.
             scores = np.asarray(session.run(None, fed(session, some, settings, fixed))[0])
         except Exception as error:  # as in open_model
-            raise BundleError(
-                f"the model cannot run on images of shape {first.shape[1:]}: {_one_line(error)}"
-            ) from None
+            raise BundleError(f"the model cannot run on inputs of {first.shape[1:]}: {_one_line(error)}") from None
         classes.append(scores.reshape(len(scores), -1)[: min(size, len(first) - start)].argmax(1))
     return np.concatenate(classes) if classes else np.zeros(0, np.int64)
 
@@ -195,17 +189,12 @@ def p95_latency_ms(session: Any, feed: Inputs, min_runs: int = 200, min_s: float
     """95th percentile, in milliseconds, of a call on what `fed` makes, ten to warm up aside; slow networks are stopped after `max_s`."""
     for _ in range(10):
         session.run(None, feed)
-    samples: list[float] = []
-    begin = time.perf_counter()
+    samples, begin = list[float](), time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < max_s and (len(samples) < min_runs or elapsed < min_s):
         start = time.perf_counter()
         session.run(None, feed)
         samples.append((time.perf_counter() - start) * 1e3)
     return float(np.percentile(samples, 95))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def flips_allowed(n: int, arithmetic: str) -> int:
@@ -214,18 +203,14 @@ def flips_allowed(n: int, arithmetic: str) -> int:
 
 
 def right_tolerance(flips: int) -> int:
-    """How far the count of right answers may move when `flips` images change class.
-
-    Flips on near ties go either way: a random walk ends within twice the square root of its steps 19 times in 20.
-    """
+    """How far the count of right answers may move with `flips`: either way, so within twice the root of the steps 19 times in 20."""
     return min(flips, math.ceil(2 * math.sqrt(flips)))
 
 
 def sample_agrees(right: int, n: int, accuracy: float, population: int) -> bool:
     """Whether `right` of n images, drawn without replacement from `population`, fits that accuracy of the whole."""
     share = min(max(accuracy, 1 / population), 1 - 1 / population)
-    left_out = (population - n) / max(population - 1, 1)
-    error = math.sqrt(share * (1 - share) / n * left_out)
+    error = math.sqrt(share * (1 - share) / n * (population - n) / max(population - 1, 1))
     return abs(right / n - accuracy) <= AGREEMENT_SIGMAS * error + right_tolerance(flips_allowed(n, "int8")) / n
 
 
@@ -285,16 +270,13 @@ def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
         shapes = f"x_test is {inputs.shape} and y_test {labels.shape}"
         raise BundleError(f"{path.name}: {shapes}, but the model is given {'×'.join(map(str, stored))}, one label each")
     if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
-        stored = settings["stored_dtype"]
-        raise BundleError(f"{path.name}: x_test is {inputs.dtype}, but this model was measured on {stored}")
+        raise BundleError(f"{path.name}: x_test is {inputs.dtype}, but it was measured on {settings['stored_dtype']}")
     return {"": inputs}, labels
 
 
 def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: float | None) -> list[Check]:
     """Accuracy on the caller's data, where given, and the points lost against the baseline's recorded accuracy."""
-    checks = []
-    if measured is not None:
-        checks.append(Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-"))
+    checks = [] if measured is None else [Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-")]
     if limit is not None:
         accuracy = (manifest["expected"]["accuracy"] or {}).get("value") if measured is None else measured
         baseline = manifest["expected"].get("baseline_accuracy")
@@ -309,18 +291,15 @@ def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: 
 def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) -> list[Check]:
     """All checks of an unpacked bundle; raises BundleError when a part is missing or cannot be read.
 
-    Without `data`, `max_drop` is held against the recorded accuracies of model and baseline on the whole test split, which the
-    sample's checks tie to this file; with `data`, against the accuracy measured on it.
+    `max_drop` is held against the accuracy on `data`; without them against the recorded ones, which the sample's checks tie to this file.
     """
     manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
     if manifest.get("format") != FORMAT:
         raise BundleError(f"the bundle has format {manifest.get('format')!r}, this program reads {FORMAT}; update it")
     try:
         checks = check_files(folder, manifest)
-        runtime = manifest["runtime"]
-        session = open_model(
-            folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"]
-        )
+        how = manifest["runtime"]
+        session = open_model(folder / "model.onnx", how["threads"], how["graph_optimisation"], how["provider"])
         checks += check_sample(session, folder, manifest, settings)
         measured, n = None, 0
         if data:
@@ -329,7 +308,7 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
         checks += check_drop(measured, n, manifest, limits.max_drop)
         if (most := limits.max_p95_ms) is not None:
             first = {name: array[:1] for name, array in read_sample(folder, settings)[0].items()}
-            p95 = p95_latency_ms(session, fed(session, first, settings, fixed_batch(session) or runtime["batch"]))
+            p95 = p95_latency_ms(session, fed(session, first, settings, fixed_batch(session) or how["batch"]))
             checks.append(Check("p95 latency here, ms", p95 <= most, f"{p95:.3f}", f"at most {most:g}"))
         if limits.max_kb is not None:
             kb = (folder / "model.onnx").stat().st_size / 1000
@@ -344,8 +323,8 @@ def table(checks: Sequence[Check]) -> list[str]:
     rows = [("", "check", "found", "expected")]
     rows += [("ok" if c.ok else "FAIL", c.name, c.found, c.expected) for c in checks]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    failed = sum(not c.ok for c in checks)
-    verdict = f"FAILED: {failed} of {len(checks)} checks" if failed else f"passed: {len(checks)} checks"
+    n, failed = len(checks), sum(not c.ok for c in checks)
+    verdict = f"FAILED: {failed} of {n} checks" if failed else f"passed: {n} checks"
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows] + [verdict]
 
 

@@ -68,7 +68,11 @@ def shape_interface(model: onnx.ModelProto, said: str, wanted: Interface) -> Non
         _check_arrays(model, said, left, wanted.arrays)
     values = {value.name: value for value in graph_inputs(model)}
     for name, value in wanted.constants.items():
-        model.graph.initializer.append(numpy_helper.from_array(_constant(values[name], value, said), name))
+        twin = next((n for n in left if _axes(values[n]) == _axes(values[name])), None)
+        if twin is not None and not isinstance(value, list):
+            _filled(model, values[name], value, twin, said)
+        else:
+            model.graph.initializer.append(numpy_helper.from_array(_constant(values[name], value, said), name))
     batch = {d.dim_param for n in left for d in values[n].type.tensor_type.shape.dim[:1] if d.dim_param}
     for name in wanted.state:
         _zeros(model, values[name], left[0], batch, wanted.axes, said)
@@ -175,6 +179,31 @@ def _constant(value: onnx.ValueInfoProto, stated: Any, said: str) -> Array:
         raise ModelError(f"{said}: {_described(value)} cannot be {stated!r:.60}; correct data.inputs") from None
 
 
+def _axes(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
+
+
+def _filled(model: onnx.ModelProto, value: onnx.ValueInfoProto, stated: Any, twin: str, said: str) -> None:
+    """One number in the place of an input, in the shape of another that has the same axes."""
+    kind = element_type(value.type.tensor_type.elem_type, value.name)
+    try:
+        number = as_type(np.array([stated]), kind, value.name)
+    except ModelError:
+        raise ModelError(f"{said}: {_described(value)} cannot be {stated!r:.60}; correct data.inputs") from None
+    shape = f"{value.name}/shape"
+    nodes = [
+        helper.make_node("Shape", [twin], [shape]),
+        helper.make_node("ConstantOfShape", [shape], [value.name], value=numpy_helper.from_array(number, "value")),
+    ]
+    _put_first(model, nodes)
+
+
+def _put_first(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    rest = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+
+
 def _zeros(
     model: onnx.ModelProto,
     value: onnx.ValueInfoProto,
@@ -210,6 +239,4 @@ def _zeros(
             "ConstantOfShape", [own + "shape"], [value.name], value=numpy_helper.from_array(np.zeros(1, kind), "zero")
         ),
     ]
-    rest = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes, *rest])
+    _put_first(model, nodes)
