@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,32 +11,37 @@ import onnx
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
-from engine.graph.graph import first_line, fixed_batch, gives_shares, graph_inputs, open_session
+from engine.graph.graph import first_line, gives_shares, open_session
+from engine.graph.inputs import Feeds, Inputs, Signature, is_array, padded, shape_of
 from engine.models.catalog import source_kind
 from engine.models.files import load_file, taken_by
 from engine.models.fits import agrees
-from engine.spec.sections import Model
+from engine.models.shapes import batch_text
+from engine.spec.sections import Data, Model
 
 if TYPE_CHECKING:
     from engine.models.sources import Network as LoadedNetwork
 
-Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 BATCH = 50
 
-Network = Callable[[Float32], Float64]
+Network = Callable[[Inputs], Float64]
 """Inputs (n, …) as the network reads them -> scores (n, classes), logits or the logarithms of shares; values (n, …) as they are."""
 
 
-def layouts_of(model: Model, stored: tuple[int, ...]) -> tuple[str, ...]:
-    """In which order of axes a network may read items that are stored as (channels, …); both where its shape leaves that open.
+def layouts_of(model: Model, inputs: Inputs, data: Data | None = None) -> tuple[str, ...]:
+    """In which order of axes a network may read inputs (n, …) whose items are stored as (channels, …); both where its shape leaves that
+    open.
 
     A graph says what it reads. Raises ModelError for a file that cannot be read.
     """
-    moved = (*stored[1:], stored[0])
-    if not model.is_onnx or len(stored) < 2:
+    if not model.is_onnx or not is_array(inputs) or inputs.ndim < 3:
         return ("NCHW",)
-    taken = taken_by(Path(model.source))
+    stored = inputs.shape[1:]
+    moved, taken = (*stored[1:], stored[0]), taken_by(model, data)
+    if isinstance(taken, Signature):
+        only = [axes for _, axes, _ in taken.tensors if len(axes) == len(stored)]
+        taken = only[0] if only else ()
     found = tuple(name for name, shape in (("NCHW", stored), ("NHWC", moved)) if agrees(taken, shape))
     return found or ("NCHW",)
 
@@ -45,20 +49,22 @@ def layouts_of(model: Model, stored: tuple[int, ...]) -> tuple[str, ...]:
 def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
     """The network, ready to answer, and whether it starts from random numbers; raises ModelError for one that cannot be loaded."""
     if model.is_onnx:
-        return _of_graph(load_file(Path(model.source), data)[0], model.source, data.has_classes), False
+        return _of_graph(load_file(model, data)[0], model.source, data.has_classes), False
     import torch
 
     from engine.models.sources import load_network
+    from engine.models.torch_inputs import as_tensors, call
 
     network = load_network(model, data)
     module = network.module
 
-    def answer(inputs: Float32) -> Float64:
+    def answer(inputs: Inputs) -> Float64:
+        whole = np.ascontiguousarray(inputs) if is_array(inputs) else inputs
         with torch.no_grad():
-            found: Float64 = module(torch.from_numpy(np.ascontiguousarray(inputs))).double().numpy()
+            found: Float64 = call(module, as_tensors(whole)).double().numpy()
         return found
 
-    def together(inputs: Float32) -> Float64:
+    def together(inputs: Inputs) -> Float64:
         return np.concatenate([answer(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
 
     return together, _is_untrained(model, network)
@@ -81,17 +87,20 @@ def _is_untrained(model: Model, network: LoadedNetwork) -> bool:
 
 
 def _of_graph(model: onnx.ModelProto, source: str, classes: bool) -> Network:
-    session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
+    session, feeds = open_session(model), Feeds.of_graph(model)
+    fixed = feeds.batch
     shares, batch = classes and gives_shares(model), fixed or BATCH
 
-    def answer(inputs: Float32) -> Float64:
+    def answer(inputs: Inputs) -> Float64:
         n = len(inputs)
-        if fixed and n < fixed:
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], fixed - n, axis=0)])
+        inputs = padded(inputs, fixed or n)
         try:
-            scores: Float64 = session.run(None, {name: inputs})[0][:n].astype(np.float64)
+            scores: Float64 = session.run(None, feeds(inputs))[0][:n].astype(np.float64)
+        except ModelError as error:
+            raise ModelError(f"model {source}: {error}") from None
         except Exception as error:  # the runtime's own classes share no base below Exception
-            raise ModelError(f"model {source} does not run on {inputs.shape} inputs: {first_line(error)}") from None
+            shape = inputs.shape if is_array(inputs) else f"{len(inputs)} {batch_text(shape_of(inputs))}"
+            raise ModelError(f"model {source} does not run on {shape} inputs: {first_line(error)}") from None
         return np.log(np.maximum(scores, 1e-12)) if shares else scores
 
     return lambda inputs: np.concatenate([answer(inputs[i : i + batch]) for i in range(0, len(inputs), batch)])

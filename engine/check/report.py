@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +14,8 @@ import yaml
 from engine.check.answers import Network, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
-from engine.check.samples import shown
+from engine.check.samples import range_of, shown
+from engine.check.sureness import confidence, information, log_shares
 from engine.check.values import judge
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
@@ -23,8 +23,9 @@ from engine.datasets.named import is_named
 from engine.datasets.preprocessing import stated_preprocessing
 from engine.datasets.splits import SPLIT_SEED, Split
 from engine.errors import ClassesUnknownError, InputError, SpecError, StepError
+from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
-from engine.models.files import check_fits, given_by
+from engine.models.files import check_fits, given_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.metric import usual_metric
 from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
@@ -133,11 +134,11 @@ def check(sweep: Sweep) -> Report:
     try:
         # What a user's code prints is not an answer to whoever reads this command's.
         with contextlib.redirect_stdout(sys.stderr):
-            layouts = layouts_of(sweep.model, data.train.inputs.shape[1:])
+            layouts = layouts_of(sweep.model, data.train.inputs, sweep.data)
             ways = _ways(sweep, data, layouts)
             first = _prepared(sweep.data, data, ways[0].preprocess)
             if sweep.model.is_onnx:
-                check_fits(sweep.model.source, first)
+                check_fits(sweep.model, first)
             network, untrained = open_answers(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
@@ -199,11 +200,11 @@ def _with_classes(sweep: Sweep) -> Sweep:
     except ClassesUnknownError:
         if not sweep.model.is_onnx:
             raise
-        path, two = Path(sweep.model.source), sweep.data.model_copy(update={"classes": 2})
-        stored = load_dataset(two).train.inputs.shape[1:]
-        layout = layouts_of(sweep.model, stored)[0]
-        shape = (*stored[1:], stored[0]) if layout == "NHWC" else stored
-        given = given_by(path, shape)
+        two = sweep.data.model_copy(update={"classes": 2})
+        data = load_dataset(two)
+        layout = layouts_of(sweep.model, data.train.inputs, sweep.data)[0]
+        turned = replace(data, preprocessing=replace(data.preprocessing, channels_last=layout == "NHWC"))
+        given = given_by(sweep.model, turned)
         # One number, or a map of them, are no scores of classes.
         stated: dict[str, Any] = {"classes": given[0]} if len(given) == 1 and given[0] > 1 else {"task": "fidelity"}
         return sweep.model_copy(update={"data": sweep.data.model_copy(update=stated)})
@@ -213,12 +214,9 @@ def _with_classes(sweep: Sweep) -> Sweep:
 def _about(data: Dataset) -> dict[str, Any]:
     stored = data.train.inputs
     return {
-        "inputs": {
-            "shape": list(stored.shape[1:]),
-            "dtype": str(stored.dtype),
-            "least": float(stored.min()),
-            "largest": float(stored.max()),
-        },
+        "inputs": {n: range_of(a) for n, a in stored.arrays.items()}
+        if isinstance(stored, NamedArrays)
+        else range_of(stored),
         "splits": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
         "classes": data.classes,
     }
@@ -236,7 +234,10 @@ def _samples(data: Dataset) -> Split:
 
 def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:
     """What is tried: first what the spec says, if it says something."""
-    usual = candidates(data.train.inputs, layouts)
+    inputs = data.train.inputs
+    if not is_array(inputs) or data.preprocessing.untouched:
+        return (Candidate("as stored", Preprocess(scale=1.0)),)
+    usual = candidates(inputs, layouts) if _reads_floats(sweep) else ()
     stated = sweep.data.preprocess
     if stated is not None and stated.says_numbers:
         if "layout" not in stated.model_fields_set:
@@ -244,7 +245,15 @@ def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candid
         return (Candidate(AS_STATED, stated), *usual)
     if not brings_own_weights(sweep.model):
         return (Candidate("as the network was trained", stated or Preprocess()), *usual)
-    return usual
+    return usual or (Candidate("as stored", Preprocess(scale=1.0, layout=layouts[0])),)
+
+
+def _reads_floats(sweep: Sweep) -> bool:
+    """Whether a network may read prepared numbers: not one that takes integers."""
+    if not sweep.model.is_onnx:
+        return True
+    taken = taken_by(sweep.model, sweep.data)
+    return not isinstance(taken, Signature) or any(np.dtype(kind).kind == "f" for _, _, kind in taken.tensors)
 
 
 def _prepared(spec: Data, data: Dataset, preprocess: Preprocess) -> Dataset:
@@ -256,28 +265,9 @@ def _prepared(spec: Data, data: Dataset, preprocess: Preprocess) -> Dataset:
 def _best(answers: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64] | None) -> int:
     """Of answers (n, classes) each: the most right ones, of equals the likelier; without labels those that are sure and differ."""
     if labels is None:
-        return int(np.argmax([_information(scores) for scores in answers]))
-    rated = [((s.argmax(1) == labels).sum(), _log_shares(s)[np.arange(len(labels)), labels].mean()) for s in answers]
+        return int(np.argmax([information(scores) for scores in answers]))
+    rated = [((s.argmax(1) == labels).sum(), log_shares(s)[np.arange(len(labels)), labels].mean()) for s in answers]
     return max(range(len(rated)), key=rated.__getitem__)
-
-
-def _log_shares(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    shifted = np.clip(np.nan_to_num(scores), -1e9, 1e9)
-    shifted = shifted - shifted.max(axis=1, keepdims=True)
-    found: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return found
-
-
-def _confidence(scores: npt.NDArray[np.float64]) -> float:
-    return float(np.exp(_log_shares(scores)).max(axis=1).mean())
-
-
-def _information(scores: npt.NDArray[np.float64]) -> float:
-    """Nats that an answer tells of which sample it is of: sure answers that differ. Numbers far too large make sure ones, all alike."""
-    logs = _log_shares(scores)
-    shares = np.exp(logs)
-    mean = shares.mean(axis=0)
-    return float((shares * logs).sum(axis=1).mean() - (mean * np.log(np.maximum(mean, 1e-300))).sum())
 
 
 def _with_task(sweep: Sweep, data: Dataset) -> Sweep:
@@ -288,7 +278,9 @@ def _with_task(sweep: Sweep, data: Dataset) -> Sweep:
 
 def _usual(ways: tuple[Candidate, ...], data: Dataset) -> int:
     """Where nothing tells: numbers as they are stored, pixels of bytes from 0 to 1."""
-    return next((i for i, way in enumerate(ways) if way.name == "0 … 1" and data.train.inputs.dtype == np.uint8), 0)
+    stored = data.train.inputs
+    pixels = is_array(stored) and stored.dtype == np.uint8
+    return next((i for i, way in enumerate(ways) if way.name == "0 … 1" and pixels), 0)
 
 
 def _tried(
@@ -298,7 +290,7 @@ def _tried(
     chosen: bool,
 ) -> Tried:
     right = None if labels is None else int((scores.argmax(1) == labels).sum())
-    return Tried(way.name, way.preprocess, right, len(scores), _confidence(scores), _information(scores), chosen)
+    return Tried(way.name, way.preprocess, right, len(scores), confidence(scores), information(scores), chosen)
 
 
 def _judged(
@@ -312,6 +304,8 @@ def _judged(
 ) -> list[Finding]:
     """What the answers say of preprocessing and labels."""
     if labels is None:
+        if len(tried) == 1:
+            return []
         if tried[0].name != AS_STATED:
             told = f"without labels the preprocessing {tried[chosen].name!r} is a guess: answers are sure and differ most with it"
         elif chosen == best:

@@ -1,4 +1,4 @@
-"""A few samples as people see them: a picture where it is one, what it is, and what the network says."""
+"""What `check` shows of samples: shape and range, and the first few, with a picture, what each is and what the network says."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import numpy.typing as npt
 
 from engine.datasets.dataset import Dataset
 from engine.datasets.splits import UNLABELLED, Split
+from engine.graph.inputs import is_array
 from engine.quality.changed_values import value_text
 
-_SHOWN = 8
+SHOWN = 8
+"""So many."""
+
+
+def range_of(stored: npt.NDArray[Any]) -> dict[str, Any]:
+    """Shape of one item, number type and range of inputs (n, …)."""
+    return {
+        "shape": list(stored.shape[1:]),
+        "dtype": str(stored.dtype),
+        "least": float(stored.min()),
+        "largest": float(stored.max()),
+    }
 
 
 def shown(samples: Split, answers: npt.NDArray[np.float64], data: Dataset) -> tuple[dict[str, Any], ...]:
@@ -20,9 +32,9 @@ def shown(samples: Split, answers: npt.NDArray[np.float64], data: Dataset) -> tu
         {
             "label": _target(samples, i, data.classes),
             "predicted": _words(data.classes, int(answers[i].argmax())) if data.has_classes else value_text(answers[i]),
-            "png": _png(item),
+            "png": _png(item) if is_array(item) else None,
         }
-        for i, item in enumerate(samples.inputs[:_SHOWN])
+        for i, item in enumerate(samples.inputs[:SHOWN])
     )
 
 

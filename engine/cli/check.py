@@ -41,10 +41,14 @@ def print_report(report: Report) -> None:
     """Data, what was tried, and what was found."""
     told, out = report.to_json(), console()
     if report.inputs:
-        shape = "×".join(map(str, report.inputs["shape"]))
+        several = all(isinstance(value, dict) for value in report.inputs.values())
+        arrays = report.inputs if several else {"": report.inputs}
         splits = ", ".join(f"{name} {n:,}" for name, n in report.splits.items())
-        spread = f"{report.inputs['least']:g} to {report.inputs['largest']:g}"
-        out.print(f"inputs {shape} {report.inputs['dtype']}, {spread}; {splits}; {_answers(report)}")
+        told_of = [
+            f"{name} {'×'.join(map(str, a['shape']))} {a['dtype']}, {a['least']:g} to {a['largest']:g}".strip()
+            for name, a in arrays.items()
+        ]
+        out.print(f"inputs {'; '.join(told_of)}; {splits}; {_answers(report)}")
     if report.tried:
         rows = [
             (

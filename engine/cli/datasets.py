@@ -44,7 +44,7 @@ def _row(source: str) -> dict[str, Any]:
     data = load_dataset(Data(source=source))
     return {
         "name": source,
-        "input_shape": list(data.input_shape),
+        "input_shape": list(data.input_shape) if isinstance(data.input_shape, tuple) else [],
         "classes": list(data.classes),
         **{s: len(getattr(data, s)) for s in ("train", "calibration", "validation", "test")},
         "checksum": data.checksum,

@@ -21,7 +21,9 @@ from engine.compress.teacher import TeacherOutputs
 from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
+from engine.graph.inputs import Shape, is_array
 from engine.models.sources import Network, build_student
+from engine.models.torch_inputs import call
 from engine.spec.steps import Distill
 
 
@@ -33,7 +35,7 @@ def feature_loss(features: Tensor, teacher: Tensor, adapter: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(F.linear(features, adapter), teacher, dim=1)).mean()
 
 
-def classifier_of(network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def classifier_of(network: nn.Module, input_shape: Shape, num_classes: int) -> nn.Module:
     """The last linear layer or convolution that runs; raises StepError where that does not give the classes."""
     ran: list[nn.Module] = []
     hooks = [
@@ -42,7 +44,7 @@ def classifier_of(network: nn.Module, input_shape: tuple[int, ...], num_classes:
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     with torch.inference_mode():
-        network.eval()(blank(network, input_shape))
+        call(network.eval(), blank(network, input_shape))
     for hook in hooks:
         hook.remove()
     if not ran or len(ran[-1].weight) != num_classes:  # type: ignore[arg-type]
@@ -142,7 +144,8 @@ def apply(
     images = data.train.head(step.images_needed)
     taught = None
     if step.has_teacher:
-        taught = _Taught(step, student, _checked(step, outputs, len(images), data), seed, loss, data.has_classes)
+        checked = _checked(step, outputs, len(images), data)
+        taught = _Taught(step, student, checked, seed, loss, data.has_classes)
     # A network that applies one batch norm several times needs its stored statistics to be what it was trained with.
     frozen = step.epochs // 2 if step.is_fresh else step.epochs
     schedule = Schedule(
@@ -190,7 +193,7 @@ def _alone(step: Distill, loss: Loss | None) -> Loss:
 
 
 def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, data: Dataset) -> TeacherOutputs:
-    """The outputs, once they are known to cover what the step reads of them."""
+    """The outputs, once they are known to cover what the step reads of them; several inputs have no mirror view."""
     if outputs is None:
         raise StepError(f"distilling from {step.teacher} needs its outputs; compute them with teacher_outputs")
     views, covered, found = outputs.logits.shape
@@ -198,7 +201,11 @@ def _checked(step: Distill, outputs: TeacherOutputs | None, images: int, data: D
         raise StepError(
             f"teacher {step.teacher} tells {found} classes apart, but the dataset has {len(data.classes)}; choose a teacher of its classes"
         )
-    if covered < images or views < 1 + (step.augment != "none") or (step.feature_weight and outputs.features is None):
+    if (
+        covered < images
+        or views < 1 + (step.augment != "none" and is_array(data.train.inputs))
+        or (step.feature_weight and outputs.features is None)
+    ):
         raise StepError(
             f"teacher {step.teacher}: its outputs are of {covered} images in {views} views"
             f"{'' if outputs.features is not None else ', without features'}, not of the {images} that this step draws from; "

@@ -18,14 +18,16 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from engine.compress.losses import Batch, Loss, cross_entropy
-from engine.compress.torch_device import device, from_array, half_precision
+from engine.compress.torch_device import device, from_array, from_inputs, half_precision
 from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array, Split
 from engine.errors import StepError
+from engine.graph.inputs import Shape, Signature, is_array, shape_of
 from engine.models.pruned import pruned_masks
 from engine.models.shapes import check_images
+from engine.models.torch_inputs import Tensors, blank_tensors, call
 from engine.spec.steps import Finetune
 
 
@@ -141,9 +143,11 @@ def train(
     if schedule.dropout:
         torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    if schedule.mirror or schedule.shift_pixels:
+    # Several inputs have no mirror image: they are trained on as they are.
+    mirrors = (schedule.mirror or schedule.shift_pixels > 0) and is_array(split.inputs)
+    if mirrors and is_array(split.inputs):
         check_images(split.inputs.shape[1:])
-    layout = memory_format(network, preprocessing.shape(split.inputs.shape[1:]))
+    layout = memory_format(network, shape_of(preprocessing(split.inputs[:1])))
     network = network.to(device()).to(memory_format=layout)
     labels = from_array(np.ascontiguousarray(split.labels))
     # Text, which a loss on tensors cannot read, stays with the metric.
@@ -166,11 +170,14 @@ def train(
             share_torch_threads()
             if len(index) == 1 < per_epoch:
                 continue  # Batch norm cannot take the statistics of a single value.
-            mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror else 0.0)
-            stored = _augmented(split.inputs[index.numpy()], mirrored, schedule.shift_pixels, generator)
-            images = from_array(preprocessing(stored)).contiguous(memory_format=layout)
+            mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror and mirrors else 0.0)
+            stored = split.inputs[index.numpy()]
+            if is_array(stored) and mirrors:
+                stored = _augmented(stored, mirrored, schedule.shift_pixels, generator)
+            images = from_inputs(preprocessing(stored))
+            images = images if isinstance(images, dict) else images.contiguous(memory_format=layout)
             with torch.autocast(device().type, half) if half else nullcontext():
-                logits = network(images)
+                logits = call(network, images)
             place = index.to(device())
             value = loss(
                 logits.float(),
@@ -213,7 +220,7 @@ class _Convolutions(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.memory_format:
+def memory_format(network: nn.Module, input_shape: Shape) -> torch.memory_format:
     """`channels_last`, in which CPUs train fastest, or `contiguous_format` for a network with a layer that torch gets wrong otherwise.
 
     On CPUs with AVX2 and without AVX-512, the gradient of the weights of a 1×1 convolution with stride 2 and 2 to 7 input channels is
@@ -221,16 +228,16 @@ def memory_format(network: nn.Module, input_shape: tuple[int, ...]) -> torch.mem
     with 1, 8, 9, 12 and 15 channels, with stride 1 or 3, with larger kernels, or in the contiguous layout. The network decides, not the
     CPU: the same network is trained in the same way everywhere. `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2` shows it on any x86.
     """
-    if len(input_shape) != 3:
+    if isinstance(input_shape, Signature) or len(input_shape) != 3:
         return torch.contiguous_format  # the other is of images alone
     # A copy looks at the blank image: a network may remember what it sees.
     with torch.inference_mode(), _Convolutions() as called:
-        copy.deepcopy(network).eval()(blank(network, input_shape))
+        call(copy.deepcopy(network).eval(), blank(network, input_shape))
     narrow = any(shape[1] < 8 and shape[2:] == (1, 1) and max(stride) > 1 for shape, stride in called.seen)
     return torch.contiguous_format if narrow else torch.channels_last
 
 
-def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
+def reuses_batch_norm(network: nn.Module, input_shape: Shape) -> bool:
     """Whether some batch norm is applied more than once per image, so that its training statistics differ from pass to pass."""
     calls: Counter[int] = Counter()
 
@@ -239,16 +246,15 @@ def reuses_batch_norm(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, _NORMS)]
     with torch.inference_mode():
-        network.eval()(blank(network, input_shape))
+        call(network.eval(), blank(network, input_shape))
     for hook in hooks:
         hook.remove()
     return max(calls.values(), default=0) > 1
 
 
-def blank(network: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """An image of zeros, (1, *input_shape), where the network is."""
-    at = next(network.parameters(), torch.zeros(0)).device
-    return torch.zeros(1, *input_shape, device=at)
+def blank(network: nn.Module, input_shape: Shape) -> Tensors:
+    """An input of zeros, (1, *input_shape), where the network is."""
+    return blank_tensors(input_shape, 1, next(network.parameters(), torch.zeros(0)).device)
 
 
 def zero_keeper(network: nn.Module) -> Callable[[], None]:

@@ -46,6 +46,7 @@ from engine.compress.quantization.write import write
 from engine.errors import ModelError, StepError
 from engine.graph.counts import is_quantized
 from engine.graph.graph import first_line
+from engine.graph.inputs import Inputs
 from engine.graph.tidy import fold, has_subgraphs, tidy
 from engine.spec.steps import Quantize
 
@@ -75,21 +76,22 @@ class Quantized:
 
 
 def apply(
-    step: Quantize, model: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
+    step: Quantize, model: onnx.ModelProto, calibration: Inputs, bits: Mapping[str, int] | None = None
 ) -> onnx.ModelProto:
     """The quantized network, a new graph with the same input and output; arguments and errors as of `quantized`."""
     return quantized(step, model, calibration, bits).model
 
 
 def quantized(
-    step: Quantize, model: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
+    step: Quantize, model: onnx.ModelProto, calibration: Inputs, bits: Mapping[str, int] | None = None
 ) -> Quantized:
     """The quantized network, and what was chosen for it on `calibration`.
 
-    `calibration`: float32 images as the network takes them, preprocessed, (n, C, H, W); the first `step.calibration_samples` are used, and
-    for `activation_bits` 32 only where that rounds as learned or corrects biases. `bits` as for `make_scheme`. A `weight_range` of auto is
-    full here: what the measuring machine computes exactly is known to the plan. Raises StepError for a graph that is already quantized, has
-    no convolution or matrix product with float32 weights, or gives values that are not finite, and for images of the wrong shape.
+    `calibration`: inputs as the network takes them, preprocessed, (n, C, H, W) of images; the first `step.calibration_samples` are used,
+    and for `activation_bits` 32 only where that rounds as learned or corrects biases. `bits` as for `make_scheme`. A `weight_range` of
+    auto is full here: what the measuring machine computes exactly is known to the plan. Raises StepError for a graph that is already
+    quantized, has no convolution or matrix product with float32 weights, or gives values that are not finite, and for images of the wrong
+    shape.
     """
     prepared = prepare(model)
     if step.weight_bits == 16:
@@ -115,7 +117,7 @@ def chosen_range(step: Quantize) -> list[str]:
     return ["7-bit weights"] if _is_safe(step) and step.weight_bits > SAFE_BITS else []
 
 
-def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Scheme, str | None]:
+def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> tuple[Scheme, str | None]:
     """The scheme rounded as the step says, and why not as learned where `auto` could not."""
     from engine.compress.quantization.rounding import learn_rounding, obstacle
 
@@ -130,7 +132,7 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Float32) -> tuple[Sche
     return scheme, why
 
 
-def _distance(scheme: Scheme, calibration: Float32) -> float:
+def _distance(scheme: Scheme, calibration: Inputs) -> float:
     """The squared distance of the rounded network's outputs from the float network's on calibration images."""
     images = calibration[:_COMPARED_IMAGES]
     names = [o.name for o in scheme.model.graph.output]
@@ -187,7 +189,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def make_scheme(
-    step: Quantize, prepared: onnx.ModelProto, calibration: Float32, bits: Mapping[str, int] | None = None
+    step: Quantize, prepared: onnx.ModelProto, calibration: Inputs, bits: Mapping[str, int] | None = None
 ) -> Scheme:
     """Placement, calibration and codes by nearest rounding for a graph that `prepare` made.
 
@@ -230,7 +232,7 @@ def make_scheme(
 
 
 def _activations(
-    step: Quantize, prepared: onnx.ModelProto, placement: Placement, calibration: Float32
+    step: Quantize, prepared: onnx.ModelProto, placement: Placement, calibration: Inputs
 ) -> dict[str, ActivationScale]:
     """The scale of every rounded tensor; the ends' inputs in 8 bits where the step keeps the ends so."""
     if not placement.rounded:

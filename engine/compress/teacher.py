@@ -19,7 +19,7 @@ import onnx
 import torch
 
 from engine.compress.quantization.torch_graph import FloatGraph
-from engine.compress.torch_device import device, from_array, to_array
+from engine.compress.torch_device import device, from_inputs, to_array
 from engine.cores import each
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import UNLABELLED, Split
@@ -28,12 +28,13 @@ from engine.graph.graph import (
     constant_names,
     first_line,
     fixed_batch,
-    graph_inputs,
     open_session,
     softmax_behind,
     with_outputs,
 )
-from engine.models.shapes import check_images
+from engine.graph.inputs import Feeds, Inputs, is_array, padded, shape_of
+from engine.models.shapes import batch_text, check_images
+from engine.models.torch_inputs import call
 
 Half = npt.NDArray[np.float16]
 # As in measure/accuracy.py: activations stay in cache, and Python's part does not count.
@@ -98,12 +99,13 @@ def teacher_outputs(
 ) -> TeacherOutputs:
     """Run a teacher on every image of `split`, and on its mirror image where `mirrored`; `features` keeps those too.
 
-    A softmax at the graph's end is left out: logits are wanted. With `values`, outputs are no scores, and kept as they are, (n, numbers)
-    float32. Raises ModelError when the runtime refuses the graph, StepError when
-    it does not run on these images, when its outputs are not (n, classes) numbers that float16 holds, or when features are asked of a
-    graph whose classifier cannot be told (see `classifier_input`).
+    Several inputs have no mirror image, and no such view. A softmax at the graph's end is left out: logits are wanted. With `values`,
+    outputs are no scores, and kept as they are, (n, numbers) float32. Raises ModelError when the runtime refuses the graph, StepError when
+    it does not run on these images, when its outputs are not (n, classes) numbers that float16 holds, or when features are asked of a graph
+    whose classifier cannot be told (see `classifier_input`).
     """
-    if mirrored:
+    mirrored = mirrored and is_array(split.inputs)
+    if mirrored and is_array(split.inputs):
         check_images(split.inputs.shape[1:])
     names = [
         model.graph.output[0].name if values else logits_name(model),
@@ -116,15 +118,18 @@ def teacher_outputs(
     def said(what: tuple[int, int]) -> list[npt.NDArray[Any]]:
         view, start = what
         stored = split.inputs[start : start + (batch or _BATCH)]
-        # Before preprocessing, which may move the width elsewhere.
-        images = np.ascontiguousarray(preprocessing(stored[..., ::-1] if view else stored))
+        if is_array(stored):
+            # Before preprocessing, which may move the width elsewhere.
+            images: Inputs = np.ascontiguousarray(preprocessing(stored[..., ::-1] if view else stored))
+        else:
+            images = preprocessing(stored)
         n = len(images)
-        if batch and n < batch:
-            images = np.concatenate([images, np.repeat(images[-1:], batch - n, axis=0)])
+        images = padded(images, batch or n)
         try:
             results = run(images)
         except Exception as error:  # the runtime's own classes share no base below Exception
-            raise StepError(f"the teacher does not run on input of shape {images.shape}: {first_line(error)}") from None
+            shape = f"of shape {images.shape}" if is_array(images) else batch_text(shape_of(images))
+            raise StepError(f"the teacher does not run on input {shape}: {first_line(error)}") from None
         return [
             _as_they_are(found, name)[:n] if values and name == names[0] else _rows(found, name, name == names[0])[:n]
             for found, name in zip(results, names, strict=True)
@@ -140,13 +145,13 @@ def teacher_outputs(
     return TeacherOutputs(logits, others[0] if features else None)
 
 
-Run = Callable[[npt.NDArray[np.float32]], list[npt.NDArray[Any]]]
-"""Images (n, C, H, W) -> the tensors asked for."""
+Run = Callable[[Inputs], list[npt.NDArray[Any]]]
+"""Images (n, C, H, W), or what else the graph takes -> the tensors asked for."""
 
 
 def _in_onnx_runtime(model: onnx.ModelProto, names: list[str], threads: int) -> Run:
-    session, feed = open_session(with_outputs(model, names), threads=threads), graph_inputs(model)[0].name
-    return lambda images: session.run(names, {feed: images})
+    session, feeds = open_session(with_outputs(model, names), threads=threads), Feeds.of_graph(model)
+    return lambda images: session.run(names, feeds(images))
 
 
 def _on_gpu(model: onnx.ModelProto, names: list[str]) -> Run | None:
@@ -158,9 +163,9 @@ def _on_gpu(model: onnx.ModelProto, names: list[str]) -> Run | None:
     except StepError:
         return None
 
-    def run(images: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+    def run(images: Inputs) -> list[npt.NDArray[Any]]:
         with torch.no_grad():
-            return [to_array(found) for found in graph(from_array(images))]
+            return [to_array(found) for found in call(graph, from_inputs(images))]
 
     return run
 

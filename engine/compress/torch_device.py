@@ -15,6 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.graph.inputs import Inputs
+from engine.models.torch_inputs import Tensors, as_tensors
+
 
 class _Calling(threading.local):
     name = "cpu"
@@ -44,6 +47,11 @@ def device() -> torch.device:
 def from_array(array: npt.NDArray[Any]) -> Tensor:
     """A tensor on the device; on the CPU it shares the array's memory."""
     return torch.from_numpy(array).to(device())
+
+
+def from_inputs(inputs: Inputs) -> Tensors:
+    """As `from_array`, of one array or several by name."""
+    return as_tensors(inputs, device())
 
 
 def to_array(tensor: Tensor) -> npt.NDArray[Any]:

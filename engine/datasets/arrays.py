@@ -3,8 +3,11 @@
 Arrays are `x_train, y_train, x_test, y_test`, and pairs of `calibration` and `validation` where the user has them; or `x` and `y` alone
 (`images` or `data`, `labels` or `target`), of which a test is drawn. `class_names`, text, names the classes.
 
-Inputs are uint8 or float. Of two axes they are vectors (n, numbers); of three, images of one channel (n, height, width); of four, images
-with the channels, 1 to 4, second or last; all others are kept as they are. `data.kind` says so where the shape does not.
+Where `data.inputs` names arrays, they take the place of `x`: one is read like it, several as they are (`several.py`).
+
+Inputs are uint8 or float, or integers that are no pixels, such as the numbers of tokens. Of two axes they are vectors (n, numbers); of
+three, images of one channel (n, height, width); of four, images with the channels, 1 to 4, second or last; all others are kept as they
+are. `data.kind` says so where the shape does not.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from engine.datasets.items import ALL, SPLIT_NAMES, SPLITS, Gathered, Items, Stored
+from engine.datasets.several import check_same, finite, named_arrays
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
+from engine.graph.inputs import is_array
 from engine.spec.sections import Data
 
 _X = ("x", "images", "image", "data", "inputs", "features")
@@ -33,11 +38,15 @@ Role = tuple[str, str]
 """A split, or `all`, and `x` or `y`."""
 
 
-def roles(names: Iterable[str], where: str) -> dict[Role, str]:
-    """Which array is what; those that are nothing are left out. Raises DatasetError where two are the same."""
+def roles(names: Iterable[str], where: str, x: str = "x") -> dict[Role, str]:
+    """Which array is what; those that are nothing are left out. Raises DatasetError where two are the same.
+
+    `x`: what the spec calls the inputs.
+    """
     found: dict[Role, str] = {}
+    called = _X if x == "x" else (re.sub(r"[-/.]", "_", x.lower()),)
     for name in sorted(names):
-        role = _role(name.lower())
+        role = _role(name.lower(), called)
         if role is None:
             continue
         if role in found:
@@ -47,17 +56,30 @@ def roles(names: Iterable[str], where: str) -> dict[Role, str]:
     return {r: n for r, n in found.items() if r[0] != ALL} or found
 
 
-def _role(name: str) -> Role | None:
-    if name in _X or name in _Y:
-        return ALL, "x" if name in _X else "y"
-    first, _, second = re.sub(r"[-/.]", "_", name).partition("_")
-    split, part = (SPLIT_NAMES.get(second), first) if first in (*_X, *_Y) else (SPLIT_NAMES.get(first), second)
-    return (split, "x" if part in _X else "y") if split and part in (*_X, *_Y) else None
+def _role(name: str, x: tuple[str, ...]) -> Role | None:
+    plain = re.sub(r"[-/.]", "_", name)
+    for part, words in (("x", x), ("y", _Y)):
+        if name in words or plain in words:
+            return ALL, part
+        for split, meant in SPLIT_NAMES.items():
+            if plain in {f"{split}_{word}" for word in words} | {f"{word}_{split}" for word in words}:
+                return meant, part
+    return None
+
+
+def read_names(names: Iterable[str], where: str, data: Data) -> set[str]:
+    """The arrays whose names matter; raises DatasetError as `roles`."""
+    listed = [*names]
+    found = {name for x in data.arrays.values() or ("x",) for name in roles(listed, where, x).values()}
+    return found | ({"class_names"} & {*listed})
 
 
 def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, save: str) -> Gathered:
     """What arrays by name hold; `where` is what messages call their source, `save` how one is written. Raises DatasetError."""
-    known = roles(arrays, where)
+    if len(data.arrays) > 1:
+        return gathered_several(name, where, arrays, data, save)
+    x = next(iter(data.arrays.values()), "x")
+    known = roles(arrays, where, x)
     splits = [s for s in (ALL, *SPLITS) if (s, "x") in known or (s, "y") in known]
     wanted = [(s, part) for s in dict.fromkeys([*(splits if ALL in splits else ["train", *splits])]) for part in "xy"]
     missing = [role for role in wanted if role not in known]
@@ -65,9 +87,10 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
     if missing := [role for role in missing if role[1] == "x" or not unlabelled]:
         held = ", ".join(sorted(arrays)) or "nothing"
         split, part = missing[0]
-        key = part if split == ALL else f"{part}_{split}"
+        key = (x if part == "x" else part) + ("" if split == ALL else f"_{split}")
         raise DatasetError(
-            f"{where} has no {key!r} (it holds {held}); {save} x_train, y_train, x_test and y_test, or x and y alone"
+            f"{where} has no {key!r} (it holds {held}); {save} {x}_train, y_train, {x}_test and y_test, or {x} and y alone; "
+            "arrays of other names go under data.inputs"
         )
     items: dict[str, Items] = {}
     notes: list[str] = []
@@ -90,12 +113,47 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
         items,
         {s: arrays[known[s, "y"]] if (s, "y") in known else None for s in splits},
         called,
-        _class_names(arrays, where),
+        class_names_of(arrays, where),
         tuple(notes),
     )
 
 
-def _class_names(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:
+def gathered_several(name: str, where: str, arrays: Mapping[str, Array], data: Data, save: str) -> Gathered:
+    """As `gathered`, of inputs that are several arrays each."""
+    known = {array: roles(arrays, where, array) for array in data.arrays.values()}
+    first = next(iter(known))
+    splits = [s for s in (ALL, *SPLITS) if any((s, "x") in found for found in known.values())] or ["train"]
+    splits = splits if ALL in splits or "train" in splits else ["train", *splits]
+    labels = {s: found[s, "y"] for found in known.values() for s in splits if (s, "y") in found}
+    held = ", ".join(sorted(arrays)) or "nothing"
+    for split in splits:
+        ending = "" if split == ALL else f"_{split}"
+        missing = [f"{a}{ending}" for a, found in known.items() if (split, "x") not in found]
+        missing += [f"y{ending}"] if labels and split not in labels and [*labels, "test"] != splits else []
+        if missing:
+            raise DatasetError(
+                f"{where} has no {missing[0]!r} (it holds {held}); {save} it beside {first}{ending}, or correct data.inputs"
+            )
+    stored = {
+        s: named_arrays(where, {n: (known[a][s, "x"], arrays[known[a][s, "x"]]) for n, a in data.arrays.items()})
+        for s in splits
+    }
+    for split, key in labels.items():
+        if len(arrays[key]) != len(stored[split]):
+            told = f"{known[first][split, 'x']} has {len(stored[split])} items but {key} {len(arrays[key])} labels"
+            raise DatasetError(f"{where}: {told}; give one label each")
+    check_same(where, stored)
+    return Gathered(
+        name,
+        {split: Stored(inputs) for split, inputs in stored.items()},
+        {split: arrays[labels[split]] if split in labels else None for split in splits},
+        {split: (known[first][split, "x"], labels.get(split, "")) for split in splits},
+        class_names_of(arrays, where),
+    )
+
+
+def class_names_of(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:
+    """The classes' names, where there is an array of them; raises DatasetError where it is none of text."""
     names = arrays.get("class_names")
     if names is None:
         return None
@@ -120,34 +178,24 @@ def kind_of(array: Array, stated: str | None, where: str) -> str:
 
 
 def checked(array: Array, kind: str, where: str) -> tuple[Array, list[str]]:
-    """Inputs as they are kept, (n, channels, …) of uint8 or float32, and what is to be said of them; raises DatasetError."""
+    """Inputs as they are kept, (n, channels, …) of float32, uint8 or other integers, and what is to be said of them; raises
+    DatasetError.
+    """
     if 0 in array.shape:
         raise DatasetError(f"{where} is empty (shape {array.shape}); save at least one item")
     array, notes = _whole_numbers(array, kind, where)
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
+    if array.dtype.kind not in "iufb":
         raise DatasetError(f"{where} is {array.dtype}; save it as float32, or pixels as uint8 (0 to 255)")
     inputs = _to_nchw(array, where) if kind == "image" else array
-    if inputs.dtype == np.uint8:
-        return np.ascontiguousarray(inputs), notes
-    with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and is refused below.
-        inputs = np.ascontiguousarray(inputs, np.float32)
-    bad = sum(
-        int((~np.isfinite(part).reshape(len(part), -1).all(1)).sum())
-        for part in (inputs[i : i + 1000] for i in range(0, len(inputs), 1000))
-    )
-    if bad:
-        raise DatasetError(
-            f"{where} has NaN, infinite or too large values in {bad} of {len(inputs)} items; remove or repair them"
-        )
-    return inputs, notes
+    return finite(inputs, where) if inputs.dtype.kind == "f" else np.ascontiguousarray(inputs), notes
 
 
 def _whole_numbers(array: Array, kind: str, where: str) -> tuple[Array, list[str]]:
-    """Integers that are pixels beyond doubt become uint8; others are refused."""
-    if array.dtype.kind not in "iub" or array.dtype == np.uint8:
+    """Integers that are pixels beyond doubt become uint8; of images others are refused, elsewhere they are kept: they may name things."""
+    if array.dtype.kind not in "iub" or array.dtype == np.uint8 or kind != "image":
         return array, []
     low, high = int(array.min()), int(array.max())
-    if array.dtype.kind == "b" or kind != "image":
+    if array.dtype.kind == "b":
         raise DatasetError(f"{where} is {array.dtype}; save numbers as float32: {_key(where)}.astype(np.float32)")
     if low < 0 or high > 255:
         raise DatasetError(
@@ -180,7 +228,11 @@ def _to_nchw(array: Array, where: str) -> Array:
 
 
 def _check_alike(where: str, items: Mapping[str, Items], called: Mapping[str, tuple[str, str]]) -> None:
-    arrays = {split: stored.inputs for split, stored in items.items() if isinstance(stored, Stored)}
+    arrays = {
+        split: stored.inputs
+        for split, stored in items.items()
+        if isinstance(stored, Stored) and is_array(stored.inputs)
+    }
     first = next(iter(arrays))
     like = arrays[first]
     for split, inputs in arrays.items():

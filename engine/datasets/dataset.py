@@ -6,12 +6,15 @@ training, in measurement and in the exported bundle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+from pydantic import JsonValue
 
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
+from engine.graph.inputs import Shape, is_array, shape_of
 from engine.spec.metric import Task
 
 
@@ -20,6 +23,8 @@ class Dataset:
     """Disjoint splits; `test` is for reporting only. `checksum` is the SHA-256 of all that the splits were made from.
 
     `notes`: what every trial is to say of the data. Where the task is not to tell classes apart there are none, and no labels.
+    `constants`: inputs of the network that are the same for every sample, by name; `only`: the name of the one input that is not, where the
+    spec says it.
     """
 
     name: str
@@ -32,6 +37,8 @@ class Dataset:
     test: Split
     notes: tuple[str, ...] = ()
     task: Task = "classification"
+    constants: Mapping[str, JsonValue] = field(default_factory=dict)
+    only: str | None = None
 
     def calibrating(self, n: int) -> Split:
         """The first n images to read ranges from and to learn rounding on: of `calibration`, and of `train` where there are not so many.
@@ -56,10 +63,14 @@ class Dataset:
     @property
     def is_images(self) -> bool:
         """Whether an item is a picture: (1 to 4 channels, height, width) as stored."""
+        if not is_array(self.train.inputs):
+            return False
         shape = self.train.inputs.shape[1:]
         return len(shape) == 3 and shape[0] <= 4 and min(shape[1:]) > 1
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one item as the network reads it: (channels, height, width) of an image, (numbers,) of a vector."""
-        return self.preprocessing.shape(self.train.inputs.shape[1:])
+    def input_shape(self) -> Shape:
+        """Of one item as the network reads it: (channels, height, width) of an image, (numbers,) of a vector, of floats; else a
+        signature.
+        """
+        return shape_of(self.preprocessing(self.train.inputs[:1]))

@@ -1,8 +1,9 @@
 """Datasets that a Python function of the user's returns: `path/to/file.py:function`, called without arguments.
 
-It returns a mapping of arrays (named as in `arrays.py`), or a pair (train, test) of torch datasets or lists of (input, label). The file may
-say which files its functions read, so that the data's checksum follows them: `DATA_FILES = ["x.npy", "pictures"]` at the top level, plain
-text, files or folders, relative to the file. What else they read, nobody sees: after a change of it, change the code or that list.
+It returns a mapping of arrays (named as in `arrays.py`), or a pair (train, test) of torch datasets or lists of (input, label); where the
+network has several inputs, a mapping of them in the place of each input. The file may say which files its functions read, so that the
+data's checksum follows them: `DATA_FILES = ["x.npy", "pictures"]` at the top level, plain text, files or folders, relative to the file.
+What else they read, nobody sees: after a change of it, change the code or that list.
 
 Code of a user's is run only where they run Paretoscope themselves; a server for many forbids it for its own process.
 """
@@ -10,6 +11,7 @@ Code of a user's is run only where they run Paretoscope themselves; a server for
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 
 from engine.datasets.arrays import gathered
 from engine.datasets.file_hash import file_sha256
-from engine.datasets.items import Gathered
+from engine.datasets.items import SPLIT_NAMES, Gathered
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
 from engine.spec.canonical import digest
@@ -78,7 +80,7 @@ def _declared(path: Path) -> list[Path]:
     """The files of `DATA_FILES`, of folders all that is in them, sorted."""
     try:
         body = ast.parse(path.read_bytes()).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError):
         return []  # Loading the file reports it, with the line.
     found: list[Path] = []
     for node in body:
@@ -108,7 +110,9 @@ def gather_function(data: Data) -> Gathered:
         )
     if not path.is_file():
         raise DatasetError(f"data {data.source!r}: {path} does not exist; give the path of a Python file")
-    arrays = _as_arrays(_called(data.source, path, function), name)
+    arrays, nested = _as_arrays(_called(data.source, path, function), name)
+    if nested and not data.arrays:
+        data = data.model_copy(update={"inputs": {key: key for key in nested} | data.constants})
     found = gathered(name, name, arrays, data, "return")
     if _declared(path):
         return found
@@ -141,15 +145,28 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _as_arrays(value: Any, name: str) -> dict[str, Array]:
+def _as_arrays(value: Any, name: str) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Arrays by name, and the names of the inputs where these are mappings themselves, `{"x_train": {"image": …, "age": …}, …}`."""
     if isinstance(value, Mapping):
-        return {str(key): _array(part, f"{name}: {key}") for key, part in value.items() if part is not None}
+        flat: dict[str, Array] = {}
+        names: dict[str, None] = {}
+        for key, part in value.items():
+            if isinstance(part, Mapping):
+                split = next((word for word in re.split(r"[-_/.]", str(key)) if word in SPLIT_NAMES), "")
+                ending = f"_{split}" if split else ""
+                names |= dict.fromkeys(map(str, part))
+                flat |= {f"{own}{ending}": _array(array, f"{name}: {key}: {own}") for own, array in part.items()}
+            elif part is not None:
+                flat[str(key)] = _array(part, f"{name}: {key}")
+        return flat, tuple(names)
     is_pair = isinstance(value, list | tuple) and len(value) == 2 and not any(hasattr(part, "ndim") for part in value)
     if not is_pair:
         raise DatasetError(f"data {name} returned {_shown(value)}; {_WANTED}")
     arrays: dict[str, Array] = {}
+    names = dict[str, None]()
     for split, part in zip(("train", "test"), value, strict=True):
-        arrays |= _from_dataset(part, split, f"{name}: {split}")
+        found, own = _from_dataset(part, split, f"{name}: {split}")
+        arrays, names = arrays | found, names | dict.fromkeys(own)
     classes = [getattr(part, "classes", None) for part in value]
     if (
         isinstance(classes[0], list | tuple)
@@ -157,7 +174,7 @@ def _as_arrays(value: Any, name: str) -> dict[str, Array]:
         and all(isinstance(c, str) for c in classes[0])
     ):
         arrays["class_names"] = np.array(classes[0])
-    return arrays
+    return arrays, tuple(names)
 
 
 def _shown(value: Any) -> str:
@@ -178,13 +195,17 @@ def _array(value: Any, where: str) -> Array:
     return found
 
 
-def _from_dataset(part: Any, split: str, where: str) -> dict[str, Array]:
-    """A torch dataset or a list, item by item, each put where it stays as soon as it is there."""
+def _from_dataset(part: Any, split: str, where: str) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """A torch dataset or a list, item by item, each put where it stays as soon as it is there; and the inputs' names where it has
+    several.
+    """
     if not (hasattr(part, "__len__") and hasattr(part, "__getitem__")):
         raise DatasetError(
             f"{where} is a {type(part).__name__}, of which neither length nor items are known; {_WANTED}"
         )
-    n, inputs, labels = len(part), np.empty(0), []
+    n, labels = len(part), []
+    inputs: dict[str, Array] = {}
+    names: tuple[str, ...] = ()
     for i in range(n):
         try:
             item = part[i]
@@ -192,18 +213,27 @@ def _from_dataset(part: Any, split: str, where: str) -> dict[str, Array]:
             raise DatasetError(f"{where}: item {i} failed: {_line(error)}; fix the dataset") from None
         if not isinstance(item, list | tuple) or len(item) != 2:
             raise DatasetError(f"{where}: item {i} is {_shown(item)}, not a pair (input, label); return pairs")
-        value, label = _array(item[0], f"{where}: input {i}"), item[1]
+        label = item[1]
+        several = isinstance(item[0], Mapping)
+        values = {str(name): value for name, value in item[0].items()} if several else {"x": item[0]}
         if i == 0:
-            inputs = np.empty((n, *value.shape), value.dtype)
-        if (value.shape, value.dtype) != (inputs.shape[1:], inputs.dtype):
+            names = tuple(values) if several else ()
+        elif inputs.keys() != values.keys():
             raise DatasetError(
-                f"{where}: input {i} is {value.dtype} {value.shape} but input 0 is {inputs.dtype} {inputs.shape[1:]}; make them alike"
+                f"{where}: input {i} holds {', '.join(values)} but input 0 {', '.join(inputs)}; make them alike"
             )
-        inputs[i] = value
+        for name, found in values.items():
+            value = _array(found, f"{where}: input {i}")
+            like = inputs.setdefault(name, np.empty((n, *value.shape), value.dtype))
+            if (value.shape, value.dtype) != (like.shape[1:], like.dtype):
+                raise DatasetError(
+                    f"{where}: input {i} is {value.dtype} {value.shape} but input 0 is {like.dtype} {like.shape[1:]}; make them alike"
+                )
+            like[i] = value
         labels.append(label if isinstance(label, str) else _array(label, f"{where}: label {i}"))
     if not n:
         raise DatasetError(f"{where} is empty; return at least one item")
     try:
-        return {f"x_{split}": inputs, f"y_{split}": np.array(labels)}
+        return {f"{name}_{split}": array for name, array in inputs.items()} | {f"y_{split}": np.array(labels)}, names
     except ValueError:
         raise DatasetError(f"{where}: labels differ in shape; give one integer an item") from None

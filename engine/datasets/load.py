@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
 
 from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mnist
@@ -18,13 +21,20 @@ from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import gather_npy, gather_npz
 from engine.datasets.picture_files import DamagedPictures
 from engine.datasets.picture_folder import folder_checksum, gather_folder
-from engine.datasets.preprocessing import measured_preprocessing, stated_preprocessing, usual_scale
+from engine.datasets.preprocessing import (
+    UNTOUCHED,
+    Preprocessing,
+    measured_preprocessing,
+    stated_preprocessing,
+    usual_scale,
+)
 from engine.datasets.ranges import range_notes
 from engine.datasets.sharing import shared_out
-from engine.datasets.splits import Split
+from engine.datasets.splits import Array, Split
 from engine.datasets.tables import gather_table, table_checksum
 from engine.datasets.targets import told
 from engine.errors import DatasetError
+from engine.graph.inputs import Inputs, is_array
 from engine.spec.canonical import digest
 from engine.spec.sections import Data, Measure
 
@@ -66,7 +76,14 @@ def load_dataset(data: Data) -> Dataset:
             f"data.classes has {data.classes if isinstance(data.classes, int) else len(classes)} names, but {data.source} "
             f"{len(dataset.classes)} classes; name each once"
         )
-    return replace(dataset, checksum=dataset_checksum(data), preprocessing=preprocessing, classes=classes)
+    return replace(
+        dataset, checksum=dataset_checksum(data), preprocessing=preprocessing, classes=classes, **_stated_inputs(data)
+    )
+
+
+def _stated_inputs(data: Data) -> dict[str, Any]:
+    """What the spec says of the network's inputs beside which arrays they are."""
+    return {"constants": data.constants, "only": next(iter(data.arrays), None) if len(data.arrays) == 1 else None}
 
 
 def dataset_checksum(data: Data) -> str:
@@ -76,9 +93,10 @@ def dataset_checksum(data: Data) -> str:
     """
     source = _source_of(data)
     files = source.checksum() if source else hashlib.sha256("".join(FASHION_MNIST_SHA256.values()).encode()).hexdigest()
-    stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target", "task"})
+    stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target", "task", "inputs"})
     # Where nothing is said of the task and labels are classes, it is the same data.
-    said = {"kind": data.kind, "target": data.target, "task": data.task if data.task != "classification" else None}
+    task = data.task if data.task != "classification" else None
+    said = {"kind": data.kind, "target": data.target, "task": task, "inputs": data.inputs}
     stated |= {key: value for key, value in said.items() if value is not None}
     return digest([files, stated]) if any(v is not None for v in stated.values()) else files
 
@@ -109,6 +127,13 @@ def _source_of(data: Data) -> _Source | None:
     if data.target is not None and not (data.source.endswith((".csv", ".parquet")) or Path(data.source).is_dir()):
         raise DatasetError(
             f"data.target {data.target!r} names a table's column, but {data.source} is no table; leave it out"
+        )
+    holds_one = found is None or found.has_pictures or data.source.endswith(".npy")
+    if holds_one and data.arrays and [*data.arrays.values()] != ["x"]:
+        raise DatasetError(
+            f"data.inputs names {', '.join(data.arrays.values())}, but {data.source} holds one array, which is called x; save several in "
+            f"an "
+            ".npz file, or return them from a function (path/to/file.py:function)"
         )
     return found
 
@@ -165,18 +190,31 @@ def _loaded(data: Data, checksum: str) -> Dataset:
         splits[split] = Split(inputs, labels[part][rows], None if targets is None else targets[part][rows])
     if damaged:
         raise DamagedPictures(damaged)
-    given = {split: splits[split].inputs for split, (part, _) in shares.items() if part == split}
-    ranges = range_notes(data.source, {"train": splits["train"].inputs} | given) if given else ()
     train = splits["train"].inputs
+    given = {s: i for s, (part, _) in shares.items() if part == s and _has_units(i := splits[s].inputs)}
+    ranges = range_notes(data.source, {"train": train} | given) if given and is_array(train) else ()
     return Dataset(
         name=found.name,
         checksum=checksum,
         classes=classes,
-        preprocessing=stated_preprocessing(data, train) or measured_preprocessing(train, usual_scale(train)),
+        preprocessing=_preprocessing(data, train),
         train=splits["train"],
         calibration=splits["calibration"],
         validation=splits["validation"],
         test=splits["test"],
         notes=(*ranges, *found.notes, *label_notes, *share_notes),
         task=task,
+        **_stated_inputs(data),
     )
+
+
+def _has_units(inputs: Inputs) -> TypeGuard[Array]:
+    """Whether splits can be held against each other by their ranges: not what counts or names things."""
+    return is_array(inputs) and (inputs.dtype == np.uint8 or inputs.dtype.kind == "f")
+
+
+def _preprocessing(data: Data, train: Inputs) -> Preprocessing:
+    stated = stated_preprocessing(data, train)
+    if stated is not None or not is_array(train):
+        return stated or UNTOUCHED
+    return measured_preprocessing(train, usual_scale(train))

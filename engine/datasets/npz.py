@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.datasets.arrays import gathered, roles
+from engine.datasets.arrays import gathered, read_names
 from engine.datasets.items import Gathered
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
@@ -19,7 +19,7 @@ from engine.spec.sections import Data
 
 def gather_npz(data: Data, name: str, path: Path) -> Gathered:
     """What an `.npz` file holds. Raises DatasetError."""
-    return gathered(name, str(path), _read_arrays(path), data, "save")
+    return gathered(name, str(path), _read_arrays(path, data), data, "save")
 
 
 def gather_npy(data: Data, path: Path) -> Gathered:
@@ -38,14 +38,14 @@ def _read_array(path: Path) -> Array:
         return found
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
+def _read_arrays(path: Path, data: Data) -> dict[str, Array]:
     """The arrays whose names matter, whatever else the file holds."""
     # Opened here: numpy leaves the files that it cannot read open.
     with _readable(path, ".npz", "np.savez"), path.open("rb") as stream:
         file = np.load(stream, allow_pickle=False)
         if isinstance(file, np.ndarray):
             raise DatasetError(f"{path} holds one array, not named ones; save np.savez(path, x_train=…, y_train=…, …)")
-        wanted = {*roles(file.files, str(path)).values(), *({"class_names"} & {*file.files})}
+        wanted = read_names(file.files, str(path), data)
         return {name: file[name] for name in wanted or file.files}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
-from engine.spec.sections import Data
+from engine.graph.inputs import Inputs, NamedArrays, is_array
+from engine.spec.sections import Data, Preprocess
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Preprocessing:
     """How stored inputs (n, channels, …) become a network's float32 input: `(x * scale - mean) / std`, per channel.
 
     `mean` and `std` have one entry, or one per channel; numbers of a vector (n, channels) are its channels. `flip` turns the order of the
-    channels around before, BGR for RGB; `channels_last` moves them to the end afterwards.
+    channels around before, BGR for RGB; `channels_last` moves them to the end afterwards. `untouched`: inputs go in as they are stored, in
+    their own number type, as tokens do, and several arrays by name.
     """
 
     scale: float
@@ -26,9 +29,21 @@ class Preprocessing:
     std: tuple[float, ...]
     flip: bool = False
     channels_last: bool = False
+    untouched: bool = False
 
-    def __call__(self, inputs: Array) -> npt.NDArray[np.float32]:
-        """Inputs of shape (n, channels, …), any number type; float32 (n, channels, …), or (n, …, channels)."""
+    @overload
+    def __call__(self, inputs: Array) -> npt.NDArray[Any]: ...
+
+    @overload
+    def __call__(self, inputs: NamedArrays) -> NamedArrays: ...
+
+    @overload
+    def __call__(self, inputs: Inputs) -> Inputs: ...
+
+    def __call__(self, inputs: Inputs) -> Inputs:
+        """Inputs of shape (n, channels, …), any number type; float32 (n, channels, …), or (n, …, channels), unless they stay untouched."""
+        if self.untouched or not is_array(inputs):
+            return inputs
         beside = (1,) * (inputs.ndim - 2)
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, *beside)
         std = np.asarray(self.std, np.float32).reshape(1, -1, *beside)
@@ -41,17 +56,31 @@ class Preprocessing:
         return (*stored[1:], stored[0]) if self.channels_last else stored
 
 
+UNTOUCHED = Preprocessing(1.0, (0.0,), (1.0,), untouched=True)
+
+
 def usual_scale(inputs: Array) -> float:
     """What inputs are multiplied by where nothing is said."""
     return 1 / 255 if inputs.dtype == np.uint8 else 1.0
 
 
-def stated_preprocessing(data: Data, inputs: Array) -> Preprocessing | None:
+def stated_preprocessing(data: Data, inputs: Inputs) -> Preprocessing | None:
     """What the spec says, checked against the training inputs (n, channels, …); None where it says nothing of what the network reads.
 
-    Where it tells an order alone, numbers are standardised.
+    Where it tells an order alone, numbers are standardised. Integers that are no pixels, and several arrays, stay as they are stored
+    unless something else is asked for; of several nothing else can be.
     """
     stated = data.preprocess
+    as_stored = stated is None or stated == Preprocess(scale=1.0)
+    if not is_array(inputs):
+        if not as_stored:
+            raise DatasetError(
+                f"data.preprocess is for one array, but {data.source} holds several; save them as the network reads them, and write "
+                "preprocess: none, or leave it out"
+            )
+        return UNTOUCHED
+    if as_stored and inputs.dtype.kind in "iub" and inputs.dtype != np.uint8:
+        return UNTOUCHED
     if stated is None or not (stated.says_numbers or stated.layout != "NCHW" or stated.channels != "RGB"):
         return None
     scale, channels = stated.scale or usual_scale(inputs), inputs.shape[1]

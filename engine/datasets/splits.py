@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DatasetError
+from engine.graph.inputs import Inputs, is_array, joined
 
 Array = npt.NDArray[np.generic]
 
@@ -23,17 +24,26 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, channels, …) and int64 labels (n,); all labels are UNLABELLED where nobody told the classes.
+    """Inputs (n, channels, …), or several arrays by name, and int64 labels (n,); all are UNLABELLED where nobody told the classes.
 
     `targets` (n, …): what is to be given where that is no class: values, or whatever the sweep's metric reads.
     """
 
-    inputs: Array
+    inputs: Inputs
     labels: npt.NDArray[np.int64]
     targets: Array | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def array(self) -> Array:
+        """The inputs of a network that has one; raises DatasetError where there are several."""
+        if not is_array(self.inputs):
+            raise DatasetError(
+                f"samples of {', '.join(self.inputs.arrays)} are no pictures; look at data with one input"
+            )
+        return self.inputs
 
     @property
     def is_labelled(self) -> bool:
@@ -49,7 +59,7 @@ class Split:
         targets = None
         if self.targets is not None and other.targets is not None:
             targets = np.concatenate([self.targets, other.targets])
-        return Split(np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), targets)
+        return Split(joined([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), targets)
 
     def take(self, chosen: npt.NDArray[np.intp]) -> Split:
         """The items of these numbers, in this order."""
@@ -82,7 +92,7 @@ def _held_back(n: int, share: float) -> npt.NDArray[np.intp]:
     return np.sort(np.random.default_rng(SPLIT_SEED).permutation(n)[: max(1, round(n * share))])
 
 
-def carve(inputs: Array, labels: npt.NDArray[np.int64]) -> tuple[Split, Split, Split]:
+def carve(inputs: Inputs, labels: npt.NDArray[np.int64]) -> tuple[Split, Split, Split]:
     """Training images -> disjoint (train, calibration, validation); the two small ones never take more than a fifth."""
     train, calibration, validation = (Split(inputs[chosen], labels[chosen]) for chosen in carved(len(inputs)))
     return train, calibration, validation

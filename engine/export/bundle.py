@@ -31,6 +31,7 @@ from engine.export.card import card
 from engine.export.predict_template import BundleError
 from engine.export.verify_template import Check, Limits
 from engine.export.zips import check_target, packed, unpacked, write_atomically
+from engine.graph.inputs import Signature, is_array
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
@@ -103,8 +104,15 @@ def write_bundle(
     """
     check_target(target)
     stored = dataset.test.inputs
-    settings: dict[str, Any] = {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
-    settings |= asdict(dataset.preprocessing) | {"task": dataset.task}
+    settings: dict[str, Any] = {k: v for k, v in asdict(dataset.preprocessing).items() if k != "untouched" or v}
+    settings["task"] = dataset.task
+    if is_array(stored):
+        settings |= {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
+    else:
+        settings["inputs"] = [
+            {"name": n, "array": sweep.data.arrays.get(n, n), "dtype": str(a.dtype), "shape": ["N", *a.shape[1:]]}
+            for n, a in stored.arrays.items()
+        ]
     if (said := sweep.data.preprocess) and (said.resize or said.crop):
         settings["pictures"] = {"resize": said.resize, "crop": said.crop}
     sample = draw_sample(reported(dataset.test, sweep.measure))
@@ -114,7 +122,8 @@ def write_bundle(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
-        outputs = predict_template.outputs(session, sample.inputs, settings)
+        inputs = {"": sample.inputs} if is_array(sample.inputs) else dict(sample.inputs.arrays)
+        outputs = predict_template.outputs(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
     predictions = verify_template.classes_of(outputs)
@@ -133,7 +142,7 @@ def write_bundle(
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
         "predict.py": Path(predict_template.__file__).read_bytes(),
         "verify.py": verify_program().encode(),
-        "sample.npz": _sample(sample, outputs, predictions, dataset),
+        "sample.npz": _sample(sample, inputs, outputs, predictions, dataset),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
@@ -163,12 +172,19 @@ def draw_sample(split: Split) -> Split:
     return split.take(chosen)
 
 
-def _sample(sample: Split, outputs: npt.NDArray[Any], predictions: npt.NDArray[np.int64], dataset: Dataset) -> bytes:
-    """The arrays that `verify.py` reads."""
+def _sample(
+    sample: Split,
+    inputs: Mapping[str, npt.NDArray[Any]],
+    outputs: npt.NDArray[Any],
+    predictions: npt.NDArray[np.int64],
+    dataset: Dataset,
+) -> bytes:
+    """The arrays that `verify.py` reads; of several inputs one each, under `inputs/NAME`."""
+    arrays = {f"inputs/{name}".removesuffix("/"): array for name, array in inputs.items()}
     if dataset.has_classes:
-        return _npz(inputs=sample.inputs, labels=sample.labels, predictions=predictions.astype(np.int64))
+        return _npz(**arrays, labels=sample.labels, predictions=predictions.astype(np.int64))
     targets = {} if sample.targets is None else {"targets": sample.targets}
-    return _npz(inputs=sample.inputs, outputs=outputs.astype(np.float32), **targets)
+    return _npz(**arrays, outputs=outputs.astype(np.float32), **targets)
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
@@ -193,19 +209,23 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
 
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     """What goes in and comes out, under the names that the file uses."""
-    return {
-        "formula": "(x * scale - mean) / std, per channel",
-        "input": {
-            "name": session.get_inputs()[0].name,
-            "dtype": "float32",
-            "layout": _layout(dataset),
-            "shape": ["N", *dataset.input_shape],
-        },
-        "output": {
-            "name": session.get_outputs()[0].name,
-            "meaning": "one score per line of labels.txt; the highest wins" if dataset.has_classes else "values",
-        },
+    output = {
+        "name": session.get_outputs()[0].name,
+        "meaning": "one score per line of labels.txt; the highest wins" if dataset.has_classes else "values",
     }
+    shape, kind = dataset.input_shape, "float32"
+    if isinstance(shape, Signature):
+        if shape.tensors[0][0]:
+            return {"formula": "as they are stored", "output": output}
+        _, shape, kind = shape.tensors[0]
+    own = {
+        "name": session.get_inputs()[0].name,
+        "dtype": kind,
+        "layout": _layout(dataset),
+        "shape": ["N", *shape],
+    }
+    formula = "as they are stored" if dataset.preprocessing.untouched else "(x * scale - mean) / std, per channel"
+    return {"formula": formula, "input": own, "output": output}
 
 
 def _layout(dataset: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.datasets.dataset import Dataset
+from engine.graph.inputs import is_array
 from engine.metrics import METRICS, text_of
 from engine.spec.canonical import canonical_json
 from engine.spec.labels import source_name
@@ -32,22 +33,30 @@ x = ((x - mean) / std).astype("float32"){last}
 outputs = session.run(None, {{settings["input"]["name"]: x}})[0]  # {said}
 ```"""
 
+_USE_UNTOUCHED = """\
+```python
+import json, onnxruntime
+
+settings = json.load(open("preprocess.json"))
+session = onnxruntime.InferenceSession("model.onnx")
+# inputs: {stored}, of shape (n, {shape}), as they are
+outputs = session.run(None, {{settings["input"]["name"]: inputs}})[0]  # {said}
+```"""
+
+_USE_NAMED = """\
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+# {listed}; preprocess.json lists them
+outputs = session.run(None, {{{feed}}})[0]  # {said}
+```"""
+
 
 def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
     """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
-    stored = dataset.test.inputs
     again = "measures accuracy again" if trial.accuracy else "compares answers"
-    said = "scores.argmax(1) counts lines of labels.txt" if dataset.has_classes else f"values, {_meaning(sweep)}"
-    use = _USE.format(
-        stored=stored.dtype,
-        said=said,
-        shape=", ".join(map(str, stored.shape[1:])),
-        ones=", 1" * (stored.ndim - 2),
-        flip="[:, ::-1]" if dataset.preprocessing.flip else "",
-        last=f".transpose(0, {', '.join(map(str, range(2, stored.ndim)))}, 1)"
-        if dataset.preprocessing.channels_last
-        else "",
-    )
+    use = _use(sweep, dataset)
     sections = [
         f"# {source_name(sweep.model.source)}: {trial.label}",
         f"{_kind(dataset)}, compressed and measured by Paretoscope. "
@@ -72,11 +81,29 @@ def _kind(dataset: Dataset) -> str:
     return f"{'An image classifier' if dataset.is_images else 'A classifier'} with {len(dataset.classes)} classes"
 
 
-def _meaning(sweep: Sweep) -> str:
-    return (
-        f"in {sweep.metric.shown_unit}"
-        if sweep.metric and sweep.metric.shown_unit
-        else "as the network was trained to give them"
+def _use(sweep: Sweep, dataset: Dataset) -> str:
+    """How the file is fed, as code."""
+    stored, unit = dataset.test.inputs, sweep.metric.shown_unit if sweep.metric else ""
+    said = (
+        "outputs.argmax(1) counts lines of labels.txt"
+        if dataset.has_classes
+        else f"values{f', in {unit}' if unit else ''}"
+    )
+    if not is_array(stored):
+        listed = "; ".join(f"{n}: {a.dtype} (n, {', '.join(map(str, a.shape[1:]))})" for n, a in stored.arrays.items())
+        return _USE_NAMED.format(listed=listed, feed=", ".join(f'"{name}": …' for name in stored.arrays), said=said)
+    shape = ", ".join(map(str, stored.shape[1:]))
+    if dataset.preprocessing.untouched:
+        return _USE_UNTOUCHED.format(stored=stored.dtype, shape=shape, said=said)
+    return _USE.format(
+        stored=stored.dtype,
+        shape=shape,
+        said=said,
+        ones=", 1" * (stored.ndim - 2),
+        flip="[:, ::-1]" if dataset.preprocessing.flip else "",
+        last=f".transpose(0, {', '.join(map(str, range(2, stored.ndim)))}, 1)"
+        if dataset.preprocessing.channels_last
+        else "",
     )
 
 

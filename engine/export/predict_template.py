@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Inputs = dict[str, Array]
+"""Arrays (n, ...) by the names of the inputs that they are for; a single one has none."""
 
 MAX_ARRAY_BYTES = 2 << 30
 """More than this in a .npz is refused before it is unpacked."""
@@ -61,8 +63,10 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
         raise BundleError(f"{path.name} is not a usable .npz file: {error}") from None
 
 
-def preprocess(inputs: Array, settings: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Stored inputs (n, channels, ...) -> what the network reads, in float32."""
+def preprocess(inputs: Array, settings: dict[str, Any]) -> Array:
+    """Stored inputs (n, channels, ...) -> what the network reads, in float32 unless it reads them as they are."""
+    if settings.get("untouched"):
+        return inputs
     per_channel = (1, -1, *[1] * (inputs.ndim - 2))
     mean, std = (np.asarray(settings[name], np.float32).reshape(per_channel) for name in ("mean", "std"))
     values = inputs[:, ::-1] if settings["flip"] else inputs
@@ -112,20 +116,31 @@ def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", pr
     return session
 
 
-def outputs(session: Any, inputs: Array, settings: dict[str, Any]) -> Array:
+def fixed_batch(session: Any) -> int:
+    """Inputs per run where the file fixes that, else 0."""
+    return next((n for one in session.get_inputs() for n in one.shape[:1] if isinstance(n, int)), 0)
+
+
+def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) -> dict[str, Array]:
+    """What one run is given: stored inputs, preprocessed, in the model's number types; the first is repeated where `batch` wants more."""
+    found, types = {}, {"tensor(float)": "float32", "tensor(double)": "float64"}
+    for one in session.get_inputs():
+        values = preprocess(inputs[""], settings) if "" in inputs else inputs[one.name]
+        more = np.repeat(values[:1], max(0, batch - len(values)), axis=0)
+        found[one.name] = np.concatenate([values, more]).astype(types.get(one.type, one.type[7:-1]), copy=False)
+    return found
+
+
+def outputs(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> Array:
     """The model's output for each stored input, shape (n, ...); raises BundleError."""
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
-    # A file may fix its batch: the last one is filled up with its first image.
-    fixed = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-    size = fixed or 100
-    found = []
-    for start in range(0, len(inputs), size):
-        batch = preprocess(inputs[start : start + size], settings)
-        full = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)]) if fixed else batch
-        try:
-            found.append(np.asarray(session.run(None, {name: full})[0])[: len(batch)])
+    named = inputs if isinstance(inputs, dict) else {"": inputs}
+    first, fixed, found = next(iter(named.values())), fixed_batch(session), []
+    for start in range(0, len(first), size := fixed or 100):
+        some = {name: array[start : start + size] for name, array in named.items()}
+        try:  # A file may fix its batch: the last one is filled up with its first image.
+            found.append(np.asarray(session.run(None, fed(session, some, settings, fixed))[0])[: len(first) - start])
         except Exception as error:  # as in open_model
-            raise BundleError(f"the model cannot run on inputs of shape {batch.shape[1:]}: {one_line(error)}") from None
+            raise BundleError(f"the model cannot run on inputs of {first.shape[1:]}: {one_line(error)}") from None
     if not found:
         raise BundleError("there are no inputs")
     return np.concatenate(found)
@@ -146,20 +161,30 @@ def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
     return inputs
 
 
-def read_inputs(path: Path, settings: dict[str, Any]) -> Array:
-    """The inputs of a file, as stored; raises BundleError."""
+def read_inputs(path: Path, settings: dict[str, Any]) -> Inputs:
+    """The inputs of a file, as stored, several ones by name; raises BundleError."""
     if path.suffix not in (".npy", ".npz"):
-        return as_stored(_picture(path, settings), settings, path.name)
+        return {"": as_stored(_picture(path, settings), settings, path.name)}
     try:
         with np.load(path, allow_pickle=False) as found:
             if isinstance(found, np.ndarray):
-                return as_stored(found, settings, path.name)
+                return {"": as_stored(found, settings, path.name)}
+            if several := settings.get("inputs"):
+                return {one["name"]: found[_named(found.files, one["array"], path)] for one in several}
             names = [name for name in ("x_test", "x", "inputs") if name in found.files]
             if not names:
                 raise BundleError(f"{path.name} has no array x_test, x or inputs (it has {', '.join(found.files)})")
-            return as_stored(found[names[0]], settings, path.name)
+            return {"": as_stored(found[names[0]], settings, path.name)}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from None
+
+
+def _named(held: Sequence[str], array: str, path: Path) -> str:
+    """The array of an input as a file has it: of the test split, or of all."""
+    found = next((name for name in (f"{array}_test", f"test_{array}", f"test/{array}", array) if name in held), None)
+    if found is None:
+        raise BundleError(f"{path.name} has no array {array}_test or {array} (it has {', '.join(held)})")
+    return found
 
 
 def _picture(path: Path, settings: dict[str, Any]) -> Array:
@@ -168,7 +193,8 @@ def _picture(path: Path, settings: dict[str, Any]) -> Array:
         from PIL import Image, ImageOps
     except ImportError:
         raise BundleError("pictures need Pillow; run `pip install pillow`, or give an .npy of inputs") from None
-    channels, height, width = settings["stored_shape"] if len(settings["stored_shape"]) == 3 else (0, 0, 0)
+    shape = settings.get("stored_shape", ())
+    channels, height, width = shape if len(shape) == 3 else (0, 0, 0)
     if channels not in (1, 3) or settings["stored_dtype"] != "uint8":
         raise BundleError(f"{path.name}: this model's inputs are no pictures of bytes; give an .npy of inputs")
     try:

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.export.predict_template import BundleError, open_model, preprocess, read_arrays, read_json
-from engine.export.verify_template import Check, Limits, call_times_ms, sha256, table, verify
+from engine.export.predict_template import BundleError, fed, fixed_batch, open_model, read_json
+from engine.export.verify_template import Check, Limits, call_times_ms, read_sample, sha256, table, verify
 
 MEASUREMENT = 1
 """Of the layout of what --json prints; a reader refuses a newer one."""
@@ -46,8 +46,9 @@ def latency_here(folder: Path) -> dict[str, float]:
     """
     runtime, settings = read_json(folder / "manifest.json")["runtime"], read_json(folder / "preprocess.json")
     session = open_model(folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"])
-    image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
-    times, batch = call_times_ms(session, image, runtime["batch"])
+    first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
+    batch = fixed_batch(session) or runtime["batch"]
+    times = call_times_ms(session, fed(session, first, settings, batch))
     reach = min(50.0, 98 / math.sqrt(len(times)))
     at = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "low": 50 - reach, "high": 50 + reach}
     return {name: float(np.percentile(times, q)) for name, q in at.items()} | {"calls": len(times), "batch": batch}

@@ -23,27 +23,25 @@ import numpy.typing as npt
 
 from engine.export.predict_template import (
     BundleError,
+    Inputs,
     as_stored,
+    fed,
+    fixed_batch,
     one_line,
     open_model,
     outputs,
-    preprocess,
     read_arrays,
     read_json,
 )
 
 Array = npt.NDArray[Any]
-
-FORMAT = 3
-"""Of the bundle's layout; a reader refuses a newer one."""
+FORMAT = 3  # Of the bundle's layout; a reader refuses a newer one.
 
 FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
 """Share of the sample's images whose predicted class may differ from the recorded one, by the model's arithmetic.
 
-Float kernels differ between CPUs only in the order of their sums, the sixth digit: one image in 500 is allowed for a near tie. Int8
-kernels differ more: without VNNI, x86 adds pairs of uint8 × int8 products in 16 bits, and large ones saturate. Emulating that for a
-ResNet-8 in 8 bits changed the class of 4 in 500 images; 2 % leaves room, far below what a wrong model differs by.
-"""
+Float kernels differ between CPUs in the order of their sums, the sixth digit: one image in 500 may be a near tie. Int8 kernels differ more:
+without VNNI, x86 adds products in 16 bits, and large ones saturate. Emulated, that changed the class of 4 in 500 images of a ResNet-8."""
 
 VALUES_MAY_DIFFER = {"float": 0.001, "int8": 0.1}
 """How far outputs that are values may lie from those recorded, as a share of their spread, for the same reasons."""
@@ -71,30 +69,27 @@ class Limits:
     max_kb: float | None = None
 
 
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def call_times_ms(
-    session: Any, image: Array, batch: int = 1, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
-) -> tuple[list[float], int]:
-    """Milliseconds of each of many calls on a batch of one preprocessed image of shape (1, channels, height, width), and that batch.
-
-    A batch that the file fixes goes before `batch`. Stops after `min_runs` and `min_s`, or, for slow networks, after `max_s`; ten runs to
-    warm up are not counted.
-    """
-    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
-    image = np.repeat(image, shape[0] if isinstance(shape[0], int) and shape[0] > 0 else batch, axis=0)
+    session: Any, feed: Inputs, min_runs: int = 200, min_s: float = 1.0, max_s: float = 10.0
+) -> list[float]:
+    """Milliseconds of each of many calls on what `fed` makes, ten to warm up aside; slow networks are stopped after `max_s`."""
     for _ in range(10):
-        session.run(None, {name: image})
-    samples: list[float] = []
-    begin = time.perf_counter()
+        session.run(None, feed)
+    samples, begin = list[float](), time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < max_s and (len(samples) < min_runs or elapsed < min_s):
         start = time.perf_counter()
-        session.run(None, {name: image})
+        session.run(None, feed)
         samples.append((time.perf_counter() - start) * 1e3)
-    return samples, len(image)
+    return samples
 
 
 def flips_allowed(n: int, arithmetic: str) -> int:
@@ -103,18 +98,14 @@ def flips_allowed(n: int, arithmetic: str) -> int:
 
 
 def right_tolerance(flips: int) -> int:
-    """How far the count of right answers may move when `flips` images change class.
-
-    Flips on near ties go either way: a random walk ends within twice the square root of its steps 19 times in 20.
-    """
+    """How far the count of right answers may move with `flips`: either way, so within twice the root of the steps 19 times in 20."""
     return min(flips, math.ceil(2 * math.sqrt(flips)))
 
 
 def sample_agrees(right: int, n: int, accuracy: float, population: int) -> bool:
     """Whether `right` of n images, drawn without replacement from `population`, fits that accuracy of the whole."""
     share = min(max(accuracy, 1 / population), 1 - 1 / population)
-    left_out = (population - n) / max(population - 1, 1)
-    error = math.sqrt(share * (1 - share) / n * left_out)
+    error = math.sqrt(share * (1 - share) / n * (population - n) / max(population - 1, 1))
     return abs(right / n - accuracy) <= AGREEMENT_SIGMAS * error + right_tolerance(flips_allowed(n, "int8")) / n
 
 
@@ -130,14 +121,21 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     ]
 
 
+def read_sample(folder: Path, settings: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+    """Stored inputs of sample.npz by name, and its other arrays of these names; raises BundleError."""
+    keys = {one["name"]: f"inputs/{one['name']}" for one in settings.get("inputs", ())} or {"": "inputs"}
+    arrays = read_arrays(folder / "sample.npz", [*keys.values(), *names])
+    return dict(zip(keys, arrays, strict=False)), *arrays[len(keys) :]
+
+
 def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
     """The model's answers on sample.npz against those recorded; raises BundleError."""
     if settings["task"] != "classification":
         return check_values(session, folder, manifest, settings)
-    inputs, labels, recorded = read_arrays(folder / "sample.npz", ("inputs", "labels", "predictions"))
-    n = len(inputs)
+    inputs, labels, recorded = read_sample(folder, settings, ("labels", "predictions"))
+    n = len(next(iter(inputs.values())))
     if not n or labels.shape != (n,) or recorded.shape != (n,):
-        raise BundleError(f"sample.npz does not fit together: {inputs.shape}, {labels.shape}, {recorded.shape}")
+        raise BundleError(f"sample.npz does not fit together: {n}, {labels.shape}, {recorded.shape}")
     predicted = classes_of(outputs(session, inputs, settings))
     differing, right = int((predicted != recorded).sum()), int((predicted == labels).sum())
     expected, accuracy = int((recorded == labels).sum()), manifest["expected"]["accuracy"]
@@ -161,9 +159,9 @@ def classes_of(scores: Array) -> npt.NDArray[np.int64]:
 
 def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
     """Outputs that are values against those recorded, and what follows from them for the sample's targets, where that is known here."""
-    inputs, recorded = read_arrays(folder / "sample.npz", ("inputs", "outputs"))
+    inputs, recorded = read_sample(folder, settings, ("outputs",))
     found = outputs(session, inputs, settings)
-    if found.shape != recorded.shape or not len(inputs):
+    if found.shape != recorded.shape or not len(recorded):
         raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")
     off, most = relative_error(found, recorded), VALUES_MAY_DIFFER[manifest["arithmetic"]]
     checks = [Check("outputs as recorded", off <= most, f"{off:.2g} of their spread off", f"{most:g} at most")]
@@ -194,24 +192,26 @@ SCORES = {
 """Metrics that are known here, by their names in a spec."""
 
 
-def read_data(path: Path, settings: dict[str, Any]) -> tuple[Array, Array]:
-    """`x_test` and `y_test` of a .npz, as (n, channels, ...) and (n, ...); raises BundleError."""
-    inputs, targets = read_arrays(path, ("x_test", "y_test"))
-    inputs = as_stored(inputs, settings, path.name)
+def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
+    """`x_test`, or each of several inputs under its array's name, and `y_test` of a .npz, as (n, ...) each; raises BundleError."""
+    if several := settings.get("inputs"):
+        *arrays, targets = read_arrays(path, [*(f"{one['array']}_test" for one in several), "y_test"])
+        inputs = {one["name"]: array for one, array in zip(several, arrays, strict=True)}
+    else:
+        stored, targets = read_arrays(path, ("x_test", "y_test"))
+        inputs = {"": as_stored(stored, settings, path.name)}
     if settings["task"] == "classification":
         targets = targets.reshape(-1)
-    if len(inputs) != len(targets) or not len(targets):
-        raise BundleError(
-            f"{path.name}: x_test has {len(inputs)} inputs and y_test {len(targets)} labels, one each is needed"
-        )
+    n = len(targets)
+    if not n or any(len(array) != n for array in inputs.values()):
+        lengths = ", ".join(str(len(array)) for array in inputs.values())
+        raise BundleError(f"{path.name}: y_test has {n} labels for {lengths} inputs; one label for each is needed")
     return inputs, targets
 
 
 def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: float | None) -> list[Check]:
     """Accuracy on the caller's data, where given, and the points lost against the baseline's recorded accuracy."""
-    checks = []
-    if measured is not None:
-        checks.append(Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-"))
+    checks = [] if measured is None else [Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-")]
     if limit is not None:
         accuracy = (manifest["expected"]["accuracy"] or {}).get("value") if measured is None else measured
         baseline = manifest["expected"].get("baseline_accuracy")
@@ -226,18 +226,15 @@ def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: 
 def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) -> list[Check]:
     """All checks of an unpacked bundle; raises BundleError when a part is missing or cannot be read.
 
-    Without `data`, `max_drop` is held against the recorded accuracies of model and baseline on the whole test split, which the
-    sample's checks tie to this file; with `data`, against the accuracy measured on it.
+    `max_drop` is held against the accuracy on `data`; without them against the recorded ones, which the sample's checks tie to this file.
     """
     manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
     if manifest.get("format") != FORMAT:
         raise BundleError(f"the bundle has format {manifest.get('format')!r}, this program reads {FORMAT}; update it")
     try:
         checks = check_files(folder, manifest)
-        runtime = manifest["runtime"]
-        session = open_model(
-            folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"]
-        )
+        how = manifest["runtime"]
+        session = open_model(folder / "model.onnx", how["threads"], how["graph_optimisation"], how["provider"])
         checks += check_sample(session, folder, manifest, settings)
         measured, n = None, 0
         if data:
@@ -251,8 +248,9 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
                 raise BundleError("--data: what this model is judged by cannot be counted here; leave it out")
         checks += check_drop(measured, n, manifest, limits.max_drop)
         if (most := limits.max_p95_ms) is not None:
-            image = preprocess(read_arrays(folder / "sample.npz", ("inputs",))[0][:1], settings)
-            p95 = float(np.percentile(call_times_ms(session, image, runtime["batch"])[0], 95))
+            first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
+            batch = fixed_batch(session) or how["batch"]
+            p95 = float(np.percentile(call_times_ms(session, fed(session, first, settings, batch)), 95))
             checks.append(Check("p95 latency here, ms", p95 <= most, f"{p95:.3f}", f"at most {most:g}"))
         if limits.max_kb is not None:
             kb = (folder / "model.onnx").stat().st_size / 1000
@@ -267,6 +265,6 @@ def table(checks: Sequence[Check]) -> list[str]:
     rows = [("", "check", "found", "expected")]
     rows += [("ok" if c.ok else "FAIL", c.name, c.found, c.expected) for c in checks]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    failed = sum(not c.ok for c in checks)
-    verdict = f"FAILED: {failed} of {len(checks)} checks" if failed else f"passed: {len(checks)} checks"
+    n, failed = len(checks), sum(not c.ok for c in checks)
+    verdict = f"FAILED: {failed} of {n} checks" if failed else f"passed: {n} checks"
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows] + [verdict]

@@ -12,8 +12,9 @@ import onnxruntime
 
 from engine.graph.counts import GraphFacts, LayerFacts, first_output, graph_facts
 from engine.graph.demand import Demand, Kind, LayerDemand
-from engine.graph.graph import constant_names, fixed_batch, graph_inputs, input_shape, open_session, with_outputs
+from engine.graph.graph import constant_names, fixed_batch, open_session, with_outputs
 from engine.graph.inline import inlined
+from engine.graph.inputs import Feeds
 from engine.graph.multiplying import MULTIPLYING, Factors, factors_of
 
 # Another view of the same bytes, or the same tensor in another number format: no runtime keeps both.
@@ -60,9 +61,9 @@ def graph_demand(model: onnx.ModelProto) -> Demand:
     nodes = [n for n in model.graph.node if not set(n.output) <= constants]
     batch = fixed_batch(model) or 1
     tensors = _run_tensors(model, [o for n in nodes for o in n.output if o])
-    first_input = graph_inputs(model)[0].name
-    tensors[first_input] = (batch * math.prod(input_shape(model)), 32)
-    buffers, operators = _place(nodes, tensors, constants, model.graph.output[0].name, first_input)
+    feeds = Feeds.of_graph(model)
+    tensors |= {name: (array.size, 8 * array.itemsize) for name, array in feeds.blank().items()}
+    buffers, operators = _place(nodes, tensors, constants, model.graph.output[0].name, [t.name for t in feeds.taken])
     moved = sum(
         sum({id(buffers[t]): buffers[t].size for t in (*n.input, *n.output) if t in buffers}.values())
         for n in operators
@@ -81,10 +82,9 @@ def graph_demand(model: onnx.ModelProto) -> Demand:
 
 def _run_tensors(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Elements and bits of an element of tensors, from a run of one blank image."""
-    blank = np.zeros((fixed_batch(model) or 1, *input_shape(model)), np.float32)
     level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = open_session(with_outputs(model, names), level)
-    values = session.run(list(names), {graph_inputs(model)[0].name: blank})
+    values = session.run(list(names), Feeds.of_graph(model).blank())
     return {n: (v.size, v.dtype.itemsize * 8) for n, v in zip(names, values, strict=True) if isinstance(v, np.ndarray)}
 
 
@@ -93,7 +93,7 @@ def _place(
     tensors: dict[str, tuple[int, int]],
     constants: set[str],
     output: str,
-    first_input: str,
+    inputs: Sequence[str],
 ) -> tuple[dict[str, _Buffer], list[onnx.NodeProto]]:
     """Tensor -> the memory it lies in, and the operators that are left when views and what works in place are taken away."""
     uses: dict[str, list[int]] = {}
@@ -101,8 +101,8 @@ def _place(
         for name in node.input:
             uses.setdefault(name, []).append(i)
     buffers: dict[str, _Buffer] = {}
-    elements, bits = tensors[first_input]
-    buffers[first_input] = _Buffer(elements, bits, 0, 0)
+    for name in inputs:
+        buffers[name] = _Buffer(*tensors[name], 0, 0)
     operators = []
     for i, node in enumerate(nodes):
         source = next((name for name in node.input if name in buffers), None)

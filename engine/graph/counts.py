@@ -16,12 +16,12 @@ from engine.graph.graph import (
     constant_names,
     constant_values,
     fixed_batch,
-    graph_inputs,
     input_shape,
     open_session,
     with_outputs,
 )
 from engine.graph.inline import inlined
+from engine.graph.inputs import Feeds
 from engine.graph.multiplying import Factors, factors_of, rounds_to_integers
 
 # Operators with learned constants, beside those that multiply: which of their inputs those are.
@@ -67,7 +67,9 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """A whole graph; `macs` per image. Tied weights count once in `params`, as often as they run in `macs`."""
+    """A whole graph; `macs` per image, `input_shape` of the first input. Tied weights count once in `params`, as often as they run in
+    `macs`.
+    """
 
     params: int
     nonzero_params: int
@@ -79,10 +81,8 @@ class GraphFacts:
 
 def run_shapes(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """The shapes that tensors have in a run of one blank image (or of the batch that the graph fixes)."""
-    batch = fixed_batch(model) or 1
-    blank = np.zeros((batch, *input_shape(model)), np.float32)
     wanted = list(dict.fromkeys(names))
-    values = open_session(with_outputs(model, wanted), _UNOPTIMIZED).run(wanted, {graph_inputs(model)[0].name: blank})
+    values = open_session(with_outputs(model, wanted), _UNOPTIMIZED).run(wanted, Feeds.of_graph(model).blank())
     return {name: tuple(value.shape) for name, value in zip(wanted, values, strict=True)}
 
 

@@ -2,8 +2,8 @@
 
 Never imports torch.
 
-A network here has one float input, (N, C, H, W) for images and (N, …) for others, and one output (N, classes). Shapes are taken from a run
-of one blank input, so that graphs which compute their shapes are counted like any other.
+A network here has one input, (N, C, H, W) for images and (N, …) for others, or several, and one output (N, classes). Shapes are taken
+from a run of one blank input, so that graphs which compute their shapes are counted like any other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from engine.errors import ModelError
+from engine.graph.inputs import Feeds, element_type
 
 Array = npt.NDArray[np.generic]
 
@@ -28,8 +29,8 @@ _UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 def load_onnx(path: Path) -> onnx.ModelProto:
     """Read and check a file.
 
-    Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights in other files that are missing, not exactly one input
-    and one output, an input that is not float32 (N, …) with known axes behind the first.
+    Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights in other files that are missing, more outputs than
+    one, an input that is not (N, …) of numbers with known axes behind the first.
     """
     model = read_onnx(path)
     check_interface(model, str(path))
@@ -92,7 +93,7 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False) -> None:
-    """Raises ModelError unless the graph has one float32 input (N, …) of two axes or more, and one output.
+    """Raises ModelError unless the graph has inputs (N, …) of numbers, one of them with two axes or more, and one output.
 
     Axes behind the first have fixed sizes, unless `free_axes`.
     """
@@ -102,24 +103,29 @@ def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False) 
             f"{name}: every input has a stored value, {model.graph.input[0].name!r} too, so none takes the data; "
             "remove the initialiser of that name"
         )
-    if len(inputs) != 1 or len(outputs) != 1:
+    if not inputs or not outputs:
+        raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; export it with one at least")
+    if len(outputs) != 1:
+        names = ", ".join(o.name for o in outputs)
         raise ModelError(
-            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; only networks with one input and one output can be used"
+            f"{name} has {len(outputs)} outputs ({names}); say which counts: model.output: {outputs[0].name}"
         )
-    tensor = inputs[0].type.tensor_type
-    dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
-    if len(dims) < 2 or not (free_axes or all(isinstance(d, int) for d in dims[1:])):
-        shape = ", ".join(map(str, dims)) or ("of unknown shape" if not tensor.HasField("shape") else "")
-        raise ModelError(
-            f"{name}: input {inputs[0].name!r} is ({shape}); a batch (N, …) of vectors, series or images with fixed sizes is needed"
-        )
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise ModelError(f"{name}: input {inputs[0].name!r} is {kind}; export the network with a float32 input")
+    for value in inputs:
+        tensor = value.type.tensor_type
+        dims = [d.dim_value or d.dim_param or "?" for d in tensor.shape.dim]
+        if len(dims) < 1 + (len(inputs) == 1) or not (free_axes or all(isinstance(d, int) for d in dims[1:])):
+            shape = ", ".join(map(str, dims)) or ("of unknown shape" if not tensor.HasField("shape") else "")
+            raise ModelError(
+                f"{name}: input {value.name!r} is ({shape}); a batch (N, …) of vectors, series or images with fixed sizes is needed"
+            )
+        try:
+            element_type(tensor.elem_type, value.name)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
 
 
 def input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
-    """Of one item that a graph takes, the batch axis left out; (C, H, W) of an image. 0 for an axis that the graph leaves free."""
+    """Of one sample of a graph's first input, the batch axis left out; (C, H, W) of an image. 0 for an axis that the graph leaves free."""
     return tuple(d.dim_value for d in graph_inputs(model)[0].type.tensor_type.shape.dim[1:])
 
 
@@ -154,7 +160,7 @@ def gives_shares(model: onnx.ModelProto) -> bool:
 
 def fixed_batch(model: onnx.ModelProto) -> int | None:
     """Images per run when the graph fixes it, None when any number will do."""
-    return graph_inputs(model)[0].type.tensor_type.shape.dim[0].dim_value or None
+    return Feeds.of_graph(model).batch
 
 
 def open_session(

@@ -15,6 +15,7 @@ from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import StepError
 from engine.graph.graph import gives_shares
+from engine.graph.inputs import padded
 from engine.measure.session import Runner
 from engine.quality.predictions import (
     Predictions,
@@ -127,8 +128,7 @@ def _run(
     def outputs_from(start: int) -> npt.NDArray[Any]:
         inputs = preprocessing(split.inputs[start : start + batch])
         n = len(inputs)
-        if runner.fixed_batch and n < batch:
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], batch - n, axis=0)])
+        inputs = padded(inputs, runner.fixed_batch or n)
         found = runner(inputs)
         check(found, len(inputs))
         bad = np.flatnonzero(np.isnan(found[:n].astype(np.float64).reshape(n, -1)).any(axis=1))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
+from engine.graph.inputs import padded
 from engine.measure.accuracy import BATCH
 from engine.measure.session import Runner
 
@@ -36,21 +37,20 @@ def batch_note(
     images = preprocessing(split.inputs[:batch])
     if len(images) < 2 or runner.fixed_batch == 1:
         return None
-    padded = np.concatenate([images, np.repeat(images[-1:], (runner.fixed_batch or len(images)) - len(images), axis=0)])
     copies = runner.fixed_batch or 1
-    tried = images[:_TRIED]
-    together = runner(padded)[: len(tried)]
-    alone = np.concatenate([runner(np.repeat(image[None], copies, axis=0))[:1] for image in tried])
+    tried = min(len(images), _TRIED)
+    together = runner(padded(images, runner.fixed_batch or 0))[:tried]
+    alone = np.concatenate([runner(padded(images[i : i + 1], copies))[:1] for i in range(tried)])
     if not _differ(alone, together):
         return None
     if not classes:
         return (
-            f"its answers depend on the other samples of a batch: most of the first {len(tried)} test samples get other values alone than "
+            f"its answers depend on the other samples of a batch: most of the first {tried} test samples get other values alone than "
             f"among {len(images)}; figures are of batches of {len(images)}"
         )
     other = int((alone.argmax(1) != together.argmax(1)).sum())
     return (
-        f"its answers depend on the other images of a batch: {other} of the first {len(tried)} test images get another class alone than "
+        f"its answers depend on the other images of a batch: {other} of the first {tried} test images get another class alone than "
         f"among {len(images)}; figures are of batches of {len(images)}"
     )
 

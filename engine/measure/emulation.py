@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.graph.graph import Array, fixed_batch, graph_inputs, open_session
+from engine.graph.inputs import Feeds, Inputs, padded
 from engine.measure.integer_nodes import PLACES, IntegerLayer, multiplies_uint8_by_int8, name_of, places
 from engine.measure.saturation import LayerSaturation
 
 IMAGES_AT_ONCE = 100
 """As many as accuracy is counted on at once: what a file rounds on the spot depends on the whole batch."""
 _EXTENDED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-Floats = npt.NDArray[np.float32]
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +52,7 @@ class Emulator:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._file, self._model = model, _as_run(model)
         self._batch = fixed_batch(model)
-        self._input = graph_inputs(self._model)[0].name
+        self._feeds = Feeds.of_graph(self._model)
         self._outputs = [output.name for output in self._model.graph.output]
         constants = _Constants(self._model)
         self._layers: dict[str, IntegerLayer] = {}
@@ -81,40 +80,39 @@ class Emulator:
         for layer in self._layers.values():
             layer.forget()
 
-    def exact(self, images: Floats) -> Array:
+    def exact(self, images: Inputs) -> Array:
         """The first output (n, …) for preprocessed images where sums are exact: as run here, or with kernels that are exact everywhere."""
         if runtime_sums() == "exact" or not self.possible:
             return self._as_run(self._file, images)
         return self._as_run(_with_uint8_weights(self._model, self._layers), images)
 
-    def saturating(self, images: Floats) -> Array:
+    def saturating(self, images: Inputs) -> Array:
         """The first output for preprocessed images where sums saturate: as run here, or emulated."""
         if runtime_sums() == "saturating" or not self.possible:
             return self._as_run(self._file, images)
         return self.emulated(images)[self._outputs[0]]
 
-    def emulated(self, images: Floats) -> dict[str, Array]:
+    def emulated(self, images: Inputs) -> dict[str, Array]:
         """Every output, by name, with saturating sums, emulated whatever this CPU does; counts what saturated."""
-        self._stages = self._stages or _in_pieces(self._model, self._layers, self._input, self._outputs)
+        self._stages = self._stages or _in_pieces(self._model, self._layers, self._outputs)
         return dict(zip(self._outputs, self._batched(self._staged, images), strict=True))
 
-    def _as_run(self, model: onnx.ModelProto, images: Floats) -> Array:
-        session, source = open_session(model), graph_inputs(model)[0].name
-        return self._batched(lambda part: session.run(None, {source: part})[:1], images)[0]
+    def _as_run(self, model: onnx.ModelProto, images: Inputs) -> Array:
+        session, feeds = open_session(model), Feeds.of_graph(model)
+        return self._batched(lambda part: session.run(None, feeds(part))[:1], images)[0]
 
-    def _batched(self, run: Callable[[Floats], list[Array]], images: Floats) -> list[Array]:
+    def _batched(self, run: Callable[[Inputs], list[Array]], images: Inputs) -> list[Array]:
         batch = self._batch or IMAGES_AT_ONCE
         outputs = []
         for start in range(0, len(images), batch):
-            part = np.ascontiguousarray(images[start : start + batch])
+            part = images[start : start + batch]
             n = len(part)
-            if self._batch and n < batch:
-                part = np.concatenate([part, np.repeat(part[-1:], batch - n, axis=0)])
+            part = padded(part, self._batch or n)
             outputs.append([found[:n] for found in run(part)])
         return [np.concatenate(found) for found in zip(*outputs, strict=True)]
 
-    def _staged(self, images: Floats) -> list[Array]:
-        values: dict[str, Array] = {self._input: images}
+    def _staged(self, images: Inputs) -> list[Array]:
+        values: dict[str, Array] = {n: np.ascontiguousarray(array) for n, array in self._feeds(images).items()}
         for i, stage in enumerate(self._stages):
             if isinstance(stage, _Piece):
                 values |= stage.run(values)
@@ -208,7 +206,7 @@ class _Piece:
 
 
 def _in_pieces(
-    model: onnx.ModelProto, layers: Mapping[str, IntegerLayer], source: str, results: Sequence[str]
+    model: onnx.ModelProto, layers: Mapping[str, IntegerLayer], results: Sequence[str]
 ) -> list[_Piece | IntegerLayer]:
     """The graph as what the runtime runs and the layers between, in order."""
     runs: list[list[onnx.NodeProto]] = [[]]
@@ -220,7 +218,8 @@ def _in_pieces(
     runs = [nodes for nodes in runs if nodes]
     reads = [{name for node in nodes for name in _reads(node)} for nodes in runs]
     stages: list[_Piece | IntegerLayer] = []
-    types = {source: "tensor(float)"}
+    elements = {int(number): name for name, number in _ELEMENTS.items()}
+    types = {i.name: elements[i.type.tensor_type.elem_type] for i in graph_inputs(model)}
     for i, nodes in enumerate(runs):
         if nodes[0].output[0] in layers:
             stages.append(layer := layers[nodes[0].output[0]])

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ParetoscopeError
+from engine.graph.inputs import Inputs
 from engine.measure.fresh_process import run_module
+from engine.measure.latency import sample_file
 from engine.measure.meter import Meter, Reading
 from engine.measure.nvml import open_nvml
 from engine.measure.ratio import student_t
@@ -226,16 +228,19 @@ def counted_energy(record: Mapping[str, Any], batch: int = 1) -> Energy:
     return Energy(value, low, high, "measured", basis, with_idle_mj=gross, idle_w=counted.idle_w)
 
 
-def measure_energy(model: Path, input_shape: tuple[int, ...], runtime: Runtime) -> dict[str, Any] | None:
-    """Energy of one run of a file on noise, by the first counter, in a fresh process; None where nothing can be counted.
+def measure_energy(model: Path, input_shape: tuple[int, ...] | Inputs, runtime: Runtime) -> dict[str, Any] | None:
+    """Energy of one run of a file on noise, or the samples given, by the first counter, in a fresh process; None where nothing can be
+    counted.
 
     The file runs as `runtime` says, every option of it stated: as its latency is measured.
     """
     if open_meter(str(runtime.provider)) is None:
         return None
-    request = {"model": str(model), "shape": list(input_shape), **runtime.options}
+    shape = list(input_shape) if isinstance(input_shape, tuple) else None
     try:
-        done = run_module("engine.measure.energy_counter", request, timeout_s=300)
+        with sample_file(input_shape) as sample:
+            request = {"model": str(model), "shape": shape, **sample, **runtime.options}
+            done = run_module("engine.measure.energy_counter", request, timeout_s=300)
         answer: dict[str, Any] | None = json.loads(done.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError):
         # Energy is an extra of a latency measurement that has succeeded: without it the estimate stands.
@@ -245,13 +250,14 @@ def measure_energy(model: Path, input_shape: tuple[int, ...], runtime: Runtime) 
 
 def main() -> None:
     """Standard input -> standard output, one JSON line: what was counted, or null."""
+    from engine.measure.latency_process import fed
     from engine.measure.session import Runner
 
     request = json.load(sys.stdin)
     counted = None
     with contextlib.suppress(ParetoscopeError, OSError, ValueError):
         meter = open_meter(request["provider"])
-        images = np.random.default_rng(0).standard_normal((request["batch"], *request["shape"]), np.float32)
+        images = fed(request, request["batch"])
         runner = Runner(Path(request["model"]), request["threads"], request["graph_optimisation"], request["provider"])
         counted = count_energy(meter, runner.repeated(images)) if meter else None
     sys.stdout.write(json.dumps(asdict(counted) if counted else None) + "\n")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.errors import SpecError, StepError
+from engine.graph.inputs import Inputs, save_inputs
 from engine.measure.fresh_process import run_module, signal_text
 from engine.measure.latency_process import Limits, logs_of
 from engine.measure.ratio import pooled, undisturbed
@@ -181,7 +184,7 @@ def _check_threads(runtimes: Sequence[Runtime], options: LatencyOptions) -> None
 def measure_latency(
     candidate: Path,
     baseline: Path | None,
-    input_shape: tuple[int, ...],
+    input_shape: tuple[int, ...] | Inputs,
     options: LatencyOptions,
     runtime: Runtime | None = None,
     *,
@@ -190,7 +193,8 @@ def measure_latency(
 ) -> LatencyResult:
     """Time `candidate`, run as `runtime` says, against `baseline` (None: it is the baseline), run as `options` say.
 
-    Both run on noise of (batch, *input_shape). Raises StepError when a file cannot be loaded or run, SpecError for more threads than CPUs.
+    Both run on noise of (batch, *input_shape), or on the samples that are given instead. Raises StepError when a file cannot be loaded or
+    run, SpecError for more threads than CPUs.
     """
     sides = (options.filled(runtime), options.filled(None))
     _check_threads(sides, options)
@@ -200,19 +204,33 @@ def measure_latency(
     request = {
         "candidate": str(candidate),
         "baseline": str(baseline) if baseline else None,
-        "shape": list(input_shape),
+        "shape": list(input_shape) if isinstance(input_shape, tuple) else None,
         "sessions": [side.options for side in sides],
         "limits": asdict(limits),
         "arena": True,
     }
     processes: list[dict[str, Any]] = []
-    while True:
-        processes.append(ask(request, _PATIENCE_S + 20 * limits.seconds))
-        request["arena"] = False
-        if len(processes) < options.processes:
-            continue
-        result = summarise(processes, *sides, "precise", clock() - start)
-        if result.half_width is not None and result.half_width <= options.half_width:
-            return result
-        if result.elapsed_s >= options.time_limit_s:
-            return summarise(processes, *sides, "time limit", result.elapsed_s)
+    with sample_file(input_shape) as sample:
+        request |= sample
+        while True:
+            processes.append(ask(request, _PATIENCE_S + 20 * limits.seconds))
+            request["arena"] = False
+            if len(processes) < options.processes:
+                continue
+            result = summarise(processes, *sides, "precise", clock() - start)
+            if result.half_width is not None and result.half_width <= options.half_width:
+                return result
+            if result.elapsed_s >= options.time_limit_s:
+                return summarise(processes, *sides, "time limit", result.elapsed_s)
+
+
+@contextmanager
+def sample_file(fed: tuple[int, ...] | Inputs) -> Iterator[dict[str, str]]:
+    """The part of a request that names a file of real samples, for as long as they lie there; nothing for noise."""
+    if isinstance(fed, tuple):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
+        path = Path(folder) / "sample.npz"
+        save_inputs(fed, path)
+        yield {"sample": str(path)}

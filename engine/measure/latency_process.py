@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ParetoscopeError, StepError
+from engine.graph.inputs import Inputs, load_inputs, resized
 from engine.measure.pinning import _read, pin
 from engine.measure.ratio import block_logs, pooled, undisturbed
 from engine.measure.session import Runner, one_line
@@ -179,6 +180,14 @@ def _reset_high_water() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def fed(request: Mapping[str, Any], batch: int) -> Inputs:
+    """What one call is given: noise of `shape`, or real samples, those of the file `sample`."""
+    if request.get("sample"):
+        return resized(load_inputs(Path(request["sample"])), batch)
+    # Values do not change the time of dense kernels, but zeros and denormals could; noise has neither.
+    return np.random.default_rng(0).standard_normal((batch, *request["shape"]), np.float32)
+
+
 @dataclass(frozen=True)
 class _Session:
     """How one side is run."""
@@ -191,14 +200,11 @@ class _Session:
     def open(self, model: Path | bytes, cpus: tuple[int, ...]) -> Runner:
         return Runner(model, self.threads, self.graph_optimisation, self.provider, cpus)
 
-    def images(self, shape: Iterable[int]) -> npt.NDArray[np.float32]:
-        # Values do not change the time of dense kernels, but zeros and denormals could; noise has neither.
-        return np.random.default_rng(0).standard_normal((self.batch, *shape), np.float32)
+    def images(self, request: Mapping[str, Any]) -> Inputs:
+        return fed(request, self.batch)
 
 
-def _load_alone(
-    path: Path, session: _Session, images: npt.NDArray[np.float32], cpus: tuple[int, ...]
-) -> tuple[Runner, dict[str, Any]]:
+def _load_alone(path: Path, session: _Session, images: Inputs, cpus: tuple[int, ...]) -> tuple[Runner, dict[str, Any]]:
     """The candidate's session, and its cold start and memory.
 
     `load_ms` is what creating the session took, optimisation included, `first_run_ms` the first run; the file itself is in the system's
@@ -237,7 +243,7 @@ def arena_bytes(log: str) -> int | None:
     return max((int(n) for n in re.findall(r"Total allocated bytes: (\d+)", log)), default=None)
 
 
-def _measure_arena(path: Path, session: _Session, images: npt.NDArray[np.float32], cpus: tuple[int, ...]) -> int | None:
+def _measure_arena(path: Path, session: _Session, images: Inputs, cpus: tuple[int, ...]) -> int | None:
     """Bytes that the session's arena holds after two runs. The runtime tells of them in its log alone, which is read from stderr."""
     import onnxruntime as ort
 
@@ -261,12 +267,12 @@ def _measure_arena(path: Path, session: _Session, images: npt.NDArray[np.float32
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """What the request asks for.
 
-    `candidate`, `baseline` (path or None), `shape` (C, H, W), `sessions` (threads, batch, graph_optimisation, provider for each of
-    the two), `limits`, `arena` (whether to look at it).
+    `candidate`, `baseline` (path or None), `shape` (C, H, W) of noise or `sample`, a file of real inputs, `sessions` (threads, batch,
+    graph_optimisation, provider for each of the two), `limits`, `arena` (whether to look at it).
     """
     sessions = [_Session(**s) for s in request["sessions"]]
     cpus = pin(max(s.threads for s in sessions))
-    images = [s.images(request["shape"]) for s in sessions]
+    images = [s.images(request) for s in sessions]
     path = Path(request["candidate"])
     candidate, cold = _load_alone(path, sessions[0], images[0], cpus)
     baseline = sessions[1].open(Path(request["baseline"]), cpus) if request["baseline"] else None

@@ -16,6 +16,7 @@ import onnx
 from engine.graph.counts import graph_facts
 from engine.graph.graph import constant_names, load_onnx
 from engine.graph.inline import inlined
+from engine.graph.inputs import Feeds, drawn
 from engine.measure.profile import Kernel, Profile
 from engine.measure.session import Runner
 from engine.spec.runtime import Runtime
@@ -84,10 +85,8 @@ def profile_pair(paths: Sequence[Path], runtimes: Sequence[Runtime]) -> list[Pro
             options = (how.threads or 1, how.graph_optimisation or "all", how.provider or "CPU")
             runners.append(Runner(path, *options, profile=str(Path(folder) / f"side{i}")))
         images = [
-            np.random.default_rng(0).standard_normal(
-                (runner.fixed_batch or how.batch or 1, *fact.input_shape), np.float32
-            )
-            for runner, how, fact in zip(runners, runtimes, facts, strict=True)
+            drawn(Feeds.of_graph(model).shape, runner.fixed_batch or how.batch or 1, np.random.default_rng(0))
+            for runner, how, model in zip(runners, runtimes, models, strict=True)
         ]
         for _ in range(_RUNS // _BLOCK):
             for runner, batch in zip(runners, images, strict=True):

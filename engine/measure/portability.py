@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from engine.errors import StepError
+from engine.graph.inputs import Inputs
 from engine.measure.emulation import Emulator, runtime_sums
 from engine.measure.saturation import LayerSaturation
 from engine.quality.statistics import mcnemar_midp
@@ -41,8 +42,8 @@ class Portability:
 
 def measure_portability(
     model: onnx.ModelProto,
-    calibration: npt.NDArray[np.float32],
-    images: npt.NDArray[np.float32],
+    calibration: Inputs,
+    images: Inputs,
     labels: npt.NDArray[np.int64],
 ) -> Portability:
     """Run preprocessed images (n, C, H, W) through an int8 file with exact and with saturating sums.

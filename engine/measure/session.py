@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import StepError
+from engine.graph.inputs import Feeds, Inputs, is_array
 from engine.measure.providers import add_provider, placement_of
 from engine.spec.providers import provider_of
 
@@ -60,7 +61,7 @@ class Runner:
     """A session of one file with the options of `session_options`, on one execution provider.
 
     `placement`: which provider runs how many operators of each type, empty on the CPU provider. Raises StepError when ONNX Runtime cannot
-    load the file, does not have the provider, the provider takes no operator of it, or the file does not take one float32 input (N, …).
+    load the file, does not have the provider, the provider takes no operator of it, or the file does not take inputs (N, …) of numbers.
     """
 
     def __init__(
@@ -95,22 +96,30 @@ class Runner:
                 "all of it; leave the provider out"
             )
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) < 2:
+        self.feeds = Feeds.of_session(self._session)
+        least = 2 if len(inputs) == 1 else 1
+        if not inputs or any(t.kind.kind not in "iufb" or len(t.axes) < least for t in self.feeds.taken):
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "none"
-            raise StepError(f"{self.name} must take one float32 input (N, …), but takes: {found}")
-        self._input = inputs[0].name
+            raise StepError(f"{self.name} must take inputs (N, …) of numbers, but takes: {found}")
         self._outputs = [self._session.get_outputs()[0].name]
-        batch = inputs[0].shape[0]
-        self.fixed_batch: int | None = batch if isinstance(batch, int) and batch > 0 else None
+        self.fixed_batch: int | None = self.feeds.batch
         """The batch that the file insists on; None where any will do."""
 
-    def __call__(self, images: FloatArray) -> npt.NDArray[Any]:
-        """Images (n, channels, height, width) -> the first output; raises StepError when the graph does not take them."""
+    def __call__(self, images: Inputs) -> npt.NDArray[Any]:
+        """Images (n, channels, height, width), or what else the file takes -> the first output; raises StepError when it does not take
+        them.
+        """
         with self._told(images):
-            output: npt.NDArray[Any] = self._session.run(self._outputs, {self._input: images})[0]
+            output: npt.NDArray[Any] = self._session.run(self._outputs, self.feeds(images))[0]
         return output
 
-    def repeated(self, images: FloatArray) -> Callable[[], object]:
+    def fed(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The first output for arrays as `feeds` made them. Raises StepError."""
+        with self._told(feed):
+            output: npt.NDArray[Any] = self._session.run(self._outputs, feed)[0]
+        return output
+
+    def repeated(self, images: Inputs) -> Callable[[], object]:
         """One call on these images, to be repeated and timed or counted; raises StepError when the graph does not take them.
 
         Where the provider computes on the host's processor it is what Python's `session.run` takes. On a device with a memory of its own,
@@ -118,21 +127,26 @@ class Runner:
         """
         if self._provider.memory:
             return self.bound(images, self._provider.memory)
-        return lambda: self(images)
-
-    def bound(self, images: FloatArray, device: str) -> Bound:
-        """A call on these images with its input and output in the memory of `device`, `cpu` or `cuda`. Raises StepError."""
         with self._told(images):
-            bound = Bound(self._session, self._input, self._outputs[0], images, device)
+            feed = self.feeds(images)
+        return lambda: self.fed(feed)
+
+    def bound(self, images: Inputs, device: str) -> Bound:
+        """A call on these images with its inputs and output in the memory of `device`, `cpu` or `cuda`. Raises StepError."""
+        with self._told(images):
+            bound = Bound(self._session, self.feeds(images), self._outputs[0], device)
             bound()
         return bound
 
     @contextlib.contextmanager
-    def _told(self, images: FloatArray) -> Iterator[None]:
+    def _told(self, images: Inputs | dict[str, npt.NDArray[Any]]) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # as above
-            raise StepError(f"{self.name} does not run on input of shape {images.shape}: {one_line(error)}") from None
+            arrays = images if isinstance(images, dict) else {"": images} if is_array(images) else images.arrays
+            shapes = " and ".join(f"{name} {array.shape}" for name, array in arrays.items() if name)
+            shape = shapes if len(arrays) > 1 else next(iter(arrays.values())).shape
+            raise StepError(f"{self.name} does not run on input of shape {shape}: {one_line(error)}") from None
 
     def end_profiling(self) -> Path:
         """Write the profile and say where; only for a session that was opened with one."""
@@ -140,13 +154,14 @@ class Runner:
 
 
 class Bound:
-    """A call whose input was copied to a device once and whose output stays there; it returns when the device is done."""
+    """A call whose inputs were copied to a device once and whose output stays there; it returns when the device is done."""
 
-    def __init__(self, session: Any, name: str, output: str, images: FloatArray, device: str) -> None:
+    def __init__(self, session: Any, feed: dict[str, npt.NDArray[Any]], output: str, device: str) -> None:
         import onnxruntime as ort
 
         self._session, self._binding = session, session.io_binding()
-        self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(images, device, 0))
+        for name, array in feed.items():
+            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, device, 0))
         self._binding.bind_output(output, device, 0)
         self._binding.synchronize_inputs()
 

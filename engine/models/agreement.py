@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from engine.errors import ModelError
-from engine.graph.graph import fixed_batch, graph_inputs, open_session
+from engine.graph.graph import fixed_batch, open_session
+from engine.graph.inputs import Feeds, Inputs, resized, shape_of
 from engine.models.shapes import noun
-
-Float32 = npt.NDArray[np.float32]
+from engine.models.torch_inputs import as_tensors, call
 
 AGREES = 0.01
 """Logits agree within this share of the largest; rounding makes a hundredth of it, another branch many times as much."""
@@ -58,30 +58,30 @@ class _ValuesRead(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Float32) -> str | None:
+def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Inputs) -> str | None:
     """What to know of an exported graph beside that it answers as its network does, in evaluation mode, on images (n, …).
 
     They are tried in one batch, and some of them alone; in batches of what the graph fixes, where it does. A network that draws random
     numbers when it answers, of which the exporter makes one that does not, is not compared. Raises ModelError, with the place of the branch
     where there is one, where the two disagree.
     """
-    session, name, fixed = open_session(model), graph_inputs(model)[0].name, fixed_batch(model)
+    session, feeds, fixed = open_session(model), Feeds.of_graph(model), fixed_batch(model)
     with torch.no_grad(), _ValuesRead() as read:
-        for few in (images[:2], images[:1]) if not fixed else (np.resize(images, (fixed, *images.shape[1:])),):
-            network(torch.from_numpy(few))
+        for few in (images[:2], images[:1]) if not fixed else (resized(images, fixed),):
+            call(network, as_tensors(few))
     worst, differ, tried = 0.0, 0, 0
     together, alone = _MANY if read.places else _FEW
     for batch in _batches(images, together, alone) if not fixed else _of(images[:together], fixed):
         with torch.no_grad():
-            expected, again = (_rows(network(torch.from_numpy(batch)).float().numpy()) for _ in range(2))
+            expected, again = (_rows(call(network, as_tensors(batch)).float().numpy()) for _ in range(2))
         size = np.abs(expected).max(1)
         if not np.isfinite(expected).all() or (np.abs(expected - again).max(1) > AGREES * size).any():
             continue  # not trained to numbers, which measuring it tells; or random
         # Of the image's own largest logit, unless that is next to nothing beside those of others.
         size = np.maximum(size, max(1e-3 * float(size.max()), 1e-6))
-        off = np.abs(_rows(session.run(None, {name: batch})[0]) - expected).max(1) / size
+        off = np.abs(_rows(session.run(None, feeds(batch))[0]) - expected).max(1) / size
         worst, differ, tried = max(worst, float(off.max())), differ + int((off > AGREES).sum()), tried + len(off)
-    where, word = " and ".join(read.places[:3]), noun(images.shape[1:])
+    where, word = " and ".join(read.places[:3]), noun(shape_of(images))
     if differ:
         why = (
             f"a branch, loop or number made of values, at {where}, is fixed in the export as it is for a blank input; write it with "
@@ -105,13 +105,13 @@ def _rows(outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return outputs.reshape(len(outputs), -1)
 
 
-def _of(images: Float32, fixed: int) -> Iterator[Float32]:
+def _of(images: Inputs, fixed: int) -> Iterator[Inputs]:
     """Batches of one size, the last of which begins again with the first images."""
-    whole = np.resize(images, (-(-len(images) // fixed) * fixed, *images.shape[1:]))
+    whole = resized(images, -(-len(images) // fixed) * fixed)
     return (whole[i : i + fixed] for i in range(0, len(whole), fixed))
 
 
-def _batches(images: Float32, together: int, alone: int) -> Iterator[Float32]:
+def _batches(images: Inputs, together: int, alone: int) -> Iterator[Inputs]:
     yield images[:together]
     for i in range(min(alone, len(images))):
         yield images[i : i + 1]

@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from engine.errors import ModelError
+from engine.graph.inputs import Shape, Signature
 from engine.models.baked import bake
 from engine.models.call import call_function
 from engine.models.catalog import check_model, one_line, source_kind
 from engine.models.scaling import build_scaled
-from engine.models.shapes import inputs_text
+from engine.models.shapes import batch_text, inputs_text
+from engine.models.torch_inputs import blank_tensors, call, fit_interface
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 
@@ -38,31 +40,53 @@ class Origin:
     `channels_last`; `weights` says in words where they came from. `options` are what a student has of its own: the factors `width` and
     `depth`, and `repeats`; `arguments` what the spec calls the function with; `code_sha256` is that of the code behind a function.
     `values`: what it gives are no scores of classes, and `num_classes` the numbers of a target, 0 where nobody knows.
+    `only`, `constants` and `output` are as of `torch_inputs.fit_interface`, `only` being the name of the one input.
     """
 
     source: str
     num_classes: int
-    input_shape: tuple[int, ...]
+    input_shape: Shape
     weights: str
     options: dict[str, Any] = field(default_factory=dict)
     code_sha256: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     channels_last: bool = False
     values: bool = False
+    only: str | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
+    output: str | int | None = None
 
     @property
     def in_channels(self) -> int:
-        """Channels of the data; of a vector, its numbers."""
+        """Channels of the data; of a vector, its numbers. Raises ModelError for inputs that are not one array of floats."""
+        if isinstance(self.input_shape, Signature):
+            raise ModelError(
+                f"model {self.source!r} reads one array of numbers, but the data have {batch_text(self.input_shape)}; give a network of "
+                f"your "
+                "own, path/to/file.py:function"
+            )
         return self.input_shape[-1 if self.channels_last else 0]
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, where they have some."""
+        if isinstance(self.input_shape, Signature) and self.input_shape.tensors[0][0]:
+            return tuple(name for name, _, _ in self.input_shape.tensors)
+        return (self.only,) if self.only else ()
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `values` only where it is so, as in files of before there were any."""
-        return {name: value for name, value in asdict(self).items() if name != "values" or value}
+        """Plain JSON values; what came later only where it says something."""
+        later = ("only", "constants", "output", "values")
+        return {
+            name: value for name, value in asdict(self).items() if name not in later or value not in (None, {}, False)
+        }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Origin:
         """The inverse of `to_json`."""
-        return cls(**{**record, "input_shape": tuple(record["input_shape"])})
+        shape = record["input_shape"]
+        shape = Signature(shape["tensors"]) if isinstance(shape, Mapping) else tuple(shape)
+        return cls(**{**record, "input_shape": shape})
 
 
 @contextmanager
@@ -99,6 +123,7 @@ def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
         else:
             raise ModelError(f"model {origin.source} is a graph, which torch cannot build; use ONNX steps")
         module = module.float().cpu().eval()
+        fit_interface(module, origin.source, origin.inputs, origin.constants, origin.output)
         if kind == "python":
             # Lazy modules, and layers that a forward makes when it first runs, are there only afterwards.
             run_blank(module, origin, 2)
@@ -110,10 +135,14 @@ def run_blank(module: nn.Module, origin: Origin, images: int) -> Any:
     shape = origin.input_shape
     try:
         with torch.no_grad():
-            return module(torch.zeros(images, *shape))
+            return call(module, blank_tensors(shape, images))
+    except ModelError:
+        raise
     except Exception as error:
         many = "" if images > 1 else "a single one of "
-        remedy = ", or resize the images" if len(shape) == 3 else ""
+        remedy = ", or resize the images" if not isinstance(shape, Signature) and len(shape) == 3 else ""
+        if isinstance(shape, Signature) and not origin.inputs:
+            remedy = ", or save numbers as float32: x.astype(np.float32)"
         raise ModelError(
             f"model {origin.source!r} cannot read {many}{inputs_text(shape)}: {one_line(error)}; "
             f"choose a network that fits the dataset{remedy}"
@@ -191,9 +220,11 @@ def _check_options(origin: Origin, known: set[str], remedy: str) -> None:
 
 def _build_python(origin: Origin) -> nn.Module:
     """Call the user's function with those of `num_classes` and `in_channels` that it takes, and with all options; failures are one line."""
+    # Of tokens, and of several inputs, nobody can say what the channels are.
+    channels = {} if isinstance(origin.input_shape, Signature) else {"in_channels": origin.in_channels}
     offered = {
         "num_classes": origin.num_classes,
-        "in_channels": origin.in_channels,
+        **channels,
         **origin.arguments,
         **origin.options,
     }

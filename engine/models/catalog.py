@@ -160,6 +160,10 @@ def brings_own_weights(model: Model) -> bool:
 def check_model(model: Model) -> None:
     """Everything about a model source that can be checked without loading it; raises ModelError."""
     kind = source_kind(model.source)
+    if kind in {"zoo", "torchvision", "timm"} and (model.output is not None or model.state or model.axes):
+        raise ModelError(
+            f"model {model.source!r} has one input and one output; leave model.output, model.state and model.axes out"
+        )
     if model.options and kind not in {"python", "timm"}:
         raise ModelError(
             f"model {model.source!r} takes no options; remove model.options ({', '.join(model.options)}), or name a function that takes "
@@ -173,6 +177,12 @@ def check_model(model: Model) -> None:
         _check_timm(model.source)
     elif kind == "python":
         check_function(model.source, model.options)
+        if model.state or model.axes:
+            raise ModelError(
+                f"model {model.source!r} is a function, and model.{'state' if model.state else 'axes'} is for an ONNX file; give the state "
+                f"a "
+                "default in forward, or its array, or number, under data.inputs"
+            )
     elif kind in {"onnx", "exported"}:
         if not Path(model.source).is_file():
             what = "an ONNX file" if kind == "onnx" else "a file of torch.export.save"
@@ -182,7 +192,7 @@ def check_model(model: Model) -> None:
         # Not at the top: graphs are read here alone, and importing onnx takes a third of a second.
         from engine.models.files import check_file
 
-        check_file(Path(model.source))
+        check_file(model)
     elif model.weights is None:
         entry = zoo_index().get(model.source)
         if entry is None:

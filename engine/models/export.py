@@ -7,6 +7,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 import torch
@@ -14,8 +15,10 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.graph.graph import check_interface, first_line
+from engine.graph.inputs import Shape
 from engine.graph.tidy import tidy
 from engine.models.shapes import inputs_text, noun
+from engine.models.torch_inputs import blank_tensors, call
 
 OPSET = 21
 """Has 4-bit types, `BitwiseAnd` on bytes and block-free `DequantizeLinear`: all that the packed formats need."""
@@ -35,23 +38,36 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def export_onnx(network: nn.Module, input_shape: tuple[int, ...], batch: int | None = None) -> onnx.ModelProto:
-    """A network that maps (n, *input_shape) float32 to (n, classes) logits, or to values (n, …), -> its ONNX graph.
+class _ByName(nn.Module):
+    """A network that takes its inputs by name, as one that takes them in order, as a trace does."""
 
-    The graph has one input `input` and one output, `logits` of two axes or `output` of any other, with a free batch axis `N`, or one of
-    `batch`; batch norms are folded into the convolutions before them, tied weights are stored once, and the same network always gives the
-    same bytes. The network is left as it was. Raises ModelError for a network that cannot be traced, does not take such inputs, or returns
-    anything but one tensor of n rows.
+    def __init__(self, network: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        return self.network(**dict(zip(self.names, tensors, strict=True)))
+
+
+def export_onnx(network: nn.Module, input_shape: Shape, batch: int | None = None) -> onnx.ModelProto:
+    """A network that maps (n, *input_shape) float32, or what a signature says, to (n, classes) logits, or values (n, …), -> its ONNX graph.
+
+    The graph has one input `input`, or several with their own names, and one output, `logits` of two axes or `output` of any other, with a
+    free batch axis `N`, or one of `batch`; batch norms are folded into the convolutions before them, tied weights are stored once, and the
+    same network always gives the same bytes. The network is left as it was. Raises ModelError for a network that cannot be traced, does not
+    take such inputs, or returns anything but one tensor of n rows.
     """
     was_training = network.training
     parameter = next(network.parameters(), torch.zeros(0))
     n = batch or 2
-    blank = torch.zeros(n, *input_shape, device=parameter.device)
+    blank = blank_tensors(input_shape, n, parameter.device)
+    several = isinstance(blank, dict)
+    tensors, names = ([*blank.values()], [*blank]) if isinstance(blank, dict) else ([blank], ["input"])
     buffer = io.BytesIO()
     try:
         network.eval()
         with torch.no_grad():
-            logits = network(blank)
+            logits = call(network, blank)
         if not isinstance(logits, torch.Tensor) or logits.ndim < 1 or len(logits) != n:
             found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
@@ -61,16 +77,16 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, ...], batch: int | N
         with _ONE_AT_A_TIME, _plain_attention(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own: deprecation, traced shapes
             torch.onnx.export(
-                network,
-                (blank if batch else blank[:1],),
+                _ByName(network, names).eval() if several else network,
+                tuple(tensor if batch else tensor[:1] for tensor in tensors),
                 buffer,  # type: ignore[arg-type]  # it takes any binary stream
                 # The TorchScript exporter: 0.5 s where the newer one takes 5 to 17 s on the same networks (design.md).
                 dynamo=False,
                 opset_version=OPSET,
                 training=torch.onnx.TrainingMode.EVAL,
-                input_names=["input"],
+                input_names=names,
                 output_names=[output],
-                dynamic_axes=None if batch else {"input": {0: "N"}, output: {0: "N"}},
+                dynamic_axes=None if batch else {name: {0: "N"} for name in (*names, output)},
             )
     except ModelError:
         raise

@@ -7,8 +7,12 @@ import onnx
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
-from engine.graph.graph import first_line, fixed_batch, graph_inputs, open_session
+from engine.graph.graph import first_line, open_session
+from engine.graph.inputs import Feeds, Shape, Signature, blank, resized
 from engine.models.shapes import batch_text, noun, shape_text
+
+# Real samples that a graph is tried on.
+_TRIED = 100
 
 
 def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
@@ -19,12 +23,17 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
         session = open_session(model)
     except ModelError as error:
         raise ModelError(f"model {source}: {error}") from None
-    name, fixed = graph_inputs(model)[0].name, fixed_batch(model)
-    shape = data.input_shape
+    feeds = Feeds.of_graph(model)
+    shape, fixed = data.input_shape, feeds.batch
+    plain = not isinstance(shape, Signature) and not isinstance(feeds.shape, Signature)
+    # Zeros are no pixels, and may be no token: what is not floats is tried on real samples.
+    some = None if plain else data.preprocessing(data.calibration.head(_TRIED).inputs)
     for n in (fixed,) if fixed else (3, 1):
         many = f"{n} {noun(shape)}" if n > 1 else f"one {noun(shape, 1)}"
         try:
-            found = session.run(None, {name: np.zeros((n, *shape), np.float32)})[0].shape
+            found = session.run(None, feeds(blank(shape, n) if some is None else resized(some, n)))[0].shape
+        except ModelError as error:
+            raise ModelError(f"model {source}: {error}") from None
         except Exception as error:  # the runtime's own classes share no base below Exception
             raise ModelError(
                 f"model {source} does not run on {many}: {first_line(error)}; export it with a free batch"
@@ -62,9 +71,12 @@ def _article(data: Dataset) -> str:
     return "an" if noun(data.input_shape, 1)[0] in "aeiou" else "a"
 
 
-def check_shape(source: str, taken: tuple[int, ...], data: Dataset) -> None:
+def check_shape(source: str, taken: Shape, data: Dataset) -> None:
     """Raises ModelError unless a graph takes the data's shape; an axis of `taken`, which has no batch axis, is 0 where it is free."""
     shape, last = data.input_shape, data.preprocessing.channels_last
+    if isinstance(shape, Signature) or isinstance(taken, Signature):
+        _check_signature(source, _named(taken), _named(shape), data)
+        return
     if agrees(taken, shape):
         return
     turned = (shape[-1], *shape[:-1]) if last else (*shape[1:], shape[0])
@@ -95,3 +107,51 @@ def agrees(taken: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _free_text(taken: tuple[int, ...]) -> str:
     return f"(N, {', '.join(str(size or '?') for size in taken)})"
+
+
+_Named = dict[str, tuple[tuple[int, ...], str]]
+
+
+def _named(shape: Shape) -> _Named:
+    tensors = shape.tensors if isinstance(shape, Signature) else (("", shape, "float32"),)
+    return {name: (axes, kind) for name, axes, kind in tensors}
+
+
+def _check_signature(source: str, taken: _Named, given: _Named, data: Dataset) -> None:
+    """As `check_shape`, where one of the two is not one array of floats."""
+    if [*taken] == [""] and len(given) == 1:
+        given = {"": next(iter(given.values()))}
+    for name in [*taken, *given]:
+        if name not in taken or name not in given:
+            has, lacks = ("the model", "the data") if name in taken else ("the data", "the model")
+            raise ModelError(
+                f"model {source} takes {_listed(taken)}, but {data.name} has {_listed(given)}: {name or 'one array'} of {has} is not one "
+                f"of "
+                f"{lacks}; correct data.inputs"
+            )
+    for name, (axes, kind) in taken.items():
+        own, stored = given[name]
+        what = f"input {name!r}" if name else "its input"
+        if not agrees(axes, own):
+            raise ModelError(
+                f"model {source}: {what} is {_free_text(axes)}, but {data.name} has {batch_text(own)} of it; save it in this shape"
+            )
+        floats, others = np.dtype(kind).kind == "f", np.dtype(stored).kind != "f"
+        if floats and others and not name:
+            raise ModelError(
+                f"model {source}: {what} is {kind}, but {data.name} has {stored}; save numbers as float32: x.astype(np.float32), or write "
+                "data.preprocess: {scale: …} where they are to be scaled"
+            )
+        if not floats and not others and not name and not _is_plain(data):
+            raise ModelError(
+                f"model {source}: {what} is {kind}, but preprocessing makes floats of the data; write data.preprocess: none"
+            )
+
+
+def _is_plain(data: Dataset) -> bool:
+    way = data.preprocessing
+    return way.untouched or (way.scale == 1 and set(way.mean) == {0.0} and set(way.std) == {1.0})
+
+
+def _listed(named: _Named) -> str:
+    return ", ".join(f"{name} {kind} {batch_text(axes)}".strip() for name, (axes, kind) in named.items())

@@ -5,6 +5,7 @@ What is changed is held against the file as it was, in ONNX Runtime without opti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,16 +21,17 @@ from engine.graph.counts import is_quantized
 from engine.graph.graph import (
     check_interface,
     first_line,
-    fixed_batch,
     graph_inputs,
-    input_shape,
     open_session,
     opset_of,
     read_onnx,
 )
 from engine.graph.inline import inlined
+from engine.graph.inputs import Feeds, Inputs, Shape, Signature, blank, drawn
 from engine.graph.tidy import constants_to_initializers, fold, has_subgraphs
+from engine.models.interface import Interface, shape_interface
 from engine.models.shapes import batch_text
+from engine.spec.sections import Data, Model
 
 OPSET = 21
 """What our own exports have, and the steps write."""
@@ -48,12 +50,17 @@ class Checked:
     """What a plan needs to know of a file: items per run where it fixes them; the axes of one item, 0 where they are free."""
 
     batch: int | None
-    taken: tuple[int, ...]
+    taken: Shape
 
 
-def read_checked(path: Path) -> Checked:
-    """All that can be told of a file without the data, the change of its opset included; raises ModelError."""
-    return _read_checked(path, tuple(map(_stamp, [path, *external_files(path)])))
+def read_checked(model: Model | Path, data: Data | None = None) -> Checked:
+    """All that can be told of a file without the data, the change of its opset included; raises ModelError.
+
+    `data`: what the spec says of them, by which constants are told apart.
+    """
+    model = model if isinstance(model, Model) else Model(source=str(model))
+    path = Path(model.source)
+    return _read_checked(model, data, tuple(map(_stamp, [path, *external_files(path)])))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -66,21 +73,22 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _read_checked(path: Path, stamps: tuple[tuple[int, int], ...]) -> Checked:
-    model = read_file(path)
-    taken = input_shape(model)
-    if 0 not in taken:
-        _upgraded(model, path)
-    return Checked(fixed_batch(model), taken)
+def _read_checked(model: Model, data: Data | None, stamps: tuple[tuple[int, int], ...]) -> Checked:
+    path = Path(model.source)
+    graph = read_file(path, Interface.of(model, data))
+    taken = Feeds.of_graph(graph)
+    if not isinstance(taken.shape, Signature) and 0 not in taken.shape:
+        _upgraded(graph, path)
+    return Checked(taken.batch, taken.shape)
 
 
-def read_onnx_for(path: Path, shape: tuple[int, ...]) -> onnx.ModelProto:
+def read_onnx_for(path: Path, shape: Shape, wanted: Interface | None = None) -> onnx.ModelProto:
     """The file's graph for inputs of a shape that agrees with its own, as one model at `OPSET` with weights as initialisers.
 
     Files with operators of integers, which no step changes, and those with branches or loops keep their opset. Raises ModelError.
     """
-    model = read_file(path)
-    fix_axes(model, shape, path)
+    model = read_file(path, wanted)
+    fix_axes(model, shape, path, wanted.axes if wanted else None)
     return _upgraded(model, path)
 
 
@@ -102,10 +110,18 @@ def _external_files(path: Path, stamp: tuple[int, int]) -> tuple[Path, ...]:
     return tuple(path.parent / name for name in sorted(set(named)))
 
 
-def read_file(path: Path) -> onnx.ModelProto:
-    """The file's graph as it is, its weights in one place; raises ModelError for one that no network here can be."""
+def read_file(path: Path, wanted: Interface | None = None) -> onnx.ModelProto:
+    """The file's graph as it is, its weights in one place, or with the interface that is wanted; raises ModelError for one that no network
+    here can be.
+
+    Where the data are not known yet, several inputs are taken as they are.
+    """
     model = read_onnx(path)
-    check_interface(model, str(path), free_axes=True)
+    wanted = wanted or Interface()
+    if graph_inputs(model):
+        shape_interface(model, str(path), wanted)
+    if wanted.known or len(graph_inputs(model)) <= 1:
+        check_interface(model, str(path), free_axes=True)
     if (opset := opset_of(model)) < OLDEST:
         raise ModelError(
             f"{path} is of opset {opset}, older than {OLDEST}; export the network again, with opset 13 or later"
@@ -113,18 +129,33 @@ def read_file(path: Path) -> onnx.ModelProto:
     return model
 
 
-def fix_axes(model: onnx.ModelProto, shape: tuple[int, ...], path: Path) -> None:
-    """Give the input's free axes, the batch apart, the data's sizes, in place; raises ModelError where the graph does not allow them."""
-    batch, *dims = graph_inputs(model)[0].type.tensor_type.shape.dim
-    free = [(dim.dim_param, size) for dim, size in zip(dims, shape, strict=True) if not dim.dim_value]
-    if not free:
+def fix_axes(model: onnx.ModelProto, shape: Shape, path: Path, axes: Mapping[str, int] | None = None) -> None:
+    """Give the inputs' free axes, the batch apart, the data's sizes, in place; raises ModelError where the graph does not allow them.
+
+    `axes`: sizes that the spec gives further axes, by name.
+    """
+    inputs = graph_inputs(model)
+    sizes: dict[str, int] = dict(axes or {})
+    own = {name: item for name, item, _ in shape.tensors} if isinstance(shape, Signature) else {"": shape}
+    batches = {i.type.tensor_type.shape.dim[0].dim_param for i in inputs}
+    changed = False
+    for value in inputs:
+        _, *dims = value.type.tensor_type.shape.dim
+        for dim, size in zip(dims, own[value.name] if value.name in own else own[""], strict=True):
+            if dim.dim_value:
+                continue
+            if dim.dim_param and dim.dim_param not in batches and sizes.setdefault(dim.dim_param, size) != size:
+                raise ModelError(
+                    f"model {path}: axis {dim.dim_param!r} is {sizes[dim.dim_param]} elsewhere, but {size} of input {value.name!r}; save "
+                    f"arrays "
+                    "of one length, or correct model.axes"
+                )
+            dim.dim_value, changed = size, True
+    if not changed:
         return
-    for dim, size in zip(dims, shape, strict=True):
-        dim.dim_value = size
-    sizes = {name: size for name, size in free if name and name != batch.dim_param}
     for value in model.graph.output:
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in sizes:
+            if dim.dim_param in sizes and dim.dim_param not in batches:
                 dim.dim_value = sizes[dim.dim_param]
     # Recorded with the axes free.
     del model.graph.value_info[:]
@@ -185,7 +216,7 @@ def _raised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto | None:
 def _difference(model: onnx.ModelProto, other: onnx.ModelProto, path: Path) -> float:
     """How far two graphs' answers to random inputs lie apart, as a share of the largest; infinite where shapes or gaps differ."""
     rng, level = np.random.default_rng(0), onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    name, shape = graph_inputs(model)[0].name, (fixed_batch(model) or 2, *input_shape(model))
+    feeds = Feeds.of_graph(model)
     try:
         first = open_session(model, level)
     except ModelError as error:
@@ -196,16 +227,13 @@ def _difference(model: onnx.ModelProto, other: onnx.ModelProto, path: Path) -> f
         return np.inf
     worst = 0.0
     for draw in range(_TRIED):
-        # Numbers around zero, pixels from 0 to 1, and both at a larger scale.
-        batch = (rng.standard_normal(shape) if draw != 1 else rng.random(shape)).astype(np.float32) * (
-            1 + 2 * (draw == 2)
-        )
+        feed = feeds(_tried(feeds, draw, rng))
         try:
-            expected = first.run(None, {name: batch})[0]
+            expected = first.run(None, feed)[0]
         except Exception:  # the runtime's own classes share no base below Exception
-            return 0.0  # a file that does not run is told of where it meets the data
+            return worst  # a file that does not run is told of where it meets the data
         try:
-            found = second.run(None, {name: batch})[0]
+            found = second.run(None, feed)[0]
         except Exception:
             return np.inf
         if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
@@ -215,3 +243,12 @@ def _difference(model: onnx.ModelProto, other: onnx.ModelProto, path: Path) -> f
             size = max(float(np.abs(expected[finite]).max()), 1e-6)
             worst = max(worst, float(np.abs(expected[finite] - found[finite]).max()) / size)
     return worst
+
+
+def _tried(feeds: Feeds, draw: int, rng: np.random.Generator) -> Inputs:
+    """Numbers around zero, pixels from 0 to 1, and both at a larger scale; of integers zeros, then zeros and ones."""
+    n, shape = feeds.batch or 2, feeds.shape
+    if isinstance(shape, Signature):
+        return blank(shape, n) if draw == 0 else drawn(shape, n, rng)
+    numbers = rng.standard_normal((n, *shape)) if draw != 1 else rng.random((n, *shape))
+    return numbers.astype(np.float32) * (1 + 2 * (draw == 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import StepError
+from engine.graph.inputs import Shape, Signature
 
 _NOUNS = {1: "vector", 2: "series", 3: "image"}
 
@@ -12,19 +13,25 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-def noun(shape: tuple[int, ...], n: int = 2) -> str:
+def noun(shape: Shape, n: int = 2) -> str:
     """What one item of this shape, its batch axis left out, is called, in the plural where there are several."""
+    if isinstance(shape, Signature):
+        return "sample" if n == 1 else "samples"
     word = _NOUNS.get(len(shape), "input")
     return word if n == 1 or word == "series" else f"{word}s"
 
 
-def inputs_text(shape: tuple[int, ...]) -> str:
-    """`3×32×32 images`, `vectors of 20 numbers`, `9×128 series`."""
+def inputs_text(shape: Shape) -> str:
+    """`3×32×32 images`, `vectors of 20 numbers`, `9×128 series`, `samples of tokens int64 (N, 16) and mask int64 (N, 16)`."""
+    if isinstance(shape, Signature):
+        return f"samples of {batch_text(shape)}"
     return f"vectors of {shape[0]} numbers" if len(shape) == 1 else f"{shape_text(shape)} {noun(shape)}"
 
 
-def batch_text(shape: tuple[int, ...]) -> str:
-    """`(N, 3, 32, 32)`."""
+def batch_text(shape: Shape) -> str:
+    """`(N, 3, 32, 32)`, `tokens int64 (N, 16) and mask int64 (N, 16)`."""
+    if isinstance(shape, Signature):
+        return " and ".join(f"{name} {kind} {batch_text(axes)}".strip() for name, axes, kind in shape.tensors)
     return f"(N, {', '.join(map(str, shape))})"
 
 

@@ -24,6 +24,7 @@ from engine.models.functions import code_sha256
 from engine.models.pruned import packed_masks, unpack_masks
 from engine.models.shapes import inputs_text, noun
 from engine.models.state import fit_to, load_state
+from engine.models.torch_inputs import outputs_text
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 from engine.spec.steps import SELF
@@ -66,7 +67,9 @@ def load_network(model: Model, data: Dataset) -> Network:
         _check_fits(entry, data)
         weights, state = f"shipped, trained on {entry.dataset}", load_file(entry.path)
     code = code_sha256(model.source) if kind == "python" else None
-    origin = replace(_of(data, model.source, weights), code_sha256=code, arguments=dict(model.options))
+    origin = replace(
+        _of(data, model.source, weights), code_sha256=code, arguments=dict(model.options), output=model.output
+    )
     module = build_as_written(origin)
     if model.weights is not None:
         found = read_weights(Path(model.weights), module.state_dict().keys())
@@ -83,7 +86,13 @@ def load_network(model: Model, data: Dataset) -> Network:
 
 def _of(data: Dataset, source: str, weights: str) -> Origin:
     last = data.preprocessing.channels_last
-    return Origin(source, data.target_width, data.input_shape, weights, channels_last=last, values=not data.has_classes)
+    origin = Origin(
+        source, data.target_width, data.input_shape, weights, channels_last=last, values=not data.has_classes
+    )
+    # Networks of ours read the one array, whatever it is called.
+    return (
+        replace(origin, only=data.only, constants=dict(data.constants)) if source_kind(source) == "python" else origin
+    )
 
 
 def build_student(
@@ -138,8 +147,13 @@ def _checked(module: nn.Module, origin: Origin) -> nn.Module:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if found == (n, origin.num_classes):
             continue
+        if not isinstance(logits, Tensor):
+            raise ModelError(
+                f"model {origin.source!r} returns {outputs_text(logits)}, not one tensor; say which counts: model.output, a name or a "
+                f"number"
+            )
         if origin.values:
-            if isinstance(found, tuple) and found[:1] == (n,):
+            if found[:1] == (n,):
                 continue
             raise ModelError(
                 f"model {origin.source!r} returns {found} for {word}, not one row for each; return one tensor, with the batch first"

@@ -68,7 +68,9 @@ def add_file(
         file = Path(folder) / "made.onnx"
         file.write_bytes(content)
         latency = sweep.measure.latency
-        check_made(file, load_dataset(sweep.data), latency.filled(None).batch if latency else None, str(path))
+        check_made(
+            file, load_dataset(sweep.data), latency.filled(None).batch if latency else None, str(path), sweep.model
+        )
         outcome = execute(
             sweep.with_added([recipe]),
             store,

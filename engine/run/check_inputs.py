@@ -5,9 +5,12 @@ from __future__ import annotations
 from engine.datasets.load import load_dataset
 from engine.datasets.user_function import load_function
 from engine.errors import SpecError
+from engine.graph.inputs import Signature
 from engine.models.files import check_fits
+from engine.models.shapes import batch_text
 from engine.spec.labels import step_label
-from engine.spec.steps import Distill, Prune, needs_labels
+from engine.spec.sections import Model
+from engine.spec.steps import CURRENT, SELF, Distill, Prune, needs_labels
 from engine.spec.sweep import LOSSES, Sweep
 
 
@@ -44,5 +47,18 @@ def check_files(sweep: Sweep) -> None:
         for s in r.steps
         if isinstance(s, Distill) and s.teacher.endswith((".onnx", ".pt2"))
     ]
-    for source in dict.fromkeys([sweep.model.source] * sweep.model.is_onnx + teachers):
-        check_fits(source, load_dataset(sweep.data))
+    models = [sweep.model] * sweep.model.is_onnx + [Model(source=teacher) for teacher in teachers]
+    for model in dict.fromkeys(models):
+        check_fits(model, load_dataset(sweep.data))
+    if any(isinstance(s, Distill) and s.student not in (SELF, CURRENT) for r in sweep.all_recipes for s in r.steps):
+        _check_students(sweep)
+
+
+def _check_students(sweep: Sweep) -> None:
+    """Networks of ours, which students are, read one array of floats; raises SpecError for other data."""
+    shape = load_dataset(sweep.data).input_shape
+    if isinstance(shape, Signature):
+        raise SpecError(
+            f"space: distill: built-in students read one array of floats, but the data have {batch_text(shape)}; write student: self or "
+            "student: current, or leave the step out"
+        )

@@ -65,10 +65,11 @@ def latency(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.energy_counter import measure_energy
     from engine.measure.latency import measure_latency
     from engine.measure.machine import machine
+    from engine.measure.timed_on import timed_on
 
     options, runtime = LatencyOptions(**task.node.options["measure"]), Runtime(**task.node.options["runtime"])
     baseline = task.input(1) if len(task.inputs) > 1 else None
-    shape = dataset_of(task.data).input_shape
-    result = measure_latency(task.input(), baseline, shape, options, runtime)
-    energy = measure_energy(task.input(), shape, options.filled(runtime))
+    given = timed_on(task.input(), dataset_of(task.data), options.filled(runtime).batch or 1)
+    result = measure_latency(task.input(), baseline, given, options, runtime)
+    energy = measure_energy(task.input(), given, options.filled(runtime))
     return result.to_json() | {"machine": asdict(machine()), "energy": energy}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from engine.datasets.load import dataset_checksum
@@ -114,7 +113,8 @@ class _Builder:
                 continue  # changes no file
             if isinstance(step, Imported):
                 # Whatever it is called: its bytes are what is measured.
-                key = self.add("imported", (), {"sha256": step.sha256})
+                stated = self.sweep.model.model_dump(include={"output", "state", "axes"})
+                key = self.add("imported", (), {"sha256": step.sha256} | ({"like": stated} if stated else {}))
                 continue
             macs = _macs_after(step, macs, self.own_macs)
             inputs: tuple[str, ...] = (key,)
@@ -247,7 +247,7 @@ def _check_batch(sweep: Sweep) -> None:
         return
     from engine.models.files import batch_of  # not at the top, as in engine/models/catalog.py
 
-    fixed = batch_of(Path(sweep.model.source))
+    fixed = batch_of(sweep.model, sweep.data)
     asked = sorted({latency.filled(recipe.runtime).batch or 1 for recipe in sweep.all_recipes} - {fixed or 0})
     if fixed is not None and asked:
         raise SpecError(

@@ -84,7 +84,7 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
         from engine.graph.graph import save_onnx
         from engine.models.files import load_file
 
-        graph, note = load_file(Path(model.source), data)
+        graph, note = load_file(model, data)
         save_onnx(graph, output)
         return noted("; ".join([*([note] if note else []), *data.notes]))
     from engine.models.sources import load_network, save_network
@@ -267,7 +267,8 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
             f"the file that was added (SHA-256 {sha256[:12]}…) is not in the artifact store any more; add it again with `paretoscope add`, "
             "under the same name (in a bundle it is model.onnx)"
         ) from None
-    return noted(fit(made, dataset_of(task.data), output))
+    like = task.node.options.get("like")
+    return noted(fit(made, dataset_of(task.data), output, like and Model(source="", **like)))
 
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {

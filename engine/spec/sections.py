@@ -26,12 +26,22 @@ class Model(Frozen):
     `.onnx` file, or a `.pt2` file of `torch.export.save`.
 
     `weights` is a checkpoint for a network that is built (safetensors, or a .pt/.pth file of plain tensors). `options` are what the
-    function is called with, beside the classes and channels of the data.
+    function is called with, beside the classes and channels of the data. `output` is the one that counts where there are several: its
+    name, or its number. `state`: inputs that begin as zeros for each sample, each with the output that is fed back into it, if any.
+    `axes`: sizes of axes that an ONNX file leaves free and the data do not fix, by the file's names of them.
     """
 
     source: str = Field(min_length=1)
     weights: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    output: str | int | None = None
+    state: dict[str, str | None] = Field(default_factory=dict)
+    axes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+    @field_validator("state", mode="before")
+    @classmethod
+    def _states_by_name(cls, state: Any) -> Any:
+        return dict.fromkeys(state) if isinstance(state, list | tuple) else state
 
     @field_validator("options")
     @classmethod
@@ -43,12 +53,12 @@ class Model(Frozen):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_said(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Options came later: a model without them is the same model as ever, in every key and id."""
+        """What came later than source and weights: a model without it is the same model as ever, in every key and id."""
         stated: dict[str, Any] = whole(self)
-        return {name: value for name, value in stated.items() if name != "options" or value}
+        return {n: v for n, v in stated.items() if n in ("source", "weights") or v not in (None, {})}
 
     def __hash__(self) -> int:
-        return hash((self.source, self.weights, canonical_json(self.options)))
+        return hash(canonical_json(self.model_dump(mode="json")))
 
     @property
     def is_onnx(self) -> bool:
@@ -101,12 +111,19 @@ NAMED_PREPROCESSING: dict[str, dict[str, Any]] = {"none": {"scale": 1.0}, "stand
 MOST_CLASSES = 1_000_000
 
 
+def _is_constant(value: Any) -> bool:
+    """A number, or numbers in lists of lists."""
+    return all(map(_is_constant, value)) if isinstance(value, list) else isinstance(value, bool | int | float)
+
+
 class Data(Frozen):
     """A dataset: `fashion_mnist`, a name that was prepared, a file, a folder of pictures or `path/to/file.py:function`.
 
     `preprocess` is a mapping, `none` or `standardize`; `mean` and `std` may stand beside `source`, as a short form. `kind` says what arrays
     hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`
-    source, `target` the column of a table that holds them. `task` is told by the labels where it can be.
+    source, `target` the column of a table that holds them. `task` is told by the labels where it can be. `inputs`: for each input of the
+    network the name of its array, or a number, or a list of numbers, that is the same for every sample; names alone where arrays are called
+    like inputs. A network with one needs none.
     """
 
     source: str = Field("fashion_mnist", min_length=1)
@@ -116,6 +133,56 @@ class Data(Frozen):
     labels: str | None = Field(None, min_length=1)
     target: str | None = Field(None, min_length=1)
     task: Task | None = None
+    inputs: dict[str, JsonValue] | None = None
+
+    @property
+    def arrays(self) -> dict[str, str]:
+        """Input of the network -> name of its array; empty where nothing is said."""
+        return {name: value for name, value in (self.inputs or {}).items() if isinstance(value, str)}
+
+    @property
+    def constants(self) -> dict[str, JsonValue]:
+        """Input of the network -> what it is for every sample."""
+        return {name: value for name, value in (self.inputs or {}).items() if not isinstance(value, str)}
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _inputs_are_named(cls, inputs: Any) -> Any:
+        if isinstance(inputs, list | tuple):
+            inputs = {name: name for name in inputs}
+        if inputs is None or not isinstance(inputs, Mapping):
+            return inputs
+        for name, value in inputs.items():
+            if not isinstance(value, str) and not _is_constant(value):
+                raise ValueError(
+                    f"{name} is {value!r:.60}; give the name of an array, a number, or a list of numbers that is the same for every sample"
+                )
+        named = [value for value in inputs.values() if isinstance(value, str)]
+        if not named:
+            raise ValueError("no input has an array; name at least one, as in {audio: x, sr: 16000}")
+        twice = next((value for i, value in enumerate(named) if value in named[:i]), None)
+        if twice is not None:
+            raise ValueError(f"the array {twice!r} stands for two inputs; save it under a name for each")
+        return dict(inputs)
+
+    @model_validator(mode="after")
+    def _several_are_as_stored(self) -> Data:
+        if len(self.arrays) > 1 and self.kind is not None:
+            raise ValueError(f"kind {self.kind} stands beside several inputs, which are read as they are; leave it out")
+        if len(self.arrays) > 1 and self.preprocess not in (None, Preprocess(scale=1.0)):
+            raise ValueError(
+                "preprocess is for one array, but inputs names several; save them as the network reads them, and write preprocess: none"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_inputs_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came later: data without it are the same data as ever, in every key and id."""
+        stated: dict[str, Any] = whole(self)
+        return {name: value for name, value in stated.items() if name not in ("inputs", "task") or value is not None}
+
+    def __hash__(self) -> int:
+        return hash(canonical_json(self.model_dump(mode="json")))
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

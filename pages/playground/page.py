@@ -51,7 +51,7 @@ def render() -> None:
         return
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        low, high = float(images.split.inputs[:100].min()), float(images.split.inputs[:100].max())
+        low, high = float(images.split.array[:100].min()), float(images.split.array[:100].max())
         pixels = enlarged(to_pixels(subject.image[0], low, high), LARGE_PX)
         st.image(pixels, width=LARGE_PX, alt=f"{subject.name}, as the networks see it")
         if images.are_pictures:
@@ -73,12 +73,12 @@ def _test_image(images: answers.TestImages) -> Subject:
     drawn = np.random.default_rng(draw).choice(count, min(GALLERY, count), replace=False)
     index = _whole("image", count)
     index = int(drawn[0]) if index is None else index
-    low, high = float(images.split.inputs[:100].min()), float(images.split.inputs[:100].max())
+    low, high = float(images.split.array[:100].min()), float(images.split.array[:100].max())
     with st.container(horizontal=True, gap="small"):
         for number in drawn.tolist():
             with st.container(width=SMALL_PX, gap=None):
                 name = _truth(images, number) or "no label"
-                pixels = enlarged(to_pixels(images.split.inputs[number], low, high), SMALL_PX)
+                pixels = enlarged(to_pixels(images.split.array[number], low, high), SMALL_PX)
                 st.image(pixels, width=SMALL_PX, alt=f"Test {_noun(images)} {number}: {name}")
                 st.button(
                     str(number),
@@ -97,7 +97,7 @@ def _test_image(images: answers.TestImages) -> Subject:
         args=({"draw": draw + 1, "image": None},),
         help="The next draw from the test split; the same for everybody.",
     )
-    return Subject(images.split.inputs[index : index + 1], _truth(images, index), f"Test {_noun(images)} {index}")
+    return Subject(images.split.array[index : index + 1], _truth(images, index), f"Test {_noun(images)} {index}")
 
 
 def _noun(images: answers.TestImages) -> str:
@@ -161,7 +161,7 @@ def _drawing(images: answers.TestImages) -> Subject | None:
 
 def _subject(content: bytes, images: answers.TestImages, swap: bool, name: str) -> Subject | None:
     try:
-        return Subject(to_input(decode(content), images.split.inputs[:100], swap), None, name)
+        return Subject(to_input(decode(content), images.split.array[:100], swap), None, name)
     except InputError as error:
         st.error(str(error), icon=":material/broken_image:")
         return None

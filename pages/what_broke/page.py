@@ -103,7 +103,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
             config=share.picture_config(),
             alt=confusion_alt(change, classes),
         )
-    _gallery(found, images.inputs, classes)
+    _gallery(found, images.array, classes)
     _calibration(before, after, labels)
     tables = {
         "By class": lambda: [

@@ -9,6 +9,7 @@ import streamlit as st
 from engine.datasets.pictures import enlarged, to_pixels
 from engine.export import tables as table_export
 from engine.figures.changed_values import changes_alt, changes_figure
+from engine.graph.inputs import is_array
 from engine.metrics import METRICS, shown, text_of
 from engine.quality.changed_values import Change, Changes, changes
 from engine.quality.values import Values
@@ -98,6 +99,7 @@ def _worst(found: Changes, key: str | None, measured_on: answers.TestImages) -> 
 
 def _pictures(worst: tuple[Change, ...], measured_on: answers.TestImages) -> None:
     inputs = measured_on.split.inputs
+    assert is_array(inputs)  # of pictures
     low, high = float(np.min(inputs[:100])), float(np.max(inputs[:100]))
     with st.container(horizontal=True, gap="small"):
         for change in worst:

@@ -20,7 +20,7 @@ from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import InputError, NotFoundError
 from engine.export import bundle as bundles
-from engine.export import verify_template
+from engine.export import predict_template
 from engine.export.bundle import export_bundle, verify_bundle, write_bundle
 from engine.spec.recipe import Recipe
 from engine.spec.sections import Model
@@ -76,7 +76,7 @@ def test_a_model_with_a_fixed_batch_is_exported_and_checked(world: World, batch:
 def test_preprocessing_in_the_bundle_is_the_one_of_the_engine(world: World) -> None:
     settings = json.loads((unzip(world.write(), world.folder / "out") / "preprocess.json").read_text())
     inputs = world.data.test.inputs
-    np.testing.assert_array_equal(verify_template.preprocess(inputs, settings), world.data.preprocessing(inputs))
+    np.testing.assert_array_equal(predict_template.preprocess(inputs, settings), world.data.preprocessing(inputs))
     assert settings["input"] == {"name": "pixels", "dtype": "float32", "layout": "NCHW", "shape": ["N", 3, 5, 6]}
     assert (settings["stored_dtype"], settings["output"]["name"]) == ("uint8", "scores")
 
@@ -90,7 +90,7 @@ def test_inputs_of_every_rank_and_order_are_prepared_as_in_the_engine(
     per_channel = tuple(np.linspace(0.2, 0.7, shape[0]).tolist())
     for mean in ((0.5,), per_channel):
         preprocessing = Preprocessing(1 / 255, mean, mean, flip, last)
-        found = verify_template.preprocess(inputs, json.loads(json.dumps(asdict(preprocessing))))
+        found = predict_template.preprocess(inputs, json.loads(json.dumps(asdict(preprocessing))))
         np.testing.assert_array_equal(found, preprocessing(inputs))
         assert found.shape[1:] == preprocessing.shape(shape)
     by_hand = (inputs[0, ::-1] if flip else inputs[0]) / 255.0

@@ -129,7 +129,7 @@ def test_accuracy_on_the_callers_data_counts_towards_the_drop(world: World, layo
     [
         ({"x": np.zeros((2, 3, 5, 6), np.uint8)}, "no array 'x_test'"),
         ({"x_test": np.zeros((2, 9, 9), np.uint8), "y_test": np.zeros(2)}, "3×5×6"),
-        ({"x_test": np.zeros((2, 3, 5, 6), np.uint8), "y_test": np.zeros(3)}, "2 inputs and y_test 3 labels"),
+        ({"x_test": np.zeros((2, 3, 5, 6), np.uint8), "y_test": np.zeros(3)}, "y_test has 3 labels for 2 inputs"),
         ({"x_test": np.zeros((2, 3, 5, 6), np.float32), "y_test": np.zeros(2)}, "float32"),
         ({"x_test": np.array([{"a": 1}], object), "y_test": np.zeros(1)}, "not a usable .npz"),
     ],

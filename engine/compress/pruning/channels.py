@@ -19,6 +19,7 @@ from engine.compress.pruning.structure import Group, Structure
 from engine.compress.pruning.surgery import checked, without
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
+from engine.graph.inputs import Shape
 from engine.spec.steps import Prune
 
 # Allocations that compare layers leave each this share of its channels, lest one cut the network in two.
@@ -61,7 +62,7 @@ def prune_channels(
     network: nn.Module,
     origin: nn.Module,
     uses: Uses,
-    input_shape: tuple[int, ...],
+    input_shape: Shape,
     data: Dataset | None,
 ) -> tuple[nn.Module, str]:
     """A pruned copy, and what keeps it from being smaller still.

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from engine.compress.pruning.structure import CONVS, Axis, Structure
+from engine.graph.inputs import Shape
+from engine.models.torch_inputs import blank_tensors, call
 
 Floats = npt.NDArray[np.float64]
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -34,7 +35,7 @@ class Uses:
     attention: tuple[tuple[str, int], ...]
 
 
-def measure_uses(network: nn.Module, input_shape: tuple[int, ...]) -> Uses:
+def measure_uses(network: nn.Module, input_shape: Shape) -> Uses:
     """Seen in one forward pass of a blank image; a layer that is applied several times counts as often."""
     weights: Counter[str] = Counter()
     attention: Counter[str] = Counter()
@@ -58,7 +59,7 @@ def measure_uses(network: nn.Module, input_shape: tuple[int, ...]) -> Uses:
     hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, kinds)]
     try:
         # With gradients: without them attention takes a fused path that shows no layers.
-        network.eval()(torch.zeros(1, *input_shape))
+        call(network.eval(), blank_tensors(input_shape, 1))
     finally:
         for hook in hooks:
             hook.remove()

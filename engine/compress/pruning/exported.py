@@ -13,13 +13,14 @@ from onnx import numpy_helper
 from torch import nn
 
 from engine.compress.quantize import prepare
+from engine.graph.inputs import Shape
 from engine.models.export import export_onnx
 from engine.models.pruned import pruned_masks
 
 Mask = npt.NDArray[np.bool_]
 
 
-def pruned_in_graph(network: nn.Module, input_shape: tuple[int, ...], prepared: onnx.ModelProto) -> dict[str, Mask]:
+def pruned_in_graph(network: nn.Module, input_shape: Shape, prepared: onnx.ModelProto) -> dict[str, Mask]:
     """By initialiser of `prepared`, the graph that `prepare` made of the network's export: True where a prune step left a zero.
 
     The same network with ones for what was pruned is exported in the same way: what differs, and is zero, was pruned. (Values tell nothing:

@@ -7,14 +7,15 @@ import warnings
 from collections import defaultdict
 from typing import Any
 
-import torch
 import torch_pruning as tp
-from torch import Tensor, nn
+from torch import nn
 from torch_pruning.dependency.node import Node
 
 from engine.compress.pruning.structure import CONVS, Structure, Ties
 from engine.errors import StepError
+from engine.graph.inputs import Shape
 from engine.models.catalog import one_line
+from engine.models.torch_inputs import Tensors, blank_tensors
 
 # Three times what vit_l_32 takes; a few seconds.
 _MOST_STEPS = 10_000_000
@@ -35,7 +36,7 @@ class _Graph(tp.DependencyGraph):  # type: ignore[misc]  # the library has no ty
         super()._build_dependency(module2node)
 
 
-def find_structure(network: nn.Module, input_shape: tuple[int, ...]) -> Structure:
+def find_structure(network: nn.Module, input_shape: Shape) -> Structure:
     """The groups of a network that maps (n, *input_shape) to (n, classes); the network is left as it was.
 
     Raises StepError, naming the layer, where the library cannot follow the channels.
@@ -44,12 +45,14 @@ def find_structure(network: nn.Module, input_shape: tuple[int, ...]) -> Structur
     names = {module: name for name, module in network.named_modules()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's own, on guesses that the check judges
-        return _find_structure(network, names, torch.zeros(1, *input_shape))
+        return _find_structure(network, names, blank_tensors(input_shape, 1))
 
 
-def _find_structure(network: nn.Module, names: dict[nn.Module, str], image: Tensor) -> Structure:
+def _find_structure(network: nn.Module, names: dict[nn.Module, str], image: Tensors) -> Structure:
     try:
-        graph = _Graph().build_dependency(network, example_inputs=(image,), verbose=False)
+        graph = _Graph().build_dependency(
+            network, example_inputs=image if isinstance(image, dict) else (image,), verbose=False
+        )
     except Exception as error:
         raise StepError(
             f"channel pruning cannot follow the channels{_after_layer(error, names)}: {type(error).__name__}: "

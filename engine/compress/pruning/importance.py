@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from engine.compress.losses import batch_of, task_loss
 from engine.compress.pruning.structure import Axis, Structure
-from engine.compress.torch_device import device, from_array
+from engine.compress.torch_device import device, from_inputs
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
+from engine.models.torch_inputs import call
 
 TAYLOR_IMAGES = 512
 """Calibration images that gradients are taken on."""
@@ -84,8 +85,8 @@ def taylor_scores(network: nn.Module, structure: Structure, data: Dataset | None
     split = data.calibration.head(TAYLOR_IMAGES)
     scores = torch.zeros(structure.units)
     for start in range(0, len(split), _TAYLOR_BATCH):
-        images = from_array(data.preprocessing(split.inputs[start : start + _TAYLOR_BATCH]))
-        loss = task(network(images), batch_of(split, start, start + _TAYLOR_BATCH))
+        images = from_inputs(data.preprocessing(split.inputs[start : start + _TAYLOR_BATCH]))
+        loss = task(call(network, images), batch_of(split, start, start + _TAYLOR_BATCH))
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         products = {
             name: (torch.zeros_like(w) if g is None else w.detach() * g).cpu()

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from engine.compress.losses import batch_of, task_loss
-from engine.compress.torch_device import device, from_array
+from engine.compress.torch_device import device, from_inputs
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
+from engine.models.torch_inputs import call
 
 Floats = npt.NDArray[np.float64]
 Loss = Callable[[nn.Module], float]
@@ -36,18 +37,16 @@ def validation_loss(data: Dataset | None) -> Loss:
     if data is None:
         raise StepError("prune: allocation sensitivity measures the loss on validation images; use allocation uniform")
     split = data.validation.head(_IMAGES)
-    images = from_array(data.preprocessing(split.inputs))
     task = task_loss(data, {"source": "task"})
     assert task is not None
+    inputs, starts = data.preprocessing(split.inputs), range(0, len(split), _BATCH)
+    batches = [(from_inputs(inputs[i : i + _BATCH]), batch_of(split, i, i + _BATCH)) for i in starts]
 
     def loss(network: nn.Module) -> float:
         there = network if device().type == "cpu" else copy.deepcopy(network).to(device())
         with torch.no_grad():
-            total = sum(
-                len(x) * float(task(there(x), batch_of(split, i * _BATCH, (i + 1) * _BATCH)))
-                for i, x in enumerate(torch.split(images, _BATCH))
-            )
-        return total / len(images)
+            total = sum(len(batch.labels) * float(task(call(there, x), batch)) for x, batch in batches)
+        return total / len(split)
 
     return loss
 

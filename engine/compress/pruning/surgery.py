@@ -6,19 +6,21 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from engine.compress.pruning.structure import Group, Structure
+from engine.graph.inputs import Shape, Signature, drawn
 from engine.models.catalog import one_line
 from engine.models.pruned import mark_pruned, pruned_masks
 from engine.models.state import fit_to, load_state
+from engine.models.torch_inputs import Tensors, as_tensors, call
 
 # A wrong group changes the outputs of a random network by some hundredths of their size at least, rounding by some millionths.
 _TOLERANCE = 1e-3
-Shape = tuple[int, ...]
 
 
 def without(network: nn.Module, structure: Structure, removed: Tensor) -> nn.Module:
@@ -134,11 +136,14 @@ def _difference(network: nn.Module, structure: Structure, groups: list[Group], i
         step = math.lcm(group.multiple, group.parts)
         kept = max(1, len(group) // 2 // step) * step
         removed[group.least(torch.rand(len(group), generator=generator), min(kept, len(group)))] = True
-    images = torch.randn(1, *input_shape, generator=generator)
+    if isinstance(input_shape, Signature):
+        images: Tensors = as_tensors(drawn(input_shape, 1, np.random.default_rng(1)))
+    else:
+        images = torch.randn(1, *input_shape, generator=generator)
     try:
         with torch.no_grad(), _PlainLayerNorm():
-            expected = silenced(network, structure, removed)(images)
-            found = without(network, structure, removed)(images)
+            expected = call(silenced(network, structure, removed), images)
+            found = call(without(network, structure, removed), images)
     except Exception as error:  # whatever a network's forward raises when its channels are fewer
         return f"the network does not run with fewer of its channels ({one_line(error)})"
     if expected.shape != found.shape:

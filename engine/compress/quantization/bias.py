@@ -19,7 +19,8 @@ from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.kinds import limit_codes
 from engine.compress.quantization.scheme import Float32, Scheme
 from engine.compress.quantization.weights import Layer
-from engine.graph.graph import fixed_batch, graph_inputs, open_session
+from engine.graph.graph import fixed_batch, open_session
+from engine.graph.inputs import Feeds, Inputs, resized
 
 Float64 = npt.NDArray[np.float64]
 
@@ -28,7 +29,7 @@ _IMAGES = 128
 _LARGEST_BYTES = 128 * 2**20
 
 
-def correct_biases(scheme: Scheme, calibration: Float32) -> Scheme:
+def correct_biases(scheme: Scheme, calibration: Inputs) -> Scheme:
     """The scheme with biases that restore channel means on `calibration`, of which 128 images are used at most.
 
     Means are those of the float network; or, where noise has grown so strong that these would drown what signal is left, those that the
@@ -56,11 +57,11 @@ def _distance(found: Float32, wanted: Float32) -> float:
     return float(np.square(found - wanted, dtype=np.float64).sum())
 
 
-def _few(scheme: Scheme, images: Float32, tensors: list[str]) -> Float32:
+def _few(scheme: Scheme, images: Inputs, tensors: list[str]) -> Inputs:
     """As many images as memory allows, as many as the graph insists on if it does."""
     fixed = fixed_batch(scheme.model)
     if fixed:
-        return images[np.arange(fixed) % len(images)]
+        return resized(images, fixed)
     sizes = next(runs(scheme.model, tensors, images[:1]))
     return images[: int(np.clip(_LARGEST_BYTES // max(v.nbytes for v in sizes), 8, _IMAGES))]
 
@@ -71,7 +72,7 @@ def _mean(values: Float32) -> Float64:
     return mean
 
 
-def _float_means(scheme: Scheme, tensors: list[str], images: Float32) -> tuple[dict[str, Float64], Float32]:
+def _float_means(scheme: Scheme, tensors: list[str], images: Inputs) -> tuple[dict[str, Float64], Float32]:
     """The float network's channel means, and its output on the images."""
     totals = dict.fromkeys(tensors, np.zeros(1))
     outputs = []
@@ -83,7 +84,7 @@ def _float_means(scheme: Scheme, tensors: list[str], images: Float32) -> tuple[d
 
 
 def _walk(
-    scheme: Scheme, images: Float32, means: dict[str, Float64], own: set[str]
+    scheme: Scheme, images: Inputs, means: dict[str, Float64], own: set[str]
 ) -> tuple[dict[str, Float32], Float32]:
     """Run the rounded network node by node, each layer's bias corrected before the next layer sees its output.
 
@@ -93,8 +94,9 @@ def _walk(
     biases = dict(scheme.biases)
     layers = {layer.output: layer for layer in scheme.layers}
     constants = {t.name: numpy_helper.to_array(t) for t in scheme.model.graph.initializer}
-    source, result = graph_inputs(scheme.model)[0].name, scheme.model.graph.output[0].name
-    values = {source: _rounded(scheme, source, images)}
+    result = scheme.model.graph.output[0].name
+    fed = Feeds.of_graph(scheme.model)(images)
+    values = {name: _rounded(scheme, name, array) for name, array in fed.items()}
     last = {name: i for i, node in enumerate(scheme.nodes) for name in node.input}
     for i, node in enumerate(scheme.nodes):
         layer = layers.get(node.output[0])

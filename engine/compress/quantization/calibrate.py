@@ -11,7 +11,8 @@ import onnx
 from engine.compress.quantization.histogram import Histogram, Method
 from engine.compress.quantization.scheme import ActivationScale
 from engine.errors import StepError
-from engine.graph.graph import fixed_batch, graph_inputs, input_shape, open_session, with_outputs
+from engine.graph.graph import open_session, with_outputs
+from engine.graph.inputs import Feeds, Inputs, Signature, is_array, padded
 from engine.models.shapes import noun
 
 Float32 = npt.NDArray[np.float32]
@@ -34,7 +35,7 @@ def activation_scale(low: float, high: float, bits: int) -> ActivationScale:
 
 
 def activation_scales(
-    model: onnx.ModelProto, bits: Mapping[str, int], images: Float32, method: Method
+    model: onnx.ModelProto, bits: Mapping[str, int], images: Inputs, method: Method
 ) -> dict[str, ActivationScale]:
     """The scale of each tensor of `bits`, by the ranges that `method` chooses on `images`.
 
@@ -45,7 +46,7 @@ def activation_scales(
 
 
 def observe(
-    model: onnx.ModelProto, tensors: Sequence[str], images: Float32, counted: bool = True
+    model: onnx.ModelProto, tensors: Sequence[str], images: Inputs, counted: bool = True
 ) -> dict[str, Histogram]:
     """What values each tensor takes over `images`, preprocessed, (n, C, H, W) as the graph takes them; without `counted` only the ends.
 
@@ -63,26 +64,26 @@ def observe(
     return seen
 
 
-def runs(model: onnx.ModelProto, tensors: Sequence[str], images: Float32) -> Iterator[list[Float32]]:
+def runs(model: onnx.ModelProto, tensors: Sequence[str], images: Inputs) -> Iterator[list[Float32]]:
     """The values of `tensors`, batch by batch; batches are as large as memory allows. Raises StepError for images of the wrong shape."""
-    expected = input_shape(model)
-    if images.shape[1:] != expected or len(images) == 0:
-        raise StepError(
-            f"quantize: calibration {noun(expected)} are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
-        )
+    feeds = Feeds.of_graph(model)
+    expected = feeds.shape
+    if is_array(images) and not isinstance(expected, Signature):
+        if images.shape[1:] != expected or len(images) == 0:
+            raise StepError(
+                f"quantize: calibration {noun(expected)} are {images.shape}, the network takes (n, {', '.join(map(str, expected))})"
+            )
+        images = np.ascontiguousarray(images, np.float32)
     if not tensors:
         return
-    images = np.ascontiguousarray(images, np.float32)
     session = open_session(with_outputs(model, tensors))
-    name = graph_inputs(model)[0].name
-    fixed = fixed_batch(model)
+    fixed = feeds.batch
     batch = fixed or 1
     start = 0
     while start < len(images):
-        feed = images[start : start + batch]
-        if fixed and len(feed) < fixed:  # a repeated image does not widen a range
-            feed = np.concatenate([feed, np.repeat(feed[-1:], fixed - len(feed), axis=0)])
-        values = session.run(list(tensors), {name: feed})
+        # A repeated image does not widen a range.
+        feed = padded(images[start : start + batch], fixed or 0)
+        values = session.run(list(tensors), feeds(feed))
         yield values
         start += batch
         if not fixed and start == 1:

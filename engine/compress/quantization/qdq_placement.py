@@ -89,7 +89,7 @@ def place(model: onnx.ModelProto, float_weights: Collection[str] = (), bounds_to
         if kept == absorbed:
             break
         absorbed = kept
-    order = [model.graph.input[0].name, *(name for node in nodes for name in node.output)]
+    order = [*(i.name for i in model.graph.input), *(name for node in nodes for name in node.output)]
     limits = {name: bounds for name, bounds in limits.items() if name in absorbed}
     in_order = tuple(name for name in order if name in rounded)
     pooled = _pooled(links, shared, (name for name in in_order if name not in shared))

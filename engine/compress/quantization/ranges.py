@@ -17,11 +17,12 @@ from torch import Tensor
 
 from engine.compress.quantization.calibrate import activation_scale, runs
 from engine.compress.quantization.histogram import Histogram, Method
-from engine.compress.quantization.scheme import ActivationScale, Float32
+from engine.compress.quantization.scheme import ActivationScale
 from engine.compress.quantization.torch_graph import constants_of
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.torch_device import from_array
+from engine.graph.inputs import Inputs
 
 METHODS: tuple[Method, ...] = ("percentile", "mse", "minmax")
 """Tried in this order; of equals the first is taken."""
@@ -35,7 +36,7 @@ def best_scales(
     seen: Mapping[str, Histogram],
     bits: Mapping[str, int],
     readers: Mapping[str, Sequence[Layer]],
-    images: Float32,
+    images: Inputs,
 ) -> dict[str, ActivationScale]:
     """The scale of each tensor of `bits`.
 
@@ -55,7 +56,7 @@ def _errors(
     model: onnx.ModelProto,
     readers: Mapping[str, Sequence[Layer]],
     tried: Mapping[str, Mapping[Method, ActivationScale]],
-    images: Float32,
+    images: Inputs,
 ) -> dict[tuple[str, Method], float]:
     """What rounding a tensor by each method does to its layers' outputs, as shares of their energy, summed over layers and batches."""
     constants = constants_of(model)

@@ -21,13 +21,24 @@ from engine.compress.quantization.grid import storable_bias, storable_scales
 from engine.compress.quantization.moments import Moments, groups_of, moments
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.compress.quantization.simulate import RoundedLayer, Simulation
-from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_graph import (
+    Call,
+    as_call,
+    constants_of,
+    execute,
+    input_types,
+    named_tensors,
+    with_lifetimes,
+)
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
-from engine.compress.torch_device import from_array, to_array
+from engine.compress.torch_device import from_array, from_inputs, to_array
 from engine.cores import share_torch_threads
 from engine.errors import StepError
-from engine.graph.graph import fixed_batch, graph_inputs
+from engine.graph.graph import fixed_batch
+from engine.graph.inputs import Inputs, resized
+from engine.models.torch_inputs import Tensors
+from engine.models.torch_inputs import call as call_with
 
 # Step sizes tried beside the given one, as multiples of it; with many codes there is nothing to gain.
 _SCALES = (1.0, 0.85, 1.15)
@@ -48,7 +59,7 @@ _MEMORY = 2**30
 _CHUNK = 32
 
 
-def learn_rounding(scheme: Scheme, calibration: Float32, moves_biases: bool = True) -> Scheme:
+def learn_rounding(scheme: Scheme, calibration: Inputs, moves_biases: bool = True) -> Scheme:
     """The scheme with codes, scales of channels and, where it `moves_biases`, biases chosen by what they do to each layer's outputs.
 
     `calibration`: preprocessed images (n, C, H, W), of which as many are used as fit in memory. Every code is one of the two next to
@@ -60,8 +71,8 @@ def learn_rounding(scheme: Scheme, calibration: Float32, moves_biases: bool = Tr
     learned: dict[str, Codes] = {}
     biases = dict(scheme.biases)
     with torch.no_grad():
-        parts = _parts(simulation, scheme, from_array(np.ascontiguousarray(calibration, np.float32)))
-        values, exact = [simulation.values(part) for part in parts], _FloatGraph(scheme, parts)
+        parts = _parts(simulation, scheme, calibration)
+        values, exact = [call_with(simulation.values, part) for part in parts], _FloatGraph(scheme, parts)
         for call in simulation.calls:
             share_torch_threads()
             if isinstance(call.run, RoundedLayer):
@@ -116,10 +127,10 @@ def _run_layer(
 class _FloatGraph:
     """The float network on the parts that the images come in, run as far as it is needed."""
 
-    def __init__(self, scheme: Scheme, parts: Sequence[Tensor]) -> None:
-        self.constants = constants_of(scheme.model)
-        source = graph_inputs(scheme.model)[0].name
-        self._values = [{**self.constants, source: part} for part in parts]
+    def __init__(self, scheme: Scheme, parts: Sequence[Tensors]) -> None:
+        self.constants, types = constants_of(scheme.model), input_types(scheme.model)
+        split = [((), part) if isinstance(part, dict) else ((part,), {}) for part in parts]
+        self._values = [{**self.constants, **named_tensors(types, images, named)} for images, named in split]
         kept = {scheme.model.graph.output[0].name, *self.constants}
         self._calls = iter(with_lifetimes([as_call(node) for node in scheme.model.graph.node], kept))
 
@@ -133,19 +144,20 @@ class _FloatGraph:
         return [run(values[layer.data], weight) for values in self._values]
 
 
-def _parts(simulation: Simulation, scheme: Scheme, images: Tensor) -> list[Tensor]:
+def _parts(simulation: Simulation, scheme: Scheme, images: Inputs) -> list[Tensors]:
     """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds activations of in both networks."""
     batch = fixed_batch(scheme.model)
     if batch:
-        images = images[torch.arange(max(batch, len(images) // batch * batch)) % len(images)]
+        images = resized(images, max(batch, len(images) // batch * batch))
     some = images[: batch or 1]
-    values = simulation.values(some)
+    values = call_with(simulation.values, from_inputs(some))
     constant, most = set(values), 1
     for call in simulation.calls:
         execute([call], values)
         most = max(most, sum(v.nbytes for name, v in values.items() if name not in constant))
     fitting = max(1, _MEMORY // (2 * most))
-    return list(torch.split(images[: fitting * len(some)], batch or _CHUNK))
+    used, size = images[: fitting * len(some)], batch or _CHUNK
+    return [from_inputs(used[start : start + size]) for start in range(0, len(used), size)]
 
 
 def _as_rows(values: Tensor, layer: Layer) -> Tensor:

@@ -21,19 +21,20 @@ from torch.nn import functional as F
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.lsq import RoundedActivation
-from engine.compress.quantization.scheme import Float32, Scheme
+from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import Operator
 from engine.compress.quantization.weights import Layer, find_layers, first_use, weight_names
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
-from engine.compress.torch_device import device, from_array, to_array
+from engine.compress.torch_device import from_array, to_array
 from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 from engine.graph.counts import graph_facts
-from engine.graph.graph import fixed_batch, graph_inputs, input_shape
+from engine.graph.graph import fixed_batch
+from engine.graph.inputs import Array, Feeds, Inputs
 from engine.spec.steps import Quantize
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
@@ -65,9 +66,9 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
     images = data.preprocessing(data.validation.head(int(np.clip(_WORK // max(1, macs), _FEWEST, _MOST))).inputs)
     total: Counter[tuple[str, int]] = Counter()
     with torch.no_grad():
-        for part in torch.split(torch.from_numpy(images), _CHUNK):
+        for start in range(0, len(images), _CHUNK):
             share_torch_threads()
-            total.update(network.costs(part.to(device())))
+            total.update(network.costs(images[start : start + _CHUNK]))
     return {name: {str(bits): total[name, bits] / len(images) for bits in BITS} for name in network.names}
 
 
@@ -85,10 +86,8 @@ class _OneLayerRounded:
     def __init__(self, step: Quantize, scheme: Scheme, classes: bool) -> None:
         self._classes = classes
         self._constants = constants_of(scheme.model)
-        self._input, self._output = (
-            graph_inputs(scheme.model)[0].name,
-            (logits_name(scheme.model) if classes else scheme.model.graph.output[0].name),
-        )
+        output = logits_name(scheme.model) if classes else scheme.model.graph.output[0].name
+        self._feeds, self._output = Feeds.of_graph(scheme.model), output
         self._calls = with_lifetimes(
             [as_call(node) for node in scheme.model.graph.node], {self._output, *self._constants}
         )
@@ -108,9 +107,10 @@ class _OneLayerRounded:
             for bits in BITS
         }
 
-    def costs(self, images: Tensor) -> dict[tuple[str, int], float]:
+    def costs(self, images: Inputs) -> dict[tuple[str, int], float]:
         """{(weight, bits): the sum over images of the divergence}."""
-        values = {**self._constants, self._input: images}
+        fed = {name: from_array(array) for name, array in self._feeds(images).items()}
+        values = {**self._constants, **fed}
         expected = self._said(self._run(self._calls, values))
         first = {layers[0].output: name for name, layers in self.weights.items()}
         result: defaultdict[tuple[str, int], float] = defaultdict(float)
@@ -167,7 +167,7 @@ def layer_times(step: Quantize, model: onnx.ModelProto, data: Dataset) -> dict[s
     """
     scheme = _scheme_of_bytes(step, _labelled(prepare(model)), data)
     weights = [first_use(layer.weight) for layer in scheme.layers]
-    image = np.zeros((fixed_batch(scheme.model) or 1, *input_shape(scheme.model)), np.float32)
+    image = Feeds.of_graph(scheme.model).blank()
     floating, integer = (_kernel_times(graph, image) for graph in (scheme.model, write(scheme, packed=False)))
     times: dict[str, tuple[float, float]] = {"": (floating.pop(None, 0.0), integer.pop(None, 0.0))}
     for i, weight in enumerate(weights):
@@ -206,7 +206,7 @@ def _label(layer: int) -> str:
 _LABEL = re.compile(r"layer<(\d+)>")
 
 
-def _kernel_times(model: onnx.ModelProto, image: Float32) -> dict[int | None, float]:
+def _kernel_times(model: onnx.ModelProto, image: dict[str, Array]) -> dict[int | None, float]:
     """{number of the layer: milliseconds}, None for kernels that are no layer's."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
@@ -216,7 +216,7 @@ def _kernel_times(model: onnx.ModelProto, image: Float32) -> dict[int | None, fl
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         for _ in range(_RUNS):
-            session.run(None, {graph_inputs(model)[0].name: image})
+            session.run(None, image)
         events = json.loads(Path(session.end_profiling()).read_text())
     runs: dict[tuple[str, str], list[float]] = {}
     for event in events:

@@ -17,12 +17,19 @@ from engine.compress.quantization.grid import storable_bias
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.lsq import RoundedActivation, RoundedWeight
 from engine.compress.quantization.scheme import Scheme
-from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
+from engine.compress.quantization.torch_graph import (
+    Call,
+    as_call,
+    constants_of,
+    execute,
+    input_types,
+    named_tensors,
+    with_lifetimes,
+)
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.teacher import logits_name
 from engine.compress.torch_device import from_array, to_array
-from engine.graph.graph import graph_inputs
 from engine.models.pruned import mark_pruned
 
 
@@ -54,7 +61,7 @@ class RoundedLayer(nn.Module):
 
 
 class Simulation(nn.Module):
-    """A scheme as a network, images (n, C, H, W) -> logits; starts with the scheme's codes and scales."""
+    """A scheme as a network, images (n, C, H, W), or several inputs by name -> logits; starts with the scheme's codes and scales."""
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__()
@@ -69,8 +76,8 @@ class Simulation(nn.Module):
         }
         self._weights = {n: RoundedWeight(constants[n], codes) for n, codes in scheme.weights.items()}
         self._layers: dict[str, RoundedLayer] = {}
-        self._input, self._output = graph_inputs(scheme.model)[0].name, logits_name(scheme.model)
-        calls = self._rounding(self._input)
+        self._types, self._output = input_types(scheme.model), logits_name(scheme.model)
+        calls = [call for name in self._types for call in self._rounding(name)]
         for node in scheme.nodes:
             layer = makers.get(node.output[0])
             if layer is None:
@@ -101,13 +108,14 @@ class Simulation(nn.Module):
         self._layers[layer.output] = RoundedLayer(layer, self._weights[layer.weight], bias, data)
         return Call(self._layers[layer.output], (layer.data, layer.weight), (layer.output,))
 
-    def values(self, images: Tensor) -> dict[str, Tensor]:
+    def values(self, *images: Tensor, **named: Tensor) -> dict[str, Tensor]:
         """What the calls start from: constants, rounded weights and images."""
-        return {**self._constants, **{name: weight() for name, weight in self._weights.items()}, self._input: images}
+        weights = {name: weight() for name, weight in self._weights.items()}
+        return {**self._constants, **weights, **named_tensors(self._types, images, named)}
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, *images: Tensor, **named: Tensor) -> Tensor:
         """Images, preprocessed -> logits (n, classes)."""
-        values = self.values(images)
+        values = self.values(*images, **named)
         execute(self.calls, values)
         return values[self._output]
 

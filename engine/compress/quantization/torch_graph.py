@@ -6,16 +6,18 @@ graphs to. Every table entry maps (attributes, *inputs) to a tensor or a tuple o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 from torch import Tensor
 
 from engine.compress.quantization.torch_operators import Operator, operator
 from engine.compress.torch_device import from_array, new_tensors_there
-from engine.graph.graph import graph_inputs
+from engine.graph.inputs import Feeds
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,25 @@ def constants_of(model: onnx.ModelProto) -> dict[str, Tensor]:
     return {t.name: from_array(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
 
 
+def input_types(model: onnx.ModelProto) -> dict[str, torch.dtype]:
+    """The number type of each input of a graph."""
+    return {t.name: torch.from_numpy(np.zeros(0, t.kind)).dtype for t in Feeds.of_graph(model).taken}
+
+
+def named_tensors(
+    types: Mapping[str, torch.dtype], images: Sequence[Tensor], named: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What a graph is fed, by the names of its inputs and in their types; a single tensor has no name."""
+    found = {**dict(zip(types, images, strict=False)), **named}
+    return {name: found[name].to(kind) for name, kind in types.items()}
+
+
 class FloatGraph:
-    """A float graph in torch: images (n, C, H, W) -> the tensors named, by default the graph's output."""
+    """A float graph in torch: images (n, C, H, W), or several inputs by name -> the tensors named, by default the graph's output."""
 
     def __init__(self, model: onnx.ModelProto, outputs: Sequence[str] = ()) -> None:
         self.outputs = tuple(outputs) or (model.graph.output[0].name,)
-        self._input = graph_inputs(model)[0].name
+        self._types = input_types(model)
         self._constants = constants_of(model)
         needed, nodes = set(self.outputs), []
         for node in reversed(model.graph.node):
@@ -76,8 +91,8 @@ class FloatGraph:
                 needed.update(node.input)
         self._calls = with_lifetimes([as_call(node) for node in nodes[::-1]], {*self.outputs, *self._constants})
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, *images: Tensor, **named: Tensor) -> tuple[Tensor, ...]:
         """One tensor for each of `outputs`."""
-        values = {**self._constants, self._input: images}
+        values = {**self._constants, **named_tensors(self._types, images, named)}
         execute(self._calls, values)
         return tuple(values[name] for name in self.outputs)

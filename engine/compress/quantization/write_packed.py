@@ -36,8 +36,8 @@ def packed_graph(scheme: Scheme) -> onnx.ModelProto:
     builder = Builder(scheme.opset)
     stored = _Stored(scheme, builder)
     layers = {layer.output: layer for layer in scheme.layers}
-    source = scheme.model.graph.input[0].name
-    names = {source: _rounded(builder, stored, source, source, builder.name())}
+    sources = [i.name for i in scheme.model.graph.input]
+    names = {source: _rounded(builder, stored, source, source, builder.name()) for source in sources}
     for node in scheme.copied_nodes():
         layer = layers.get(node.output[0])
         quantized = layer is not None and layer.weight in scheme.weights

@@ -20,8 +20,8 @@ _FINEST = 2**30
 def plain_graph(scheme: Scheme) -> onnx.ModelProto:
     """The scheme's graph, each tensor rounded by nodes of its own."""
     builder = Builder(scheme.opset)
-    source = scheme.model.graph.input[0].name
-    names = {source: _rounded(builder, scheme, source, source, builder.name())}
+    sources = [i.name for i in scheme.model.graph.input]
+    names = {source: _rounded(builder, scheme, source, source, builder.name()) for source in sources}
     weights: dict[str, str] = {}
     layers = {layer.output: layer for layer in scheme.layers}
     for node in scheme.copied_nodes():
