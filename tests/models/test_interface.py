@@ -72,7 +72,8 @@ def test_constants_and_states_are_stored_in_the_graph(state: object, tmp_path: P
     model, note = load_file(Model(source=str(path), state=state, **output), data)
     assert [i.name for i in graph_inputs(model)] == ["audio"]
     assert [o.name for o in model.graph.output] == ["scores"]
-    assert "rate is 4" in note and "state is zero" in note
+    assert "rate is 4" in note
+    assert "state is zero" in note
     rows = data.test.inputs
     session = onnxruntime.InferenceSession(path)
     for n in (1, 5):
