@@ -134,11 +134,7 @@ def write_bundle(
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
         "verify.py": Path(verify_template.__file__).read_bytes(),
         "sample.npz": _npz(
-            **(
-                {"inputs": inputs}
-                if isinstance(inputs, np.ndarray)
-                else {f"inputs/{name}": array for name, array in inputs.items()}
-            ),
+            **{f"inputs/{name}" if name else "inputs": array for name, array in inputs.items()},
             labels=sample.labels,
             predictions=predictions.astype(np.int64),
         ),

@@ -278,7 +278,7 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
             "under the same name (in a bundle it is model.onnx)"
         ) from None
     like = task.node.options.get("like")
-    return _noted(fit(made, _dataset(task.data), output, like and Model(source="", **like)))
+    return _noted(fit(made, _dataset(task.data), output, like and Model(source="that was added", **like)))
 
 
 def _facts(task: Task, output: Path) -> dict[str, Any]:
