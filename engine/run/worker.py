@@ -268,7 +268,7 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
             "under the same name (in a bundle it is model.onnx)"
         ) from None
     like = task.node.options.get("like")
-    return noted(fit(made, dataset_of(task.data), output, like and Model(source="", **like)))
+    return noted(fit(made, dataset_of(task.data), output, like and Model(source="that was added", **like)))
 
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
