@@ -29,6 +29,7 @@ from engine.graph.graph import (
 )
 from engine.graph.inline import inlined
 from engine.graph.tidy import constants_to_initializers, fold, has_subgraphs
+from engine.models.accepted import accepted_facts
 from engine.models.shapes import batch_text
 
 OPSET = 21
@@ -52,7 +53,13 @@ class Checked:
 
 
 def read_checked(path: Path) -> Checked:
-    """All that can be told of a file without the data, the change of its opset included; raises ModelError."""
+    """All that can be told of a file without the data, the change of its opset included; raises ModelError.
+
+    Of an uploaded file it was told when it came, and is not read again.
+    """
+    known = accepted_facts(path)
+    if known is not None:
+        return Checked(known["batch"], tuple(known["taken"]))
     return _read_checked(path, tuple(map(_stamp, [path, *external_files(path)])))
 
 
@@ -85,7 +92,9 @@ def read_onnx_for(path: Path, shape: tuple[int, ...]) -> onnx.ModelProto:
 
 
 def external_files(path: Path) -> list[Path]:
-    """The files beside an ONNX file that it keeps weights in."""
+    """The files beside an ONNX file that it keeps weights in; an uploaded one has none."""
+    if accepted_facts(path) is not None:
+        return []
     return list(_external_files(path, _stamp(path)))
 
 
