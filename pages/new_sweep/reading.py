@@ -148,11 +148,7 @@ def from_spec(model: Model, data: Data) -> dict[str, Any]:
 def _written(value: float | None) -> str:
     if value is None:
         return ""
+    if float(f"{value:g}") == value:
+        return f"{value:g}"
     under = round(1 / value) if 0 < value < 1 else 0
-    return (
-        f"1/{under}"
-        if under and 1 / under == value
-        else f"{value:.17g}"
-        if float(f"{value:g}") != value
-        else f"{value:g}"
-    )
+    return f"1/{under}" if under and 1 / under == value else f"{value:.17g}"
