@@ -27,7 +27,7 @@ KINDS = {
     "vector": "vectors",
     "array": "arrays, as they are",
 }
-LAYOUTS = {"": "as the network", "NCHW": "channels first", "NHWC": "channels last"}
+LAYOUTS = {"": "what its file says", "NCHW": "channels first", "NHWC": "channels last"}
 COLOURS = ("RGB", "BGR")
 
 
