@@ -36,7 +36,7 @@ def put(draft: Draft) -> None:
 
 def meant(typed: Mapping[str, str]) -> dict[str, str]:
     """The sources that the boxes, as they were `typed`, stand for."""
-    found = {}
+    found: dict[str, str] = {}
     for part in _PARTS:
         keys = {UPLOAD: uploader.held(part), OTHER: key(f"{part}_path")}
         found[part] = st.session_state.get(keys[typed[part]], "") if typed[part] in keys else typed[part]
