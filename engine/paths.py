@@ -33,6 +33,11 @@ def log_path(sweep_id: str) -> Path:
     return home_path() / "logs" / f"{sweep_id}.log"
 
 
+def uploads_path() -> Path:
+    """Where uploaded files lie, each in a folder named by its content; whether it exists or not. Links in the way are followed."""
+    return (home_path() / "uploads").resolve()
+
+
 def forget_run(sweep_id: str) -> None:
     """Remove both files of a sweep that has been deleted, where they are."""
     for path in (spec_path(sweep_id), log_path(sweep_id)):

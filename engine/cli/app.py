@@ -22,16 +22,26 @@ def open_app(
     hosts: Annotated[
         list[str], typer.Option("--host", metavar="NAME", help="A further name that browsers reach it by.")
     ] = [],  # noqa: B006
+    folders: Annotated[
+        list[str],
+        typer.Option(
+            "--folder", metavar="PATH", help="A folder that New sweep may read, and run Python of; may be repeated."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
     """Open the dashboard."""
     from engine.access import server_options
     from engine.paths import home
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
+    from engine.uploads.bounds import kept_at_most
+    from engine.uploads.folders import VARIABLE, checked, listed
 
     # Better told here than by every page.
     Store.open()
     Artifacts.open().check()
+    kept_at_most()
+    readable = dict.fromkeys((*listed(), *checked(folders)))
     folder = home().absolute()
     options = server_options(address, tuple(hosts))
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
@@ -49,7 +59,7 @@ def open_app(
     print(f"Paretoscope: http://{address}:{port} (Ctrl+C ends it)", flush=True)
     command += ["--server.headless", str(headless).lower()]
     # Streamlit reads .streamlit/config.toml from where it is started, so a relative home has to be said in full.
-    environment = {**os.environ, "PARETOSCOPE_HOME": str(folder)}
+    environment = {**os.environ, "PARETOSCOPE_HOME": str(folder), VARIABLE: os.pathsep.join(map(str, readable))}
     # The server's matrices are small: threads wait for each other, ten times as long as the work on cores that something else is using.
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     if os.name == "posix":

@@ -28,6 +28,7 @@ from engine.cli.run import run
 from engine.cli.scenarios import scenarios
 from engine.cli.sweeps import sweeps
 from engine.cli.trials import trials
+from engine.cli.uploads import uploads
 from engine.cli.verify import verify
 from engine.cli.why import why
 
@@ -48,7 +49,7 @@ def overview(context: typer.Context) -> None:
 app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
-    check, plan, run, add, measured, import_points, resume, cancel, delete,
+    check, plan, run, add, measured, import_points, resume, cancel, delete, uploads,
     sweeps, trials, front, confirm, why, portability,
     export, report, verify, doctor,
 ):  # fmt: skip

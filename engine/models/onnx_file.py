@@ -29,6 +29,7 @@ from engine.graph.graph import (
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds, Inputs, Shape, Signature, blank, drawn
 from engine.graph.tidy import constants_to_initializers, fold, has_subgraphs
+from engine.models.accepted import accepted_facts
 from engine.models.interface import Interface, shape_interface
 from engine.models.shapes import batch_text
 from engine.spec.sections import Data, Model
@@ -56,10 +57,16 @@ class Checked:
 def read_checked(model: Model | Path, data: Data | None = None) -> Checked:
     """All that can be told of a file without the data, the change of its opset included; raises ModelError.
 
-    `data`: what the spec says of them, by which constants are told apart.
+    `data`: what the spec says of them, by which constants are told apart. Of an uploaded file it was told when it came, and is not read
+    again unless the spec says something of its inputs or outputs.
     """
     model = model if isinstance(model, Model) else Model(source=str(model))
     path = Path(model.source)
+    said = model.output is not None or model.state or model.axes or (data is not None and data.constants)
+    known = None if said else accepted_facts(path)
+    if known is not None:
+        taken = known["taken"]
+        return Checked(known["batch"], Signature(**taken) if isinstance(taken, dict) else tuple(taken))
     return _read_checked(model, data, tuple(map(_stamp, [path, *external_files(path)])))
 
 
@@ -93,7 +100,9 @@ def read_onnx_for(path: Path, shape: Shape, wanted: Interface | None = None) -> 
 
 
 def external_files(path: Path) -> list[Path]:
-    """The files beside an ONNX file that it keeps weights in."""
+    """The files beside an ONNX file that it keeps weights in; an uploaded one has none."""
+    if accepted_facts(path) is not None:
+        return []
     return list(_external_files(path, _stamp(path)))
 
 

@@ -62,10 +62,25 @@ def _show(report: dict[str, Any]) -> None:
                 st.warning(text, icon=":material/warning:")
         if report["ok"] and not report["findings"]:
             st.success("Nothing is wrong with model and data.", icon=":material/check:")
+        if report["inputs"]:
+            _data(report)
         if report["samples"]:
             _samples(report["samples"])
         if report["preprocessing"]:
             _preprocessing(report["preprocessing"])
+
+
+def _data(report: dict[str, Any]) -> None:
+    """What the data are, in a line."""
+    stored, classes = report["inputs"], report["classes"]
+    shape, splits = (
+        "×".join(map(str, stored["shape"])),
+        ", ".join(f"{n:,} {s}" for s, n in report["splits"].items() if n),
+    )
+    named = f"{', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}"
+    spread = f"{stored['least']:g} to {stored['largest']:g}"
+    told = f"Items: {shape} of {stored['dtype']}, {spread}; {splits}. {len(classes):,} classes: {named}."
+    st.caption(shell.plain(told))
 
 
 def _samples(samples: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.spec.sections import LatencyOptions
 from engine.spec.steps import SELF, Distill, Finetune, Quantize
+from pages.new_sweep.reading import Reading, to_data, to_model
 
 AS_IT_IS = "as it is"
 BUILT_IN = "fashion_mnist"
@@ -43,7 +44,7 @@ LIMITED = ("accuracy", "latency_ms", "size_bytes", "size_zipped_bytes", "energy_
 
 
 @dataclass(frozen=True)
-class Draft:
+class Draft(Reading):
     """The form's fields. Ratios are shares; `ALL` images are all there are; empty weights means the model's own.
 
     `budget_trials` and `budget_minutes` are 0 where a run has no limit. `limits` are (metric, value in base units).
@@ -137,6 +138,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "held_back": (0.0, 0.9),
     "threads": (1, 1024),
     "batch": (1, 65_536),
+    "data_resize": (0, 8192),
+    "data_crop": (0, 8192),
     "half_width": (0.001, 0.5),
     "time_limit_s": (0.5, 3600.0),
     "processes": (1, 50),
@@ -166,7 +169,10 @@ def quantization_name(weight_bits: int, activation_bits: int) -> str:
 
 
 def to_spec(draft: Draft) -> dict[str, Any]:
-    """The spec, ready for `parse_sweep`; what is not used, or not special, is left out of it."""
+    """The spec, ready for `parse_sweep`; what is not used, or not special, is left out of it.
+
+    Raises SpecError for texts that are no numbers.
+    """
     space = {
         "distill": _distill(draft),
         "prune": _prune(draft),
@@ -177,8 +183,8 @@ def to_spec(draft: Draft) -> dict[str, Any]:
     budget = {"trials": draft.budget_trials, "minutes": draft.budget_minutes}
     spec: dict[str, Any] = {
         "name": draft.name.strip(),
-        "model": model,
-        "data": {"source": draft.data.strip()},
+        "model": model | to_model(draft),
+        "data": {"source": draft.data.strip()} | to_data(draft),
         "space": {step: entries for step, entries in space.items() if entries},
         "search": {"method": draft.search_method} | {k: v for k, v in budget.items() if v},
         "measure": _measure(draft),

@@ -19,7 +19,7 @@ from engine.trials.text import duration
 from pages.new_sweep import check_panel, presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec
 from pages.new_sweep.fields import KEEP
-from pages.shared import access, deletion, progress, queries, runner, shell
+from pages.shared import access, deletion, progress, queries, reach, runner, shell
 from pages.shared import explore_address as state
 
 FORM, TEXT = "Form", "As YAML"
@@ -120,6 +120,8 @@ def _running_elsewhere() -> None:
 
 def _plan(sweep: Sweep) -> None:
     """The plan in numbers, the spec as YAML, and the start button."""
+    # Before any file that it names is looked at.
+    reach.require(sweep)
     recipes = len(sweep.all_recipes)
     if recipes > LIVE and st.session_state.get("form planned") != sweep.id:
         st.metric(
@@ -281,6 +283,7 @@ def _ended(row: SweepRow) -> None:
     keep = row.keep_old_code
     if may_go_on and not keep:
         with shell.one_line_errors():
+            reach.require(spec)
             keep = _keep_old_code(preview(spec, queries.store(), queries.artifacts()))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from engine.datasets.load import is_available
 from engine.devices.cost import Scenario
 from engine.spec.space import expand_space
 from pages.new_sweep.draft import AS_IT_IS, BUILT_IN, Draft, to_spec
+from pages.new_sweep.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Preset:
 
     def fill(self, draft: Draft) -> Draft:
         """A draft with this preset's steps."""
-        kept = ("name", "model", "weights", "data", "target_device", "limits")
+        kept = ("name", "model", "weights", "data", "target_device", "limits", *(f.name for f in fields(Reading)))
         filled = replace(Draft(), **{name: getattr(draft, name) for name in kept}, **self.fields)
         filled = replace(filled, students=tuple(s for s in filled.students if s != filled.model))
         if filled.model.endswith(".onnx"):
@@ -98,8 +99,10 @@ def under(scenario: Scenario, draft: Draft) -> Draft:
     """A draft for a scenario: its device, its limits, and the first of its datasets that can be loaded; the steps stay."""
     data = next((d for d in scenario.datasets if is_available(d)), BUILT_IN)
     profiles = tuple(dict.fromkeys(("host", scenario.device)))
+    read = Reading(model_options=draft.model_options) if data != draft.data else draft
     return replace(
         draft,
+        **{f.name: getattr(read, f.name) for f in fields(Reading)},
         data=data,
         profiles=profiles,
         target_device=scenario.device,

@@ -15,6 +15,7 @@ from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize, usual_qat_rate
 from engine.spec.sweep import Sweep, parse_sweep
+from pages.new_sweep import reading
 from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, SWITCH, Draft, quantization_name, to_spec
 
 LONGEST = 50_000
@@ -67,6 +68,7 @@ def to_draft(sweep: Sweep) -> Draft:
         model=sweep.model.source,
         weights=sweep.model.weights or "",
         data=sweep.data.source,
+        **reading.from_spec(sweep.model, sweep.data),
         **_distilling(_of(Distill, recipes), recipes),
         **_pruning(_of(Prune, recipes), recipes),
         **_finetuning(_of(Finetune, recipes), pruned=bool(_of(Prune, recipes))),

@@ -9,17 +9,15 @@ import streamlit as st
 
 from engine.devices.profiles import Profile, all_profiles
 from engine.metrics import METRICS, based, shown
-from engine.models.catalog import DESCRIPTIONS, zoo_index
 from engine.trials.text import duration
-from pages.new_sweep import fields
+from pages.new_sweep import fields, source_form
 from pages.new_sweep.distill_form import students
-from pages.new_sweep.draft import BUILT_IN, LIMITED, SEARCHES, TEST_IMAGES, Draft
+from pages.new_sweep.draft import LIMITED, SEARCHES, TEST_IMAGES, Draft
 from pages.new_sweep.fields import KEEP, choice, key, number, text, tick
 from pages.new_sweep.prune_form import pruning
 from pages.new_sweep.quantize_form import quantizing, running
 from pages.new_sweep.training_fields import image_count
 
-OTHER = "my own file …"
 _SEARCHES_SAY = {
     "random": "Any recipe may be next. What every search has to beat.",
     "nsga2": "The best recipes so far are crossed and varied. Wants budgets of hundreds.",
@@ -45,10 +43,7 @@ def show(draft: Draft) -> None:
     """Make the form show a draft; before it is drawn."""
     fields.put(draft)
     st.session_state["form draft"] = draft
-    if draft.model not in zoo_index():
-        st.session_state[key("model")], st.session_state["form model path"] = OTHER, draft.model
-    if draft.data != BUILT_IN:
-        st.session_state[key("data")], st.session_state["form data path"] = OTHER, draft.data
+    source_form.put(draft)
     limits = dict(draft.limits)
     st.session_state["form limits offered"] = tuple(limits)
     for metric in METRICS:
@@ -67,55 +62,21 @@ def stated() -> Draft:
     """The same with model, data and name as their boxes are now: a click may come together with what was typed before it."""
     state, draft = st.session_state, current()
     typed = {name: state.get(key(name), getattr(draft, name)) for name in ("name", "model", "weights", "data")}
-    for name in ("model", "data"):
-        if typed[name] == OTHER:
-            typed[name] = state.get(key(f"{name}_path"), "")
-    return replace(draft, **typed)
+    return replace(draft, **typed | source_form.meant(typed))
 
 
 def fill_in() -> Draft:
-    """Draw the form; what it says now."""
-    model, weights, data = _what()
-    found: dict[str, Any] = {"model": model, "weights": weights, "data": data}
+    """Draw the form; what it says now. Raises SpecError where there is no network, or no data, yet."""
+    found: dict[str, Any] = source_form.sources()
+    model = found["model"]
     if not model.endswith(".onnx"):
         found |= students(model) | pruning()
     found |= quantizing() | running() | _measuring() | _purpose(found)
     found["name"] = text("Name", "name", "How this sweep is called in lists.")
     draft = Draft(**found)
     st.session_state["form draft"] = draft
+    source_form.check_there(draft)
     return draft
-
-
-def _what() -> tuple[str, str, str]:
-    """Model source, weights (may be empty) and dataset."""
-    left, right = st.columns(2)
-    with left:
-        told = "A built-in network, trained and shipped, or one of your own."
-        model = choice("Model", "model", [*zoo_index(), OTHER], told)
-        weights = ""
-        if model == OTHER:
-            model = text(
-                "Path on this machine",
-                "model_path",
-                "An ONNX file (quantization only), a Python function that builds the network, torchvision:NAME or timm:NAME.",
-                "/path/to/model.onnx or /path/to/net.py:build",
-            )
-            if not model.endswith(".onnx"):
-                told = "The trained weights of a Python function's network."
-                weights = text("Checkpoint", "weights", told, "/path/to/weights.safetensors")
-        else:
-            st.caption(f"{DESCRIPTIONS[model]} {zoo_index()[model].accuracy * 100:.2f} % right on the test images.")
-    with right:
-        data = choice("Dataset", "data", [BUILT_IN, OTHER], "What to train and measure on.")
-        if data == OTHER:
-            told = (
-                "A folder of pictures (in folders named as their classes, or without labels), an .npz or .npy, a .csv or .parquet. "
-                "How numbers are prepared is found by the check."
-            )
-            data = text("Path on this machine", "data_path", told, "/path/to/pictures or /path/to/data.npz")
-        else:
-            st.caption("60,000 training and 10,000 test images of clothes, grey, 28×28; shipped.")
-    return model, weights, data
 
 
 def _measuring() -> dict[str, Any]:

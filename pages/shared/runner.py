@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from engine.errors import SetupError, SpecError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
 from engine.spec.read import to_yaml
 from engine.spec.sweep import Sweep
-from pages.shared import access, jobs, queries
+from engine.uploads.bounds import CHECKING
+from engine.uploads.keep import upload_at
+from engine.uploads.limited import run_limited
+from pages.shared import access, jobs, queries, reach
 
-CHECK_S = 120.0
-"""Longer is not waited for the answer of a check."""
+_MOST = 1 << 62
+_UNCHECKED = replace(CHECKING, memory_bytes=_MOST, file_bytes=_MOST)
+"""Of what lies on the server already, only the time is limited."""
 
 
 def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
@@ -24,9 +32,10 @@ def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
 
     `keep_old_code`: with what an earlier version of the program has finished.
 
-    AccessError for who may not run anything.
+    AccessError for who may not run anything, and for paths that may not be named here.
     """
     access.require("editor")
+    reach.require(sweep)
     home()
     spec, log = spec_path(sweep.id), log_path(sweep.id)
     partial = spec.with_suffix(".part")
@@ -59,30 +68,44 @@ def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
 
 
 def check(sweep: Sweep) -> dict[str, Any]:
-    """What `paretoscope check` says of a sweep, its `--json`, waited for; AccessError for who may not run anything.
+    """What `paretoscope check` says of a sweep, its `--json`, waited for; AccessError for who may not run anything, or name its paths.
 
-    SpecError in one line where it refuses the spec, SetupError where it gives no answer in two minutes.
+    What was uploaded is read with limits. SpecError in one line where the spec is refused, SetupError where there is no answer in time.
     """
     access.require("editor")
+    reach.require(sweep)
+    limits = CHECKING if _has_uploads(sweep) else _UNCHECKED
     with tempfile.TemporaryDirectory(prefix="paretoscope-check-") as folder:
         spec = Path(folder) / "spec.yaml"
-        spec.write_text(to_yaml(sweep), encoding="utf-8")
-        command = [sys.executable, "-m", "engine.cli", "check", str(spec), "--json"]
+        # What the sweep leaves open is left open: a layout that nobody stated is the network's.
+        stated = sweep.model_dump(mode="json", exclude_unset=True)
+        spec.write_text(yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), encoding="utf-8")
         try:
-            done = subprocess.run(
-                command, cwd=DATA.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHECK_S
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+            done = run_limited("engine.cli", ["check", str(spec), "--json"], limits, environment=os.environ)
+        except OSError as error:
             raise SetupError(
-                f"the check gave no answer: {error}; try `paretoscope check` on the command line"
+                f"the check cannot be started: {error}; try `paretoscope check` on the command line"
             ) from None
+    if over := done.overstepped(limits):
+        raise SetupError(
+            f"the check takes {over}; make network or data smaller, or try `paretoscope check` on the command line"
+        )
     try:
-        found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.output)
     except ValueError:
-        raise SpecError(
-            (done.stderr.strip().splitlines() or ["the check failed"])[-1].removeprefix("paretoscope: ")
-        ) from None
+        raise SpecError(_last_line(done.errors)) from None
     return found
+
+
+def _has_uploads(sweep: Sweep) -> bool:
+    return any(upload_at(source) for source in (sweep.model.source, sweep.data.source))
+
+
+def _last_line(errors: str) -> str:
+    lines = errors.strip().splitlines() or ["the check failed"]
+    if "MemoryError" in lines[-1]:
+        return "the check takes more memory than is given to uploads; make network or data smaller"
+    return lines[-1].removeprefix("paretoscope: ")
 
 
 def cancel(sweep_id: str) -> None:

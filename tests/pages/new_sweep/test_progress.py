@@ -56,7 +56,7 @@ def test_the_count_of_recipes_follows_the_chips():
 def test_a_mistake_in_the_form_is_one_clear_line(key, value, complaint):
     app = open_app("new_sweep")
     if key != "form name":
-        app.selectbox(key=key.removesuffix(" path")).set_value("my own file …").run()
+        app.selectbox(key=key.removesuffix(" path")).set_value("by path or name …").run()
     app.text_input(key=key).set_value(value).run()
     assert len(app.error) == 1
     assert complaint in app.error[0].value.replace("\\", "")

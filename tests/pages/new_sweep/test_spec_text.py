@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from engine.spec.read import read_sweep
 from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep import presets
 from pages.new_sweep.draft import AS_IT_IS, BOUNDS, Draft, bits_of, quantization_name, to_spec
+from pages.new_sweep.reading import Reading
 from pages.new_sweep.spec_text import LONGEST, CannotShow, parse, to_draft, write
 
 HERE = Path("/nowhere")
@@ -104,7 +105,7 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
             "finetune_images",
             "trained_epochs",
             "trained_images",
-        }:
+        } | {f.name for f in fields(Reading)}:
             assert getattr(EVERYTHING, name) != getattr(default, name), name
     assert to_draft(parse(write(spec(EVERYTHING)), HERE)) == EVERYTHING
 
@@ -123,6 +124,30 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
         },
         {"student_epochs": 5, "finetune_epochs": 3, "trained_epochs": 4, "trained_images": 99, "finetune_images": 0},
         {"data": "/a/b.npz", "model": "/a/net.py:build", "weights": "/a/w.safetensors"},
+        {
+            "model": "/a/net.py:build",
+            "model_options": "width: 32, deep: true, name: x",
+            "data": "/a/b.npz",
+            "data_kind": "series",
+        },
+        {
+            "data": "/a/b.npz",
+            "data_classes": "12",
+            "data_numbers": "none",
+            "data_layout": "NHWC",
+            "data_colours": "BGR",
+        },
+        {"data": "/a/t.csv", "data_target": "species", "data_classes": "a cat, b", "data_numbers": "standardize"},
+        {"data": "/a/b.npy", "data_labels": "/a/y.npy", "data_numbers": "own", "data_scale": "1/255"},
+        {
+            "data": "/a/b.npz",
+            "data_numbers": "own",
+            "data_scale": "0.1",
+            "data_mean": "0.485, 0.456, -1",
+            "data_std": "0.229, 1, 2",
+            "data_resize": 256,
+            "data_crop": 224,
+        },
         {
             "finetune_epochs": 0,
             "finetune_images": 20_000,
@@ -173,7 +198,7 @@ def test_whatever_the_form_says_it_can_show_again(draft):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("data: {source: a.npz, mean: [0.1], std: [0.2]}", "data.preprocess is not in the form"),
+        ("data: {source: a.npz, classes: ['a, b', c]}", "data.classes is not in the form"),
         (
             "space: {distill: {student: ds_cnn, temperature: [2, 4]}}",
             "distill.temperature has several values (2.0, 4.0)",
