@@ -249,7 +249,7 @@ def _within_bounds(draft: Draft) -> None:
 def _same(sweep: Sweep, draft: Draft) -> None:
     """Whether the fields stand for the sweep, found out by going all the way back; CannotShow names what differs."""
     again = parse_sweep(to_spec(draft))
-    for part in ("model", "data", "search", "measure", "target", "seed", "replicates"):
+    for part in ("model", "data", "search", "measure", "target", "metric", "loss", "seed", "replicates"):
         mine, theirs = getattr(sweep, part), getattr(again, part)
         if mine != theirs:
             names = getattr(type(mine), "model_fields", {})

@@ -210,6 +210,8 @@ def test_whatever_the_form_says_it_can_show_again(draft):
             "asymmetric",
         ),
         ("space: {finetune: {epochs: 3}}", "finetune 3"),
+        ("loss: imitation", "loss is not in the form"),
+        ("metric: macro_f1", "metric.name is not in the form"),
         ("recipes: [[{step: prune, method: nm}, {step: finetune}, {step: finetune}]]", "finetune 1 · finetune 1"),
         (
             "space: {prune: [{method: channel, ratio: 0.5}, {method: channel, ratio: 0.2, importance: taylor}]}",
