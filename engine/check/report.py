@@ -121,7 +121,7 @@ def check(sweep: Sweep) -> Report:
     """
     try:
         check_model(sweep.model)
-        sweep = _with_classes(sweep)
+        stated, sweep = sweep, _with_classes(sweep)
         data = load_dataset(sweep.data)
     except InputError as error:
         return Report(None, (Finding.of(error),), None, (), {}, {}, (), ())
@@ -129,6 +129,9 @@ def check(sweep: Sweep) -> Report:
     findings = [Finding("warning", note, "see that this is as it should be") for note in data.notes] + split_findings(
         data
     )
+    if data.has_classes and sweep.data.classes != stated.data.classes:
+        told = f"without labels, the network's {len(data.classes)} outputs are taken for scores of classes"
+        findings.append(Finding("warning", told, "write data.task: fidelity if they are values, an embedding say"))
     samples = _samples(data)
     labels = samples.labels if samples.is_labelled else None
     try:
@@ -146,7 +149,7 @@ def check(sweep: Sweep) -> Report:
     except InputError as error:
         return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
     # What the spec states is kept; what looks better is told.
-    stated = sweep.data.preprocess is not None and sweep.data.preprocess.says_numbers
+    says = sweep.data.preprocess is not None and sweep.data.preprocess.says_numbers
     own, values = brings_own_weights(sweep.model), None
     has_weights = sweep.model.is_onnx or sweep.model.weights is not None
     if data.has_classes:
@@ -155,12 +158,12 @@ def check(sweep: Sweep) -> Report:
         sweep = _with_task(sweep, data)
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                values = judge([w.name for w in ways], answers, samples, sweep.metric, stated or not own, has_weights)
+                values = judge([w.name for w in ways], answers, samples, sweep.metric, says or not own, has_weights)
         except (InputError, StepError) as error:
             return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
         best = _usual(ways, data) if values.best is None else values.best
     # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
-    chosen = 0 if stated or not own else len(ways) - 1 if untrained else best
+    chosen = 0 if says or not own else len(ways) - 1 if untrained else best
     tried = tuple(
         _tried(way, scores, labels, i == chosen)
         if values is None

@@ -144,6 +144,7 @@ def test_without_labels_the_choice_is_a_guess_by_answers_that_are_sure_and_diffe
     report = check(spec(tmp_path, preprocess=way))
     assert report.baseline is None
     assert report.classes == ("0", "1", "2", "3")
+    assert any("4 outputs are taken for scores of classes" in f.what for f in report.findings)
     by_name = {t.name: t for t in report.tried}
     assert by_name["as stored"].confidence > by_name["as the spec says"].confidence
     assert by_name["as stored"].information < 0.1 < by_name["as the spec says"].information
