@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,6 +48,7 @@ class Cluster:
 
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
+    `lives`: whether there is a worker at the moment, as far as that can be seen from here.
     """
 
     client: Client
@@ -57,6 +58,7 @@ class Cluster:
     is_here: bool
     deaths: WorkerDeaths | None = None
     device: str = "cpu"
+    lives: Callable[[], bool] = lambda: True
 
     def resources(self, node: Node) -> dict[str, int]:
         """What of a worker's resources the node takes."""
@@ -77,6 +79,9 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     """A cluster for the time of a run; SetupError when the named scheduler does not answer or has no usable worker."""
     # Long torch kernels hold a worker's event loop for seconds, which is no reason to tell the user about it.
     dask.config.set({"distributed.worker.memory.terminate": False, "distributed.admin.tick.limit": "1h"})
+    # A worker that died is started again by its nanny. Dask gives both up when that takes 15 s, as importing torch may on a busy host: the
+    # run would wait for ever for a worker that nobody starts.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"})
     # The runner itself tries what a dead worker held once more, alone.
     dask.config.set({"distributed.scheduler.allowed-failures": 1})
     # This setting replaces the nanny's own whole. Its small trim threshold makes glibc give back and fetch anew every tensor of a training:
@@ -102,7 +107,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
             Client(local) as client,
         ):
             client.register_plugin(_QuietOutput())
-            yield Cluster(client, machine(), cores, cores, True, deaths, device)
+            yield Cluster(client, machine(), cores, cores, True, deaths, device, lambda: bool(local.scheduler.workers))
         return
     try:
         client = Client(scheduler, timeout=10)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import time
+from collections.abc import Callable
 
 from distributed import KilledWorker
 
-from engine.errors import ParetoscopeError
+from engine.errors import ParetoscopeError, SetupError
 from engine.measure.fresh_process import signal_text
 from engine.run.plan import Node
 from engine.spec.labels import source_name
@@ -46,6 +48,25 @@ class WorkerDeaths(logging.Handler):
             self.last = signal_text(int(found["signal"]))
         elif found:
             self.last = f"exit status {found['status']}"
+
+
+class Pulse:
+    """Notices when there has been no worker for so long that none will come: a run would wait for it for ever."""
+
+    LONGEST_S = 300.0
+
+    def __init__(self, lives: Callable[[], bool]) -> None:
+        self._lives, self._seen = lives, time.monotonic()
+
+    def check(self) -> None:
+        """Look again; raises SetupError after five minutes without a worker."""
+        if self._lives():
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > self.LONGEST_S:
+            raise SetupError(
+                f"no worker process has started on this host for {self.LONGEST_S:.0f} s; free memory or processors: `paretoscope resume` "
+                "goes on where this run was"
+            )
 
 
 def reason(error: BaseException | None, node: Node, recipe: str, network: str, deaths: WorkerDeaths | None) -> str:

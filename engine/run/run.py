@@ -23,7 +23,7 @@ from engine.run.check_inputs import check_files, check_labels, check_loss
 from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
-from engine.run.failures import WorkerDeaths, reason
+from engine.run.failures import Pulse, WorkerDeaths, reason
 from engine.run.forecast import forecast_s
 from engine.run.interrupt import interruptible
 from engine.run.missing import missing_nodes
@@ -211,9 +211,10 @@ class _Run:
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
         futures: dict[str, Future[Any]] = {}
-        next_beat = 0.0
+        next_beat, lives = 0.0, Pulse(cluster.lives)
         try:
             while self._time_left() > 0:
+                lives.check()
                 while keys := self._next(cluster):
                     self._submit(cluster, keys, futures, finished)
                 if not self.missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -9,10 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from distributed import KilledWorker
+from distributed import KilledWorker, Nanny
 
-from engine.errors import StepError
-from engine.run.failures import WorkerDeaths, reason
+from engine.errors import SetupError, StepError
+from engine.run.failures import Pulse, WorkerDeaths, reason
 from engine.run.plan import Node
 from engine.run.run import execute
 from engine.run.task import Task
@@ -115,3 +116,41 @@ def test_what_ran_beside_a_killer_is_tried_again_alone_and_finishes(tmp_path: Pa
     assert len(Store.open().trials(sweep.id)) == 6
     assert all("50" in label for label in failed)
     assert all("on the network net.py:build, with no other step under way" in error for error in failed.values())
+
+
+def test_a_worker_that_takes_long_to_come_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Dask itself gives up the worker, and whoever starts it again, after 15 seconds: the run then waited for ever."""
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    spec, start = write_problem(tmp_path), Nanny.instantiate
+    starts = []
+
+    async def slow(nanny: Nanny) -> object:
+        starts.append(nanny)
+        if len(starts) == 2:
+            await asyncio.sleep(17)
+        return await start(nanny)
+
+    def killing(task: Task, *_inputs: object) -> object:
+        """A local function, so that it travels to the worker by value."""
+        if task.node.kind == "prune" and not Path(f"{task.artifacts.local(task.inputs[0])}.once").exists():
+            Path(f"{task.artifacts.local(task.inputs[0])}.once").touch()
+            os.abort()
+        return run_node(task)
+
+    monkeypatch.setattr(Nanny, "instantiate", slow)
+    monkeypatch.setattr("engine.run.run.run_node", killing)
+    sweep = read_sweep(spec, ("measure.latency=null", "space.quantize=null"))
+    outcome = execute(sweep, Store.open(), Artifacts.open())
+    assert len(starts) > 1
+    assert (outcome.state, outcome.trials_failed) == ("done", 0)
+
+
+def test_a_run_without_any_worker_ends_with_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Pulse, "LONGEST_S", 0.05)
+    alive = [True, False, False]
+    pulse = Pulse(lambda: alive.pop(0))
+    pulse.check()
+    pulse.check()
+    time.sleep(0.1)
+    with pytest.raises(SetupError, match="no worker process has started on this host"):
+        pulse.check()
