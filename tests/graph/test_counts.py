@@ -270,11 +270,10 @@ def with_default(folder: Path) -> bytes:
         (lambda folder: b"\x89PNG\r\n\x1a\n" * 9, "not an ONNX file, or is cut short"),
         (lambda folder: small_graph(["N", 2, 5, 5]).SerializeToString()[:-60], "not an ONNX file, or is cut short"),
         (external, "keeps weights in other files, which cannot be read"),
-        (lambda folder: small_graph(["N", 2, 5, 5], inputs=2).SerializeToString(), "2 inputs and 1 outputs"),
         (with_default, r"every input has a stored value, 'x0' too"),
         (lambda folder: small_graph(["N", 2, "H", "W"]).SerializeToString(), r"input 'x0' is \(N, 2, H, W\)"),
         (lambda folder: small_graph(["N"]).SerializeToString(), r"input 'x0' is \(N\)"),
-        (lambda folder: small_graph(["N", 2, 5, 5], kind=TensorProto.UINT8).SerializeToString(), "'x0' is uint8"),
+        (lambda folder: small_graph(["N", 2, 5, 5], kind=TensorProto.STRING).SerializeToString(), "'x0' is string"),
     ],
 )
 def test_unusable_files_are_refused_in_one_line(content: object, message: str, tmp_path: Path) -> None:
