@@ -41,7 +41,7 @@ def test_a_network_and_data_are_uploaded_checked_and_can_be_started(tmp_path: Pa
     app.pills(key="form quantizations").set_value(["as it is", "int8"]).run()
     assert not errors(app)
     app = press(app, "Check model and data")
-    assert any("right on 100.0 %" in m.value for m in app.markdown)
+    assert any("right on 100.00 %" in m.value for m in app.markdown)
     assert "4 classes: dark, dim, light, bright" in words(app).replace("\\", "")
     assert "Start sweep" in [b.label for b in app.button]
     # The text says the same, and the form shows it again.
