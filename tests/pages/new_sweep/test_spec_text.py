@@ -205,13 +205,10 @@ def test_whatever_the_form_says_it_can_show_again(draft):
         ),
         ("space: {distill: {student: 'torchvision:resnet18'}}", "student torchvision:resnet18"),
         ("space: {prune: {method: nm}, distill: {student: current}}", "student current"),
-        (
-            "space: {quantize: [{weight_bits: 8, activation_bits: 8, symmetric: false, per_channel: false}]}",
-            "asymmetric",
-        ),
-        ("space: {finetune: {epochs: 3}}", "finetune 3"),
+        ("space: {quantize: [{weight_bits: 8, activation_bits: 32, symmetric: false}]}", "asymmetric"),
         ("loss: imitation", "loss is not in the form"),
         ("metric: macro_f1", "metric.name is not in the form"),
+        ("space: {finetune: {epochs: 3}}", "finetune 3"),
         ("recipes: [[{step: prune, method: nm}, {step: finetune}, {step: finetune}]]", "finetune 1 · finetune 1"),
         (
             "space: {prune: [{method: channel, ratio: 0.5}, {method: channel, ratio: 0.2, importance: taylor}]}",
