@@ -15,6 +15,7 @@ from engine.errors import StepError
 from engine.measure.task_metric import scored
 from engine.metrics import METRICS
 from engine.quality.scored import score
+from engine.quality.task_scores import same_axes
 from engine.spec.metric import MetricChoice
 
 Floats = npt.NDArray[np.float64]
@@ -74,7 +75,7 @@ def judge(
 
 def _squares(outputs: Floats, targets: npt.NDArray[Any] | None) -> Floats | None:
     """Squared errors of each sample (n,), as shares of the targets' variance; None where the two are not the same kind of numbers."""
-    if targets is None or targets.dtype.kind != "f" or outputs.size != targets.size:
+    if targets is None or targets.dtype.kind != "f" or not same_axes(outputs.shape, targets.shape):
         return None
     wanted = targets.reshape(len(targets), -1).astype(np.float64)
     variance = wanted.var(axis=0).mean()

@@ -16,6 +16,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.splits import UNLABELLED, Split
 from engine.datasets.user_function import called, load_function
 from engine.errors import StepError
+from engine.quality.task_scores import same_axes
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,16 @@ def _by_task(data: Dataset) -> Loss:
             "loss: task is known of classes and of values, but these targets are neither; write loss: imitation, or "
             "path/to/file.py:function(outputs, targets)"
         )
-    spread, width = spread_of(torch.from_numpy(targets)), targets[:1].size
+    spread, shape = spread_of(torch.from_numpy(targets)), targets.shape
 
     def error(outputs: Tensor, batch: Batch) -> Tensor:
-        if batch.targets is None or outputs[:1].numel() != width:
+        if batch.targets is None or outputs[:1].numel() != targets[:1].size:
             raise StepError(
-                f"loss: task compares outputs with targets of {width} numbers, but there are {outputs[:1].numel()}"
+                f"loss: task compares outputs with targets of {targets[:1].size} numbers, but there are {outputs[:1].numel()}"
+            )
+        if not same_axes(tuple(outputs.shape), shape):
+            raise StepError(
+                f"loss: task compares outputs {tuple(outputs.shape[1:])} with targets {shape[1:]}; make them alike"
             )
         return scaled_error(outputs, batch.targets, spread)
 

@@ -182,6 +182,9 @@ def relative_error(found: Array, recorded: Array) -> float:
 
 
 def _errors(found: Array, targets: Array) -> npt.NDArray[np.float64]:
+    axes = [[size for size in x.shape[1:] if size != 1] for x in (found, targets)]
+    if axes[0] != axes[1]:
+        raise BundleError(f"targets are {targets.shape[1:]} per sample, but the model gives {found.shape[1:]}")
     return found.reshape(len(found), -1).astype(np.float64) - targets.reshape(len(targets), -1)
 
 

@@ -46,20 +46,15 @@ def predict(
     Raises StepError when there are no images, ONNX Runtime cannot load or run the file, it does not give one score for each of `classes`
     classes, or its scores are not numbers (training diverged).
     """
-    return predictions_of(scores(path, split, preprocessing, classes, threads, graph_optimisation, provider), split)
+    how = {"threads": threads, "graph_optimisation": graph_optimisation, "provider": provider}
+    return predictions_of(as_scores(path, class_outputs(path, split, preprocessing, classes, **how)), split)
 
 
-def scores(
-    path: Path,
-    split: Split,
-    preprocessing: Preprocessing,
-    classes: int,
-    threads: int = 1,
-    graph_optimisation: str = "all",
-    provider: str = "CPU",
+def class_outputs(
+    path: Path, split: Split, preprocessing: Preprocessing, classes: int, **how: Any
 ) -> list[npt.NDArray[Any]]:
-    """One score for each class, in consecutive batches (b, classes) of all images; shares are turned into their logarithms. Raises
-    StepError as `predict`.
+    """What the file gives for all images, as it gives it, one number for each class, in consecutive batches (b, classes). `how` is as of
+    `predict`, which also says what is raised.
     """
 
     def check(found: npt.NDArray[Any], n: int) -> None:
@@ -71,8 +66,11 @@ def scores(
                 "give a model for these classes, or name the classes that it knows under data.classes"
             )
 
-    runner = Runner(path, threads, graph_optimisation, provider)
-    outputs = _run(path, runner, split, preprocessing, check, "logits that are not numbers (NaN), first for image")
+    return _run(path, split, preprocessing, check, "logits that are not numbers (NaN), first for image", **how)
+
+
+def as_scores(path: Path, outputs: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Batches of `class_outputs` as scores whose softmax they are: shares are turned into their logarithms."""
     # What they are is told by all of them: one image may look like anything.
     if gives_shares(onnx.load_model(path, load_external_data=False)) or all(map(are_shares, outputs)):
         least = min(map(least_share, outputs))
@@ -89,16 +87,11 @@ def predictions_of(batches: list[npt.NDArray[Any]], split: Split) -> Predictions
     return concatenated(parts)
 
 
-def values(
-    path: Path,
-    split: Split,
-    preprocessing: Preprocessing,
-    threads: int = 1,
-    graph_optimisation: str = "all",
-    provider: str = "CPU",
-) -> npt.NDArray[Any]:
-    """The file's output for every sample of `split`, (n, …) of any shape, run as `predict` does. Raises StepError when there are no
-    samples, ONNX Runtime cannot load or run the file, or the output does not have one row for each sample, or holds NaN.
+def values(path: Path, split: Split, preprocessing: Preprocessing, **how: Any) -> npt.NDArray[Any]:
+    """The file's output for every sample of `split`, (n, …) of any shape, run as `predict` does.
+
+    Raises StepError when there are no samples, ONNX Runtime cannot load or run the file, or the output does not have one row for each
+    sample, or holds NaN.
     """
 
     def check(found: npt.NDArray[Any], n: int) -> None:
@@ -107,22 +100,22 @@ def values(
                 f"{path.name} gives an output of shape {found.shape} for {n} samples; one row for each is needed"
             )
 
-    runner = Runner(path, threads, graph_optimisation, provider)
-    return np.concatenate(
-        _run(path, runner, split, preprocessing, check, "outputs that are not numbers (NaN), first for sample")
-    )
+    nan = "outputs that are not numbers (NaN), first for sample"
+    return np.concatenate(_run(path, split, preprocessing, check, nan, **how))
 
 
 def _run(
     path: Path,
-    runner: Runner,
     split: Split,
     preprocessing: Preprocessing,
     check: Callable[[npt.NDArray[Any], int], None],
     nan: str,
+    threads: int = 1,
+    **how: Any,
 ) -> list[npt.NDArray[Any]]:
     if not len(split):
         raise StepError(f"{path.name} has no images to be measured on; give the dataset at least one test image")
+    runner = Runner(path, threads, **how)
     batch = runner.fixed_batch or BATCH
 
     def outputs_from(start: int) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.datasets.dataset import Dataset
 from engine.datasets.splits import Split
-from engine.measure.accuracy import predictions_of, scores, values
+from engine.measure.accuracy import as_scores, class_outputs, predictions_of, values
 from engine.measure.task_metric import metric_of, scored
 from engine.quality.predictions import Predictions
 from engine.quality.values import Values
@@ -28,12 +28,14 @@ def answers(
     """
     choice = metric_of(metric) if metric else None
     if data.has_classes:
-        batches = scores(path, split, data.preprocessing, len(data.classes), **numerics)
+        raw = class_outputs(path, split, data.preprocessing, len(data.classes), **numerics)
+        batches = as_scores(path, raw)
         found = predictions_of(batches, split)
         if choice is None:
             return found, None
         known = split.labels if split.is_labelled else None
-        counted, took = scored(choice, np.concatenate(batches), known)
+        # A function of the user's own reads what the network gives, shares say, not what we make of it.
+        counted, took = scored(choice, np.concatenate(raw if choice.files else batches), known)
         return replace(found, scored=counted), _decoding(took)
     outputs = values(path, split, data.preprocessing, **numerics)
     if choice is None:

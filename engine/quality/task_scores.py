@@ -47,6 +47,11 @@ def cosines(a: Array, b: Array) -> Floats:
     return np.asarray(np.where(both, 1.0, np.clip(found, -1, 1)), np.float64)
 
 
+def same_axes(outputs: tuple[int, ...], targets: tuple[int, ...]) -> bool:
+    """Whether shapes (n, …) are the same but for axes of one: of as many numbers in another order, each would meet another's target."""
+    return [size for size in outputs[1:] if size != 1] == [size for size in targets[1:] if size != 1]
+
+
 def _values(name: str, outputs: Array, targets: Array) -> tuple[Floats, Floats]:
     """Both as (n, numbers)."""
     given, wanted = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (outputs, targets))
@@ -54,6 +59,11 @@ def _values(name: str, outputs: Array, targets: Array) -> tuple[Floats, Floats]:
         raise StepError(
             f"metric {name}: the network gives {given.shape[1]} numbers for a sample, the targets are {wanted.shape[1]}; give targets of "
             "the outputs' shape, or a metric of your own"
+        )
+    if not same_axes(np.shape(outputs), np.shape(targets)):
+        raise StepError(
+            f"metric {name}: the network gives {np.shape(outputs)[1:]} for a sample, the targets are {np.shape(targets)[1:]}, as many "
+            "numbers in another order; give targets of the outputs' shape"
         )
     return given, wanted
 

@@ -74,7 +74,7 @@ def add_as_baseline(
 
 
 def _sweep(old: Sweep, path: Path, name: str, steps: Sequence[Imported]) -> Sweep:
-    said = {key: getattr(old, key) for key in ("data", "measure", "seed", "target")}
+    said = {key: getattr(old, key) for key in ("data", "measure", "seed", "target", "metric", "loss")}
     model = Model(source=str(path.resolve()))
     title = f"{old.name} against {name}"[:200]
     recipes = tuple((step,) for step in steps)

@@ -88,6 +88,13 @@ def test_what_the_task_does_not_tell_is_one_line(tmp_path):
         task_loss(data, {"source": "task"})(torch.zeros(4, 3), batch_of(data.train, 0, 4))
 
 
+def test_as_many_numbers_in_another_order_are_refused(tmp_path):
+    data = data_of(tmp_path, np.random.default_rng(0).normal(0, 1, (60, 2, 3)))
+    data = dataclasses.replace(data, task="regression")
+    with pytest.raises(StepError, match=r"outputs \(3, 2\) with targets \(2, 3\); make them alike"):
+        task_loss(data, {"source": "task"})(torch.zeros(4, 3, 2), batch_of(data.train, 0, 4))
+
+
 def test_what_never_varies_has_no_spread():
     assert spread_of(torch.ones(5, 2)) == 1.0
     assert float(scaled_error(torch.ones(5, 2), torch.zeros(5, 2), 4.0)) == 0.25

@@ -123,6 +123,7 @@ def test_cosines_of_nothing():
     ("name", "outputs", "targets", "message"),
     [
         ("mae", np.zeros((5, 2)), np.zeros((5, 3)), "gives 2 numbers for a sample, the targets are 3"),
+        ("mae", np.zeros((5, 2, 3)), np.zeros((5, 3, 2)), r"gives \(2, 3\) for a sample, the targets are \(3, 2\), as many"),
         ("r2", np.zeros((5, 1)), np.ones((5, 1)), "a target is the same for all test samples"),
         ("spearman", np.zeros((5, 1)), np.ones((5, 1)), "a target is the same for all test samples"),
         ("auroc", np.zeros((5, 2)), np.zeros(5, int), "all test samples are of one class"),

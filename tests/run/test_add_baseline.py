@@ -88,3 +88,13 @@ def altered_by(name: str, source: Path, place: Path) -> Path:
     model.producer_name = name
     onnx.save(model, place / f"{name}.onnx")
     return place / f"{name}.onnx"
+
+
+def test_what_a_sweep_is_judged_by_comes_along(place: Path):
+    store, artifacts, old = swept(place, "measure.latency=null", "metric=macro_f1", "data.task=classification")
+    file = altered(artifacts.local(store.trials(old.id)[0].artifact), place / "theirs.onnx")
+    made = add_as_baseline(store, artifacts, old.id, file, "theirs")
+    assert store.spec(made.sweep).metric == store.spec(old.id).metric
+    before, after = store.trials(old.id), store.trials(made.sweep)
+    assert after[0].score.value == before[0].score.value
+    assert after[-1].score.vs_baseline is not None
