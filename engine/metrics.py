@@ -28,14 +28,13 @@ class Metric:
     help: str
 
 
-Part = Literal["score", "score_change", "score_worst"]
+Part = Literal["score", "score_change"]
 _PARTS: dict[str, tuple[str, str]] = {
     "score": ("{}", "What the sweep's spec counts on the test samples, with its 95 % interval."),
     "score_change": (
         "{} vs baseline",
         "The number minus the baseline's on the same samples; its 95 % interval is narrower than that of either.",
     ),
-    "score_worst": ("{} of the worst slice", "The number of the slice of the test samples in which it is worst."),
 }
 
 

@@ -152,18 +152,19 @@ def check(sweep: Sweep) -> Report:
     says = sweep.data.preprocess is not None and sweep.data.preprocess.says_numbers
     own, values = brings_own_weights(sweep.model), None
     has_weights = sweep.model.is_onnx or sweep.model.weights is not None
+    # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
+    fixed = 0 if says or not own else len(ways) - 1 if untrained else None
     if data.has_classes:
         best = _best(answers, labels)
+        chosen = best if fixed is None else fixed
     else:
-        sweep = _with_task(sweep, data)
+        sweep, names = _with_task(sweep, data), [way.name for way in ways]
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                values = judge([w.name for w in ways], answers, samples, sweep.metric, says or not own, has_weights)
+                values = judge(names, answers, samples, sweep.metric, fixed, _usual(ways, data), has_weights)
         except (InputError, StepError) as error:
             return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
-        best = _usual(ways, data) if values.best is None else values.best
-    # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
-    chosen = 0 if says or not own else len(ways) - 1 if untrained else best
+        best = chosen = values.chosen
     tried = tuple(
         _tried(way, scores, labels, i == chosen)
         if values is None

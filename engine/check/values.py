@@ -31,11 +31,11 @@ class Judged:
     """`errors`: of each way, the root of the mean squared error as a share of the targets' deviation; None where outputs are no such
     numbers.
 
-    `best`: the way that fits best, None where nothing tells.
+    `chosen`: the way that is taken.
     """
 
     errors: tuple[float | None, ...]
-    best: int | None
+    chosen: int
     findings: tuple[Finding, ...] = field(default=())
     baseline: dict[str, Any] | None = None
 
@@ -45,10 +45,11 @@ def judge(
     answers: Sequence[Floats],
     samples: Split,
     metric: MetricChoice | None,
-    stated: bool,
+    fixed: int | None,
+    usual: int,
     has_weights: bool,
 ) -> Judged:
-    """Answers (n, …) by every way, the first being what the spec says where something is `stated`. Raises StepError."""
+    """Answers (n, …) by every way. `fixed` is the one that is taken whatever they say, `usual` where nothing tells. Raises StepError."""
     squares = [_squares(found, samples.targets) for found in answers]
     errors = tuple(None if s is None else float(np.sqrt(s.mean())) for s in squares)
     known = [i for i, s in enumerate(squares) if s is not None]
@@ -56,10 +57,10 @@ def judge(
     if rated is None and metric is not None and samples.targets is not None:
         known, rated = list(range(len(answers))), [_rating(metric, found, samples) for found in answers]
     best = None if rated is None else known[int(np.argmin(rated))]
-    chosen = 0 if stated or best is None else best
+    chosen = fixed if fixed is not None else usual if best is None else best
     findings: list[Finding] = []
-    if best is None and not stated:
-        told = f"nothing tells which preprocessing the network was trained with; {names[0]!r} is a guess"
+    if best is None and fixed is None:
+        told = f"nothing tells which preprocessing the network was trained with; {names[chosen]!r} is a guess"
         findings.append(Finding("warning", told, "state data.preprocess as in training"))
     one, other = squares[chosen], squares[best] if best is not None else None
     if best not in (None, chosen) and one is not None and other is not None and _clearly_less(other, one):
@@ -70,7 +71,7 @@ def judge(
         findings.append(Finding("error", told, "write data.preprocess so"))
     elif one is not None and one.mean() >= 1:
         findings.append(_no_better_than_the_mean(answers[chosen], samples, float(np.sqrt(one.mean())), has_weights))
-    return Judged(errors, best, tuple(findings), _baseline(metric, answers[chosen], samples))
+    return Judged(errors, chosen, tuple(findings), _baseline(metric, answers[chosen], samples))
 
 
 def _squares(outputs: Floats, targets: npt.NDArray[Any] | None) -> Floats | None:

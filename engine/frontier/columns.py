@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from engine.frontier.dominance import Bools, Floats
 from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.evidence import Interval
-from engine.trials.metric_values import metric_interval, own_metrics
+from engine.trials.metric_values import FAITHFUL, metric_interval, own_metrics
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
@@ -47,7 +47,6 @@ Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
 
 _AT_ONCE = 500
-_FAITHFUL = ("accuracy", "agreement", "relative_error")
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class Trials(Sequence[Trial]):
         own = next((keys[0] for keys in self.fact("own_metrics") if keys), None)
         if own is not None:
             return str(own)
-        return next((k for k in _FAITHFUL if not np.isnan(self.numbers(k).value).all()), _FAITHFUL[0])
+        return next((k for k in FAITHFUL if not np.isnan(self.numbers(k).value).all()), FAITHFUL[0])
 
     def merit(self) -> Floats:
         """What it is judged by, of every trial (trials,), more being better; NaN where not measured."""
@@ -305,5 +304,5 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,
-    "own_metrics": lambda t: own_metrics(t.score.key, bool(t.score.slices)) if t.score else (),
+    "own_metrics": lambda t: own_metrics(t.score.key if t.score else None),
 }

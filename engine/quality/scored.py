@@ -47,11 +47,6 @@ class Scored:
             return None
         return cls(float(arrays[_PREFIX + "value"]), arrays.get(_PREFIX + "samples"), arrays.get(_PREFIX + "draws"))
 
-    @property
-    def n(self) -> int | None:
-        """How many samples have a number of their own."""
-        return None if self.samples is None else len(self.samples)
-
 
 def drawn(n: int, draws: int) -> Iterator[npt.NDArray[np.intp]]:
     """Numbers of n samples drawn with replacement, (n,), the same ones every time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +42,11 @@ _ALWAYS = ("accuracy", "top5")
 _TEXT = ("cer", "wer")
 
 
+def names_function(text: str) -> bool:
+    """Whether a text has the form `path/to/file.py:function`."""
+    return ".py:" in text and text.rpartition(":")[2].isidentifier()
+
+
 class MetricChoice(Frozen):
     """`name` of a built-in metric, or `source`, `path/to/file.py:function(outputs, targets)`, which returns a number for each sample, or
     one for all of them. A function's direction must be said; `unit` is shown behind the number (`%` multiplies it by 100).
@@ -73,7 +77,7 @@ class MetricChoice(Frozen):
     @field_validator("source", "decode")
     @classmethod
     def _is_a_function(cls, text: str | None) -> str | None:
-        if text is not None and (".py:" not in text or not text.rpartition(":")[2].isidentifier()):
+        if text is not None and not names_function(text):
             raise ValueError(f"{text!r} is not path/to/file.py:function")
         return text
 
@@ -146,8 +150,3 @@ class MetricChoice(Frozen):
 def usual_metric(task: Task) -> MetricChoice | None:
     """What is counted where a spec names none: the mean absolute error of values, in their own unit; nothing beside what classes give."""
     return MetricChoice(name="mae") if task == "regression" else None
-
-
-def stated(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A dumped choice without what it does not say."""
-    return {name: part for name, part in value.items() if part is not None}

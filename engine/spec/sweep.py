@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from engine.errors import SpecError
 from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
-from engine.spec.metric import MetricChoice
+from engine.spec.metric import MetricChoice, names_function
 from engine.spec.recipe import Recipe
 from engine.spec.sections import Data, Measure, Model, Preprocess, Search, Target
 from engine.spec.space import _as_list, expand_space
@@ -27,7 +27,7 @@ LOSSES = ("imitation", "task")
 
 
 def _loss(text: str) -> str:
-    if text not in LOSSES and (".py:" not in text or not text.rpartition(":")[2].isidentifier()):
+    if text not in LOSSES and not names_function(text):
         raise ValueError(
             f"{text!r} is not known; write {' or '.join(LOSSES)}, or path/to/file.py:function(outputs, targets)"
         )

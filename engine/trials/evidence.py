@@ -58,8 +58,7 @@ class Score:
 
     `key` says what the metric is called, its unit and which way is better (`engine/metrics.py`). `p_vs_baseline`: that this trial and the
     baseline are equally good on these samples, by swapping the two sample by sample, or by the bootstrap of a metric of the whole set;
-    `vs_baseline`: this number minus the baseline's, paired. None for the baseline. `slices`: the number of each part of the samples, by the
-    array that tells them apart and the part.
+    `vs_baseline`: this number minus the baseline's, paired. None for the baseline.
     """
 
     key: str
@@ -69,7 +68,6 @@ class Score:
     n: int
     p_vs_baseline: float | None = None
     vs_baseline: Interval | None = None
-    slices: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     @property
     def tied_with_baseline(self) -> bool | None:
@@ -79,10 +77,7 @@ class Score:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Score:
         """The inverse of `asdict`."""
-        slices = {
-            array: {part: Interval(**of) for part, of in parts.items()} for array, parts in record["slices"].items()
-        }
-        return cls(**{**record, "vs_baseline": interval_of(record["vs_baseline"]), "slices": slices})
+        return cls(**{**record, "vs_baseline": interval_of(record["vs_baseline"])})
 
 
 @dataclass(frozen=True)

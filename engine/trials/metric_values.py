@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.metrics import METRICS, SCENARIO_METRICS, Part, is_score, score_part
+from engine.metrics import METRICS, SCENARIO_METRICS, is_score, score_part
 from engine.trials.evidence import Interval, Score
 from engine.trials.trial import Trial
 
@@ -50,35 +50,29 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
     return getattr(trial, key, None)
 
 
+FAITHFUL = ("accuracy", "agreement", "relative_error")
+"""What says how good a trial is where its sweep has no metric of its own: the first of these that there is."""
+
+
 def judged_by(trial: Trial) -> str:
     """The metric that says how good one trial is; see `Trials.judged_by`, which says it of many."""
     if trial.score is not None:
         return trial.score.key
-    close = trial.fidelity
-    if trial.accuracy is not None or close is None:
-        return "accuracy"
-    return "agreement" if close.agreement is not None else "relative_error"
+    return next((key for key in FAITHFUL if metric_value(trial, key) is not None), FAITHFUL[0])
 
 
-def own_metrics(score_key: str | None, has_slices: bool) -> tuple[str, ...]:
-    """The keys of a sweep's own metric, none without one."""
-    if score_key is None:
-        return ()
-    parts: tuple[Part, ...] = ("score_change", "score_worst") if has_slices else ("score_change",)
-    return (score_key, *(score_part(score_key, part) for part in parts))
+def own_metrics(score_key: str | None) -> tuple[str, ...]:
+    """The keys of a sweep's own metric, none without one: the number itself, and its change against the baseline."""
+    return () if score_key is None else (score_key, score_part(score_key, "score_change"))
 
 
 def score_interval(score: Score | None, key: str, is_baseline: bool) -> Interval | float | None:
-    """One number of a trial's own metric, where that is the one of the key: itself, the change, or that of the worst slice."""
-    if score is None or key not in own_metrics(score.key, True):
+    """One number of a trial's own metric, where that is the one of the key."""
+    if score is None or key not in own_metrics(score.key):
         return None
     if key == score.key:
         return Interval(score.value, score.low, score.high)
-    if key == score_part(score.key, "score_change"):
-        return 0.0 if is_baseline else score.vs_baseline
-    slices = [part for parts in score.slices.values() for part in parts.values()]
-    worst = min if METRICS[key].maximise else max
-    return worst(slices, key=lambda part: part.value) if slices else None
+    return 0.0 if is_baseline else score.vs_baseline
 
 
 def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
@@ -89,6 +83,5 @@ def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
 
 def measured_metrics(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
     """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
-    scores = [t.score for t in trials if t.score]
-    own = own_metrics(scores[0].key, any(s.slices for s in scores)) if scores else ()
+    own = own_metrics(next((t.score.key for t in trials if t.score), None))
     return tuple(k for k in (*own, *METRICS) if any(metric_value(t, k, device) is not None for t in trials))
