@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,18 @@ def test_a_network_and_pictures_are_sent_and_checked(page: Page, address: str, t
         page.get_by_role("combobox", name=box).first.click()
         page.get_by_role("option", name="upload a file").first.click()
         idle(page)
-    page.locator("input[type=file]").nth(0).set_input_files(tmp_path / "net.onnx")
+    _send(page, "ONNX", tmp_path / "net.onnx")
     expect(page.get_by_text("takes pixels N×1×8×8")).to_be_visible()
-    page.locator("input[type=file]").nth(1).set_input_files(tmp_path / "evil.zip")
+    _send(page, "Data", tmp_path / "evil.zip")
     expect(page.get_by_text("which leads out of the folder")).to_be_visible()
-    page.locator("input[type=file]").nth(1).set_input_files(tmp_path / "mine.zip")
+    _send(page, "Data", tmp_path / "mine.zip")
     expect(page.get_by_text("60 pictures without folders, so without labels")).to_be_visible()
     page.get_by_role("button", name="Check model and data").click()
     expect(page.get_by_text("Items: 1×8×8 of uint8")).to_be_visible()
     expect(page.get_by_role("button", name="Start sweep")).to_be_enabled()
+
+
+def _send(page: Page, box: str, file: Path) -> None:
+    """Put a file into a box once the page rests: a box that is being drawn anew drops what is put into it."""
+    idle(page)
+    page.get_by_role("region", name=re.compile(box)).locator("input[type=file]").set_input_files(file)
