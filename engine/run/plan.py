@@ -49,7 +49,7 @@ def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
 
 def _learns_rounding(options: Mapping[str, Any]) -> bool:
     """Whether a quantize node with these options does more than round to the nearest."""
-    return Quantize(**options).learns_rounding
+    return Quantize(**{name: value for name, value in options.items() if name != "metric"}).learns_rounding
 
 
 @dataclass(frozen=True)

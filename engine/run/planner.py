@@ -37,6 +37,8 @@ _TYPICAL_MACS = 10e6
 _TYPICAL_TRAIN, _TYPICAL_TEST = 54_000, 10_000
 # Learned rounding takes about as long as so many plain roundings.
 _LEARNING_WORK = 30.0
+# So many networks are quantized, about, to find how few layers stay in float.
+_PROBES = 5
 
 
 class _Builder:
@@ -138,7 +140,7 @@ class _Builder:
         onnx = self.exported(network)
         options = step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
         inputs: tuple[str, ...] = (onnx,)
-        if step.mean_bits is not None or step.max_latency is not None:
+        if any(getattr(step, n) is not None for n in ("mean_bits", "max_latency", "max_drop", "float_layers")):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
             inputs += (self.add("sensitivity", (onnx,), shared),)
             if step.max_latency is not None:
@@ -147,7 +149,10 @@ class _Builder:
             # Last, where the network is not the file itself: it knows which of its weights were pruned.
             inputs += (network,) if network != onnx else ()
             return self.add("qat", inputs, options | self.loss, _training_work(step, macs))
-        return self.add("quantize", inputs, options, _LEARNING_WORK if step.learns_rounding else 1.0)
+        work = _LEARNING_WORK if step.learns_rounding else 1.0
+        if step.max_drop is not None:
+            options, work = options | {"metric": self.metric}, work * _PROBES
+        return self.add("quantize", inputs, options, work)
 
     def weight_range(self, step: Quantize) -> str:
         """The range of a step's weights, `auto` told apart by what the measuring machine adds without overflow."""

@@ -47,6 +47,7 @@ EVERYTHING = Draft(
     finetune_rate=0.01,
     finetune_augment="mirror",
     quantizations=(AS_IT_IS, "int8", "w5a7", "7-bit weights", "fp16 weights"),
+    matrices=("int8 dynamic", "4-bit blocks"),
     trained=("w4a8",),
     trained_rate=0.02,
     mean_bits=(4.0,),
