@@ -7,7 +7,7 @@ import pytest
 from engine.run.float_layers import climbed
 
 
-@pytest.mark.parametrize("needed", range(0, 34))
+@pytest.mark.parametrize("needed", range(34))
 def test_the_fewest_are_found_in_few_tries(needed: int) -> None:
     tried: list[int] = []
 
