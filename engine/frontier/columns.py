@@ -41,7 +41,8 @@ Fact = Literal[
     "own_metrics",
 ]
 """What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, `demand` is JSON (UTF-8, one object for all that
-ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric; the others are as in `Trial`."""
+ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric and of its slices; the others are as in
+`Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
@@ -191,7 +192,7 @@ class Trials(Sequence[Trial]):
         """The metric that says how good a trial is: the spec's own, accuracy, or without labels and targets how close it is to the
         baseline.
         """
-        own = next((keys[0] for keys in self.fact("own_metrics") if keys), None)
+        own = next((keys[0] for keys in self.fact("own_metrics") if keys and keys[0].startswith("score:")), None)
         if own is not None:
             return str(own)
         return next((k for k in FAITHFUL if not np.isnan(self.numbers(k).value).all()), FAITHFUL[0])
@@ -304,5 +305,5 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,
-    "own_metrics": lambda t: own_metrics(t.score.key if t.score else None),
+    "own_metrics": lambda t: own_metrics(t.score.key if t.score else None, t.slices.key if t.slices else None),
 }
