@@ -14,7 +14,7 @@ import yaml
 from engine.check.answers import Network, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
-from engine.check.samples import range_of, shown
+from engine.check.samples import looked_at, range_of, shown
 from engine.check.slices import slice_counts, slice_findings
 from engine.check.sureness import confidence, information, log_shares
 from engine.check.values import judge
@@ -22,7 +22,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
 from engine.datasets.named import is_named
 from engine.datasets.preprocessing import stated_preprocessing
-from engine.datasets.splits import SPLIT_SEED, Split
+from engine.datasets.splits import Split
 from engine.errors import ClassesUnknownError, InputError, SpecError, StepError
 from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
@@ -32,7 +32,6 @@ from engine.spec.metric import usual_metric
 from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep, with_metric
 
-SAMPLES = 200
 AS_STATED = "as the spec says"
 _ALONE = 8
 
@@ -137,7 +136,7 @@ def check(sweep: Sweep) -> Report:
     if data.has_classes and sweep.data.classes != stated.data.classes:
         told = f"without labels, the network's {len(data.classes)} outputs are taken for scores of classes"
         findings.append(Finding("warning", told, "write data.task: fidelity if they are values, an embedding say"))
-    samples = _samples(data)
+    samples = looked_at(data)
     labels = samples.labels if samples.is_labelled else None
     try:
         # What a user's code prints is not an answer to whoever reads this command's.
@@ -230,16 +229,6 @@ def _about(data: Dataset) -> dict[str, Any]:
         "classes": data.classes,
         "slices": slice_counts(data),
     }
-
-
-def _samples(data: Dataset) -> Split:
-    """Up to 200 that no figure is reported on: of validation, then of calibration and train, where those are too few."""
-    found = data.validation
-    for more in (data.calibration, data.train):
-        if len(found) < SAMPLES:
-            found = found.followed_by(more.head(SAMPLES * 5))
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
-    return found.take(order[:SAMPLES])
 
 
 def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:
