@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from engine.frontier.dominance import Bools, Floats
 from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.evidence import Interval
-from engine.trials.metric_values import FAITHFUL, metric_interval, own_metrics
+from engine.trials.metric_values import FAITHFUL, in_order, metric_interval, own_metrics
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
@@ -177,15 +177,13 @@ class Trials(Sequence[Trial]):
         return tuple(dict.fromkeys(("host", *self._source.devices())))
 
     def measured(self, device: str = "host") -> tuple[str, ...]:
-        """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
+        """The keys of the metrics that some trial has, in the order of `metrics`."""
         return tuple(k for k in self.metrics if not np.isnan(self.numbers(k, device).value).all())
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The keys of all metrics that these trials may have."""
-        return tuple(
-            dict.fromkeys([k for keys in dict.fromkeys(self.fact("own_metrics")) for k in keys] + list(METRICS))
-        )
+        return in_order([k for keys in dict.fromkeys(self.fact("own_metrics")) for k in keys])
 
     @cached_property
     def judged_by(self) -> str:

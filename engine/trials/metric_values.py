@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.metrics import METRICS, SCENARIO_METRICS, SHORT_PARTS, is_score, score_part
 from engine.trials.evidence import Interval, Score
@@ -72,6 +72,13 @@ def own_metrics(score_key: str | None, sliced_by: str | None = None) -> tuple[st
     return own if sliced_by is None else (*own, *slice_metrics(sliced_by))
 
 
+def in_order(own: Iterable[str]) -> tuple[str, ...]:
+    """The keys of all metrics that trials may have: the sweep's own first, those of its slices where those of classes are."""
+    keys = list(dict.fromkeys([*(k for k in own if not is_slice(k)), *METRICS]))
+    after = keys.index("worst_class_drop") + 1
+    return tuple(keys[:after] + [k for k in dict.fromkeys(own) if is_slice(k)] + keys[after:])
+
+
 def slice_metrics(sliced_by: str) -> tuple[str, str]:
     """The keys of the worst slice, and of the largest drop of a slice, of a number."""
     return score_part(sliced_by, "slice_worst"), score_part(sliced_by, "slice_drop")
@@ -113,8 +120,8 @@ def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
 
 
 def measured_metrics(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
-    """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
+    """The keys of the metrics that some trial has, as `in_order`."""
     own = own_metrics(
         next((t.score.key for t in trials if t.score), None), next((t.slices.key for t in trials if t.slices), None)
     )
-    return tuple(k for k in (*own, *METRICS) if any(metric_value(t, k, device) is not None for t in trials))
+    return tuple(k for k in in_order(own) if any(metric_value(t, k, device) is not None for t in trials))

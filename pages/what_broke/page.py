@@ -24,7 +24,7 @@ from engine.metrics import METRICS, based, shown, text_of
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import metric_value
+from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.trial import Trial
 from pages.shared import answers, pickers, queries, share, shell, slices
 from pages.shared import explore_address as state
@@ -170,7 +170,8 @@ def _limits(row: SweepRow, trial: Trial) -> None:
     """How much may break, to begin with as much as this recipe breaks; how many recipes keep to it, and the way to see them on Explore."""
     limits: dict[str, float] = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for key in LIMITED:
+        by_slice = slice_metrics(trial.slices.key)[1:] if trial.slices else ()
+        for key in (*LIMITED, *(k for k in by_slice if METRICS[k].unit == "points")):
             value = metric_value(trial, key)
             if value is None:
                 continue
