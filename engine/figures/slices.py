@@ -15,7 +15,7 @@ from engine.trials.evidence import Interval
 from engine.trials.slice_texts import change_text, figure_text
 from engine.trials.slices import SliceFigure, Slices
 
-MOST_DRAWN = 40
+MOST_DRAWN, MOST_LETTERS = 40, 20
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,11 @@ def levels_figure(marks: Sequence[Mark], key: str) -> go.Figure:
     return _named(figure, kept, METRICS[key].name, METRICS[key].unit, legend=bool(known))
 
 
+def _short(name: str) -> str:
+    """A long name by its beginning, which says of which array it is."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+
+
 _HOVER = "<b>%{customdata[0]}</b>, %{customdata[1]:,} samples<br>%{customdata[2]}"
 
 
@@ -161,7 +166,7 @@ def _named(figure: go.Figure, kept: Sequence[Mark], title: str, unit: str, legen
             "zeroline": not legend,
             "zerolinecolor": GREY,
         },
-        yaxis=named_places([f"{m.name} ({m.n:,})" for m in kept], 26),
+        yaxis=named_places([f"{_short(m.name)} ({m.n:,})" for m in kept], 34),
         showlegend=legend,
     )
     return figure

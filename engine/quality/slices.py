@@ -27,7 +27,7 @@ from engine.quality.values import Values, relative_error
 from engine.quality.worst_of_many import largest_drop, lowest_share, lowest_value
 from engine.spec.metric import BUILT_IN
 from engine.trials.evidence import Interval
-from engine.trials.slices import Slice, SliceFigure, Slices, WorstSlice
+from engine.trials.slices import FIGURES, Figure, Slice, SliceFigure, Slices, WorstSlice
 
 # Fewer draws in which a metric of the set is defined say nothing of how sure it is.
 _LEAST_DRAWS = 50
@@ -74,27 +74,26 @@ def by_slice(
     )
     if len(lengths) > 1:
         raise StepError(f"slices: answers, labels and slices cover {sorted(lengths)} samples; run the sweep again")
-    figures: dict[str, _Figure] = {}
+    figures: dict[Figure, _Figure] = {}
     if isinstance(found, Predictions) and (labels != UNLABELLED).all():
         before = baseline.predicted == labels if isinstance(baseline, Predictions) else None
         figures["accuracy"] = _shares(found.predicted == labels, before, rows, maximise=True)
     if key is not None and found.scored is not None and (baseline is None or baseline.scored is not None):
         other = None if baseline is None else baseline.scored
         figures["score"] = _scores(found.scored, other, rows, key, len(labels))
-    own = key if "score" in figures else None
     if not figures:
         figures["fidelity"] = _fidelity(found, baseline, rows)
-        kept = "agreement" if isinstance(found, Predictions) else "relative_error"
-    parts = tuple(
-        Slice(r.array, r.value, len(r), **{name: figure.parts[i] for name, figure in figures.items()})
-        for i, r in enumerate(rows)
-    )
-    judged = figures["score" if own else "accuracy" if "accuracy" in figures else "fidelity"]
+    judged = next(name for name in FIGURES if name in figures)
+    close = "agreement" if isinstance(found, Predictions) else "relative_error"
+    keys: dict[Figure, str] = {"score": key or "", "accuracy": "accuracy", "fidelity": close}
     return Slices(
-        own or ("accuracy" if "accuracy" in figures else kept),
-        parts,
-        _named(rows, judged.worst),
-        _named(rows, judged.drop) if baseline is not None else None,
+        keys[judged],
+        tuple(
+            Slice(r.array, r.value, len(r), **{str(name): figure.parts[i] for name, figure in figures.items()})
+            for i, r in enumerate(rows)
+        ),
+        _named(rows, figures[judged].worst),
+        _named(rows, figures[judged].drop) if baseline is not None else None,
     )
 
 

@@ -71,4 +71,4 @@ def _rest(slices: Slices, marks: tuple[Mark, ...]) -> None:
     with st.expander(f"All {len(rows)} slices", icon=":material/table_rows:", expanded=not marks):
         st.dataframe(rows, hide_index=True, height=min(400, 40 + 35 * len(rows)))
     if len(marks) > MOST_DRAWN:
-        st.caption(f"The {len(marks) - MOST_DRAWN} best slices are not drawn.")
+        st.caption(f"Of {len(marks)} slices the {MOST_DRAWN} worst are drawn.")

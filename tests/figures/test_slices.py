@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.figures.slices import changes_figure, changes_info, levels_figure, levels_info, slices_alt
 from engine.trials.evidence import Interval
 from engine.trials.slice_texts import flat_slices, slice_rows
@@ -39,6 +41,8 @@ def test_of_an_error_the_largest_is_worst() -> None:
     assert colours[0] != colours[1] == "rgba(0, 0, 0, 0)"
     assert bars.layout.xaxis.title.text == "Change of MAE (K)"
     assert "site &lt;b&gt; (40)" in bars.layout.yaxis.ticktext[0]
+    long = levels_figure([replace(levels[0], name="site of a rather long name")], KEY).layout.yaxis.ticktext[0]
+    assert long == "site of a rather lo… (60)"
     assert levels_figure(levels, KEY).layout.xaxis.title.text == "MAE (K)"
     assert slices_alt("MAE", levels).startswith(
         "MAE of 3 slices with 95 % intervals, the worst first: site b 0.700 K (0.600 to 0.800)"

@@ -137,7 +137,13 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
             "data_layout": "NHWC",
             "data_colours": "BGR",
         },
-        {"data": "/a/t.csv", "data_target": "species", "data_classes": "a cat, b", "data_numbers": "standardize"},
+        {
+            "data": "/a/t.csv",
+            "data_target": "species",
+            "data_classes": "a cat, b",
+            "data_numbers": "standardize",
+            "data_slices": "site, device",
+        },
         {"data": "/a/b.npy", "data_labels": "/a/y.npy", "data_numbers": "own", "data_scale": "1/255"},
         {
             "data": "/a/b.npz",
