@@ -142,8 +142,8 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
             "data_target": "species",
             "data_classes": "a cat, b",
             "data_numbers": "standardize",
-            "data_slices": "site, device",
         },
+        {"data": "/a/b.npz", "data_slices": "site, device", "limits": (("slice_worst:Accuracy:max:%", 0.8),)},
         {"data": "/a/b.npy", "data_labels": "/a/y.npy", "data_numbers": "own", "data_scale": "1/255"},
         {
             "data": "/a/b.npz",
