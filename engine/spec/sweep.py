@@ -72,12 +72,12 @@ class Sweep(Frozen):
         choice = MetricChoice.model_validate(metric) if metric is not None else None
         meant = dict.fromkeys(choice.names, choice.key) if choice else {}
         if asked := [name for name in SHORT_PARTS.values() if name in target["limits"]]:
-            known = data if isinstance(data, Data) else Data.model_validate(data or {})
-            if not known.slices:
+            stated = data.model_dump() if isinstance(data, Data) else data
+            if not isinstance(stated, Mapping) or not stated.get("slices"):
                 raise ValueError(
                     f"target.limits names {asked[0]}, but data.slices names no array; write data.slices: [site], say"
                 )
-            meant |= _slice_limits(choice, known)
+            meant |= _slice_limits(choice, stated.get("task"))
         limits = {meant.get(key, key): limit for key, limit in target["limits"].items()}
         return {**value, "target": {**target, "limits": limits}} | ({"metric": choice} if choice else {})
 
@@ -138,10 +138,10 @@ class Sweep(Frozen):
         return f"{slug}-{digest([stated, list(self.space)])[:6]}"
 
 
-def _slice_limits(choice: MetricChoice | None, data: Data) -> dict[str, str]:
+def _slice_limits(choice: MetricChoice | None, task: Any) -> dict[str, str]:
     """What the short names of the worst slice mean: of the spec's own metric, the task's where it names none, or accuracy."""
-    judged = choice or usual_metric(data.task or "classification")
-    by = judged.key if judged else "relative_error" if data.task in ("fidelity", "other") else "accuracy"
+    judged = choice or usual_metric(task)
+    by = judged.key if judged else "relative_error" if task in ("fidelity", "other") else "accuracy"
     return {short: score_part(by, part) for part, short in SHORT_PARTS.items()}
 
 
