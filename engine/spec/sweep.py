@@ -72,8 +72,10 @@ class Sweep(Frozen):
         choice = MetricChoice.model_validate(metric) if metric is not None else None
         meant = dict.fromkeys(choice.names, choice.key) if choice else {}
         if asked := [name for name in SHORT_PARTS.values() if name in target["limits"]]:
-            stated = data.model_dump() if isinstance(data, Data) else data
-            if not isinstance(stated, Mapping) or not stated.get("slices"):
+            stated = data.model_dump() if isinstance(data, Data) else {} if data is None else data
+            if not isinstance(stated, Mapping):
+                return value  # which is refused for what it is
+            if not stated.get("slices"):
                 raise ValueError(
                     f"target.limits names {asked[0]}, but data.slices names no array; write data.slices: [site], say"
                 )

@@ -37,8 +37,10 @@ def test_a_spec_with_such_limits_is_written_and_read_again() -> None:
 
 
 def test_a_limit_on_slices_needs_slices() -> None:
-    with pytest.raises(SpecError, match=r"worst_slice, but data.slices names no array"):
+    with pytest.raises(SpecError, match=r"^target.limits names worst_slice, but data.slices names no array"):
         parse_sweep({"model": {"source": "resnet8"}, "target": {"limits": {"worst_slice": 0.8}}})
+    with pytest.raises(SpecError, match=r"^data: input should be"):
+        parse_sweep({**BASE, "data": "d.npz", "target": {"limits": {"worst_slice": 0.8}}})
     with pytest.raises(SpecError, match=r"data.source: input should be"):
         parse_sweep({**BASE, "data": {"source": 5, "slices": ["a"]}, "target": {"limits": {"worst_slice": 0.8}}})
 
