@@ -12,6 +12,8 @@ from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
 from engine.trials.evidence import Interval
 from engine.trials.measurements import Energy
+from engine.trials.metric_values import slice_metrics, worst_slice
+from engine.trials.slice_texts import slice_rows
 from engine.trials.text import baseline_text, confirmation_text, seeds_text, stage_rows, sums_text, timing_texts
 from engine.trials.trial import Trial
 
@@ -64,6 +66,7 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         "## Recipe\n\n" + "\n".join(f"{i}. {text}." for i, text in enumerate(_made(trial, sweep), 1)),
         *_bought(trial),
         "## What was measured\n\n" + _numbers(trial, baseline),
+        *_slices(trial),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + use,
         "`python predict.py INPUT...` says what the model says of pictures or arrays, preprocessing included.",
@@ -168,6 +171,23 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
         if not projection.fits:
             rows.append((f"On {profile}", projection.reason or "does not fit"))
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+
+
+def _slices(trial: Trial) -> list[str]:
+    """The section of every slice, where the data have some."""
+    if trial.slices is None:
+        return []
+    rows = slice_rows(trial.slices)
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *([cell.replace("|", "\\|") for cell in r.values()] for r in rows)]
+    said = []
+    for key, words in zip(slice_metrics(trial.slices.key), ("worst", "worse than the baseline by most"), strict=True):
+        if worst := worst_slice(trial.slices, key):
+            number, low, high = (text_of(key, getattr(worst.interval, end)) for end in ("value", "low", "high"))
+            said.append(
+                f"{words} in {worst.array} {worst.value}: {number} (95 % interval of the worst of many {low} to {high})"
+            )
+    told = f"\n\n{METRICS[trial.slices.key].name} is {'; '.join(said)}." if said else ""
+    return ["## By slice\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + told]
 
 
 def _fidelity(trial: Trial) -> tuple[str, str]:

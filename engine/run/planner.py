@@ -187,6 +187,9 @@ class _Builder:
             options |= recipe.runtime.numerics | brought_by(recipe.runtime.provider, self.machine)
         if self.metric is not None:
             options["metric"] = self.metric
+            # Of a metric of the whole set nothing that is kept tells what it is of some samples.
+            if self.sweep.data.slices and self.sweep.metric and not self.sweep.metric.is_of_each:
+                options["slices"] = [*self.sweep.data.slices]
         return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
 
     def replicas(self, chain: Chain) -> tuple[Chain, ...]:

@@ -46,7 +46,7 @@ def show(draft: Draft) -> None:
     source_form.put(draft)
     limits = dict(draft.limits)
     st.session_state["form limits offered"] = tuple(limits)
-    for metric in METRICS:
+    for metric in dict.fromkeys((*METRICS, *limits)):
         st.session_state[f"form limit {metric}"] = (
             round(float(shown(metric, limits[metric])), 9) if metric in limits else None
         )
