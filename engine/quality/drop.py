@@ -26,7 +26,7 @@ def drop(
     In the unit in which the spec's own metric `key` is shown; without one in points of accuracy; without labels in per cent of answers that
     are others, or of the length of the outputs.
     """
-    said = judged(found, before, labels, classes, key)
+    said = judged(found, before, labels, classes, key, {})
     own = said["score"]
     if own is not None and own.vs_baseline is not None:
         lost = own.vs_baseline

@@ -92,6 +92,7 @@ def look_up(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: Mappin
     shared = scheme.weights.get(name)
     if codes is None and shared is not None and shared.axis == 0 and shared.scale.ndim and shared.symmetric:
         codes = shared  # a matrix that a layer multiplies by, too
+        flat = {} if scheme.format == "u8u8" else flat  # where its codes may be 128 above
     if codes is None:
         return False
     shape = scheme.shapes[name]
