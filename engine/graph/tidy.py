@@ -16,15 +16,16 @@ from onnx import numpy_helper
 from engine.graph.graph import open_session
 
 
-def tidy(model: onnx.ModelProto) -> None:
+def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
     """Make a graph small and its bytes reproducible, in place.
 
-    Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file),
+    Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file; not without `merge`),
     identities, unused initialisers, comments and recorded shapes go.
     """
     constants_to_initializers(model.graph)
     _drop_identities(model.graph)
-    _deduplicate(model.graph)
+    if merge:
+        _deduplicate(model.graph)
     _drop_unused(model.graph)
     del model.graph.value_info[:]
     del model.metadata_props[:]
