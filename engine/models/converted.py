@@ -22,6 +22,7 @@ from engine.errors import ModelError
 from engine.graph.graph import first_line, graph_inputs, open_session, with_outputs
 from engine.graph.inputs import Feeds, Inputs, shape_of
 from engine.models.agreement import compared
+from engine.models.catalog import onnx2torch_installed
 from engine.models.convertible import OPSET, PACKAGE
 from engine.models.export import OPSET as EXPORTED
 from engine.models.functions import package_version
@@ -91,11 +92,11 @@ def _remedy() -> str:
 
 def to_torch(graph: onnx.ModelProto, source: str) -> nn.Module:
     """The torch network of a lowered graph, in evaluation mode, every stored float a parameter; raises ModelError naming the operator."""
-    library = importlib.import_module(PACKAGE) if _is_there() else None
-    if library is None:
+    if not onnx2torch_installed():
         raise ModelError(
             f"model {source} needs {PACKAGE}, which is not installed; run pip install 'paretoscope[{PACKAGE}]'"
         )
+    library = importlib.import_module(PACKAGE)
     _teach()
     several = len(graph_inputs(graph)) > 1
     unfit = next((i.name for i in graph_inputs(graph) if several and not i.name.isidentifier()), None)
@@ -117,12 +118,6 @@ def to_torch(graph: onnx.ModelProto, source: str) -> nn.Module:
     _share(module, stored)
     _parameters(module)
     return module.float().eval()
-
-
-def _is_there() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(PACKAGE) is not None
 
 
 def _teach() -> None:

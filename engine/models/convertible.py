@@ -48,8 +48,8 @@ def check_convertible(model: Model, data: Data | None = None) -> None:
     known = known_operators()
     if not known:
         raise ModelError(
-            f"model {path} is an ONNX file, which torch steps need {PACKAGE} for, and it is not installed; run "
-            f"pip install 'paretoscope[{PACKAGE}]' (or pip install {PACKAGE}), {ONNX_STEPS}"
+            f"torch steps on the ONNX file {path} need {PACKAGE}, which is not installed; run pip install 'paretoscope[{PACKAGE}]' "
+            f"(or pip install {PACKAGE}), {ONNX_STEPS}"
         )
     facts = accepted_facts(path)
     if facts is not None:

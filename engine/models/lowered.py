@@ -15,15 +15,19 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from engine.errors import ModelError
-from engine.graph.graph import constant_names, constant_values, first_line, graph_inputs, open_session, with_outputs
+from engine.graph.graph import first_line, graph_inputs, open_session, with_outputs
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds, Inputs, Shape, drawn
-from engine.graph.tidy import tidy
+from engine.graph.pads import state_pads
+from engine.graph.tidy import fold_constants, tidy
 from engine.models.convertible import OPSET, OURS, check_operators, known_operators, operators_of
 
 Array = npt.NDArray[np.generic]
+Axes = dict[str, tuple[int, list[int | str]]]
+"""Number type and axes by tensor; text for an axis that goes with the batch."""
 _IR_VERSION = 8
 _AXES_AS_INPUT = re.compile("Reduce.+")
+_PADDED = ("Conv", "MaxPool", "AveragePool")
 _TRIED = (2, 3)
 """Sizes of a batch; axes that differ between the two are the batch's."""
 _LARGE = 16
@@ -38,7 +42,7 @@ def plain(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
     """
     check_operators(operators_of(model), source, known_operators())
     graph = inlined(model)
-    _fold_constants(graph)
+    fold_constants(graph)
     # Equal numbers are merged nowhere: layers that hold the same ones by chance are not tied.
     tidy(graph, merge=False)
     _free_batch(graph)
@@ -57,6 +61,8 @@ def lowered(graph: onnx.ModelProto, shape: Shape, source: str) -> onnx.ModelProt
             _fix_reshape(found, node, known)
     tidy(found, merge=False)
     for node in found.graph.node:
+        if node.op_type in _PADDED:
+            _state_pads(found, node, known)
         _lower(found, node, source)
     _drop_unread(found)
     for name, (kind, axes) in known.items():
@@ -96,21 +102,6 @@ def _size(tensor: onnx.TensorProto) -> int:
 
 def _is_weight(tensor: onnx.TensorProto) -> bool:
     return tensor.data_type == onnx.TensorProto.FLOAT and _size(tensor) > _LARGE
-
-
-def _fold_constants(graph: onnx.ModelProto) -> None:
-    """What nodes compute of stored numbers alone becomes stored numbers, in place."""
-    known = constant_names(graph)
-    stored = {t.name for t in graph.graph.initializer}
-    made = [n for n in graph.graph.node if n.output and all(name in known for name in n.output if name)]
-    if not made:
-        return
-    gone = {name for node in made for name in node.output}
-    left = [n for n in graph.graph.node if not gone.issuperset(n.output)]
-    read = {name for node in left for name in node.input} | {o.name for o in graph.graph.output}
-    for name, value in constant_values(graph, sorted(gone & read - stored)).items():
-        graph.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
-    _keep(graph.graph, left)
 
 
 def _keep(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
@@ -165,9 +156,7 @@ def _store(graph: onnx.GraphProto, values: dict[str, Array]) -> None:
     _keep(graph, left)
 
 
-def _tensors(
-    graph: onnx.ModelProto, shape: Shape, source: str
-) -> tuple[dict[str, tuple[int, list[int | str]]], dict[str, Array]]:
+def _tensors(graph: onnx.ModelProto, shape: Shape, source: str) -> tuple[Axes, dict[str, Array]]:
     """The type and axes of every tensor that nodes make, seen in runs of two batches: an axis that differs is text; and the values of those
     that follow from shapes, whatever the batch.
     """
@@ -183,7 +172,7 @@ def _tensors(
             raise one_size(source, error) from None
         runs.append([(value.dtype, value.shape) for value in made])
         values.append({name: value for name, value in zip(names, made, strict=True) if name in shapes})
-    found: dict[str, tuple[int, list[int | str]]] = {}
+    found: Axes = {}
     for name, (kind, first), (_, other) in zip(names, *runs, strict=True):
         if len(first) == len(other) and kind.kind in "fiub":
             axes = [a if a == b else "N" if a == _TRIED[0] else f"N{a}" for a, b in zip(first, other, strict=True)]
@@ -196,7 +185,7 @@ def _tensors(
     return found, {n: v for n, v in first.items() if n not in outputs and np.array_equal(v, second[n])}
 
 
-def _fix_reshape(graph: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, tuple[int, list[int | str]]]) -> None:
+def _fix_reshape(graph: onnx.ModelProto, node: onnx.NodeProto, known: Axes) -> None:
     """A Reshape to axes that follow from the batch alone says them in numbers, in place; one that keeps the batch and joins the others is a
     Flatten, which goes on to work when there are fewer channels.
     """
@@ -217,6 +206,15 @@ def _fix_reshape(graph: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, 
     numbers = np.array([-1 if isinstance(a, str) else a for a in axes], np.int64)
     graph.graph.initializer.append(numpy_helper.from_array(numbers, name))
     node.input[1] = name
+
+
+def _state_pads(graph: onnx.ModelProto, node: onnx.NodeProto, known: Axes) -> None:
+    axes = [a for a in known.get(node.input[0], (0, []))[1][2:] if isinstance(a, int)]
+    kernel = next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), [])
+    if not kernel and node.op_type == "Conv":
+        kernel = next((list(t.dims[2:]) for t in graph.graph.initializer if t.name == node.input[1]), [])
+    if len(axes) == len(kernel):
+        state_pads(node, axes, kernel)
 
 
 def _lower(graph: onnx.ModelProto, node: onnx.NodeProto, source: str) -> None:

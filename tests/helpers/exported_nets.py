@@ -78,7 +78,7 @@ def of_keras(path: Path) -> Path:
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"], "turn", perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["t", "w", "b"], ["c"], "model/conv2d/Conv2D", pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Conv", ["t", "w", "b"], ["c"], "model/conv2d/Conv2D", auto_pad="SAME_UPPER", strides=[2, 2]),
         helper.make_node("Relu", ["c"], ["r"], "model/relu"),
         helper.make_node("Transpose", ["r"], ["u"], "back", perm=[0, 2, 3, 1]),
         helper.make_node("Reshape", ["u", "flat"], ["f"], "model/flatten"),

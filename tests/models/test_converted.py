@@ -20,10 +20,12 @@ from engine.datasets.load import load_dataset
 from engine.errors import ModelError
 from engine.models import convertible, lowered
 from engine.models.convertible import check_convertible
+from engine.models.export import export_onnx
 from engine.models.files import load_file
 from engine.models.sources import Network, convert_file, open_network, save_network
 from engine.spec.sections import Data, Model, Preprocess
 from engine.spec.steps import Prune
+from engine.uploads.onnx_graph import look_at
 from tests.helpers.exported_nets import as_constants, by_hand, exported, network, of_keras
 from tests.helpers.tiny import images
 
@@ -97,6 +99,10 @@ def test_a_file_of_channels_last_with_a_matrix_becomes_layers_that_train(tmp_pat
     expected, x = _answers(path, data, 8)
     with torch.no_grad():
         assert np.abs(found.module(x).numpy() - expected).max() < 1e-4 * np.abs(expected).max()
+    # Padded at one end alone, by rule in the file: no node of its own in what is exported again.
+    again = export_onnx(found.module, found.origin.input_shape)
+    assert [n.op_type for n in again.graph.node] == ["Transpose", "Conv", "Relu", "Transpose", "Flatten", "Gemm"]
+    assert next(list(a.ints) for n in again.graph.node for a in n.attribute if a.name == "pads") == [0, 0, 1, 1]
     dense = next(m for m in found.module.modules() if isinstance(m, nn.Linear))
     assert (tuple(dense.weight.shape), dense.bias.shape[0]) == ((3, 288), 3)
     found.module.train()(x).square().sum().backward()
@@ -197,6 +203,19 @@ def test_what_no_network_can_be_made_of_is_told_in_one_line_before_anything_runs
     check_convertible(Model(source=str(exported(folder / "fine.onnx"))))
     monkeypatch.setattr(convertible, "known_operators", lambda: frozenset())
     assert "is not installed; run pip install 'paretoscope[onnx2torch]'" in told(folder / "fine.onnx")
+
+
+def test_an_uploaded_file_is_judged_by_what_was_noted_when_it_came(tmp_path: Path, monkeypatch):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"not read")
+    monkeypatch.setattr(convertible, "accepted_facts", lambda path: {"operators": {"Conv": "a", "LSTM": "b"}})
+    with pytest.raises(ModelError, match=r"operator LSTM \(node 'b'\)"):
+        check_convertible(Model(source=str(path)))
+    monkeypatch.setattr(convertible, "accepted_facts", lambda path: {"operators": {"Conv": "a"}})
+    check_convertible(Model(source=str(path)))
+    noted = look_at(exported(tmp_path / "real.onnx"), lambda share: None)["checked"]["operators"]
+    assert list(noted) == ["Conv", "Relu", "Clip", "Add", "MaxPool", "Reshape", "Gemm"]
+    assert set(noted) <= convertible.known_operators()
 
 
 def test_shapes_that_a_graph_computes_are_numbers_and_only_the_batch_stays_free(tmp_path: Path):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from engine.check.report import check
+from engine.cli.check import print_report
 from engine.datasets.load import load_dataset
 from engine.errors import ModelError, SpecError
 from engine.graph.graph import load_onnx
@@ -76,7 +77,9 @@ def test_nodes_of_onnx_steps_have_the_keys_that_they_have_without_torch_steps(sp
     assert alone.nodes.keys() <= both.nodes.keys()
 
 
-def test_a_plan_says_what_is_missing_and_needs_nothing_for_onnx_steps_and_built_in_students(spec: Path, monkeypatch):
+def test_a_plan_says_what_is_missing_and_needs_nothing_for_onnx_steps_and_built_in_students(
+    spec: Path, monkeypatch, capsys
+):
     monkeypatch.setattr(convertible, "known_operators", lambda: frozenset())
     make_plan(read_sweep(spec, (f"space={{{QUANTIZE}}}",)), machine())
     make_plan(read_sweep(spec, ("space={distill: {student: ds_cnn, epochs: 1}}",)), machine())
@@ -85,8 +88,11 @@ def test_a_plan_says_what_is_missing_and_needs_nothing_for_onnx_steps_and_built_
         ModelError, match=r"not installed; run pip install 'paretoscope\[onnx2torch\]' .*or keep to what works"
     ):
         make_plan(sweep, machine())
-    found = check(sweep).findings
-    assert [f.level for f in found if "onnx2torch" in f.what] == ["error"]
+    found = check(sweep)
+    assert [f.level for f in found.findings if "onnx2torch" in f.what] == ["error"]
+    print_report(found)
+    # Brackets are no markup.
+    assert "pip install 'paretoscope[onnx2torch]' (or pip install onnx2torch), or keep to" in capsys.readouterr().out
 
 
 def test_no_other_size_can_be_made_of_a_graph_nor_anything_trained_of_a_program(spec: Path):
