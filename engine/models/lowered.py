@@ -43,6 +43,7 @@ def plain(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
     check_operators(operators_of(model), source, known_operators())
     graph = inlined(model)
     fold_constants(graph)
+    _drop_further_outputs(graph.graph)
     # Equal numbers are merged nowhere: layers that hold the same ones by chance are not tied.
     tidy(graph, merge=False)
     _free_batch(graph)
@@ -108,6 +109,14 @@ def _keep(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
     copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def _drop_further_outputs(graph: onnx.GraphProto) -> None:
+    """Masks, places and moments that nobody reads are left out, in place: a torch layer gives one tensor."""
+    read = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
+    for node in graph.node:
+        if node.op_type in ("Dropout", "MaxPool", "LayerNormalization") and not read.intersection(node.output[1:]):
+            del node.output[1:]
 
 
 def _free_batch(graph: onnx.ModelProto) -> None:

@@ -238,6 +238,21 @@ def test_shapes_that_a_graph_computes_are_numbers_and_only_the_batch_stays_free(
     assert found.opset_import[0].version == 17
 
 
+def test_what_a_node_gives_beside_and_nobody_reads_is_left_out(tmp_path: Path, data: Dataset):
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["a", "places"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Dropout", ["a"], ["b", "mask"]),
+        helper.make_node("Flatten", ["b"], ["c"]),
+        helper.make_node("Gemm", ["c", "w"], ["y"]),
+    ]
+    weights = {"w": np.random.default_rng(0).standard_normal((36, 3)).astype(np.float32)}
+    path = by_hand(tmp_path / "n.onnx", nodes, weights, ["n", 1, 12, 12])
+    found = _converted(path, data)
+    expected, x = _answers(path, data, 4)
+    with torch.no_grad():
+        assert np.allclose(found.module(x).numpy(), expected, atol=1e-4)
+
+
 def test_a_batch_that_a_graph_insists_on_is_told(tmp_path: Path, data: Dataset):
     nodes = [
         helper.make_node("Flatten", ["x"], ["f"]),
