@@ -26,6 +26,7 @@ from engine.datasets.splits import Split
 from engine.errors import ClassesUnknownError, InputError, SpecError, StepError
 from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
+from engine.models.convertible import check_trained
 from engine.models.files import check_fits, given_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.metric import usual_metric
@@ -146,6 +147,7 @@ def check(sweep: Sweep) -> Report:
             first = _prepared(sweep.data, data, ways[0].preprocess)
             if sweep.model.is_onnx:
                 check_fits(sweep.model, first)
+            check_trained(sweep)
             network, untrained = open_answers(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways

@@ -84,6 +84,7 @@ def print_report(report: Report) -> None:
             )
     for finding in report.findings:
         style = "red" if finding.level == "error" else "yellow"
-        out.print(f"{finding.level}: {finding.what}; {finding.remedy}", style=style)
+        # As it is: an extra in brackets is no markup, and a command stays on one line.
+        out.print(f"{finding.level}: {finding.what}; {finding.remedy}", style=style, markup=False, soft_wrap=True)
     if report.ok:
         out.print("nothing is wrong" if not report.findings else "nothing that would keep it from running")

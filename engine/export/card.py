@@ -10,7 +10,7 @@ from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
-from engine.trials.evidence import Interval
+from engine.trials.evidence import Interval, Score
 from engine.trials.measurements import Energy
 from engine.trials.metric_values import slice_metrics, worst_slice
 from engine.trials.slice_texts import slice_rows
@@ -137,7 +137,10 @@ def _bought(trial: Trial) -> list[str]:
 def _numbers(trial: Trial, baseline: Trial | None) -> str:
     rows = [_score(trial)] if trial.score else []
     rows += [("Accuracy", _accuracy(trial, baseline))] if trial.accuracy else [_fidelity(trial)]
-    rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
+    if trial.confirmation:
+        judged = trial.confirmation.judged
+        name = METRICS[judged.key].name if isinstance(judged, Score) else "Accuracy"
+        rows += [(f"{name}, confirmed", confirmation_text(trial))]
     rows += [(f"{METRICS[trial.seeds.key].name} over seeds", seeds_text(trial.seeds))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
         value = getattr(trial, key)

@@ -16,7 +16,8 @@ from torch import nn
 from engine.errors import ModelError
 from engine.graph.graph import check_interface, first_line
 from engine.graph.inputs import Shape
-from engine.graph.tidy import tidy
+from engine.graph.pads import join_pads
+from engine.graph.tidy import fold_constants, tidy
 from engine.models.shapes import inputs_text, noun
 from engine.models.torch_inputs import blank_tensors, call
 
@@ -99,6 +100,9 @@ def export_onnx(network: nn.Module, input_shape: Shape, batch: int | None = None
     model = onnx.load_model_from_string(buffer.getvalue())
     model.producer_name, model.producer_version = "paretoscope", ""
     model.graph.name = "network"
+    if any(node.op_type == "Pad" for node in model.graph.node):
+        fold_constants(model)
+        join_pads(model.graph)
     tidy(model)
     check_interface(model, "the exported network")
     return model

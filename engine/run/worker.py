@@ -94,6 +94,16 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
     return noted("; ".join([*([network.note] if network.note else []), *data.notes]))
 
 
+def _convert(task: Task, output: Path) -> dict[str, Any]:
+    from engine.graph.graph import load_onnx
+    from engine.models.sources import convert_file, save_network
+
+    model = Model(**task.node.options["model"])
+    network = convert_file(model, load_onnx(task.input()), dataset_of(task.data))
+    save_network(network, output)
+    return noted(network.note)
+
+
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import teacher_note, teacher_outputs
     from engine.graph.graph import load_onnx
@@ -279,6 +289,7 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
     "source": _source,
+    "convert": _convert,
     "teacher": _teacher,
     "distill": _distill,
     "prune": _prune,

@@ -62,7 +62,7 @@ class Model(Frozen):
 
     @property
     def is_onnx(self) -> bool:
-        """Whether only ONNX steps are possible: the graph is all that there is, or all that can be made of it."""
+        """Whether it is a graph, of which ONNX steps go on as it is."""
         return self.source.endswith((".onnx", ".pt2"))
 
 

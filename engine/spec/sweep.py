@@ -115,6 +115,11 @@ class Sweep(Frozen):
         """Those of the recipes that are files made elsewhere."""
         return tuple(recipe for recipe in self.all_recipes if recipe.imported)
 
+    @property
+    def trains_a_file(self) -> bool:
+        """Whether a torch step begins with the network of an ONNX file, which has to become a torch network for it."""
+        return self.model.source.endswith(".onnx") and any(map(_trains_the_network, self.all_recipes))
+
     def with_added(self, recipes: Iterable[Recipe]) -> Sweep:
         """The same sweep with recipes that are files made elsewhere, those that it has already left out."""
         new = [recipe.steps for recipe in recipes if recipe not in self.all_recipes]
@@ -208,15 +213,29 @@ def _data_of_before(stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_onnx_steps(recipe: Recipe, source: str) -> None:
-    """An ONNX file can be quantized, and teach a student that is built here; nothing else changes its graph."""
-    first = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
-    if first is None or (isinstance(first, Distill) and first.is_fresh and first.student != SELF):
+    """A graph can be quantized, and teach a student that is built here; an ONNX file can become a torch network that steps train or prune,
+    but not one of another size.
+    """
+    mine = next((s for s in recipe.steps if isinstance(s, Distill) and s.student == SELF), None)
+    if mine is not None and source.endswith(".onnx"):
+        raise SpecError(
+            f"space: distill with student self builds the network anew, at another width or depth, and {source} is a graph of one size; "
+            "use student: current, which trains it as it is, prune, or a built-in student"
+        )
+    if source.endswith(".onnx") or not _trains_the_network(recipe):
         return
+    first = next(s for s in recipe.steps if isinstance(s, TORCH_STEPS))
     what = f"distill with student {first.student}" if isinstance(first, Distill) else first.step
-    kind = "an ONNX file" if source.endswith(".onnx") else "an exported program, which has no layers left to train"
     raise SpecError(
-        f"space: {what} needs a torch network, but {source} is {kind}; use quantize, or distill it into a built-in student"
+        f"space: {what} needs a torch network, but {source} is an exported program, which has no layers left to train; use quantize, or "
+        "distill it into a built-in student"
     )
+
+
+def _trains_the_network(recipe: Recipe) -> bool:
+    """Whether the first torch step of a recipe changes the sweep's own network, rather than begin with a built-in student."""
+    first = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
+    return first is not None and not (isinstance(first, Distill) and first.is_fresh and first.student != SELF)
 
 
 def _absolute_teacher(step: Step, base: Path) -> Step:

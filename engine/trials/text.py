@@ -182,19 +182,18 @@ def seeds_text(seeds: Seeds) -> str:
 
 
 def confirmation_text(trial: Trial) -> str:
-    """What held-back images said of a trial; empty where they were not asked."""
+    """What held-back samples said of a trial; empty where they were not asked."""
     c = trial.confirmation
     if c is None:
         return ""
-    a = c.accuracy
-    low, high = (text_of("accuracy", v, unit=False) for v in (a.low, a.high))
-    text = f"{text_of('accuracy', a.value)} ({low} to {high}) on {a.n:,} held-back images"
+    a = c.judged
+    key, word = (a.key, "samples") if isinstance(a, Score) else ("accuracy", "images")
+    low, high = (text_of(key, v, unit=False) for v in (a.low, a.high))
+    text = f"{text_of(key, a.value)} ({low} to {high}) on {a.n:,} held-back {word}"
     if d := a.vs_baseline:
         verdict = "tied with" if a.tied_with_baseline else "different from"
-        text += (
-            f", {100 * d.value:+.2f} points ({100 * d.low:+.2f} to {100 * d.high:+.2f}) against the baseline’s "
-            f"{text_of('accuracy', c.baseline)}: {verdict} it"
-        )
+        least, most = (signed(key, v, unit=False) for v in (d.low, d.high))
+        text += f", {signed(key, d.value)} ({least} to {most}) against the baseline’s {text_of(key, c.baseline)}: {verdict} it"
     return text + ("" if c.order == 1 else f"; number {c.order} of this sweep to be confirmed on them")
 
 
