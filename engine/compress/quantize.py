@@ -44,6 +44,7 @@ from engine.compress.quantization.others import rounded_others
 from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, BlockCodes, Codes, Scheme
+from engine.compress.quantization.smooth import smooth
 from engine.compress.quantization.weights import (
     Layer,
     find_layers,
@@ -69,6 +70,7 @@ _IR_VERSION = 10
 _FLOAT_BITS = 32
 # Images on which two ways of rounding are compared.
 _COMPARED_IMAGES = 128
+_STRENGTHS = (0.6, 0.75, 0.9)
 SAFE_BITS = 7
 """Two products of a uint8 and a weight of so many bits fit into int16, in which CPUs without VNNI or AMX add them."""
 
@@ -109,6 +111,8 @@ def quantized(
     calibration = calibration[: step.calibration_samples]
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
+    plain, strength = _smoothed(step, plain, calibration, bits)
+    chosen += [f"smoothed {strength:g}"] if strength and step.smooth == "auto" else []
     scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
     if step.method == "block":
         return Quantized(write(scheme), note=_told(step, prepared))
@@ -146,6 +150,23 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> tuple[Schem
     if step.bias_correction is True or (step.bias_correction == "auto" and integer and not learned):
         scheme = correct_biases(scheme, calibration)
     return scheme, why
+
+
+def _smoothed(
+    step: Quantize, prepared: onnx.ModelProto, calibration: Inputs, bits: Mapping[str, int] | None
+) -> tuple[onnx.ModelProto, float]:
+    """The graph with ranges moved from activations to weights, and how strongly: as the step says, or as brings answers on calibration
+    images closest where weights are rounded to the nearest.
+    """
+    if step.smooth != "auto":
+        return (smooth(prepared, calibration, step.smooth), step.smooth) if step.smooth else (prepared, 0.0)
+    if step.activation_bits > INTEGER_BITS or not any(n.op_type == "LayerNormalization" for n in prepared.graph.node):
+        return prepared, 0.0
+    some = calibration[:_COMPARED_IMAGES]
+    tried = {0.0: prepared} | {strength: smooth(prepared, some, strength) for strength in _STRENGTHS}
+    off = {s: _distance(make_scheme(step, graph, some, bits), some) for s, graph in tried.items()}
+    best = min(off, key=lambda strength: off[strength])
+    return (prepared if not best else smooth(prepared, calibration, best)), best
 
 
 def _distance(scheme: Scheme, calibration: Inputs) -> float:

@@ -107,6 +107,7 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     notes += ["7-bit weights"] if step.weight_range == "safe" and "7-bit weights" not in chosen else []
     notes += [step.calibration] if step.calibration != "auto" else []
     notes += [] if step.equalize == "auto" else ["equalised" if step.equalize else "not equalised"]
+    notes += [] if step.smooth == "auto" else [f"smoothed {step.smooth:g}" if step.smooth else "not smoothed"]
     notes += (
         [] if step.bias_correction == "auto" else ["bias corrected" if step.bias_correction else "biases as they are"]
     )

@@ -91,6 +91,7 @@ def _quantize_text(step: Quantize) -> str:
     extras = [per]
     extras += ["in the 7-bit range that no CPU's sums overflow with"] if step.weight_range == "safe" else []
     extras += ["after evening out the ranges of neighbouring layers"] if step.equalize is True else []
+    extras += ["ranges moved from activations to weights"] if step.smooth not in ("auto", 0) else []
     extras += ["rounded up or down as learned on calibration images"] if step.learns_rounding else []
     extras += ["biases corrected"] if step.bias_correction is True else []
     extras += ["first and last layer in 8 bits"] if step.ends_8bit and step.weight_bits < 8 else []

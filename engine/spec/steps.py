@@ -162,7 +162,8 @@ class Quantize(Frozen):
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
     `rounding`: learned in integer networks, or to the nearest where one has operators that learning does not know. `bias_correction`: of
     integer networks. `equalize`: with one scale per layer, where it brings answers on calibration images
-    closer. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
+    closer; `smooth`, in integer networks with LayerNormalization, moves ranges from activations to weights (SmoothQuant), 0 not at all, as
+    strongly as brings answers closest. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
 
     Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with
     `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; with
@@ -181,6 +182,7 @@ class Quantize(Frozen):
     calibration: Literal["auto", "minmax", "percentile", "entropy", "mse"] = "auto"
     calibration_samples: int = Field(256, ge=1, le=1_000_000)
     equalize: Literal["auto"] | bool = "auto"
+    smooth: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     bias_correction: Literal["auto"] | bool = "auto"
     rounding: Literal["auto", "nearest", "learned"] = "auto"
     ends_8bit: bool | None = None
@@ -237,6 +239,8 @@ class Quantize(Frozen):
             )
         if not integer and self.format != "u8s8":
             raise ValueError(f"format {self.format} is one of integer kernels; use activation_bits 8 or fewer")
+        if not integer and self.smooth not in ("auto", 0):
+            raise ValueError(f"smooth {self.smooth:g} is for integer kernels; use activation_bits 8 or fewer")
         if self.mean_bits is not None and self.mean_bits > self.weight_bits:
             raise ValueError(
                 f"mean_bits {self.mean_bits:g} is above weight_bits {self.weight_bits}, the most a layer gets"

@@ -156,7 +156,7 @@ PRODUCTS = {
 
 
 def case(name, bits=8):
-    """A network of `CONVOLUTIONS`, `EXACT_CONVOLUTIONS` or `PRODUCTS`, and four pictures for it; one where it rounds to what is in a batch."""
+    """A network of `CONVOLUTIONS`, `EXACT_CONVOLUTIONS` or `PRODUCTS`, and four pictures; one where it rounds to what is in a batch."""
     if name in PRODUCTS:
         options = PRODUCTS[name]
         return product_net(**options), images(1 if options.get("dynamic") else 4, 1, 4, options.get("inner", 37))

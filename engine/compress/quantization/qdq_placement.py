@@ -1,5 +1,8 @@
 """Where rounding goes: which tensors of a float graph pass through Quantize- and DequantizeLinear, so that integer kernels fuse.
 
+In graphs with LayerNormalization products give floats, and what is added to or multiplied with them stays so: a few of their channels are
+many times larger than the others, and what takes these apart again are the norms.
+
 A tensor is rounded where an integer kernel reads or writes it; operators without such a kernel run in float between DequantizeLinear and
 QuantizeLinear. Activation functions that saturation does anyway (Relu; Clip from 0, whose upper end calibration has seen) are left out.
 """
@@ -202,6 +205,7 @@ def _tensors_to_round(links: _Links, layers: list[Layer]) -> tuple[set[str], dic
             chosen.add(node.input[0])
     leading = _leads_to_a_layer(links, layers)
     products = {layer.output for layer in layers}
+    between_norms = any(node.op_type == "LayerNormalization" for node in links.nodes)
     shared: dict[str, str] = {}
     for node in links.nodes:
         sources, output = links.inputs(node), node.output[0]
@@ -210,6 +214,8 @@ def _tensors_to_round(links: _Links, layers: list[Layer]) -> tuple[set[str], dic
         if node.op_type in _MOVING_OPS and len(sources) == 1 and len(node.output) == 1:
             chosen.add(output)
             shared[output] = sources[0]
+        elif between_norms:
+            continue
         elif output in products or (node.op_type in _INTEGER_OPS and len(sources) == len(node.input)):
             chosen.add(output)
     return chosen, shared
