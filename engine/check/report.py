@@ -21,7 +21,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
 from engine.datasets.named import is_named
 from engine.datasets.preprocessing import stated_preprocessing
-from engine.datasets.splits import SPLIT_SEED, Split
+from engine.datasets.splits import SPLIT_SEED, Split, picked
 from engine.errors import ClassesUnknownError, InputError, SpecError, StepError
 from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
@@ -228,12 +228,12 @@ def _about(data: Dataset) -> dict[str, Any]:
 
 def _samples(data: Dataset) -> Split:
     """Up to 200 that no figure is reported on: of validation, then of calibration and train, where those are too few."""
-    found = data.validation
+    parts, n = [data.validation], len(data.validation)
     for more in (data.calibration, data.train):
-        if len(found) < SAMPLES:
-            found = found.followed_by(more.head(SAMPLES * 5))
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
-    return found.take(order[:SAMPLES])
+        if n < SAMPLES:
+            parts.append(more.head(SAMPLES * 5))
+            n += len(parts[-1])
+    return picked(parts, np.random.default_rng(SPLIT_SEED).permutation(n)[:SAMPLES])
 
 
 def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:

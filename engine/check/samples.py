@@ -8,21 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.dataset import Dataset
+from engine.datasets.preprocessing import chunks
 from engine.datasets.splits import UNLABELLED, Split
-from engine.graph.inputs import is_array
+from engine.graph.inputs import NamedArrays
+from engine.graph.on_disk import OnDisk
 from engine.quality.changed_values import value_text
 
 SHOWN = 8
 """So many."""
 
 
-def range_of(stored: npt.NDArray[Any]) -> dict[str, Any]:
+def range_of(stored: npt.NDArray[Any] | OnDisk) -> dict[str, Any]:
     """Shape of one item, number type and range of inputs (n, …)."""
+    ends = [(float(part.min()), float(part.max())) for part in chunks(stored)]
     return {
         "shape": list(stored.shape[1:]),
         "dtype": str(stored.dtype),
-        "least": float(stored.min()),
-        "largest": float(stored.max()),
+        "least": min(least for least, _ in ends),
+        "largest": max(largest for _, largest in ends),
     }
 
 
@@ -32,7 +35,7 @@ def shown(samples: Split, answers: npt.NDArray[np.float64], data: Dataset) -> tu
         {
             "label": _target(samples, i, data.classes),
             "predicted": _words(data.classes, int(answers[i].argmax())) if data.has_classes else value_text(answers[i]),
-            "png": _png(item) if is_array(item) else None,
+            "png": None if isinstance(item, NamedArrays) else _png(item),
         }
         for i, item in enumerate(samples.inputs[:SHOWN])
     )

@@ -12,14 +12,15 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from engine.datasets.cache import check_bound, is_large
 from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mnist
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.function import function_checksum, gather_function, is_function
-from engine.datasets.items import Gathered
+from engine.datasets.items import Gathered, Items, Stored
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import gather_npy, gather_npz
-from engine.datasets.picture_files import DamagedPictures
+from engine.datasets.picture_files import DamagedPictures, Pictures
 from engine.datasets.picture_folder import folder_checksum, gather_folder
 from engine.datasets.preprocessing import (
     UNTOUCHED,
@@ -34,7 +35,8 @@ from engine.datasets.splits import Array, Split
 from engine.datasets.tables import gather_table, table_checksum
 from engine.datasets.targets import told
 from engine.errors import DatasetError
-from engine.graph.inputs import Inputs, is_array
+from engine.graph.inputs import Held, is_array, is_on_disk
+from engine.graph.on_disk import OnDisk
 from engine.spec.canonical import digest
 from engine.spec.sections import Data, Measure
 
@@ -180,9 +182,10 @@ def _loaded(data: Data, checksum: str) -> Dataset:
     shares, share_notes = shared_out(data.source, found, labels)
     splits: dict[str, Split] = {}
     damaged: list[str] = []
+    kept = _decoded(found, data)
     for split, (part, chosen) in shares.items():
         try:
-            inputs = found.items[part].read(chosen)
+            inputs = kept.get(part, found.items[part]).read(chosen)
         except DamagedPictures as error:
             damaged += error.pictures
             continue
@@ -191,6 +194,8 @@ def _loaded(data: Data, checksum: str) -> Dataset:
     if damaged:
         raise DamagedPictures(damaged)
     train = splits["train"].inputs
+    if is_on_disk(train) and dataset_checksum(data) != checksum:
+        raise DatasetError(f"{data.source} was changed while it was read; leave it alone and run again")
     given = {s: i for s, (part, _) in shares.items() if part == s and _has_units(i := splits[s].inputs)}
     ranges = range_notes(data.source, {"train": train} | given) if given and is_array(train) else ()
     return Dataset(
@@ -208,12 +213,31 @@ def _loaded(data: Data, checksum: str) -> Dataset:
     )
 
 
-def _has_units(inputs: Inputs) -> TypeGuard[Array]:
+def _decoded(found: Gathered, data: Data) -> dict[str, Items]:
+    """Pictures that are large together, by part, decoded into files of the cache; raises DamagedPictures."""
+    pictures = {part: items for part, items in found.items.items() if isinstance(items, Pictures)}
+    n_bytes, what = sum(items.nbytes for items in pictures.values()), f"what the pictures of {data.source} hold"
+    if not is_large(n_bytes):
+        return {}
+    check_bound(n_bytes, what)
+    kept: dict[str, Items] = {}
+    damaged: list[str] = []
+    for part, items in pictures.items():
+        try:
+            kept[part] = Stored(items.on_disk(what))
+        except DamagedPictures as error:
+            damaged += error.pictures
+    if damaged:
+        raise DamagedPictures(damaged)
+    return kept
+
+
+def _has_units(inputs: Held) -> TypeGuard[Array | OnDisk]:
     """Whether splits can be held against each other by their ranges: not what counts or names things."""
     return is_array(inputs) and (inputs.dtype == np.uint8 or inputs.dtype.kind == "f")
 
 
-def _preprocessing(data: Data, train: Inputs) -> Preprocessing:
+def _preprocessing(data: Data, train: Held) -> Preprocessing:
     stated = stated_preprocessing(data, train)
     if stated is not None or not is_array(train):
         return stated or UNTOUCHED

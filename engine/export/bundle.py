@@ -115,14 +115,16 @@ def write_bundle(
         ]
     if (said := sweep.data.preprocess) and (said.resize or said.crop):
         settings["pictures"] = {"resize": said.resize, "crop": said.crop}
-    sample = draw_sample(reported(dataset.test, sweep.measure))
+    sample = draw_sample(reported(dataset.test, sweep.measure)).loaded()
     try:
         runtime = _runtime(trial, sweep)
         session = predict_template.open_model(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
-        inputs = {"": sample.inputs} if is_array(sample.inputs) else dict(sample.inputs.arrays)
+        inputs = {
+            n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
+        }
         outputs = predict_template.outputs(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
