@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from engine.datasets.audio import AudioError, array_prepared
 from engine.datasets.items import ALL, SPLIT_NAMES, SPLITS, Gathered, Items, Stored
 from engine.datasets.preprocessing import chunks
 from engine.datasets.several import check_same, finite, named_arrays, seen
@@ -106,8 +107,11 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array | OnDisk], data: 
     kinds = {}
     for split in splits:
         key = known[split, "x"]
-        kinds[split] = kind_of(arrays[key], data.kind, f"{where}: {key}")
-        inputs, said = checked(arrays[key], kinds[split], f"{where}: {key}")
+        if data.preprocess and data.preprocess.audio:
+            inputs, said = sounds(arrays[key], data, f"{where}: {key}"), list[str]()
+        else:
+            kinds[split] = kind_of(arrays[key], data.kind, f"{where}: {key}")
+            inputs, said = checked(arrays[key], kinds[split], f"{where}: {key}")
         items[split] = Stored(inputs)
         notes += said
         if (split, "y") in known and len(arrays[known[split, "y"]]) != len(inputs):
@@ -125,6 +129,20 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array | OnDisk], data: 
         class_names_of(arrays, where),
         tuple(notes),
     )
+
+
+def sounds(array: Array | OnDisk, data: Data, where: str) -> Array | OnDisk:
+    """An array of sounds as the spec prepares them, (n, 1, samples) or (n, 1, bands, frames) of float32; raises DatasetError."""
+    assert data.preprocess is not None
+    settings = data.preprocess.audio
+    if "rate" not in settings:
+        raise DatasetError(f"{where}: how many samples a second nobody knows of an array; give data.preprocess.rate")
+    if 0 in array.shape:
+        raise DatasetError(f"{where} is empty (shape {array.shape}); save at least one sound")
+    try:
+        return finite(seen(array, lambda items: array_prepared(items, settings)), where)
+    except AudioError as error:
+        raise DatasetError(f"{where} {error}") from None
 
 
 def gathered_several(name: str, where: str, arrays: Mapping[str, Array | OnDisk], data: Data, save: str) -> Gathered:

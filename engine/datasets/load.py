@@ -31,6 +31,7 @@ from engine.datasets.preprocessing import (
 )
 from engine.datasets.ranges import range_notes
 from engine.datasets.sharing import shared_out
+from engine.datasets.sound_files import Sounds
 from engine.datasets.splits import Array, Split
 from engine.datasets.tables import gather_table, table_checksum
 from engine.datasets.targets import told
@@ -48,11 +49,14 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class _Source:
-    """What reads a kind of source, and what its checksum is; both raise DatasetError. `has_pictures`: sizes may be made alike."""
+    """What reads a kind of source, and what its checksum is; both raise DatasetError. `has_pictures`: sizes may be made alike;
+    `has_sounds`: it may hold some.
+    """
 
     checksum: Callable[[], str]
     gather: Callable[[], Gathered]
     has_pictures: bool = False
+    has_sounds: bool = False
 
 
 def reported(test: Split, measure: Measure) -> Split:
@@ -124,6 +128,9 @@ def _source_of(data: Data) -> _Source | None:
         raise DatasetError(
             f"data.preprocess.{which} is for pictures of a folder or a table, but {data.source} holds arrays; leave it out"
         )
+    if data.preprocess and data.preprocess.audio and (found is None or not found.has_sounds):
+        which = next(iter(data.preprocess.audio))
+        raise DatasetError(f"data.preprocess.{which} is for sounds, but {data.source} holds none; leave it out")
     if found is None and data.kind not in (None, "image"):
         raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds images; leave it out")
     if data.target is not None and not (data.source.endswith((".csv", ".parquet")) or Path(data.source).is_dir()):
@@ -145,18 +152,20 @@ def _found(data: Data) -> _Source | None:
     if source == "fashion_mnist":
         return None
     if is_function(source):
-        return _Source(lambda: function_checksum(source), lambda: gather_function(data))
+        return _Source(lambda: function_checksum(source), lambda: gather_function(data), has_sounds=True)
     if source.endswith(".npz"):
-        return _Source(lambda: _file_checksum(source, ".npz"), lambda: gather_npz(data, path.name, path))
+        return _Source(
+            lambda: _file_checksum(source, ".npz"), lambda: gather_npz(data, path.name, path), has_sounds=True
+        )
     if source.endswith(".npy"):
-        return _Source(lambda: _npy_checksum(data), lambda: gather_npy(data, path))
+        return _Source(lambda: _npy_checksum(data), lambda: gather_npy(data, path), has_sounds=True)
     if source.endswith((".csv", ".parquet")):
         return _Source(lambda: table_checksum(data), lambda: gather_table(data), has_pictures=True)
     if is_named(source):
         prepared = prepared_file(source)
         return _Source(lambda: _file_checksum(str(prepared), ".npz"), lambda: gather_npz(data, source, prepared))
     if path.is_dir():
-        return _Source(lambda: folder_checksum(data), lambda: gather_folder(data), has_pictures=True)
+        return _Source(lambda: folder_checksum(data), lambda: gather_folder(data), has_pictures=True, has_sounds=True)
     if source.endswith("/"):
         raise DatasetError(f"data {source} does not exist; give the path of a folder of pictures")
     hint = "did you mean 'fashion_mnist'?" if get_close_matches(source.lower(), ["fashion_mnist"]) else ""
@@ -209,14 +218,15 @@ def _loaded(data: Data, checksum: str) -> Dataset:
         test=splits["test"],
         notes=(*ranges, *found.notes, *label_notes, *share_notes),
         task=task,
+        sounds=_sounds_of(found, data),
         **_stated_inputs(data),
     )
 
 
 def _decoded(found: Gathered, data: Data) -> dict[str, Items]:
-    """Pictures that are large together, by part, decoded into files of the cache; raises DamagedPictures."""
-    pictures = {part: items for part, items in found.items.items() if isinstance(items, Pictures)}
-    n_bytes, what = sum(items.nbytes for items in pictures.values()), f"what the pictures of {data.source} hold"
+    """Pictures or sounds that are large together, by part, decoded into files of the cache; raises DamagedPictures."""
+    pictures = {part: items for part, items in found.items.items() if isinstance(items, Pictures | Sounds)}
+    n_bytes, what = sum(items.nbytes for items in pictures.values()), f"what the files of {data.source} hold"
     if not is_large(n_bytes):
         return {}
     check_bound(n_bytes, what)
@@ -230,6 +240,12 @@ def _decoded(found: Gathered, data: Data) -> dict[str, Items]:
     if damaged:
         raise DamagedPictures(damaged)
     return kept
+
+
+def _sounds_of(found: Gathered, data: Data) -> dict[str, Any]:
+    """How sounds became what is stored; empty where there are none."""
+    files = next((items for items in found.items.values() if isinstance(items, Sounds)), None)
+    return dict(files.settings) if files else data.preprocess.audio if data.preprocess else {}
 
 
 def _has_units(inputs: Held) -> TypeGuard[Array | OnDisk]:
