@@ -6,7 +6,7 @@ read where they lie; compressed ones are unpacked into a file. A split is then a
 (`engine/graph/on_disk.py`): sharing out, shuffling and cutting copy nothing, batches are read as they are asked for, and only these become
 float32. Whatever looks at all items (checks, statistics, digests) does so in parts. Which items a split has, and every number, is the same
 either way. A task that travels to a worker holds the spec alone; each process opens the files itself. Not so: labels and targets, tables
-of numbers, pictures that a Parquet file holds and what a function returns, which are read into memory whole.
+of numbers, pictures that a Parquet file holds and what a function returns, unless it is mapped, which are read into memory whole.
 
 Files lie in `PARETOSCOPE_HOME/cache`, named by what they were made of (content, size, the code that decodes), written aside, flushed and
 renamed, so that one that is there is whole. One process writes, others that want the same wait for it. Together they take at most 100 GB

@@ -6,7 +6,9 @@ one that is written anew under it changes numbers silently. Here each read asks 
 
 from __future__ import annotations
 
+import mmap
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -25,6 +27,7 @@ View = Callable[[Array], Array]
 
 CHUNK_BYTES = 8 << 20
 """About so much is read at a time by what goes through all items."""
+_SEEKING = threading.Lock()
 
 
 class NumbersFile:
@@ -35,7 +38,7 @@ class NumbersFile:
         self.path, self._offset, self.shape, self.kind = path, offset, shape, kind
         self._row = int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
         try:
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise DatasetError(f"{path} cannot be read ({error.strerror}); make it readable") from None
         weakref.finalize(self, os.close, self._file)
@@ -63,7 +66,7 @@ class NumbersFile:
     def _fill(self, into: memoryview, at: int) -> None:
         while into:
             try:
-                n = os.preadv(self._file, [into], at)
+                n = _read_at(self._file, into, at)
             except OSError as error:
                 raise DatasetError(f"{self.path} cannot be read ({error.strerror}); see to the disk") from None
             if not n:
@@ -72,6 +75,17 @@ class NumbersFile:
 
     def _changed(self) -> DatasetError:
         return DatasetError(f"{self.path} was changed while it was in use; leave it alone and run again")
+
+
+def _read_at(file: int, into: memoryview, at: int) -> int:
+    """Bytes that were read, fewer than asked for at the end of a file, or of what a system reads in one go."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [into], at)
+    with _SEEKING:
+        os.lseek(file, at, os.SEEK_SET)
+        found = os.read(file, min(len(into), CHUNK_BYTES))
+    into[: len(found)] = found
+    return len(found)
 
 
 @final
@@ -159,3 +173,14 @@ def opened_npy(path: Path, what: str, offset: int = 0) -> OnDisk:
     if fortran and len(shape) > 1:
         raise DatasetError(f"{what} is in Fortran order, of which no part can be read; save np.ascontiguousarray of it")
     return OnDisk(NumbersFile(path, at, shape or (1,), kind))
+
+
+def of_mapped(array: np.memmap[Any, Any]) -> OnDisk | None:
+    """What a mapped array shows of its file, to be read instead; None for one whose items lie scattered in it, or that has no file."""
+    if not array.flags.c_contiguous or not array.ndim or array.filename is None or array.mode == "c":
+        return None
+    whole = array._mmap  # type: ignore[attr-defined]  # which no stub knows
+    begin = np.frombuffer(whole, np.uint8).__array_interface__["data"][0]
+    # What is mapped begins at a whole page before the array that was asked for.
+    at = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY + array.__array_interface__["data"][0] - begin
+    return OnDisk(NumbersFile(Path(array.filename), at, array.shape, array.dtype))

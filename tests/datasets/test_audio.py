@@ -19,14 +19,9 @@ from engine.errors import DatasetError, SpecError
 from engine.graph.inputs import is_on_disk
 from engine.spec.sections import Data
 from engine.spec.sweep import parse_sweep
+from tests.helpers.sounds import RATE, STATED, sine, sound_folders
 
 RNG = np.random.default_rng(0)
-RATE = 8000
-
-
-def sine(hz: float, seconds: float = 0.5, rate: int = RATE) -> np.ndarray:
-    at = np.arange(round(seconds * rate)) / rate
-    return (0.4 * np.sin(2 * np.pi * hz * at) + 0.01 * RNG.standard_normal(len(at))).astype(np.float32)
 
 
 def in_memory(rate: int, samples: np.ndarray) -> io.BytesIO:
@@ -34,15 +29,6 @@ def in_memory(rate: int, samples: np.ndarray) -> io.BytesIO:
     wavfile.write(file, rate, samples)
     file.seek(0)
     return file
-
-
-def folders(root: Path, n: int = 20, **stated) -> Path:
-    """Class folders of low and high sounds."""
-    for i in range(2 * n):
-        at = root / ("low", "high")[i % 2]
-        at.mkdir(parents=True, exist_ok=True)
-        wavfile.write(at / f"{i}.wav", stated.get("rate", RATE), sine((300, 2000)[i % 2], **stated))
-    return root
 
 
 @pytest.mark.parametrize(
@@ -104,11 +90,8 @@ def test_mel_bands_are_those_of_torch(rate: int, bands: int) -> None:
     np.testing.assert_array_equal(audio.log_mels(sounds[1:2], rate, bands)[0], found[1])
 
 
-STATED = {"rate": RATE, "window": 0.4, "log_mel": 20}
-
-
 def test_class_folders_of_sounds_are_read(tmp_path: Path) -> None:
-    root = folders(tmp_path / "s")
+    root = sound_folders(tmp_path / "s")
     wavfile.write(root / "low" / "0.wav", 16_000, np.stack([sine(300, 0.3, 16_000)] * 2, 1))
     data = load_dataset(Data(source=str(root), preprocess=STATED))
     assert data.classes == ("high", "low")
@@ -138,7 +121,7 @@ def test_class_folders_of_sounds_are_read(tmp_path: Path) -> None:
 def test_many_sounds_stay_on_disk_and_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.datasets import load
 
-    data = Data(source=str(folders(tmp_path / "s")), preprocess=STATED)
+    data = Data(source=str(sound_folders(tmp_path / "s")), preprocess=STATED)
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
     here = load_dataset(data)
     monkeypatch.setenv("PARETOSCOPE_IN_MEMORY_MB", "0")
@@ -168,7 +151,7 @@ def test_nothing_said_of_sound_leaves_keys_as_they_were() -> None:
 
 
 def test_wrong_sounds_are_refused_in_one_line(tmp_path: Path) -> None:
-    root = folders(tmp_path / "s")
+    root = sound_folders(tmp_path / "s")
 
     def refused(message: str, source: object = root, **stated) -> None:
         data = Data(source=str(source), preprocess=stated or None)

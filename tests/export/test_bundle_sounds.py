@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from scipy.io import wavfile
 
 from engine.datasets import audio
@@ -19,35 +17,14 @@ from engine.export.bundle import verify_bundle
 from engine.measure.session import Runner
 from engine.spec.sections import Data
 from tests.helpers.bundles import World, make_sweep, make_trial, measured_accuracy, run_verify, unzip
-
-RATE, BANDS, FRAMES = 8000, 20, 38
-STATED = {"rate": RATE, "window": 0.4, "log_mel": BANDS}
-RNG = np.random.default_rng(0)
-
-
-def sine(hz: float, rate: int = RATE, seconds: float = 0.5) -> np.ndarray:
-    at = np.arange(round(seconds * rate)) / rate
-    return (0.4 * np.sin(2 * np.pi * hz * at) + 0.01 * RNG.standard_normal(len(at))).astype(np.float32)
+from tests.helpers.sounds import STATED, louder_net, sine, sound_folders
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Low and high sounds, and a network that tells which bands are louder."""
-    for i in range(100):
-        at = tmp_path / "sounds" / ("low", "high")[i % 2]
-        at.mkdir(parents=True, exist_ok=True)
-        wavfile.write(at / f"{i}.wav", RATE, sine((300, 2000)[i % 2]))
-    louder = np.zeros((BANDS, FRAMES, 2), np.float32)
-    louder[10:, :, 0] = louder[:10, :, 1] = 0.01
-    graph = helper.make_graph(
-        [helper.make_node("Flatten", ["mels"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["scores"])],
-        "louder",
-        [helper.make_tensor_value_info("mels", TensorProto.FLOAT, ["N", 1, BANDS, FRAMES])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 2])],
-        [numpy_helper.from_array(louder.reshape(-1, 2), "w")],
-    )
-    model = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(model))
+    sound_folders(tmp_path / "sounds", 50)
+    model = louder_net(tmp_path / "model.onnx")
     stated = {"source": str(tmp_path / "sounds"), "preprocess": {**STATED, "scale": 1.0}}
     data, sweep = load_dataset(Data.model_validate(stated)), make_sweep(data=stated)
     accuracy = measured_accuracy(model, data)
@@ -70,9 +47,9 @@ def test_wav_files_and_arrays_are_prepared_as_they_were_measured(world: World) -
     folder = unzip(bundle, world.folder / "out")
     assert json.loads((folder / "preprocess.json").read_text())["audio"] == STATED
     new = world.folder / "new.wav"
-    wavfile.write(new, 44_100, (np.stack([sine(2000, 44_100, 0.3)] * 2, 1) * 32767).astype(np.int16))
+    wavfile.write(new, 44_100, (np.stack([sine(2000, 0.3, 44_100)] * 2, 1) * 32767).astype(np.int16))
     old = sorted((world.folder / "sounds" / "low").iterdir())[0]
-    np.save(world.folder / "raw.npy", np.stack([sine(300, seconds=0.4), sine(2000, seconds=0.4)]))
+    np.save(world.folder / "raw.npy", np.stack([sine(300, 0.4), sine(2000, 0.4)]))
     done = predicted(folder, new, old, world.folder / "raw.npy")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["high", "low", "low", "high"]
@@ -89,7 +66,7 @@ def test_wav_files_and_arrays_are_prepared_as_they_were_measured(world: World) -
 
 def test_verify_takes_sounds_of_ones_own(world: World) -> None:
     folder = unzip(world.write(), world.folder / "out")
-    x, y = np.stack([sine((2000, 300)[i % 2], seconds=0.4) for i in range(20)]), np.arange(20) % 2
+    x, y = np.stack([sine((2000, 300)[i % 2], 0.4) for i in range(20)]), np.arange(20) % 2
     np.savez(world.folder / "own.npz", x_test=x, y_test=y)
     done = run_verify(folder, "--data", str(world.folder / "own.npz"))
     assert (done.returncode, done.stderr) == (0, "")
