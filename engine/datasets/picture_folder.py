@@ -59,16 +59,13 @@ Group = list[tuple[Path, str | None]]
 def folder_checksum(data: Data) -> str:
     """SHA-256, in hex, of the names and contents of all files that are read. Raises DatasetError."""
     root = Path(data.source)
-    parts = parquet_parts(root)
-    paths = (
-        [p for group in parts.values() for p in group]
-        if parts
-        else [p for g in _groups(root, _wanted(data)).values() for p, _ in g]
-    )
+    wanted, parts = _wanted(data), parquet_parts(root)
+    groups = [] if parts else [[path for path, _ in group] for group in _groups(root, wanted).values()]
+    paths = [path for group in groups or parts.values() for path in group]
     remedy = "make it readable, or remove it"
     return digest(
         [
-            [path.relative_to(root).as_posix(), file_sha256(path, f"{_wanted(data).one} {path}", remedy)]
+            [path.relative_to(root).as_posix(), file_sha256(path, f"{wanted.one} {path}", remedy)]
             for path in sorted(paths)
         ]
     )

@@ -140,9 +140,10 @@ def _measured(inputs: Array | OnDisk, scale: float, flip: bool = False) -> Prepr
     total, squares = np.zeros(channels), np.zeros(channels)
     axes = (0, *range(2, inputs.ndim))
     for some in chunks(inputs):
-        chunk = (some[:, ::-1] if flip else some).astype(np.float64) * scale
+        chunk = (some[:, ::-1] if flip else some).astype(np.float64)
+        chunk *= scale
         total += chunk.sum(axes)
-        squares += np.square(chunk).sum(axes)
+        squares += np.square(chunk, out=chunk).sum(axes)
     n = inputs.size // channels
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 0))
