@@ -12,7 +12,7 @@ import onnx
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import first_line, gives_shares, open_session
-from engine.graph.inputs import Feeds, Inputs, Signature, is_array, padded, shape_of
+from engine.graph.inputs import Feeds, Held, Inputs, Signature, is_array, padded, shape_of
 from engine.models.catalog import source_kind
 from engine.models.files import load_file, taken_by
 from engine.models.fits import agrees
@@ -29,7 +29,7 @@ Network = Callable[[Inputs], Float64]
 """Inputs (n, …) as the network reads them -> scores (n, classes), logits or the logarithms of shares; values (n, …) as they are."""
 
 
-def layouts_of(model: Model, inputs: Inputs, data: Data | None = None) -> tuple[str, ...]:
+def layouts_of(model: Model, inputs: Held, data: Data | None = None) -> tuple[str, ...]:
     """In which order of axes a network may read inputs (n, …) whose items are stored as (channels, …); both where its shape leaves that
     open.
 

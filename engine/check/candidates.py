@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from engine.check.samples import range_of
+from engine.graph.on_disk import OnDisk
 from engine.spec.sections import Preprocess
 
 Array = npt.NDArray[np.generic]
@@ -26,7 +28,7 @@ class Candidate:
     preprocess: Preprocess
 
 
-def candidates(inputs: Array, layouts: tuple[str, ...] = ("NCHW",)) -> tuple[Candidate, ...]:
+def candidates(inputs: Array | OnDisk, layouts: tuple[str, ...] = ("NCHW",)) -> tuple[Candidate, ...]:
     """The ways that stored inputs (n, channels, …) may be prepared, likeliest first among equals; `layouts` that the network may read.
 
     Pixels, in 0 … 255 or 0 … 1, may be read as they are stored, in 0 … 1, in -1 … 1, by ImageNet's figures or by those of the training
@@ -45,7 +47,7 @@ def candidates(inputs: Array, layouts: tuple[str, ...] = ("NCHW",)) -> tuple[Can
     return tuple(found)
 
 
-def _numbers(inputs: Array) -> list[tuple[str, dict[str, object]]]:
+def _numbers(inputs: Array | OnDisk) -> list[tuple[str, dict[str, object]]]:
     largest = _pixels_up_to(inputs)
     ways: list[tuple[str, dict[str, object]]] = [("as stored", {"scale": 1.0})]
     if largest is not None:
@@ -60,12 +62,13 @@ def _numbers(inputs: Array) -> list[tuple[str, dict[str, object]]]:
     return [*ways, ("mean and deviation of the training data", {"standardize": True})]
 
 
-def _pixels_up_to(inputs: Array) -> int | None:
+def _pixels_up_to(inputs: Array | OnDisk) -> int | None:
     """255 or 1 where inputs look like pixels of images, None for other numbers."""
     if inputs.dtype == np.uint8:
         return 255
-    some = inputs[:: -(-len(inputs) // _LOOKED_AT)]
-    least, largest = float(some.min()), float(some.max())
+    spaced = slice(None, None, -(-len(inputs) // _LOOKED_AT))
+    found = range_of(inputs.part(spaced) if isinstance(inputs, OnDisk) else inputs[spaced])
+    least, largest = found["least"], found["largest"]
     if inputs.ndim != 4 or least < 0:
         return None
     if largest <= 1:

@@ -191,7 +191,9 @@ def check(sweep: Sweep) -> Report:
         findings += _judged(tried, answers, labels, data.classes, chosen, best, has_weights)
     preprocess = ways[chosen].preprocess
     if sweep.data.preprocess is not None:
-        preprocess = preprocess.model_copy(update={n: getattr(sweep.data.preprocess, n) for n in ("resize", "crop")})
+        preprocess = preprocess.model_copy(
+            update={n: getattr(sweep.data.preprocess, n) for n in ("resize", "crop", "rate", "window", "log_mel")}
+        )
     ready = sweep
     if own:
         ready = sweep.model_copy(update={"data": sweep.data.model_copy(update={"preprocess": preprocess})})

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.dataset import Dataset
-from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split
-from engine.graph.inputs import is_array
+from engine.datasets.preprocessing import chunks
+from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split, picked
+from engine.graph.inputs import NamedArrays
+from engine.graph.on_disk import OnDisk
 from engine.quality.changed_values import value_text
 
 SAMPLES = 200
@@ -20,21 +22,22 @@ SHOWN = 8
 
 def looked_at(data: Dataset) -> Split:
     """Up to 200 that no figure is reported on: of validation, then of calibration and train, where those are too few."""
-    found = data.validation
+    parts, n = [data.validation], len(data.validation)
     for more in (data.calibration, data.train):
-        if len(found) < SAMPLES:
-            found = found.followed_by(more.head(SAMPLES * 5))
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
-    return found.take(order[:SAMPLES])
+        if n < SAMPLES:
+            parts.append(more.head(SAMPLES * 5))
+            n += len(parts[-1])
+    return picked(parts, np.random.default_rng(SPLIT_SEED).permutation(n)[:SAMPLES])
 
 
-def range_of(stored: npt.NDArray[Any]) -> dict[str, Any]:
+def range_of(stored: npt.NDArray[Any] | OnDisk) -> dict[str, Any]:
     """Shape of one item, number type and range of inputs (n, …)."""
+    ends = [(float(part.min()), float(part.max())) for part in chunks(stored)]
     return {
         "shape": list(stored.shape[1:]),
         "dtype": str(stored.dtype),
-        "least": float(stored.min()),
-        "largest": float(stored.max()),
+        "least": min(least for least, _ in ends),
+        "largest": max(largest for _, largest in ends),
     }
 
 
@@ -44,7 +47,7 @@ def shown(samples: Split, answers: npt.NDArray[np.float64], data: Dataset) -> tu
         {
             "label": _target(samples, i, data.classes),
             "predicted": _words(data.classes, int(answers[i].argmax())) if data.has_classes else value_text(answers[i]),
-            "png": _png(item) if is_array(item) else None,
+            "png": None if isinstance(item, NamedArrays) else _png(item),
         }
         for i, item in enumerate(samples.inputs[:SHOWN])
     )

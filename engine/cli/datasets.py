@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.cli._options import JsonFlag, print_json
-from engine.cli._tables import print_table
+from engine.cli._tables import console, print_table
 from engine.errors import SpecError
 from engine.spec.sections import Data
 
@@ -24,11 +24,22 @@ def datasets(
     side: Annotated[
         int | None, typer.Option(min=8, max=1024, help="Resize every image to so many pixels each way.")
     ] = None,
+    clear_cache: Annotated[
+        bool,
+        typer.Option(
+            "--clear-cache", help="Remove what large data were decoded into; it is made again when asked for."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """The datasets that are ready: the one that ships with Paretoscope, and those that were prepared."""
     from engine.datasets import named as named_datasets
 
+    if clear_cache:
+        if prepare is not None:
+            raise SpecError("--clear-cache stands beside --prepare; give one of them")
+        _clear(as_json)
+        return
     if prepare is not None:
         named_datasets.prepare(prepare, origin, download, side)
     elif origin or download or side:
@@ -36,6 +47,16 @@ def datasets(
     names = [prepare] if prepare else ["fashion_mnist", *named_datasets.prepared()]
     rows = [_row(name) for name in names]
     print_json(rows) if as_json else print_datasets(rows)
+
+
+def _clear(as_json: bool) -> None:
+    from engine.datasets.cache import cache_folder, freed
+
+    n_bytes = freed()
+    if as_json:
+        print_json({"freed_bytes": n_bytes})
+    else:
+        console().print(f"{n_bytes / 1e9:,.2f} GB freed in {cache_folder()}", soft_wrap=True)
 
 
 def _row(source: str) -> dict[str, Any]:

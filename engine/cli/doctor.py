@@ -145,8 +145,15 @@ def _artifacts() -> tuple[Literal["ok"], str]:
 
 
 def _disk() -> tuple[Literal["ok", "warning"], str]:
-    free = shutil.disk_usage(home()).free / 1e9
-    return ("ok" if free > 1 else "warning"), f"{free:.1f} GB free under {home()}"
+    from engine.datasets.cache import taken
+
+    free, cached = shutil.disk_usage(home()).free / 1e9, taken() / 1e9
+    told = (
+        f"; what large data were decoded into takes {cached:.1f} GB (`paretoscope datasets --clear-cache`)"
+        if cached
+        else ""
+    )
+    return ("ok" if free > 1 else "warning"), f"{free:.1f} GB free under {home()}{told}"
 
 
 def _dataset() -> tuple[Literal["ok"], str]:

@@ -24,7 +24,7 @@ from engine.datasets.dataset import Dataset
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array, Split
 from engine.errors import StepError
-from engine.graph.inputs import Shape, Signature, is_array, shape_of
+from engine.graph.inputs import NamedArrays, Shape, Signature, is_array, shape_of
 from engine.models.pruned import pruned_masks
 from engine.models.shapes import check_images
 from engine.models.torch_inputs import Tensors, blank_tensors, call
@@ -172,7 +172,7 @@ def train(
                 continue  # Batch norm cannot take the statistics of a single value.
             mirrored = torch.rand(len(index), generator=generator) < (0.5 if schedule.mirror and mirrors else 0.0)
             stored = split.inputs[index.numpy()]
-            if is_array(stored) and mirrors:
+            if not isinstance(stored, NamedArrays) and mirrors:
                 stored = _augmented(stored, mirrored, schedule.shift_pixels, generator)
             images = from_inputs(preprocessing(stored))
             images = images if isinstance(images, dict) else images.contiguous(memory_format=layout)

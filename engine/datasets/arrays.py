@@ -19,12 +19,15 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from engine.datasets.audio import AudioError, array_prepared
 from engine.datasets.items import ALL, SPLIT_NAMES, SPLITS, Gathered, Items, Stored
-from engine.datasets.several import check_same, finite, named_arrays
+from engine.datasets.preprocessing import chunks
+from engine.datasets.several import check_same, finite, named_arrays, seen
 from engine.datasets.slices import slice_arrays
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
 from engine.graph.inputs import is_array
+from engine.graph.on_disk import OnDisk
 from engine.spec.sections import Data
 
 _X = ("x", "images", "image", "data", "inputs", "features")
@@ -78,7 +81,14 @@ def read_names(names: Iterable[str], where: str, data: Data) -> set[str]:
     return found | ({"class_names"} & {*listed})
 
 
-def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, save: str) -> Gathered:
+def input_names(names: Iterable[str], where: str, data: Data) -> set[str]:
+    """The arrays that are inputs; raises DatasetError as `roles`."""
+    listed = [*names]
+    every = [roles(listed, where, x) for x in data.arrays.values() or ("x",)]
+    return {name for known in every for (_, part), name in known.items() if part == "x"}
+
+
+def gathered(name: str, where: str, arrays: Mapping[str, Array | OnDisk], data: Data, save: str) -> Gathered:
     """What arrays by name hold; `where` is what messages call their source, `save` how one is written. Raises DatasetError."""
     if len(data.arrays) > 1:
         return gathered_several(name, where, arrays, data, save)
@@ -101,8 +111,11 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
     kinds = {}
     for split in splits:
         key = known[split, "x"]
-        kinds[split] = kind_of(arrays[key], data.kind, f"{where}: {key}")
-        inputs, said = checked(arrays[key], kinds[split], f"{where}: {key}")
+        if data.preprocess and data.preprocess.audio:
+            inputs, said = sounds(arrays[key], data, f"{where}: {key}"), list[str]()
+        else:
+            kinds[split] = kind_of(arrays[key], data.kind, f"{where}: {key}")
+            inputs, said = checked(arrays[key], kinds[split], f"{where}: {key}")
         items[split] = Stored(inputs)
         notes += said
         if (split, "y") in known and len(arrays[known[split, "y"]]) != len(inputs):
@@ -115,7 +128,7 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
     return Gathered(
         name,
         items,
-        {s: arrays[known[s, "y"]] if (s, "y") in known else None for s in splits},
+        {s: np.asarray(arrays[known[s, "y"]]) if (s, "y") in known else None for s in splits},
         called,
         class_names_of(arrays, where),
         tuple(notes),
@@ -123,7 +136,21 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
     )
 
 
-def gathered_several(name: str, where: str, arrays: Mapping[str, Array], data: Data, save: str) -> Gathered:
+def sounds(array: Array | OnDisk, data: Data, where: str) -> Array | OnDisk:
+    """An array of sounds as the spec prepares them, (n, 1, samples) or (n, 1, bands, frames) of float32; raises DatasetError."""
+    assert data.preprocess is not None
+    settings = data.preprocess.audio
+    if "rate" not in settings:
+        raise DatasetError(f"{where}: how many samples a second nobody knows of an array; give data.preprocess.rate")
+    if 0 in array.shape:
+        raise DatasetError(f"{where} is empty (shape {array.shape}); save at least one sound")
+    try:
+        return finite(seen(array, lambda items: array_prepared(items, settings)), where)
+    except AudioError as error:
+        raise DatasetError(f"{where} {error}") from None
+
+
+def gathered_several(name: str, where: str, arrays: Mapping[str, Array | OnDisk], data: Data, save: str) -> Gathered:
     """As `gathered`, of inputs that are several arrays each."""
     known = {array: roles(arrays, where, array) for array in data.arrays.values()}
     first = next(iter(known))
@@ -153,24 +180,24 @@ def gathered_several(name: str, where: str, arrays: Mapping[str, Array], data: D
     return Gathered(
         name,
         items,
-        {split: arrays[labels[split]] if split in labels else None for split in splits},
+        {split: np.asarray(arrays[labels[split]]) if split in labels else None for split in splits},
         called,
         class_names_of(arrays, where),
         slices=slice_arrays(where, arrays, data, items, called, lambda slices: roles(arrays, where, slices), save),
     )
 
 
-def class_names_of(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:
+def class_names_of(arrays: Mapping[str, Array | OnDisk], where: str) -> tuple[str, ...] | None:
     """The classes' names, where there is an array of them; raises DatasetError where it is none of text."""
-    names = arrays.get("class_names")
-    if names is None:
+    if "class_names" not in arrays:
         return None
+    names = np.asarray(arrays["class_names"])
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DatasetError(f"{where}: class_names is not a list of text; save np.array([...]) of the classes' names")
     return tuple(names.tolist())
 
 
-def kind_of(array: Array, stated: str | None, where: str) -> str:
+def kind_of(array: Array | OnDisk, stated: str | None, where: str) -> str:
     """`image`, `series`, `vector` or `array`, as stated or by the shape. Raises DatasetError where the shape is none of the stated kind."""
     if array.ndim < 2:
         raise DatasetError(
@@ -185,7 +212,7 @@ def kind_of(array: Array, stated: str | None, where: str) -> str:
     return {2: "vector", 3: "image"}.get(array.ndim, "array")
 
 
-def checked(array: Array, kind: str, where: str) -> tuple[Array, list[str]]:
+def checked(array: Array | OnDisk, kind: str, where: str) -> tuple[Array | OnDisk, list[str]]:
     """Inputs as they are kept, (n, channels, …) of float32, uint8 or other integers, and what is to be said of them; raises
     DatasetError.
     """
@@ -194,22 +221,25 @@ def checked(array: Array, kind: str, where: str) -> tuple[Array, list[str]]:
     array, notes = _whole_numbers(array, kind, where)
     if array.dtype.kind not in "iufb":
         raise DatasetError(f"{where} is {array.dtype}; save it as float32, or pixels as uint8 (0 to 255)")
-    inputs = _to_nchw(array, where) if kind == "image" else array
-    return finite(inputs, where) if inputs.dtype.kind == "f" else np.ascontiguousarray(inputs), notes
+    if kind == "image":
+        _to_nchw(np.broadcast_to(np.zeros((), array.dtype), array.shape), where)  # refuses with the whole's shape
+        array = seen(array, lambda items: _to_nchw(items, where))
+    return finite(array, where) if array.dtype.kind == "f" else seen(array, np.ascontiguousarray), notes
 
 
-def _whole_numbers(array: Array, kind: str, where: str) -> tuple[Array, list[str]]:
+def _whole_numbers(array: Array | OnDisk, kind: str, where: str) -> tuple[Array | OnDisk, list[str]]:
     """Integers that are pixels beyond doubt become uint8; of images others are refused, elsewhere they are kept: they may name things."""
     if array.dtype.kind not in "iub" or array.dtype == np.uint8 or kind != "image":
         return array, []
-    low, high = int(array.min()), int(array.max())
+    ends = [(int(part.min()), int(part.max())) for part in chunks(array)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if array.dtype.kind == "b":
         raise DatasetError(f"{where} is {array.dtype}; save numbers as float32: {_key(where)}.astype(np.float32)")
     if low < 0 or high > 255:
         raise DatasetError(
             f"{where} is {array.dtype} from {low} to {high}, which are no pixels of 0 to 255; save it as float32, or scaled, as uint8"
         )
-    return array.astype(np.uint8), [
+    return seen(array, lambda items: items.astype(np.uint8)), [
         f"{_key(where)} is {array.dtype} from {low} to {high}, and was read as uint8 pixels"
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
@@ -24,7 +25,7 @@ class Dataset:
 
     `notes`: what every trial is to say of the data. Where the task is not to tell classes apart there are none, and no labels.
     `constants`: inputs of the network that are the same for every sample, by name; `only`: the name of the one input that is not, where the
-    spec says it.
+    spec says it. `sounds`: how sounds became what is stored (`audio.py`), empty where items are none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     task: Task = "classification"
     constants: Mapping[str, JsonValue] = field(default_factory=dict)
     only: str | None = None
+    sounds: Mapping[str, Any] = field(default_factory=dict)
 
     def calibrating(self, n: int) -> Split:
         """The first n images to read ranges from and to learn rounding on: of `calibration`, and of `train` where there are not so many.
@@ -63,7 +65,7 @@ class Dataset:
     @property
     def is_images(self) -> bool:
         """Whether an item is a picture: (1 to 4 channels, height, width) as stored."""
-        if not is_array(self.train.inputs):
+        if self.sounds or not is_array(self.train.inputs):
             return False
         shape = self.train.inputs.shape[1:]
         return len(shape) == 3 and shape[0] <= 4 and min(shape[1:]) > 1

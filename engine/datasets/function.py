@@ -5,6 +5,8 @@ network has several inputs, a mapping of them in the place of each input. The fi
 data's checksum follows them: `DATA_FILES = ["x.npy", "pictures"]` at the top level, plain text, files or folders, relative to the file.
 What else they read, nobody sees: after a change of it, change the code or that list.
 
+Arrays are in memory, as they are returned; large ones that are mapped (`np.load(path, mmap_mode="r")`) stay in their files (`cache.py`).
+
 Code of a user's is run only where they run Paretoscope themselves; a server for many forbids it for its own process.
 """
 
@@ -20,10 +22,12 @@ from typing import Any
 import numpy as np
 
 from engine.datasets.arrays import gathered
+from engine.datasets.cache import is_large
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.items import SPLIT_NAMES, Gathered
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
+from engine.graph.on_disk import OnDisk, of_mapped
 from engine.spec.canonical import digest
 from engine.spec.code_hash import code_sha256
 from engine.spec.sections import Data
@@ -146,28 +150,28 @@ def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _as_arrays(value: Any, name: str) -> tuple[dict[str, Array], tuple[str, ...]]:
+def _as_arrays(value: Any, name: str) -> tuple[dict[str, Array | OnDisk], tuple[str, ...]]:
     """Arrays by name, and the names of the inputs where these are mappings themselves, `{"x_train": {"image": …, "age": …}, …}`."""
     if isinstance(value, Mapping):
-        flat: dict[str, Array] = {}
+        flat: dict[str, Array | OnDisk] = {}
         names: dict[str, None] = {}
         for key, part in value.items():
             if isinstance(part, Mapping):
                 split = next((word for word in re.split(r"[-_/.]", str(key)) if word in SPLIT_NAMES), "")
                 ending = f"_{split}" if split else ""
                 names |= dict.fromkeys(map(str, part))
-                flat |= {f"{own}{ending}": _array(array, f"{name}: {key}: {own}") for own, array in part.items()}
+                flat |= {f"{own}{ending}": _held(array, f"{name}: {key}: {own}") for own, array in part.items()}
             elif part is not None:
-                flat[str(key)] = _array(part, f"{name}: {key}")
+                flat[str(key)] = _held(part, f"{name}: {key}")
         return flat, tuple(names)
     is_pair = isinstance(value, list | tuple) and len(value) == 2 and not any(hasattr(part, "ndim") for part in value)
     if not is_pair:
         raise DatasetError(f"data {name} returned {_shown(value)}; {_WANTED}")
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Array | OnDisk] = {}
     names = dict[str, None]()
     for split, part in zip(("train", "test"), value, strict=True):
         found, own = _from_dataset(part, split, f"{name}: {split}")
-        arrays, names = arrays | found, names | dict.fromkeys(own)
+        arrays, names = {**arrays, **found}, names | dict.fromkeys(own)
     classes = [getattr(part, "classes", None) for part in value]
     if (
         isinstance(classes[0], list | tuple)
@@ -182,6 +186,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)} ({', '.join(type(v).__name__ for v in value[:3])})"
     return f"a {type(value).__name__}"
+
+
+def _held(value: Any, where: str) -> Array | OnDisk:
+    """An array; a large one that is mapped is left in its file."""
+    mapped = of_mapped(value) if isinstance(value, np.memmap) and is_large(value.nbytes) else None
+    return _array(value, where) if mapped is None else mapped
 
 
 def _array(value: Any, where: str) -> Array:

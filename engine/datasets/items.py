@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.splits import Array
-from engine.graph.inputs import Inputs
+from engine.graph.inputs import Held, part_of
 
 Labels = npt.NDArray[np.int64]
 Chosen = npt.NDArray[np.intp]
@@ -33,15 +33,15 @@ class Items(Protocol):
     def hashes(self) -> Hashes:
         """A digest of each item's content, (n,): the same for the same item."""
 
-    def read(self, chosen: Chosen | None) -> Inputs:
+    def read(self, chosen: Chosen | None) -> Held:
         """The chosen items, None for all in their order, as an array (n, channels, …), or several by name; raises DatasetError."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Inputs (n, channels, …), or several arrays by name, that are in memory."""
+    """Inputs (n, channels, …), or several arrays by name, that are in memory, or on disk as they are read."""
 
-    inputs: Inputs
+    inputs: Held
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -50,9 +50,9 @@ class Stored:
         """Of each item's numbers, 16 bytes."""
         return item_hashes(self.inputs)
 
-    def read(self, chosen: Chosen | None) -> Inputs:
-        """A copy of the chosen; what there is itself for all."""
-        return self.inputs if chosen is None else self.inputs[chosen]
+    def read(self, chosen: Chosen | None) -> Held:
+        """A copy of the chosen, or where they are on disk; what there is itself for all."""
+        return self.inputs if chosen is None else part_of(self.inputs, chosen)
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,6 @@ class Gathered:
         return any(labels is not None for labels in self.labels.values())
 
 
-def item_hashes(inputs: Inputs) -> Hashes:
+def item_hashes(inputs: Held) -> Hashes:
     """A 16-byte digest of each item's content, (n,)."""
     return np.array([hashlib.blake2b(item.tobytes(), digest_size=16).digest() for item in inputs], "S16")

@@ -12,14 +12,15 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from engine.datasets.cache import check_bound, is_large
 from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import FASHION_MNIST_SHA256, load_fashion_mnist
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.function import function_checksum, gather_function, is_function
-from engine.datasets.items import Gathered
+from engine.datasets.items import Gathered, Items, Stored
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import gather_npy, gather_npz
-from engine.datasets.picture_files import DamagedPictures
+from engine.datasets.picture_files import DamagedPictures, Pictures
 from engine.datasets.picture_folder import folder_checksum, gather_folder
 from engine.datasets.preprocessing import (
     UNTOUCHED,
@@ -30,11 +31,13 @@ from engine.datasets.preprocessing import (
 )
 from engine.datasets.ranges import range_notes
 from engine.datasets.sharing import shared_out
+from engine.datasets.sound_files import Sounds
 from engine.datasets.splits import Array, Split
 from engine.datasets.tables import gather_table, table_checksum
 from engine.datasets.targets import told
 from engine.errors import DatasetError
-from engine.graph.inputs import Inputs, is_array
+from engine.graph.inputs import Held, is_array, is_on_disk
+from engine.graph.on_disk import OnDisk
 from engine.spec.canonical import digest
 from engine.spec.sections import Data, Measure
 
@@ -46,11 +49,14 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class _Source:
-    """What reads a kind of source, and what its checksum is; both raise DatasetError. `has_pictures`: sizes may be made alike."""
+    """What reads a kind of source, and what its checksum is; both raise DatasetError. `has_pictures`: sizes may be made alike;
+    `has_sounds`: it may hold some.
+    """
 
     checksum: Callable[[], str]
     gather: Callable[[], Gathered]
     has_pictures: bool = False
+    has_sounds: bool = False
 
 
 def reported(test: Split, measure: Measure) -> Split:
@@ -124,6 +130,9 @@ def _source_of(data: Data) -> _Source | None:
         raise DatasetError(
             f"data.preprocess.{which} is for pictures of a folder or a table, but {data.source} holds arrays; leave it out"
         )
+    if data.preprocess and data.preprocess.audio and (found is None or not found.has_sounds):
+        which = next(iter(data.preprocess.audio))
+        raise DatasetError(f"data.preprocess.{which} is for sounds, but {data.source} holds none; leave it out")
     if found is None and data.kind not in (None, "image"):
         raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds images; leave it out")
     if data.target is not None and not _may_be_table(data.source):
@@ -154,18 +163,20 @@ def _found(data: Data) -> _Source | None:
     if source == "fashion_mnist":
         return None
     if is_function(source):
-        return _Source(lambda: function_checksum(source), lambda: gather_function(data))
+        return _Source(lambda: function_checksum(source), lambda: gather_function(data), has_sounds=True)
     if source.endswith(".npz"):
-        return _Source(lambda: _file_checksum(source, ".npz"), lambda: gather_npz(data, path.name, path))
+        return _Source(
+            lambda: _file_checksum(source, ".npz"), lambda: gather_npz(data, path.name, path), has_sounds=True
+        )
     if source.endswith(".npy"):
-        return _Source(lambda: _npy_checksum(data), lambda: gather_npy(data, path))
+        return _Source(lambda: _npy_checksum(data), lambda: gather_npy(data, path), has_sounds=True)
     if source.endswith((".csv", ".parquet")):
         return _Source(lambda: table_checksum(data), lambda: gather_table(data), has_pictures=True)
     if is_named(source):
         prepared = prepared_file(source)
         return _Source(lambda: _file_checksum(str(prepared), ".npz"), lambda: gather_npz(data, source, prepared))
     if path.is_dir():
-        return _Source(lambda: folder_checksum(data), lambda: gather_folder(data), has_pictures=True)
+        return _Source(lambda: folder_checksum(data), lambda: gather_folder(data), has_pictures=True, has_sounds=True)
     if source.endswith("/"):
         raise DatasetError(f"data {source} does not exist; give the path of a folder of pictures")
     hint = "did you mean 'fashion_mnist'?" if get_close_matches(source.lower(), ["fashion_mnist"]) else ""
@@ -191,9 +202,10 @@ def _loaded(data: Data, checksum: str) -> Dataset:
     shares, share_notes = shared_out(data.source, found, labels)
     splits: dict[str, Split] = {}
     damaged: list[str] = []
+    kept = _decoded(found, data)
     for split, (part, chosen) in shares.items():
         try:
-            inputs = found.items[part].read(chosen)
+            inputs = kept.get(part, found.items[part]).read(chosen)
         except DamagedPictures as error:
             damaged += error.pictures
             continue
@@ -203,6 +215,8 @@ def _loaded(data: Data, checksum: str) -> Dataset:
     if damaged:
         raise DamagedPictures(damaged)
     train = splits["train"].inputs
+    if is_on_disk(train) and dataset_checksum(data) != checksum:
+        raise DatasetError(f"{data.source} was changed while it was read; leave it alone and run again")
     given = {s: i for s, (part, _) in shares.items() if part == s and _has_units(i := splits[s].inputs)}
     ranges = range_notes(data.source, {"train": train} | given) if given and is_array(train) else ()
     return Dataset(
@@ -216,16 +230,42 @@ def _loaded(data: Data, checksum: str) -> Dataset:
         test=splits["test"],
         notes=(*ranges, *found.notes, *label_notes, *share_notes),
         task=task,
+        sounds=_sounds_of(found, data),
         **_stated_inputs(data),
     )
 
 
-def _has_units(inputs: Inputs) -> TypeGuard[Array]:
+def _decoded(found: Gathered, data: Data) -> dict[str, Items]:
+    """Pictures or sounds that are large together, by part, decoded into files of the cache; raises DamagedPictures."""
+    pictures = {part: items for part, items in found.items.items() if isinstance(items, Pictures | Sounds)}
+    n_bytes, what = sum(items.nbytes for items in pictures.values()), f"what the files of {data.source} hold"
+    if not is_large(n_bytes):
+        return {}
+    check_bound(n_bytes, what)
+    kept: dict[str, Items] = {}
+    damaged: list[str] = []
+    for part, items in pictures.items():
+        try:
+            kept[part] = Stored(items.on_disk(what))
+        except DamagedPictures as error:
+            damaged += error.pictures
+    if damaged:
+        raise DamagedPictures(damaged)
+    return kept
+
+
+def _sounds_of(found: Gathered, data: Data) -> dict[str, Any]:
+    """How sounds became what is stored; empty where there are none."""
+    files = next((items for items in found.items.values() if isinstance(items, Sounds)), None)
+    return dict(files.settings) if files else data.preprocess.audio if data.preprocess else {}
+
+
+def _has_units(inputs: Held) -> TypeGuard[Array | OnDisk]:
     """Whether splits can be held against each other by their ranges: not what counts or names things."""
     return is_array(inputs) and (inputs.dtype == np.uint8 or inputs.dtype.kind == "f")
 
 
-def _preprocessing(data: Data, train: Inputs) -> Preprocessing:
+def _preprocessing(data: Data, train: Held) -> Preprocessing:
     stated = stated_preprocessing(data, train)
     if stated is not None or not is_array(train):
         return stated or UNTOUCHED

@@ -1,6 +1,7 @@
 """Picture files -> items of one size: looked at first, read once, each straight into its place.
 
-Peak memory is the pictures as uint8, once (10,000 of 224×224 in colour: 1.5 GB), and one decoded picture for each of a few threads.
+Peak memory is the pictures as uint8, once, and one decoded picture for each of a few threads; where they are many (`cache.py`), 64 MiB of
+them at a time, on the way to a file of the cache.
 
 A picture is turned as its EXIF says, made grey where all are grey and RGB otherwise, as Pillow does: see-through pictures lose their alpha,
 as they do in torchvision. Then its shorter side is made `resize` and the centre `crop` is cut, to the pixel as torchvision's Resize and
@@ -9,22 +10,28 @@ CenterCrop do with Pillow's pictures.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import math
 import os
 import struct
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.datasets.cache import cached
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.items import Chosen, Hashes
 from engine.errors import DatasetError
+from engine.graph.on_disk import OnDisk
+from engine.spec.canonical import digest
 from engine.spec.sections import Data
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ MOST_PIXELS = 200_000_000
 _GREY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _THREADS = min(4, os.cpu_count() or 1)
 _CHUNK = 64
+_PART_BYTES = 64 << 20
 _ORIENTATION = 0x0112
 # What Pillow raises for files that are none, cut short, or made to hurt.
 _DAMAGE = (
@@ -67,8 +75,6 @@ class Picture:
     def sha256(self) -> str:
         """Of its bytes, in hex."""
         if isinstance(self.content, bytes):
-            import hashlib
-
             return hashlib.sha256(self.content).hexdigest()
         return file_sha256(self.content, self.name, "give the path of a picture")
 
@@ -121,6 +127,32 @@ class Pictures:
             raise DamagedPictures(damaged)
         return found
 
+    @property
+    def nbytes(self) -> int:
+        """What all take once they are read."""
+        return len(self.files) * math.prod(self.shape)
+
+    def on_disk(self, what: str) -> OnDisk:
+        """All of them, decoded into a file of the cache where it is not there yet; raises DamagedPictures, DatasetError without room."""
+        from PIL import __version__ as pillow
+
+        made_of = [[file.sha256() for file in self.files], self.shape, self.resize, self.crop, pillow, _own_code()]
+        header = (len(self.files), *self.shape), np.dtype(np.uint8)
+        return cached(digest(["pictures", *made_of]), self.nbytes, what, self._write, header)
+
+    def _write(self, file: IO[bytes]) -> None:
+        step, damaged = max(1, _PART_BYTES // math.prod(self.shape)), list[str]()
+        for start in range(0, len(self.files), step):
+            try:
+                pixels = self.read(np.arange(start, min(start + step, len(self.files))))
+            except DamagedPictures as error:
+                damaged += error.pictures
+                continue
+            if not damaged:
+                file.write(pixels.data)
+        if damaged:
+            raise DamagedPictures(damaged)
+
     def _pixels(self, opened: Image) -> npt.NDArray[np.uint8]:
         from PIL import Image, ImageOps
 
@@ -133,6 +165,12 @@ class Pictures:
             picture = picture.crop((left, top, left + self.crop, top + self.crop))
         pixels = np.asarray(picture, np.uint8)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+@cache
+def _own_code() -> str:
+    """Of this module, which decides what pixels a picture has."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def _in_threads(do: Callable[[T], R], what: Sequence[T]) -> list[R]:
@@ -185,23 +223,11 @@ def look_at(groups: dict[str, list[Picture]], data: Data) -> tuple[dict[str, Pic
     width, height = _one_size(every, headers, resize, crop)
     channels = 1 if all(h.mode in _GREY for h in headers) else 3
     pictures = {s: Pictures(tuple(group), (channels, height, width), resize, crop) for s, group in groups.items()}
-    _check_memory(data, len(every) * channels * height * width)
     found_notes = (
         (sum(h.alpha for h in headers), "are see-through in parts, which is left out"),
         (sum(h.turned for h in headers), "are turned as their EXIF says, which torchvision's ImageFolder does not do"),
     )
     return pictures, tuple(f"{n} of {len(every)} pictures {what}" for n, what in found_notes if n)
-
-
-def _check_memory(data: Data, needed: int) -> None:
-    import psutil
-
-    there = psutil.virtual_memory().total
-    if needed > there:
-        raise DatasetError(
-            f"the pictures of {data.source} take {needed / 1e9:,.0f} GB of memory once they are read, and this machine has "
-            f"{there / 1e9:,.0f}; give fewer, or make them smaller with data.preprocess.crop"
-        )
 
 
 def _header(picture: Picture) -> _Header | None:

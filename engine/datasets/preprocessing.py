@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, overload
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
-from engine.graph.inputs import Inputs, NamedArrays, is_array
+from engine.graph.inputs import Held, Inputs, NamedArrays, in_memory, is_array
+from engine.graph.on_disk import OnDisk
 from engine.spec.sections import Data, Preprocess
 
 
@@ -32,23 +34,31 @@ class Preprocessing:
     untouched: bool = False
 
     @overload
-    def __call__(self, inputs: Array) -> npt.NDArray[Any]: ...
+    def __call__(self, inputs: Array | OnDisk) -> npt.NDArray[Any]: ...
 
     @overload
     def __call__(self, inputs: NamedArrays) -> NamedArrays: ...
 
     @overload
-    def __call__(self, inputs: Inputs) -> Inputs: ...
+    def __call__(self, inputs: Held) -> Inputs: ...
 
-    def __call__(self, inputs: Inputs) -> Inputs:
-        """Inputs of shape (n, channels, …), any number type; float32 (n, channels, …), or (n, …, channels), unless they stay untouched."""
+    def __call__(self, inputs: Held) -> Inputs:
+        """Inputs of shape (n, channels, …), any number type; float32 (n, channels, …), or (n, …, channels), unless they stay untouched.
+
+        In memory, as many as there are: of a large split a batch is to be given.
+        """
+        inputs = in_memory(inputs)
         if self.untouched or not is_array(inputs):
             return inputs
         beside = (1,) * (inputs.ndim - 2)
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, *beside)
         std = np.asarray(self.std, np.float32).reshape(1, -1, *beside)
         values = inputs[:, ::-1] if self.flip else inputs
-        found = ((values.astype(np.float32) * np.float32(self.scale) - mean) / std).astype(np.float32)
+        # In one place: three copies of a batch of large pictures are more than all else that it takes.
+        found = values.astype(np.float32)
+        found *= np.float32(self.scale)
+        found -= mean
+        found /= std
         return np.ascontiguousarray(np.moveaxis(found, 1, -1)) if self.channels_last else found
 
     def shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
@@ -59,12 +69,12 @@ class Preprocessing:
 UNTOUCHED = Preprocessing(1.0, (0.0,), (1.0,), untouched=True)
 
 
-def usual_scale(inputs: Array) -> float:
+def usual_scale(inputs: Array | OnDisk) -> float:
     """What inputs are multiplied by where nothing is said."""
     return 1 / 255 if inputs.dtype == np.uint8 else 1.0
 
 
-def stated_preprocessing(data: Data, inputs: Inputs) -> Preprocessing | None:
+def stated_preprocessing(data: Data, inputs: Held) -> Preprocessing | None:
     """What the spec says, checked against the training inputs (n, channels, …); None where it says nothing of what the network reads.
 
     Where it tells an order alone, numbers are standardised. Integers that are no pixels, and several arrays, stay as they are stored
@@ -90,9 +100,7 @@ def stated_preprocessing(data: Data, inputs: Inputs) -> Preprocessing | None:
     if last and inputs.ndim < 3:
         raise DatasetError(f"data.preprocess.layout is NHWC, but {data.source} holds vectors; leave it out")
     if not stated.says_numbers or stated.standardize:
-        return replace(
-            measured_preprocessing(inputs[:, ::-1] if flip else inputs, scale), flip=flip, channels_last=last
-        )
+        return replace(measured_preprocessing(inputs, scale, flip), flip=flip, channels_last=last)
     if stated.mean is None or stated.std is None:
         return Preprocessing(scale, (0.0,), (1.0,), flip, last)
     for name, values in (("mean", stated.mean), ("std", stated.std)):
@@ -110,24 +118,39 @@ def stated_preprocessing(data: Data, inputs: Inputs) -> Preprocessing | None:
 _CHUNK_BYTES = 64 << 20
 
 
-def chunks(inputs: Array) -> Iterator[Array]:
+def chunks(inputs: Array | OnDisk) -> Iterator[Array]:
     """Items (n, …) in parts that take up to 64 MiB as float64."""
-    step = max(1, _CHUNK_BYTES // max(1, 8 * inputs[:1].size))
+    step = max(1, _CHUNK_BYTES // max(1, 8 * (inputs.size // max(1, len(inputs)))))
     for start in range(0, len(inputs), step):
         yield inputs[start : start + step]
 
 
-def measured_preprocessing(inputs: Array, scale: float) -> Preprocessing:
-    """Mean and standard deviation per channel, summed in float64 over chunks so that large sets need no second copy."""
-    total, squares = np.zeros(inputs.shape[1]), np.zeros(inputs.shape[1])
+def measured_preprocessing(inputs: Array | OnDisk, scale: float, flip: bool = False) -> Preprocessing:
+    """Mean and standard deviation per channel, with `flip` in the other order, summed in float64 over chunks so that large sets need no
+    second copy; once for a set that is on disk.
+    """
+    if not isinstance(inputs, OnDisk):
+        return _measured(inputs, scale, flip)
+    found = _measured_once(inputs, scale)
+    return replace(found, mean=found.mean[::-1], std=found.std[::-1]) if flip else found
+
+
+def _measured(inputs: Array | OnDisk, scale: float, flip: bool = False) -> Preprocessing:
+    channels = inputs.shape[1]
+    total, squares = np.zeros(channels), np.zeros(channels)
     axes = (0, *range(2, inputs.ndim))
     for some in chunks(inputs):
-        chunk = some.astype(np.float64) * scale
+        chunk = (some[:, ::-1] if flip else some).astype(np.float64)
+        chunk *= scale
         total += chunk.sum(axes)
-        squares += np.square(chunk).sum(axes)
-    n = inputs[:, 0].size
+        squares += np.square(chunk, out=chunk).sum(axes)
+    n = inputs.size // channels
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 0))
     # A channel that never changes carries nothing; dividing by one keeps it finite.
     std[std < 1e-6] = 1.0
     return Preprocessing(scale, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+# Going through all of it takes as long as reading it does, and `check` asks for every way that it tries.
+_measured_once = lru_cache(maxsize=8)(_measured)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from engine.datasets.preprocessing import chunks
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
+from engine.graph.on_disk import OnDisk
 
 # Spreads that differ by more than the first are two units (0 to 1 and 0 to 255 differ by 255), by more than the second worth a word.
 _OTHER_UNIT, _NOTED = 10.0, 3.0
@@ -31,13 +32,15 @@ class _Range:
     negative: float
 
     @classmethod
-    def of(cls, inputs: Array) -> _Range:
+    def of(cls, inputs: Array | OnDisk) -> _Range:
         """From up to 1,000 items (n, channels, …), evenly spaced."""
-        some = inputs[:: -(-len(inputs) // _LOOKED_AT)]
+        spaced = slice(None, None, -(-len(inputs) // _LOOKED_AT))
+        some = inputs.part(spaced) if isinstance(inputs, OnDisk) else inputs[spaced]
         axes = (0, *range(2, some.ndim))
-        each = some[:, 0].size
+        each = some.size // some.shape[1]
         total, squares, negative = np.zeros(some.shape[1]), np.zeros(some.shape[1]), 0
         middle = some[0].astype(np.float64).reshape(some.shape[1], -1).mean(axis=1)
+        least, largest = np.inf, -np.inf
         for part in chunks(some):
             # Around a typical value, so that squares of large numbers cancel no digits.
             values = part.astype(np.float64)
@@ -45,15 +48,16 @@ class _Range:
             total += moved.sum(axes)
             squares += np.square(moved).sum(axes)
             negative += int((values < 0).sum())
+            least, largest = min(least, float(part.min())), max(largest, float(part.max()))
         mean = total / each
         spread = np.sqrt(np.maximum(squares / each - mean**2, 0))
-        return cls(mean + middle, spread, float(some.min()), float(some.max()), negative / some.size)
+        return cls(mean + middle, spread, least, largest, negative / some.size)
 
     def __str__(self) -> str:
         return f"{self.least:.3g} to {self.largest:.3g}"
 
 
-def range_notes(source: str, splits: Mapping[str, Array]) -> tuple[str, ...]:
+def range_notes(source: str, splits: Mapping[str, Array | OnDisk]) -> tuple[str, ...]:
     """What to know of splits whose numbers differ from those of `train`; images (n, channels, height, width) by split.
 
     Raises DatasetError for a split in another unit: its spread, in some channel, is more than ten times as large or small. A channel of one

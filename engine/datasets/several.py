@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.datasets.preprocessing import chunks
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
 from engine.graph.inputs import NamedArrays
+from engine.graph.on_disk import OnDisk, View
 
 
-def named_arrays(where: str, arrays: Mapping[str, tuple[str, Array]]) -> NamedArrays:
+def named_arrays(where: str, arrays: Mapping[str, tuple[str, Array | OnDisk]]) -> NamedArrays:
     """The arrays of one split by input, from (what the source calls it, the array); floats become float32. Raises DatasetError."""
-    stored: dict[str, Array] = {}
+    stored: dict[str, Array | OnDisk] = {}
     for name, (key, array) in arrays.items():
         if array.ndim == 0 or 0 in array.shape:
             raise DatasetError(
@@ -22,7 +23,9 @@ def named_arrays(where: str, arrays: Mapping[str, tuple[str, Array]]) -> NamedAr
             )
         if array.dtype.kind not in "iufb":
             raise DatasetError(f"{where}: {key} is {array.dtype}; save numbers")
-        stored[name] = finite(array, f"{where}: {key}") if array.dtype.kind == "f" else np.ascontiguousarray(array)
+        stored[name] = (
+            finite(array, f"{where}: {key}") if array.dtype.kind == "f" else seen(array, np.ascontiguousarray)
+        )
     (first, like), *others = arrays.values()
     for key, array in others:
         if len(array) != len(like):
@@ -33,14 +36,16 @@ def named_arrays(where: str, arrays: Mapping[str, tuple[str, Array]]) -> NamedAr
     return NamedArrays(stored)
 
 
-def finite(array: Array, where: str) -> npt.NDArray[np.float32]:
+def seen(array: Array | OnDisk, view: View) -> Array | OnDisk:
+    """An array in another way, each item by itself; what is on disk stays there, and each part is seen so as it is read."""
+    return array.turned(view) if isinstance(array, OnDisk) else view(array)
+
+
+def finite(array: Array | OnDisk, where: str) -> Array | OnDisk:
     """Floats as float32; raises DatasetError where some are not finite, or too large for it."""
     with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and is refused below.
-        inputs = np.ascontiguousarray(array, np.float32)
-    bad = sum(
-        int((~np.isfinite(part).reshape(len(part), -1).all(1)).sum())
-        for part in (inputs[i : i + 1000] for i in range(0, len(inputs), 1000))
-    )
+        inputs = seen(array, lambda items: np.ascontiguousarray(items, np.float32))
+    bad = sum(int((~np.isfinite(part).reshape(len(part), -1).all(1)).sum()) for part in chunks(inputs))
     if bad:
         raise DatasetError(
             f"{where} has NaN, infinite or too large values in {bad} of {len(inputs)} items; remove or repair them"

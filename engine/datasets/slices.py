@@ -14,6 +14,7 @@ import numpy.typing as npt
 from engine.datasets.items import ALL, Items
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
+from engine.graph.on_disk import OnDisk
 from engine.spec.sections import Data
 
 MOST_VALUES = 100
@@ -45,7 +46,7 @@ def rows_of(slices: Mapping[str, Array]) -> tuple[Rows, ...]:
 
 def slice_arrays(
     where: str,
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, Array | OnDisk],
     data: Data,
     items: Mapping[str, Items],
     called: Mapping[str, tuple[str, str]],
@@ -70,7 +71,7 @@ def slice_arrays(
             key = known.get((part, "x"))
             if key is None:
                 continue
-            values = slice_values(arrays[key], f"{where}: {key}")
+            values = slice_values(np.asarray(arrays[key]), f"{where}: {key}")
             if len(values) != len(items[part]):
                 told = f"{called[part][0]} has {len(items[part])} items but {key} {len(values)} values"
                 raise DatasetError(f"{where}: {told}; give one value each")

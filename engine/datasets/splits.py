@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DatasetError
-from engine.graph.inputs import Inputs, is_array, joined
+from engine.graph.inputs import Held, Inputs, in_memory, is_array, joined, part_of
+from engine.graph.on_disk import OnDisk
 
 Array = npt.NDArray[np.generic]
 
@@ -27,11 +28,14 @@ UNLABELLED = -1
 class Split:
     """Inputs (n, channels, …), or several arrays by name, and int64 labels (n,); all are UNLABELLED where nobody told the classes.
 
+    Inputs of a large dataset are on disk (`cache.py`): a batch of them, `inputs[…]`, is read when it is asked for, and the methods here,
+    which choose samples, read none.
+
     `targets` (n, …): what is to be given where that is no class: values, or whatever the sweep's metric reads. `slices`: text (n,) by the
     names under which the spec has it, which says of each item where it is from.
     """
 
-    inputs: Inputs
+    inputs: Held
     labels: npt.NDArray[np.int64]
     targets: Array | None = None
     slices: Mapping[str, Array] = field(default_factory=dict)
@@ -40,7 +44,7 @@ class Split:
         return len(self.inputs)
 
     @property
-    def array(self) -> Array:
+    def array(self) -> Array | OnDisk:
         """The inputs of a network that has one; raises DatasetError where there are several."""
         if not is_array(self.inputs):
             raise DatasetError(
@@ -57,8 +61,12 @@ class Split:
         """The first n items, or all of them for None."""
         return self if n is None else self._of(slice(n))
 
+    def loaded(self) -> Split:
+        """The same with its inputs in memory: for a few samples."""
+        return Split(in_memory(self.inputs), self.labels, self.targets, self.slices)
+
     def followed_by(self, other: Split) -> Split:
-        """The items of this split, then those of another."""
+        """The items of this split, then those of another, in memory."""
         targets = None
         if self.targets is not None and other.targets is not None:
             targets = np.concatenate([self.targets, other.targets])
@@ -72,7 +80,7 @@ class Split:
     def _of(self, chosen: npt.NDArray[np.intp] | slice) -> Split:
         targets = None if self.targets is None else self.targets[chosen]
         slices = {name: values[chosen] for name, values in self.slices.items()}
-        return Split(self.inputs[chosen], self.labels[chosen], targets, slices)
+        return Split(part_of(self.inputs, chosen), self.labels[chosen], targets, slices)
 
     def reported(self, samples: int | None, held_back: float = 0.0) -> Split:
         """Of a test split: what every figure of a sweep is measured on, the first `samples` (None: all) that are not held back.
@@ -96,6 +104,20 @@ class Split:
 def _held_back(n: int, share: float) -> npt.NDArray[np.intp]:
     """Which of n test images are held back, sorted: drawn at random, since files may be sorted by class; the same for every sweep."""
     return np.sort(np.random.default_rng(SPLIT_SEED).permutation(n)[: max(1, round(n * share))])
+
+
+def picked(parts: Sequence[Split], chosen: npt.NDArray[np.intp]) -> Split:
+    """The items of these numbers, in this order, as if the parts stood one after the other; in memory."""
+    found: Split | None = None
+    places, before = [], 0
+    for part in parts:
+        here = np.flatnonzero((chosen >= before) & (chosen < before + len(part)))
+        some = part.take(chosen[here] - before).loaded()
+        found = some if found is None else found.followed_by(some)
+        places.append(here)
+        before += len(part)
+    assert found is not None
+    return found.take(np.argsort(np.concatenate(places)))
 
 
 def carve(inputs: Inputs, labels: npt.NDArray[np.int64]) -> tuple[Split, Split, Split]:

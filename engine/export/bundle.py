@@ -22,6 +22,7 @@ import numpy.typing as npt
 import yaml
 
 from engine import __version__
+from engine.datasets import audio
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
@@ -115,14 +116,18 @@ def write_bundle(
         ]
     if (said := sweep.data.preprocess) and (said.resize or said.crop):
         settings["pictures"] = {"resize": said.resize, "crop": said.crop}
-    sample = draw_sample(reported(dataset.test, sweep.measure))
+    if dataset.sounds:
+        settings["audio"] = dict(dataset.sounds)
+    sample = draw_sample(reported(dataset.test, sweep.measure)).loaded()
     try:
         runtime = _runtime(trial, sweep)
         session = predict_template.open_model(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
-        inputs = {"": sample.inputs} if is_array(sample.inputs) else dict(sample.inputs.arrays)
+        inputs = {
+            n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
+        }
         outputs = predict_template.outputs(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
@@ -140,13 +145,20 @@ def write_bundle(
         "preprocess.json": _json(settings),
         "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
-        "predict.py": Path(predict_template.__file__).read_bytes(),
+        "predict.py": predict_program().encode(),
         "verify.py": verify_program().encode(),
         "sample.npz": _sample(sample, inputs, outputs, predictions, dataset),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
     return target
+
+
+def predict_program() -> str:
+    """predict.py: the template, with how sounds are prepared in the place of what imports it."""
+    whole, sounds = (Path(str(part.__file__)).read_text("utf-8") for part in (predict_template, audio))
+    ours = next(line for line in whole.splitlines() if line.startswith(f"from {audio.__name__} import"))
+    return whole.replace(ours, sounds.replace("from __future__ import annotations\n", ""), 1)
 
 
 def verify_program() -> str:

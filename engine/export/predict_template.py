@@ -3,8 +3,8 @@
 
     python predict.py INPUT... [--output FILE.npz]
 
-An INPUT is a picture, an .npy of inputs, or an .npz with `x_test` or `x`, as the model's data were stored: what the network reads is made
-of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. As a module it has
+An INPUT is a picture, a .wav, an .npy of inputs, or an .npz with `x_test` or `x`, as the model's data were stored: what the network reads
+is made of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. As a module it has
 `open_model`, `preprocess` and `outputs`, which need nothing else either.
 """
 
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from engine.datasets.audio import AudioError, array_prepared, file_prepared
 
 Array = npt.NDArray[Any]
 Inputs = dict[str, Array]
@@ -152,6 +154,11 @@ def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
     inputs = inputs[:, None] if (1, *inputs.shape[1:]) == stored else inputs
     if inputs.shape[1:] == (*stored[1:], stored[0]) != stored:
         inputs = np.moveaxis(inputs, -1, 1)
+    if (sounds := settings.get("audio")) and inputs.shape[1:] != stored:
+        try:
+            inputs = array_prepared(inputs, sounds)
+        except AudioError as error:
+            raise BundleError(f"{name} {error}") from None
     if inputs.shape[1:] != stored:
         raise BundleError(f"{name}: inputs of {inputs.shape[1:]}, but the model is given {'×'.join(map(str, stored))}")
     if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
@@ -163,12 +170,19 @@ def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
 
 def read_inputs(path: Path, settings: dict[str, Any]) -> Inputs:
     """The inputs of a file, as stored, several ones by name; raises BundleError."""
+    if (sounds := settings.get("audio")) and path.suffix not in (".npy", ".npz"):
+        try:
+            with path.open("rb") as file:
+                return {"": as_stored(file_prepared(file, sounds), settings, path.name)}
+        except (AudioError, OSError) as error:
+            raise BundleError(f"{path.name} {one_line(error)}") from None
     if path.suffix not in (".npy", ".npz"):
         return {"": as_stored(_picture(path, settings), settings, path.name)}
     try:
-        with np.load(path, allow_pickle=False) as found:
-            if isinstance(found, np.ndarray):
-                return {"": as_stored(found, settings, path.name)}
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):  # an .npy, which nobody need close
+            return {"": as_stored(found, settings, path.name)}
+        with found:
             if several := settings.get("inputs"):
                 return {one["name"]: found[_named(found.files, one["array"], path)] for one in several}
             names = [name for name in ("x_test", "x", "inputs") if name in found.files]
@@ -236,7 +250,7 @@ def told(found: Array, labels: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of predict.py; returns the exit code."""
     parser = argparse.ArgumentParser(description="What this model says of your inputs.")
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, an .npy or an .npz")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, a .wav, an .npy or an .npz")
     parser.add_argument("--output", type=Path, metavar="FILE.npz", help="keep the outputs as numbers, too")
     given, folder = parser.parse_args(arguments), Path(__file__).resolve().parent
     try:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError, StepError
+from engine.graph.on_disk import OnDisk
 
 if TYPE_CHECKING:
     import onnx
@@ -26,10 +27,10 @@ Array = npt.NDArray[Any]
 class NamedArrays:
     """Several arrays by the names of the inputs that they are for; the first axis of each, (n, …), counts samples.
 
-    Raises ValueError for none, and for lengths that differ.
+    Those of a split may be on disk; indexing gives them in memory. Raises ValueError for none, and for lengths that differ.
     """
 
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Array | OnDisk]
 
     def __post_init__(self) -> None:
         if len({len(array) for array in self.arrays.values()}) != 1:
@@ -53,25 +54,50 @@ class NamedArrays:
 
     def tobytes(self) -> bytes:
         """The numbers of all arrays, one after the other."""
-        return b"".join(array.tobytes() for array in self.arrays.values())
+        return b"".join(np.asarray(array).tobytes() for array in self.arrays.values())
 
 
 Inputs = Array | NamedArrays
-"""(n, …), or several of these by name."""
+"""(n, …), or several of these by name: what a network is fed."""
+
+Held = Inputs | OnDisk
+"""The same as a split holds them, which may be on disk until they are asked for."""
 
 
-def is_array(inputs: Inputs) -> TypeIs[Array]:
-    """Whether it is one array."""
-    return isinstance(inputs, np.ndarray)
+def is_array(inputs: Held) -> TypeIs[Array | OnDisk]:
+    """Whether it is one array, wherever that is."""
+    return isinstance(inputs, np.ndarray | OnDisk)
 
 
-def joined(parts: Sequence[Inputs]) -> Inputs:
-    """The samples of all parts, which hold the same arrays, one after the other."""
+def part_of(inputs: Held, chosen: slice | npt.NDArray[np.intp]) -> Held:
+    """Some samples, in this order; what is on disk stays there."""
+    if isinstance(inputs, NamedArrays):
+        return NamedArrays(
+            {n: a.part(chosen) if isinstance(a, OnDisk) else a[chosen] for n, a in inputs.arrays.items()}
+        )
+    return inputs.part(chosen) if isinstance(inputs, OnDisk) else inputs[chosen]
+
+
+def in_memory(inputs: Held) -> Inputs:
+    """All samples, read if they are on disk."""
+    if isinstance(inputs, NamedArrays):
+        return inputs if not any(isinstance(a, OnDisk) for a in inputs.arrays.values()) else inputs[:]
+    return inputs[:] if isinstance(inputs, OnDisk) else inputs
+
+
+def is_on_disk(inputs: Held) -> bool:
+    """Whether any of it is."""
+    arrays = inputs.arrays.values() if isinstance(inputs, NamedArrays) else (inputs,)
+    return any(isinstance(array, OnDisk) for array in arrays)
+
+
+def joined(parts: Sequence[Held]) -> Inputs:
+    """The samples of all parts, which hold the same arrays, one after the other, in memory."""
     first = parts[0]
     if is_array(first):
-        return np.concatenate([part for part in parts if is_array(part)])
+        return np.concatenate([part[:] for part in parts if is_array(part)])
     others = [part.arrays for part in parts if isinstance(part, NamedArrays)]
-    return NamedArrays({name: np.concatenate([arrays[name] for arrays in others]) for name in others[0]})
+    return NamedArrays({name: np.concatenate([arrays[name][:] for arrays in others]) for name in others[0]})
 
 
 def padded(inputs: Inputs, size: int) -> Inputs:

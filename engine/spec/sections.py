@@ -71,8 +71,9 @@ class Preprocess(Frozen):
 
     `scale` left out is 1/255 for uint8 inputs and 1 for others; `mean` and `std` have one value, or one a channel, and are those of the
     training split with `standardize`. Pictures of a folder, or of a table of paths, are made `resize` pixels on their shorter side and cut
-    to `crop` around the centre. `layout` is that of what the network reads, `channels` the order of its colours; the data's own are
-    NCHW and RGB once they are read, whatever the file had.
+    to `crop` around the centre. Sounds get `rate` samples a second, are cut or filled with zeros to a `window` of so many seconds, and
+    become the logarithms of `log_mel` mel bands (`engine/datasets/audio.py`). `layout` is that of what the network reads, `channels` the
+    order of its colours; the data's own are NCHW and RGB once they are read, whatever the file had.
     """
 
     layout: Literal["NCHW", "NHWC"] = "NCHW"
@@ -83,6 +84,9 @@ class Preprocess(Frozen):
     standardize: bool = False
     resize: int | None = Field(None, ge=1, le=8192)
     crop: int | None = Field(None, ge=1, le=8192)
+    rate: int | None = Field(None, ge=1000, le=768_000)
+    window: float | None = Field(None, gt=0, le=3600)
+    log_mel: int | None = Field(None, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _knobs_fit(self) -> Preprocess:
@@ -96,7 +100,22 @@ class Preprocess(Frozen):
             raise ValueError(
                 f"crop {self.crop} is larger than resize {self.resize}; give a crop of at most the resized side"
             )
+        pictures = next((name for name in ("resize", "crop") if getattr(self, name) is not None), None)
+        if self.audio and pictures:
+            raise ValueError(f"{pictures} is for pictures, {next(iter(self.audio))} for sounds; give one of them")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_sounds_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What came later: preprocessing without it is the same as ever, in every key and id."""
+        stated: dict[str, Any] = whole(self)
+        return {n: v for n, v in stated.items() if n not in ("rate", "window", "log_mel") or v is not None}
+
+    @property
+    def audio(self) -> dict[str, Any]:
+        """What becomes of sounds, as far as it is said."""
+        stated = {"rate": self.rate, "window": self.window, "log_mel": self.log_mel}
+        return {name: value for name, value in stated.items() if value is not None}
 
     @property
     def says_numbers(self) -> bool:

@@ -27,8 +27,8 @@ MOST_VALUE_BYTES = 1 << 30
 
 LOOKING = Limits(memory_bytes=3 << 30, cpu_s=120, wall_s=240, file_bytes=MOST_UNPACKED + (64 << 20))
 """What the process takes at most that looks at a file."""
-CHECKING = Limits(memory_bytes=8 << 30, cpu_s=180, wall_s=120, file_bytes=1 << 30)
-"""And the one that tries a few samples of uploaded data."""
+CHECKING = Limits(memory_bytes=8 << 30, cpu_s=180, wall_s=120, file_bytes=8 << 30)
+"""And the one that tries a few samples of uploaded data, which may have to unpack them into a file first."""
 _KEPT_GB = 10.0
 
 

@@ -20,6 +20,7 @@ from engine.figures.what_broke import (
 )
 from engine.frontier.front import within_limits
 from engine.frontier.recommendation import View
+from engine.graph.on_disk import OnDisk
 from engine.metrics import METRICS, based, shown, text_of
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
@@ -195,7 +196,7 @@ def _limits(row: SweepRow, trial: Trial) -> None:
         st.caption(f"{int(within_limits(done, limits).sum()):,} of {len(done):,} recipes break no more than that.")
 
 
-def _gallery(found: Sequence[Flip], images: np.ndarray, classes: Sequence[str]) -> None:
+def _gallery(found: Sequence[Flip], images: np.ndarray | OnDisk, classes: Sequence[str]) -> None:
     """The flipped images, filtered by kind and class, a page at a time."""
     st.subheader("Images that flipped", anchor=False)
     if not found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,12 +181,6 @@ def test_damaged_pictures_are_named_with_their_count(tmp_path):
     refused(rf"^{len(cut)} pictures are damaged .*: \w+/\d+\.png, \w+/\d+\.png, \w+/\d+\.png, …; save again", tmp_path)
     cut[0].write_bytes(b"no picture at all")
     refused(f"^1 picture is damaged or of an unknown kind: {cut[0].relative_to(tmp_path)};", tmp_path)
-
-
-def test_more_than_the_machine_can_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    class_folders(tmp_path)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=16_000))
-    refused(r"take 0 GB of memory once they are read, and this machine has 0; give fewer", tmp_path)
 
 
 def test_sixteen_bits_are_refused_by_name(tmp_path):
