@@ -28,7 +28,7 @@ from engine.models.catalog import brings_own_weights, check_model
 from engine.models.files import check_fits, given_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.metric import usual_metric
-from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
+from engine.spec.sections import EMBEDDED, NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep
 
 SAMPLES = 200
@@ -107,7 +107,7 @@ def settled(sweep: Sweep) -> tuple[Sweep, Report | None]:
 def _as_told(sweep: Sweep) -> Sweep:
     """The sweep of a network of ours: with what its data turn out to be, where that is not the usual."""
     data = sweep.data
-    if data.source == "fashion_mnist" or is_named(data.source) or data.task == "classification":
+    if data.source in EMBEDDED or is_named(data.source) or data.task == "classification":
         return sweep
     found = load_dataset(data)
     return sweep if found.has_classes else _with_task(sweep, found)

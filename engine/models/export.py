@@ -16,6 +16,7 @@ from torch import nn
 from engine.errors import ModelError
 from engine.graph.graph import check_interface, first_line
 from engine.graph.inputs import Shape
+from engine.graph.shape_arithmetic import settle_shapes
 from engine.graph.tidy import tidy
 from engine.models.shapes import inputs_text, noun
 from engine.models.torch_inputs import blank_tensors, call
@@ -99,6 +100,7 @@ def export_onnx(network: nn.Module, input_shape: Shape, batch: int | None = None
     model = onnx.load_model_from_string(buffer.getvalue())
     model.producer_name, model.producer_version = "paretoscope", ""
     model.graph.name = "network"
+    settle_shapes(model)
     tidy(model)
     check_interface(model, "the exported network")
     return model
