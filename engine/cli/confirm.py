@@ -1,4 +1,4 @@
-"""`paretoscope confirm`: a trial on the test images that were held back."""
+"""`paretoscope confirm`: a trial on the test samples that were held back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def confirm(
     trial: TrialRef,
     as_json: JsonFlag = False,
 ) -> None:
-    """Evaluate a trial on the test images that were held back (`measure.held_back`), once."""
+    """Evaluate a trial on the test samples that were held back (`measure.held_back`), once."""
     from engine.run.confirm import confirm_trial
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
@@ -22,5 +22,5 @@ def confirm(
 
 
 def print_confirmation(trial: Trial) -> None:
-    """What the held-back images said."""
+    """What the held-back samples said."""
     print(f"{trial.label}: {confirmation_text(trial)}")

@@ -40,8 +40,8 @@ from engine.spec.canonical import digest
 from engine.spec.sections import EMBEDDED, Data, Measure
 
 _KINDS = (
-    "fashion_mnist, pen_digits, the path of an .npz, .npy, .csv or .parquet file, of a folder of pictures, path/to/file.py:function, torchvision:NAME "
-    "or medmnist:NAME"
+    "fashion_mnist, pen_digits, the path of an .npz, .npy, .csv or .parquet file, of a folder of pictures, path/to/file.py:function, "
+    "torchvision:NAME or medmnist:NAME"
 )
 
 

@@ -11,8 +11,8 @@ MOST_POINTS = 64
 
 
 class SeriesTransformer(nn.Module):
-    """An encoder (Vaswani et al. 2017, arXiv:1706.03762), normalised before each part (Xiong et al. 2020, arXiv:2002.04745), over the points
-    of a series: each point's numbers become a token, positions are learnt, the mean over all points is classified.
+    """An encoder (Vaswani et al. 2017, arXiv:1706.03762) over the points of a series, normalised before each part (Xiong et al. 2020,
+    arXiv:2002.04745): each point's numbers become a token, positions are learnt, the mean over all points is classified.
 
     Every series is as long as every other; none is padded, so that nothing is masked.
     """

@@ -121,7 +121,8 @@ EMBEDDED = ("fashion_mnist", "pen_digits")
 
 
 class Data(Frozen):
-    """A dataset: one that ships (`fashion_mnist`, `pen_digits`), a name that was prepared, a file, a folder of pictures or `path/to/file.py:function`.
+    """A dataset: one that ships (`fashion_mnist`, `pen_digits`), a name that was prepared, a file, a folder of pictures or
+    `path/to/file.py:function`.
 
     `preprocess` is a mapping, `none` or `standardize`; `mean` and `std` may stand beside `source`, as a short form. `kind` says what arrays
     hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`

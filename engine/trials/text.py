@@ -19,7 +19,7 @@ from engine.trials.trial import Trial
 
 SATURATION_RISKS = {
     "none": "none: no pair of its products can saturate",
-    "unseen": "unseen: some could saturate, but none did on these images",
+    "unseen": "unseen: some could saturate, but none did on these samples",
     "harmless": "harmless: some saturate, and the accuracy is not told apart",
     "harmful": "harmful: the accuracy is another one",
 }
@@ -171,7 +171,7 @@ def sums_text(trial: Trial) -> str:
         return ""
     return (
         f"accuracy was counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, Arm) the same file has "
-        f"{text_of('accuracy', trial.accuracy.exact_sums)} on the same images"
+        f"{text_of('accuracy', trial.accuracy.exact_sums)} on the same samples"
     )
 
 
@@ -182,13 +182,13 @@ def seeds_text(seeds: Seeds) -> str:
 
 
 def confirmation_text(trial: Trial) -> str:
-    """What held-back images said of a trial; empty where they were not asked."""
+    """What held-back samples said of a trial; empty where they were not asked."""
     c = trial.confirmation
     if c is None:
         return ""
     a = c.accuracy
     low, high = (text_of("accuracy", v, unit=False) for v in (a.low, a.high))
-    text = f"{text_of('accuracy', a.value)} ({low} to {high}) on {a.n:,} held-back images"
+    text = f"{text_of('accuracy', a.value)} ({low} to {high}) on {a.n:,} held-back samples"
     if d := a.vs_baseline:
         verdict = "tied with" if a.tied_with_baseline else "different from"
         text += (
@@ -205,7 +205,7 @@ def best_text(best: float | None, optimism: float | None, candidates: int) -> st
         parts.append(f"the same choice in {share_text(best)} of redraws of the measurements")
     if optimism is not None and candidates > 1:
         parts.append(
-            f"picked from {candidates} by the images it is scored on, its accuracy is expected to be {100 * optimism:.2f} points too high"
+            f"picked from {candidates} by the samples it is scored on, its accuracy is expected to be {100 * optimism:.2f} points too high"
         )
     text = "; ".join(parts)
     return text[:1].upper() + text[1:]

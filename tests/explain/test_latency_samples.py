@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from engine.explain import latency_samples
 from engine.run.planner import make_plan
+from engine.store import example as example_module
 from engine.store.rows import NodeRow
 
 
@@ -28,7 +29,7 @@ def test_raw_samples_of_a_latency_are_found_through_the_plan_on_the_machine_that
     example, monkeypatch, tmp_path
 ):
     store, _, sweep, ids = example
-    monkeypatch.setattr(latency_samples, "EXAMPLE", tmp_path)
+    monkeypatch.setattr(example_module, "EXAMPLES", (tmp_path,))
     spec, trials = store.spec(sweep), {t.id: t for t in store.trials(sweep)}
     for label in ("int8", "baseline"):
         trial = trials[ids[label]]

@@ -23,7 +23,7 @@ from engine.models.zoo import BUILDERS
 torch.set_num_threads(1)
 SMALL = (3, 64, 64)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
-    **{name: (BUILDERS[name], (1, 28, 28)) for name in BUILDERS},
+    **{name: (BUILDERS[name], (2, 8) if name == "series_transformer" else (1, 28, 28)) for name in BUILDERS},
     **{
         name: (lambda name=name: getattr(torchvision.models, name)(num_classes=10), SMALL)
         for name in (
