@@ -55,7 +55,7 @@ def test_a_series_is_drawn_as_lines_and_asks_for_no_picture():
     assert "informal" in words(app)
     assert not app.radio
     assert "Other samples" in [b.label for b in app.button]
-    assert len(app.get("imgs")) == 9
+    assert len(app.get("image")) == 9
 
 
 def test_other_images_are_drawn_and_kept_in_the_address():

@@ -53,7 +53,7 @@ def test_of_series_it_speaks_of_samples():
     assert "Samples that flipped" in titles
     assert "samples that were right before" in words(app)
     assert "mages" not in words(app)
-    assert len(app.get("imgs")) == 12
+    assert len(app.get("image")) == 12
 
 
 def test_without_stored_predictions_it_says_what_to_do():
