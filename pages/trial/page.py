@@ -214,7 +214,7 @@ def _latency(row: SweepRow, trial: Trial) -> None:
         ]
         if trial.throughput_per_s:
             tiles.append(
-                ("Samples a second", f"{trial.throughput_per_s:,.0f}", "At the median, with the batch stated below.")
+                ("Samples / s", f"{trial.throughput_per_s:,.0f}", "At the median, with the batch stated below.")
             )
         if trial.load_ms is not None:
             tiles.append(

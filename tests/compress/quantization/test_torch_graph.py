@@ -66,7 +66,8 @@ def test_whole_networks_agree_with_onnx_runtime(name: str) -> None:
     images = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)  # the graph was traced with one image
     expected = open_session(model).run(None, {"input": images})[0]
     with torch.no_grad():
-        (found,) = FloatGraph(model)(torch.from_numpy(images).contiguous(memory_format=torch.channels_last))
+        layout = torch.channels_last if images.ndim == 4 else torch.contiguous_format
+        (found,) = FloatGraph(model)(torch.from_numpy(images).contiguous(memory_format=layout))
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
