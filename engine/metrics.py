@@ -28,14 +28,27 @@ class Metric:
     help: str
 
 
-Part = Literal["score", "score_change"]
+Part = Literal["score", "score_change", "slice_worst", "slice_drop"]
 _PARTS: dict[str, tuple[str, str]] = {
     "score": ("{}", "What the sweep's spec counts on the test samples, with its 95 % interval."),
     "score_change": (
         "{} vs baseline",
         "The number minus the baseline's on the same samples; its 95 % interval is narrower than that of either.",
     ),
+    "slice_worst": (
+        "{} of the worst slice",
+        "The number of the slice of the test samples in which it is worst; its 95 % interval allows for the choice of the worst of many.",
+    ),
+    "slice_drop": (
+        "{}: worst slice drop",
+        "By how much the slice got worse that got worse most against the baseline, whichever way is better. The worst of many flatters "
+        "nobody: by chance alone it is above zero.",
+    ),
 }
+_SLICED = {"accuracy": "Accuracy:max:%", "agreement": "Agreement:max:%", "relative_error": "Relative error:min:%"}
+"""What slices are told by where a sweep has no metric of its own, as in the keys of one that has."""
+SHORT_PARTS: dict[Part, str] = {"slice_worst": "worst_slice", "slice_drop": "worst_slice_drop"}
+"""What one types for the numbers of slices, whatever they are told by."""
 
 
 def score_key(title: str, better: Better, unit: str) -> str:
@@ -44,8 +57,10 @@ def score_key(title: str, better: Better, unit: str) -> str:
 
 
 def score_part(key: str, part: Part) -> str:
-    """The key of another number of the same metric: its change against the baseline, its worst slice."""
-    return f"{part}:{key.partition(':')[2]}"
+    """The key of another number of the same metric: its change against the baseline, its worst slice. Slices are told by accuracy, or
+    fidelity, too.
+    """
+    return f"{part}:{_SLICED.get(key) or key.partition(':')[2]}"
 
 
 @lru_cache(maxsize=1000)
@@ -56,18 +71,19 @@ def _own_metric(key: str) -> Metric | None:
         return None
     part, title, better, unit = parts
     name, text = _PARTS[part]
-    return Metric(
-        key, name.format(title), "points" if part == "score_change" and unit == "%" else unit, better == "max", text
-    )
+    shown_in = "points" if part in ("score_change", "slice_drop") and unit == "%" else unit
+    return Metric(key, name.format(title), shown_in, better == "max" and part != "slice_drop", text)
 
 
 def is_score(key: str) -> bool:
-    """Whether a key is of a sweep's own metric."""
+    """Whether a key is of what one sweep has of its own: its metric, its slices."""
     return not dict.__contains__(METRICS, key) and _own_metric(key) is not None
 
 
 def short_name(text: str) -> str:
-    """A key of a sweep's own metric, or what people call it, `R²`, `Mean IoU`, as one types it: `r2`, `mean_iou`."""
+    """A key of a sweep's own metric, or what people call it, `R²`, `Mean IoU`, as one types it: `r2`, `mean_iou`, `worst_slice`."""
+    if is_score(text) and (part := text.partition(":")[0]) in SHORT_PARTS:
+        return SHORT_PARTS[part]
     name = METRICS[text].name if is_score(text) else text
     return name.lower().replace("²", "2").replace(" ", "_")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,24 +14,25 @@ import yaml
 from engine.check.answers import Network, layouts_of, open_answers
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
-from engine.check.samples import range_of, shown
+from engine.check.samples import looked_at, range_of, shown
+from engine.check.slices import slice_counts, slice_findings
 from engine.check.sureness import confidence, information, log_shares
 from engine.check.values import judge
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
 from engine.datasets.named import is_named
 from engine.datasets.preprocessing import stated_preprocessing
-from engine.datasets.splits import SPLIT_SEED, Split
+from engine.datasets.splits import Split
 from engine.errors import ClassesUnknownError, InputError, SpecError, StepError
 from engine.graph.inputs import NamedArrays, Signature, is_array
 from engine.models.catalog import brings_own_weights, check_model
+from engine.models.convertible import check_trained
 from engine.models.files import check_fits, given_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.metric import usual_metric
 from engine.spec.sections import EMBEDDED, NAMED_PREPROCESSING, Data, Preprocess
-from engine.spec.sweep import Sweep
+from engine.spec.sweep import Sweep, with_metric
 
-SAMPLES = 200
 AS_STATED = "as the spec says"
 _ALONE = 8
 
@@ -58,6 +59,7 @@ class Report:
     """`sweep`: the spec with its preprocessing stated, None where that is not known; `baseline`: like a trial's accuracy.
 
     `baseline` is None without labels. `inputs`: shape, type and range as stored; `samples`: the first few, with label and answer.
+    `slices`: array -> value -> items of each split that has the array.
     """
 
     sweep: Sweep | None
@@ -68,6 +70,7 @@ class Report:
     splits: dict[str, int]
     classes: tuple[str, ...]
     samples: tuple[dict[str, Any], ...]
+    slices: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -85,6 +88,7 @@ class Report:
             "splits": self.splits,
             "classes": list(self.classes),
             "samples": list(self.samples),
+            "slices": self.slices,
             "spec": None if self.sweep is None else self.sweep.model_dump(mode="json"),
         }
 
@@ -107,6 +111,8 @@ def settled(sweep: Sweep) -> tuple[Sweep, Report | None]:
 def _as_told(sweep: Sweep) -> Sweep:
     """The sweep of a network of ours: with what its data turn out to be, where that is not the usual."""
     data = sweep.data
+    if data.slices:
+        load_dataset(data)  # refuses slices that do not fit before anything runs
     if data.source in EMBEDDED or is_named(data.source) or data.task == "classification":
         return sweep
     found = load_dataset(data)
@@ -126,13 +132,12 @@ def check(sweep: Sweep) -> Report:
     except InputError as error:
         return Report(None, (Finding.of(error),), None, (), {}, {}, (), ())
     about = _about(data)
-    findings = [Finding("warning", note, "see that this is as it should be") for note in data.notes] + split_findings(
-        data
-    )
+    findings = [Finding("warning", note, "see that this is as it should be") for note in data.notes]
+    findings += [*split_findings(data), *slice_findings(data, sweep.measure)]
     if data.has_classes and sweep.data.classes != stated.data.classes:
         told = f"without labels, the network's {len(data.classes)} outputs are taken for scores of classes"
         findings.append(Finding("warning", told, "write data.task: fidelity if they are values, an embedding say"))
-    samples = _samples(data)
+    samples = looked_at(data)
     labels = samples.labels if samples.is_labelled else None
     try:
         # What a user's code prints is not an answer to whoever reads this command's.
@@ -142,6 +147,7 @@ def check(sweep: Sweep) -> Report:
             first = _prepared(sweep.data, data, ways[0].preprocess)
             if sweep.model.is_onnx:
                 check_fits(sweep.model, first)
+            check_trained(sweep)
             network, untrained = open_answers(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
@@ -223,17 +229,8 @@ def _about(data: Dataset) -> dict[str, Any]:
         else range_of(stored),
         "splits": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
         "classes": data.classes,
+        "slices": slice_counts(data),
     }
-
-
-def _samples(data: Dataset) -> Split:
-    """Up to 200 that no figure is reported on: of validation, then of calibration and train, where those are too few."""
-    found = data.validation
-    for more in (data.calibration, data.train):
-        if len(found) < SAMPLES:
-            found = found.followed_by(more.head(SAMPLES * 5))
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
-    return found.take(order[:SAMPLES])
 
 
 def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candidate, ...]:
@@ -276,8 +273,8 @@ def _best(answers: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64] 
 
 def _with_task(sweep: Sweep, data: Dataset) -> Sweep:
     """With the task and its metric said, which are what results are keyed by."""
-    known = {"data": sweep.data.model_copy(update={"task": data.task})}
-    return sweep.model_copy(update={**known, "metric": sweep.metric or usual_metric(data.task)})
+    known = sweep.model_copy(update={"data": sweep.data.model_copy(update={"task": data.task})})
+    return with_metric(known, sweep.metric or usual_metric(data.task))
 
 
 def _usual(ways: tuple[Candidate, ...], data: Dataset) -> int:

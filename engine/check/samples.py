@@ -8,12 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.dataset import Dataset
-from engine.datasets.splits import UNLABELLED, Split
+from engine.datasets.splits import SPLIT_SEED, UNLABELLED, Split
 from engine.graph.inputs import is_array
 from engine.quality.changed_values import value_text
 
+SAMPLES = 200
+"""So many are tried,"""
 SHOWN = 8
-"""So many."""
+"""so many shown."""
+
+
+def looked_at(data: Dataset) -> Split:
+    """Up to 200 that no figure is reported on: of validation, then of calibration and train, where those are too few."""
+    found = data.validation
+    for more in (data.calibration, data.train):
+        if len(found) < SAMPLES:
+            found = found.followed_by(more.head(SAMPLES * 5))
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
+    return found.take(order[:SAMPLES])
 
 
 def range_of(stored: npt.NDArray[Any]) -> dict[str, Any]:

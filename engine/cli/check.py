@@ -9,6 +9,8 @@ from engine.cli._options import JsonFlag, Overrides, SpecFile, print_json
 from engine.cli._tables import console, print_table
 from engine.metrics import METRICS, text_of
 
+MOST_SLICES = 12
+
 if TYPE_CHECKING:
     from engine.check.report import Report, Tried
 
@@ -49,6 +51,12 @@ def print_report(report: Report) -> None:
             for name, a in arrays.items()
         ]
         out.print(f"inputs {'; '.join(told_of)}; {splits}; {_answers(report)}")
+    for name, values in report.slices.items():
+        counted = [f"{value}: {', '.join(f'{n:,} {split}' for split, n in of.items())}" for value, of in values.items()]
+        out.print(
+            f"slices by {name}: {'; '.join(counted[:MOST_SLICES])}{'; …' if len(counted) > MOST_SLICES else ''}",
+            markup=False,
+        )
     if report.tried:
         rows = [
             (
@@ -76,6 +84,7 @@ def print_report(report: Report) -> None:
             )
     for finding in report.findings:
         style = "red" if finding.level == "error" else "yellow"
-        out.print(f"{finding.level}: {finding.what}; {finding.remedy}", style=style)
+        # As it is: an extra in brackets is no markup, and a command stays on one line.
+        out.print(f"{finding.level}: {finding.what}; {finding.remedy}", style=style, markup=False, soft_wrap=True)
     if report.ok:
         out.print("nothing is wrong" if not report.findings else "nothing that would keep it from running")

@@ -6,6 +6,8 @@
 | 2..8, 16 | float kernels between roundings to 16 bits | weights in exactly N bits |
 | 2..8, 32 | float kernels | weights in exactly N bits |
 | 16, 32 | float kernels | every tensor for which it saves bytes in float16 |
+| 2..8, 8, `dynamic` | integer kernels of matrix products and LSTMs, which round their data as they run | weights in exactly N bits |
+| 4 or 8, 32, `block` | MatMulNBits, which multiplies codes in blocks | N bits a weight, 16 a block |
 
 Whatever the storage, standard operators turn it back at load, and ONNX Runtime folds them: nothing is unpacked while it runs.
 
@@ -17,7 +19,7 @@ x86 ONNX Runtime turns activations into uint8 when it loads the file, but not wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +27,23 @@ import onnx
 from onnx import numpy_helper, version_converter
 
 from engine.compress.quantization.bias import correct_biases
+from engine.compress.quantization.block_weights import (
+    PRODUCTS,
+    as_matrix,
+    block_tables,
+    learned_blocks,
+    nearest_blocks,
+)
 from engine.compress.quantization.calibrate import activation_scales, observe, runs
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.notes import left_in_float, stored_twice
+from engine.compress.quantization.others import rounded_others
 from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
-from engine.compress.quantization.scheme import ActivationScale, Codes, Scheme
+from engine.compress.quantization.scheme import ActivationScale, BlockCodes, Codes, Scheme
 from engine.compress.quantization.weights import (
     Layer,
     find_layers,
@@ -100,6 +110,8 @@ def quantized(
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
     scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
+    if step.method == "block":
+        return Quantized(write(scheme), note=_told(step, prepared))
     if step.equalize == "auto" and not step.per_channel and step.activation_bits <= INTEGER_BITS:
         other = make_scheme(step, equalize(prepared), calibration, bits)
         equalised, _ = _rounded(step, other, calibration)
@@ -121,6 +133,10 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> tuple[Schem
     """The scheme rounded as the step says, and why not as learned where `auto` could not."""
     from engine.compress.quantization.rounding import learn_rounding, obstacle
 
+    if step.method == "block":
+        if not step.learns_rounding:
+            return scheme, None
+        return replace(scheme, blocks=learned_blocks(scheme.model, scheme.layers, scheme.blocks, calibration)), None
     why = obstacle(scheme) if step.learns_rounding and step.rounding == "auto" else None
     learned = step.learns_rounding and why is None
     integer = step.activation_bits <= INTEGER_BITS
@@ -204,7 +220,7 @@ def make_scheme(
     if _is_safe(step):
         width = {name: min(n, SAFE_BITS) if n < _FLOAT_BITS else n for name, n in width.items()}
     in_float = {name for name, n in width.items() if n >= _FLOAT_BITS}
-    if step.activation_bits == _FLOAT_BITS:
+    if step.activation_bits == _FLOAT_BITS or step.method == "dynamic":
         nodes = tuple(onnx.NodeProto.FromString(n.SerializeToString()) for n in prepared.graph.node)
         placement = Placement(nodes, tuple(find_layers(nodes, weight_names(prepared.graph))), (), {}, {})
     else:
@@ -213,11 +229,20 @@ def make_scheme(
     constants = {t.name: t for t in prepared.graph.initializer}
     biases = {x.output: _vector(constants[x.bias]) for x in placement.layers if x.bias in constants}
     weights: dict[str, Codes] = {}
+    blocks: dict[str, BlockCodes] = {}
     for layer in placement.layers:
         if layer.weight in weights or layer.weight in in_float:
             continue
         weight, n = numpy_helper.to_array(constants[layer.weight]), width[layer.weight]
+        if step.block_size is not None and layer.node.op_type in PRODUCTS:
+            matrix = as_matrix(weight, layer.axis)
+            blocks[layer.weight] = nearest_blocks(matrix, n, step.block_size, step.symmetric)
+            continue
         weights[layer.weight] = quantized_weight(weight, layer.axis, n, step.per_channel, step.symmetric)
+    usual = 8 if step.ends_8bit else step.weight_bits
+    if step.block_size is not None:
+        blocks |= block_tables(prepared, set(width), usual, bits or {}, step.block_size, step.symmetric)
+    others = rounded_others(prepared, {*width, *blocks}, usual, bits or {})
     return Scheme(
         model=prepared,
         nodes=placement.nodes,
@@ -228,6 +253,10 @@ def make_scheme(
         biases=biases,
         format=step.format,
         limits=placement.limits,
+        others=others,
+        dynamic=step.method == "dynamic",
+        blocks=blocks,
+        accuracy_level=step.accuracy_level or 0,
     )
 
 

@@ -3,6 +3,8 @@
 Arrays are `x_train, y_train, x_test, y_test`, and pairs of `calibration` and `validation` where the user has them; or `x` and `y` alone
 (`images` or `data`, `labels` or `target`), of which a test is drawn. `class_names`, text, names the classes.
 
+Where `data.slices` names arrays, they are told apart by split like the others: `site_test`, or `site` beside `x`.
+
 Where `data.inputs` names arrays, they take the place of `x`: one is read like it, several as they are (`several.py`).
 
 Inputs are uint8 or float, or integers that are no pixels, such as the numbers of tokens. Of two axes they are vectors (n, numbers); of
@@ -19,6 +21,7 @@ import numpy as np
 
 from engine.datasets.items import ALL, SPLIT_NAMES, SPLITS, Gathered, Items, Stored
 from engine.datasets.several import check_same, finite, named_arrays
+from engine.datasets.slices import slice_arrays
 from engine.datasets.splits import Array
 from engine.errors import DatasetError
 from engine.graph.inputs import is_array
@@ -70,7 +73,8 @@ def _role(name: str, x: tuple[str, ...]) -> Role | None:
 def read_names(names: Iterable[str], where: str, data: Data) -> set[str]:
     """The arrays whose names matter; raises DatasetError as `roles`."""
     listed = [*names]
-    found = {name for x in data.arrays.values() or ("x",) for name in roles(listed, where, x).values()}
+    named = (*(data.arrays.values() or ("x",)), *data.slices)
+    found = {name for x in named for name in roles(listed, where, x).values()}
     return found | ({"class_names"} & {*listed})
 
 
@@ -115,6 +119,7 @@ def gathered(name: str, where: str, arrays: Mapping[str, Array], data: Data, sav
         called,
         class_names_of(arrays, where),
         tuple(notes),
+        slice_arrays(where, arrays, data, items, called, lambda slices: roles(arrays, where, slices), save),
     )
 
 
@@ -143,12 +148,15 @@ def gathered_several(name: str, where: str, arrays: Mapping[str, Array], data: D
             told = f"{known[first][split, 'x']} has {len(stored[split])} items but {key} {len(arrays[key])} labels"
             raise DatasetError(f"{where}: {told}; give one label each")
     check_same(where, stored)
+    items = {split: Stored(inputs) for split, inputs in stored.items()}
+    called = {split: (known[first][split, "x"], labels.get(split, "")) for split in splits}
     return Gathered(
         name,
-        {split: Stored(inputs) for split, inputs in stored.items()},
+        items,
         {split: arrays[labels[split]] if split in labels else None for split in splits},
-        {split: (known[first][split, "x"], labels.get(split, "")) for split in splits},
+        called,
         class_names_of(arrays, where),
+        slices=slice_arrays(where, arrays, data, items, called, lambda slices: roles(arrays, where, slices), save),
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def gather_function(data: Data) -> Gathered:
         f"what {name} reads from files is not in the data's checksum: name them in its file, {_FILES} = [...], or change "
         "its code when they change"
     )
-    return Gathered(found.name, found.items, found.labels, found.called, found.class_names, (*found.notes, note))
+    return replace(found, notes=(*found.notes, note))
 
 
 def _called(source: str, path: Path, function: str) -> Any:

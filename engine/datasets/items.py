@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -60,7 +60,8 @@ class Gathered:
     """What a source holds, by split or under `all`.
 
     `labels` are as the source has them: integers, rows of one-hot, text; None for items without. `class_names` are those that the source
-    lists, in their order. `called` is what messages call the (inputs, labels) of a split.
+    lists, in their order. `called` is what messages call the (inputs, labels) of a split. `slices` are those that the spec names, by name,
+    text (n,); a split other than the test may have none.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Gathered:
     called: Mapping[str, tuple[str, str]]
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    slices: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     @property
     def is_labelled(self) -> bool:

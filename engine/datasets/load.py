@@ -94,10 +94,12 @@ def dataset_checksum(data: Data) -> str:
     """
     source = _source_of(data)
     files = source.checksum() if source else hashlib.sha256("".join(FASHION_MNIST_SHA256.values()).encode()).hexdigest()
-    stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target", "task", "inputs"})
+    stated = data.model_dump(mode="json", exclude={"source", "labels", "kind", "target", "task", "inputs", "slices"})
     # Where nothing is said of the task and labels are classes, it is the same data.
     task = data.task if data.task != "classification" else None
-    said = {"kind": data.kind, "target": data.target, "task": task, "inputs": data.inputs}
+    # Slices say how figures are told apart, and change no input, but for the columns of a table.
+    columns = data.slices if source and _may_be_table(data.source) else None
+    said = {"kind": data.kind, "target": data.target, "task": task, "inputs": data.inputs, "slices": columns or None}
     stated |= {key: value for key, value in said.items() if value is not None}
     return digest([files, stated]) if any(v is not None for v in stated.values()) else files
 
@@ -125,9 +127,14 @@ def _source_of(data: Data) -> _Source | None:
         )
     if found is None and data.kind not in (None, "image"):
         raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds images; leave it out")
-    if data.target is not None and not (data.source.endswith((".csv", ".parquet")) or Path(data.source).is_dir()):
+    if data.target is not None and not _may_be_table(data.source):
         raise DatasetError(
             f"data.target {data.target!r} names a table's column, but {data.source} is no table; leave it out"
+        )
+    if data.slices and (found is None or data.source.endswith(".npy")):
+        raise DatasetError(
+            f"data.slices names {', '.join(data.slices)}, but {data.source} holds inputs and labels alone; save arrays of these "
+            "names in an .npz file, or return them from a function (path/to/file.py:function)"
         )
     holds_one = found is None or found.has_pictures or data.source.endswith(".npy")
     if holds_one and data.arrays and [*data.arrays.values()] != ["x"]:
@@ -137,6 +144,10 @@ def _source_of(data: Data) -> _Source | None:
             ".npz file, or return them from a function (path/to/file.py:function)"
         )
     return found
+
+
+def _may_be_table(source: str) -> bool:
+    return source.endswith((".csv", ".parquet")) or Path(source).is_dir()
 
 
 def _found(data: Data) -> _Source | None:
@@ -190,7 +201,8 @@ def _loaded(data: Data, checksum: str) -> Dataset:
             damaged += error.pictures
             continue
         rows = slice(None) if chosen is None else chosen
-        splits[split] = Split(inputs, labels[part][rows], None if targets is None else targets[part][rows])
+        slices = {name: values[rows] for name, values in found.slices.get(part, {}).items()}
+        splits[split] = Split(inputs, labels[part][rows], None if targets is None else targets[part][rows], slices)
     if damaged:
         raise DamagedPictures(damaged)
     train = splits["train"].inputs

@@ -49,6 +49,11 @@ def gather_folder(data: Data) -> Gathered:
         raise DatasetError(
             f"data.target {data.target!r} names a table's column, but {root} holds pictures; leave it out"
         )
+    if data.slices:
+        raise DatasetError(
+            f"data.slices names {', '.join(data.slices)}, but {root} holds pictures alone; list them in a table (.csv) with columns path, "
+            f"label, {data.slices[0]}"
+        )
     groups = {split: _shuffled(group) for split, group in _groups(root).items()}
     pictures = {s: [Picture(p.relative_to(root).as_posix(), p) for p, _ in group] for s, group in groups.items()}
     items, notes = look_at(pictures, data)

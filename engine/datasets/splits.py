@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,14 @@ UNLABELLED = -1
 class Split:
     """Inputs (n, channels, …), or several arrays by name, and int64 labels (n,); all are UNLABELLED where nobody told the classes.
 
-    `targets` (n, …): what is to be given where that is no class: values, or whatever the sweep's metric reads.
+    `targets` (n, …): what is to be given where that is no class: values, or whatever the sweep's metric reads. `slices`: text (n,) by the
+    names under which the spec has it, which says of each item where it is from.
     """
 
     inputs: Inputs
     labels: npt.NDArray[np.int64]
     targets: Array | None = None
+    slices: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -59,14 +62,17 @@ class Split:
         targets = None
         if self.targets is not None and other.targets is not None:
             targets = np.concatenate([self.targets, other.targets])
-        return Split(joined([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), targets)
+        slices = {n: np.concatenate([v, other.slices[n]]) for n, v in self.slices.items() if n in other.slices}
+        return Split(joined([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels]), targets, slices)
 
     def take(self, chosen: npt.NDArray[np.intp]) -> Split:
         """The items of these numbers, in this order."""
         return self._of(chosen)
 
     def _of(self, chosen: npt.NDArray[np.intp] | slice) -> Split:
-        return Split(self.inputs[chosen], self.labels[chosen], None if self.targets is None else self.targets[chosen])
+        targets = None if self.targets is None else self.targets[chosen]
+        slices = {name: values[chosen] for name, values in self.slices.items()}
+        return Split(self.inputs[chosen], self.labels[chosen], targets, slices)
 
     def reported(self, samples: int | None, held_back: float = 0.0) -> Split:
         """Of a test split: what every figure of a sweep is measured on, the first `samples` (None: all) that are not held back.

@@ -15,6 +15,7 @@ import numpy as np
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.items import ALL, SPLIT_NAMES, Gathered, Items, Stored
 from engine.datasets.picture_files import Picture, look_at
+from engine.datasets.slices import check_few, slice_values
 from engine.datasets.splits import SPLIT_SEED, Array
 from engine.datasets.table_files import class_names_of, read_table
 from engine.errors import DatasetError
@@ -105,6 +106,7 @@ def _gathered(data: Data, name: str, tables: dict[str, DataFrame], files: list[P
         split: None if target is None else _labels(t[target], f"{where}: column {target!r}")
         for split, t in tables.items()
     }
+    slices = _slices(tables, data)
     items: dict[str, Items]
     notes: tuple[str, ...]
     if pictures is not None:
@@ -123,7 +125,24 @@ def _gathered(data: Data, name: str, tables: dict[str, DataFrame], files: list[P
         items, notes = _numbers(tables, target, data)
     row = "its rows" if ALL in tables else "the rows of {}"
     called = {s: (row.format(s), f"column {target!r}") for s in tables}
-    return Gathered(name, items, labels, called, class_names_of(files[0], target) if target else None, notes)
+    return Gathered(name, items, labels, called, class_names_of(files[0], target) if target else None, notes, slices)
+
+
+def _slices(tables: dict[str, DataFrame], data: Data) -> dict[str, dict[str, Array]]:
+    """The columns that `data.slices` names, by split."""
+    first = next(iter(tables.values()))
+    found: dict[str, dict[str, Array]] = {split: {} for split in tables}
+    for name in data.slices:
+        if name not in first.columns:
+            raise DatasetError(
+                f"data.slices {name!r} is no column of {data.source}; it has {', '.join(first.columns)}; correct it"
+            )
+        where = f"{data.source}: column {name!r}"
+        for split, table in tables.items():
+            _labels(table[name], where)  # refuses what is missing
+            found[split][name] = slice_values(table[name].to_numpy(), where)
+        check_few(where, [found[split][name] for split in tables])
+    return found
 
 
 def _pictures_of(table: DataFrame, where: str) -> str | None:
@@ -191,8 +210,9 @@ def _numbers(tables: dict[str, DataFrame], target: str | None, data: Data) -> tu
     if data.kind not in (None, "vector", "array"):
         raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds rows of numbers; leave it out")
     first = next(iter(tables.values()))
-    columns = [c for c in first.columns if c != target and not _is_index(c, tables)]
-    dropped = [c for c in first.columns if c != target and c not in columns]
+    others = [c for c in first.columns if c != target and c not in data.slices]
+    columns = [c for c in others if not _is_index(c, tables)]
+    dropped = [c for c in others if c not in columns]
     if not columns:
         raise DatasetError(f"{data.source} has no column beside {target!r}; add the numbers that the network reads")
     items: dict[str, Items] = {}

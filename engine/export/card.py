@@ -10,8 +10,10 @@ from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
-from engine.trials.evidence import Interval
+from engine.trials.evidence import Interval, Score
 from engine.trials.measurements import Energy
+from engine.trials.metric_values import slice_metrics, worst_slice
+from engine.trials.slice_texts import slice_rows
 from engine.trials.text import baseline_text, confirmation_text, seeds_text, stage_rows, sums_text, timing_texts
 from engine.trials.trial import Trial
 
@@ -64,6 +66,7 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         "## Recipe\n\n" + "\n".join(f"{i}. {text}." for i, text in enumerate(_made(trial, sweep), 1)),
         *_bought(trial),
         "## What was measured\n\n" + _numbers(trial, baseline),
+        *_slices(trial),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + use,
         "`python predict.py INPUT...` says what the model says of pictures or arrays, preprocessing included.",
@@ -134,7 +137,10 @@ def _bought(trial: Trial) -> list[str]:
 def _numbers(trial: Trial, baseline: Trial | None) -> str:
     rows = [_score(trial)] if trial.score else []
     rows += [("Accuracy", _accuracy(trial, baseline))] if trial.accuracy else [_fidelity(trial)]
-    rows += [("Accuracy, confirmed", confirmation_text(trial))] if trial.confirmation else []
+    if trial.confirmation:
+        judged = trial.confirmation.judged
+        name = METRICS[judged.key].name if isinstance(judged, Score) else "Accuracy"
+        rows += [(f"{name}, confirmed", confirmation_text(trial))]
     rows += [(f"{METRICS[trial.seeds.key].name} over seeds", seeds_text(trial.seeds))] if trial.seeds else []
     for key in ("size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"):
         value = getattr(trial, key)
@@ -168,6 +174,23 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
         if not projection.fits:
             rows.append((f"On {profile}", projection.reason or "does not fit"))
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows)
+
+
+def _slices(trial: Trial) -> list[str]:
+    """The section of every slice, where the data have some."""
+    if trial.slices is None:
+        return []
+    rows = slice_rows(trial.slices)
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *([cell.replace("|", "\\|") for cell in r.values()] for r in rows)]
+    said = []
+    for key, words in zip(slice_metrics(trial.slices.key), ("worst", "worse than the baseline by most"), strict=True):
+        if worst := worst_slice(trial.slices, key):
+            number, low, high = (text_of(key, getattr(worst.interval, end)) for end in ("value", "low", "high"))
+            said.append(
+                f"{words} in {worst.array} {worst.value}: {number} (95 % interval of the worst of many {low} to {high})"
+            )
+    told = f"\n\n{METRICS[trial.slices.key].name} is {'; '.join(said)}." if said else ""
+    return ["## By slice\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + told]
 
 
 def _fidelity(trial: Trial) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from engine.frontier.dominance import Bools, Floats
 from engine.metrics import DEVICE_METRICS, METRICS
 from engine.trials.evidence import Interval
-from engine.trials.metric_values import FAITHFUL, metric_interval, own_metrics
+from engine.trials.metric_values import FAITHFUL, in_order, metric_interval, own_metrics
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 
@@ -41,7 +41,8 @@ Fact = Literal[
     "own_metrics",
 ]
 """What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, `demand` is JSON (UTF-8, one object for all that
-ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric; the others are as in `Trial`."""
+ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric and of its slices; the others are as in
+`Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
@@ -176,22 +177,20 @@ class Trials(Sequence[Trial]):
         return tuple(dict.fromkeys(("host", *self._source.devices())))
 
     def measured(self, device: str = "host") -> tuple[str, ...]:
-        """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
+        """The keys of the metrics that some trial has, in the order of `metrics`."""
         return tuple(k for k in self.metrics if not np.isnan(self.numbers(k, device).value).all())
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The keys of all metrics that these trials may have."""
-        return tuple(
-            dict.fromkeys([k for keys in dict.fromkeys(self.fact("own_metrics")) for k in keys] + list(METRICS))
-        )
+        return in_order([k for keys in dict.fromkeys(self.fact("own_metrics")) for k in keys])
 
     @cached_property
     def judged_by(self) -> str:
         """The metric that says how good a trial is: the spec's own, accuracy, or without labels and targets how close it is to the
         baseline.
         """
-        own = next((keys[0] for keys in self.fact("own_metrics") if keys), None)
+        own = next((keys[0] for keys in self.fact("own_metrics") if keys and keys[0].startswith("score:")), None)
         if own is not None:
             return str(own)
         return next((k for k in FAITHFUL if not np.isnan(self.numbers(k).value).all()), FAITHFUL[0])
@@ -304,5 +303,5 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,
-    "own_metrics": lambda t: own_metrics(t.score.key if t.score else None),
+    "own_metrics": lambda t: own_metrics(t.score.key if t.score else None, t.slices.key if t.slices else None),
 }

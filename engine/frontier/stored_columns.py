@@ -19,7 +19,8 @@ from engine.frontier.dominance import Bools
 from engine.metrics import DEVICE_METRICS, METRICS, SCENARIO_METRICS, is_score
 from engine.trials.evidence import TIED_P, Fidelity, Interval, Quality, Score, Seeds
 from engine.trials.measurements import Machine
-from engine.trials.metric_values import own_metrics, score_interval
+from engine.trials.metric_values import is_slice, own_metrics, score_interval, slice_interval
+from engine.trials.slices import Slices
 from engine.trials.trial import Trial
 
 Load = Callable[[Sequence[str]], Mapping[str, Trial]]
@@ -154,7 +155,7 @@ _RECORDED: dict[Fact, Callable[[dict[str, Any]], object]] = {
     "seeds": lambda r: Seeds.from_json(r["seeds"]) if r.get("seeds") else None,
     "finished_s": lambda r: r.get("finished_s"),
     "error": lambda r: r.get("error"),
-    "own_metrics": lambda r: own_metrics((r.get("score") or _EMPTY).get("key")),
+    "own_metrics": lambda r: own_metrics((r.get("score") or _EMPTY).get("key"), (r.get("slices") or _EMPTY).get("key")),
 }
 
 
@@ -194,6 +195,11 @@ def _steps_to(key: str, device: str) -> tuple[str, ...]:
 
 def _read(records: Sequence[dict[str, Any]], key: str, device: str, is_baseline: Objects) -> Numbers:
     """One metric of some records."""
+    if is_slice(key):
+        slices = [_worst_of(r) for r in records]
+        read = [slice_interval(s, key, bool(first)) for s, first in zip(slices, is_baseline, strict=True)]
+        found = [(n.value, n.low, n.high) if isinstance(n, Interval) else n for n in read]
+        return as_numbers(found, np.zeros(len(found), np.bool_))
     if is_score(key):
         scores = [Score.from_json(score) if (score := r.get("score")) else None for r in records]
         read = [score_interval(s, key, bool(first)) for s, first in zip(scores, is_baseline, strict=True)]
@@ -218,6 +224,12 @@ def _read(records: Sequence[dict[str, Any]], key: str, device: str, is_baseline:
         return Numbers(value, value * ratio.low / ratio.value, value * ratio.high / ratio.value, estimated)
     found = [(n["value"], n["low"], n["high"]) if type(n) is dict else n for n in nodes]
     return as_numbers(found, estimated)
+
+
+def _worst_of(record: dict[str, Any]) -> Slices | None:
+    """The worst of a record's slices, which themselves are left where they are: there may be hundreds."""
+    held = record.get("slices")
+    return Slices.from_json({**held, "parts": ()}) if held else None
 
 
 def _is_barred(record: dict[str, Any], device: str) -> bool:

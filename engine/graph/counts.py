@@ -37,6 +37,9 @@ _PARAMETER_SLOTS = {
     "GRU": (1, 2, 3),
     "LSTM": (1, 2, 3, 7),
     "RNN": (1, 2, 3),
+    "DynamicQuantizeLSTM": (1, 2, 3, 7),
+    "Gather": (0,),
+    "GatherBlockQuantized": (0,),
     "QLinearAdd": (0, 3),
     "QLinearMul": (0, 3),
 }
@@ -189,9 +192,30 @@ def _nonzero(values: Mapping[str, Array], name: str, product: Factors | None) ->
     zero = values.get(product.weight_zero) if product is not None and name == product.weight else None
     if product is None or zero is None:
         return int(np.count_nonzero(value))
-    if zero.size > 1:
+    if product.form == "recurrent":
+        zero = zero.reshape(len(value), 1, -1)  # (directions, units) of (directions, inputs, units)
+    elif zero.size > 1:
         value = np.moveaxis(value, product.channels, -1)
     return int(np.count_nonzero(value != zero))
+
+
+def _is_table(value: Array) -> bool:
+    """Whether what rows are looked up in was learned: floats or codes, more than one to a row (a row's scale is alone)."""
+    return value.ndim > 1 and value[:1].size > 1 and (value.dtype.kind == "f" or value.dtype in (np.int8, np.uint8))
+
+
+def _block_bits(node: onnx.NodeProto, bits: int) -> tuple[int, int]:
+    """Bits of a table's weight and how many weights lie in one stored number; `bits` and 1 unless it lies in blocks."""
+    if node.op_type != "GatherBlockQuantized":
+        return bits, 1
+    stated = next((int(a.i) for a in node.attribute if a.name == "bits"), 4)
+    return stated, 8 // stated
+
+
+def _read(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Up to two inputs of a node, the data first: of one that looks up, what it is asked for."""
+    names = tuple(node.input[:2])
+    return names[::-1] if node.op_type.startswith("Gather") else names
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
@@ -228,7 +252,7 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     ends = _code_ranges(makers, (f.data for f in factors.values()))
     ranges = constant_values(model, [name for names in ends.values() for name in names])
     output = model.graph.output[0].name
-    read = {i: (factors[i].data, factors[i].weight) if i in factors else nodes[i].input[:2] for i in slots}
+    read = {i: (factors[i].data, factors[i].weight) if i in factors else _read(nodes[i]) for i in slots}
     states = {i: nodes[i].input[2] for i, f in factors.items() if f.form == "recurrent"}
     dynamic = {
         name for i in slots for name in (*read[i], states.get(i, ""), first_output(nodes[i])) if name
@@ -241,6 +265,8 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         node, product = nodes[i], factors.get(i)
         # Scalars beside Add and Mul are arithmetic, not parameters.
         learned = [name for name in names if product or values[name].size > 1]
+        if node.op_type.startswith("Gather"):
+            learned = [name for name in learned if _is_table(values[name])]
         if product is None and not learned:
             continue
         blocks = Blocks.of(node)
@@ -258,6 +284,9 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
             macs = _recurrent_macs(data, weight, shapes[states[i]])
         bits = _weight_bits(makers, stored, names[0]) if names else 0
         bits = blocks.bits if blocks and names else bits
+        if product is None and names:
+            bits, packed = _block_bits(node, bits)
+            size, used = size * packed, used * packed
         layers.append(
             LayerFacts(
                 name=node.name or node.output[0],

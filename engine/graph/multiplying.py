@@ -44,12 +44,13 @@ _PLACES = {
     "QGemm": _Places("product", (0, 3), 6, (2, 5), rounded=True),
     "MatMulIntegerToFloat": _Places("product", bias=6, zeros=(4, 5), rounded=True),
     "DynamicQuantizeMatMul": _Places("product", bias=4, zeros=(-1, 3), rounded=True),
+    "DynamicQuantizeLSTM": _Places("recurrent", bias=3, zeros=(-1, 9), rounded=True),
     # Codes of a few bits in blocks, with scales; computes in floats (engine/graph/blocks.py).
     "MatMulNBits": _Places("product", bias=5, zeros=(-1, 3)),
 }
 UNCOUNTED = frozenset(
     {
-        "Attention", "DecoderMaskedMultiHeadAttention", "DynamicQuantizeLSTM", "Einsum", "GroupQueryAttention", "LongformerAttention",
+        "Attention", "DecoderMaskedMultiHeadAttention", "Einsum", "GroupQueryAttention", "LongformerAttention",
         "MatMulBnb4", "MatMulFpQ4", "MoE", "MultiHeadAttention", "NhwcFusedConv", "PackedAttention", "QAttention", "QMoE",
         "QOrderedAttention", "QOrderedMatMul",
     }
@@ -120,3 +121,9 @@ def rounds_to_integers(node: onnx.NodeProto) -> bool:
         or node.op_type.endswith(("QuantizeLinear", "DequantizeLinear"))
         or (node.op_type in _PLACES and _PLACES[node.op_type].rounded)
     )
+
+
+def rounds_as_it_runs(model: onnx.ModelProto) -> bool:
+    """Whether a graph rounds to ranges that it finds while it runs, so that an answer depends on what else is in its batch."""
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    return any(node.op_type.startswith("DynamicQuantize") for node in nodes)

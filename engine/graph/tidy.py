@@ -9,22 +9,24 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from engine.graph.graph import open_session
+from engine.graph.graph import constant_names, constant_values, open_session
 
 
-def tidy(model: onnx.ModelProto) -> None:
+def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
     """Make a graph small and its bytes reproducible, in place.
 
-    Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file),
+    Constants become initialisers, equal initialisers are stored once (so tied weights stay tied in the file; not without `merge`),
     identities, unused initialisers, comments and recorded shapes go.
     """
     constants_to_initializers(model.graph)
     _drop_identities(model.graph)
-    _deduplicate(model.graph)
+    if merge:
+        _deduplicate(model.graph)
     _drop_unused(model.graph)
     del model.graph.value_info[:]
     del model.metadata_props[:]
@@ -72,6 +74,21 @@ def constants_to_initializers(graph: onnx.GraphProto) -> None:
         else:
             kept.append(node)
     _keep_nodes(graph, kept)
+
+
+def fold_constants(graph: onnx.ModelProto) -> None:
+    """What nodes compute of stored numbers alone becomes stored numbers, in place."""
+    known = constant_names(graph)
+    stored = {t.name for t in graph.graph.initializer}
+    made = [n for n in graph.graph.node if n.output and all(name in known for name in n.output if name)]
+    if not made:
+        return
+    gone = {name for node in made for name in node.output}
+    left = [n for n in graph.graph.node if not gone.issuperset(n.output)]
+    read = {name for node in left for name in node.input} | {o.name for o in graph.graph.output}
+    for name, value in constant_values(graph, sorted(gone & read - stored)).items():
+        graph.graph.initializer.append(numpy_helper.from_array(np.array(value, order="C"), name))
+    _keep_nodes(graph.graph, left)
 
 
 def _drop_identities(graph: onnx.GraphProto) -> None:

@@ -14,8 +14,9 @@ from engine.cores import each
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import StepError
-from engine.graph.graph import gives_shares
+from engine.graph.graph import gives_shares, read_onnx
 from engine.graph.inputs import padded
+from engine.graph.multiplying import rounds_as_it_runs
 from engine.measure.session import Runner
 from engine.quality.predictions import (
     Predictions,
@@ -27,7 +28,14 @@ from engine.quality.predictions import (
 )
 
 # 100 images are few enough for activations to stay in cache, and many enough that Python's part does not count.
-BATCH = 100
+_BATCH = 100
+
+
+def counted_in(path: Path, runner: Runner) -> int:
+    """How many samples a file is run on at once: what it insists on, or one where it rounds to what it finds in a batch, or 100."""
+    if runner.fixed_batch:
+        return runner.fixed_batch
+    return 1 if rounds_as_it_runs(read_onnx(path)) else _BATCH
 
 
 def predict(
@@ -39,7 +47,7 @@ def predict(
     graph_optimisation: str = "all",
     provider: str = "CPU",
 ) -> Predictions:
-    """Run the file on every image of `split`, in batches of 100, or of what the file insists on.
+    """Run the file on every image of `split`, in batches of 100, or as `counted_in` says.
 
     Where the file ends in a softmax, or gives shares in another way, they are taken as such.
 
@@ -116,7 +124,7 @@ def _run(
     if not len(split):
         raise StepError(f"{path.name} has no images to be measured on; give the dataset at least one test image")
     runner = Runner(path, threads, **how)
-    batch = runner.fixed_batch or BATCH
+    batch = counted_in(path, runner)
 
     def outputs_from(start: int) -> npt.NDArray[Any]:
         inputs = preprocessing(split.inputs[start : start + batch])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.datasets.dataset import Dataset
+from engine.datasets.slices import rows_of
 from engine.datasets.splits import Split
 from engine.measure.accuracy import as_scores, class_outputs, predictions_of, values
 from engine.measure.task_metric import metric_of, scored
@@ -27,6 +28,7 @@ def answers(
     Raises StepError as `predict` and `task_metric.scored`.
     """
     choice = metric_of(metric) if metric else None
+    parts = [rows.places for rows in rows_of(split.slices)]
     if data.has_classes:
         raw = class_outputs(path, split, data.preprocessing, len(data.classes), **numerics)
         batches = as_scores(path, raw)
@@ -35,12 +37,12 @@ def answers(
             return found, None
         known = split.labels if split.is_labelled else None
         # A function of the user's own reads what the network gives, shares say, not what we make of it.
-        counted, took = scored(choice, np.concatenate(raw if choice.files else batches), known)
+        counted, took = scored(choice, np.concatenate(raw if choice.files else batches), known, parts)
         return replace(found, scored=counted), _decoding(took)
     outputs = values(path, split, data.preprocessing, **numerics)
     if choice is None:
         return Values.of(outputs, None), None
-    counted, took = scored(choice, outputs, split.targets)
+    counted, took = scored(choice, outputs, split.targets, parts)
     return Values.of(outputs, counted), _decoding(took)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.graph.inputs import padded
-from engine.measure.accuracy import BATCH
+from engine.measure.accuracy import counted_in
 from engine.measure.session import Runner
 
 _TRIED = 32
@@ -33,7 +33,7 @@ def batch_note(
     batch that accuracy is counted in. Raises StepError where the file does not run on one image.
     """
     runner = Runner(path, threads, graph_optimisation, provider)
-    batch = runner.fixed_batch or BATCH
+    batch = counted_in(path, runner)
     images = preprocessing(split.inputs[:batch])
     if len(images) < 2 or runner.fixed_batch == 1:
         return None

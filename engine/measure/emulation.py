@@ -20,11 +20,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.graph.graph import Array, fixed_batch, graph_inputs, open_session
 from engine.graph.inputs import Feeds, Inputs, padded
+from engine.graph.multiplying import rounds_as_it_runs
 from engine.measure.integer_nodes import PLACES, IntegerLayer, multiplies_uint8_by_int8, name_of, places
 from engine.measure.saturation import LayerSaturation
 
 IMAGES_AT_ONCE = 100
-"""As many as accuracy is counted on at once: what a file rounds on the spot depends on the whole batch."""
+"""As many as accuracy is counted on at once; of a file that rounds on the spot to what it finds in a batch it is one."""
 _EXTENDED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
 
 
@@ -51,7 +52,7 @@ class Emulator:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._file, self._model = model, _as_run(model)
-        self._batch = fixed_batch(model)
+        self._batch, self._alone = fixed_batch(model), rounds_as_it_runs(model)
         self._feeds = Feeds.of_graph(self._model)
         self._outputs = [output.name for output in self._model.graph.output]
         constants = _Constants(self._model)
@@ -102,7 +103,7 @@ class Emulator:
         return self._batched(lambda part: session.run(None, feeds(part))[:1], images)[0]
 
     def _batched(self, run: Callable[[Inputs], list[Array]], images: Inputs) -> list[Array]:
-        batch = self._batch or IMAGES_AT_ONCE
+        batch = self._batch or (1 if self._alone else IMAGES_AT_ONCE)
         outputs = []
         for start in range(0, len(images), batch):
             part = images[start : start + batch]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from engine.quality.task_scores import of_set, per_sample
 from engine.spec.metric import MetricChoice
 
 Array = npt.NDArray[Any]
+Places = npt.NDArray[np.intp]
 # The user's function is called so often, and for about so long, to know how sure a number of the whole set is.
 _FEWEST_DRAWS, _SECONDS = 100, 20.0
 
@@ -32,9 +33,11 @@ def metric_options(choice: MetricChoice) -> dict[str, Any]:
     return stated | ({"code": code} if code else {})
 
 
-def scored(choice: MetricChoice, outputs: Array, targets: Array | None) -> tuple[Scored, float | None]:
+def scored(
+    choice: MetricChoice, outputs: Array, targets: Array | None, parts: Sequence[Places] = ()
+) -> tuple[Scored, float | None]:
     """What the metric says of all samples' outputs (n, …) and targets (n, …), and milliseconds a sample that `decode` took, if there is
-    one.
+    one. A metric of the whole set is also counted on `parts` of the samples, given by their places.
 
     Raises StepError, in one line, where the user's function fails or returns no numbers, and where the metric does not fit the arrays.
     """
@@ -51,14 +54,23 @@ def scored(choice: MetricChoice, outputs: Array, targets: Array | None) -> tuple
                 f"decode {choice.decode} returned {_shown(answers)} for {len(outputs)} samples; return one answer for each"
             )
     if choice.source is not None:
-        return _by_function(choice.source, answers, targets, name), took
+        return _by_function(choice.source, answers, targets, name, parts), took
     samples = per_sample(name, answers, targets)
     if samples is not None:
         return scored_samples(samples, name), took
-    return scored_set(of_set(name, answers, targets), len(outputs), name), took
+    wanted = targets
+
+    def of(some: Places) -> Scored:
+        return scored_set(of_set(name, _taken(answers, some), wanted[some]), len(some), name)
+
+    return scored_set(of_set(name, answers, targets), len(outputs), name).with_parts(parts, of), took
 
 
-def _by_function(source: str, outputs: Any, targets: Array, name: str) -> Scored:
+def _taken(answers: Any, places: Places) -> Any:
+    return [answers[i] for i in places] if isinstance(answers, list) else answers[places]
+
+
+def _by_function(source: str, outputs: Any, targets: Array, name: str, parts: Sequence[Places]) -> Scored:
     function, n = load_function(source, "metric"), len(outputs)
     start = time.perf_counter()
     found = called(source, "metric", function, outputs, targets)
@@ -76,18 +88,20 @@ def _by_function(source: str, outputs: Any, targets: Array, name: str) -> Scored
             f"metric {source} returned an array of shape {numbers.shape}; return one number for each of {n} samples, or one for all"
         )
 
-    def call(chosen: npt.NDArray[np.intp] | None) -> float:
+    def call(chosen: Places | None) -> float:
         if chosen is None:
             return float(numbers.reshape(()))
-        some = [outputs[i] for i in chosen] if isinstance(outputs, list) else outputs[chosen]
         try:
-            return float(np.asarray(function(some, targets[chosen]), np.float64).reshape(()))
+            return float(np.asarray(function(_taken(outputs, chosen), targets[chosen]), np.float64).reshape(()))
         except Exception:
             # Not defined for this draw (of one class alone, say).
             return float("nan")
 
+    def of(some: Places) -> Scored:
+        return scored_calls(lambda chosen: call(some if chosen is None else some[chosen]), len(some), draws, name)
+
     draws = int(np.clip(_SECONDS / max(took, 1e-6), _FEWEST_DRAWS, DRAWS))
-    return scored_calls(call, n, draws, name)
+    return scored_calls(call, n, draws, name).with_parts(parts, of)
 
 
 def _shown(value: Any) -> str:

@@ -6,8 +6,10 @@ number taken out of a tensor) is fixed in it as it was for that image; what it d
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +55,28 @@ class _ValuesRead(TorchFunctionMode):
             while frame.f_code.co_filename in _BETWEEN:
                 frame = frame.f_back
             place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
-            if not frame.f_code.co_filename.startswith(_TORCH) and place not in self.places:
+            file = frame.f_code.co_filename
+            # What becomes of a graph reads shapes, and constants.
+            if not file.startswith(_TORCH) and f"{os.sep}onnx2torch{os.sep}" not in file and place not in self.places:
                 self.places.append(place)
         return func(*args, **(kwargs or {}))
 
 
-def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Inputs) -> str | None:
-    """What to know of an exported graph beside that it answers as its network does, in evaluation mode, on images (n, …).
+@dataclass(frozen=True)
+class Compared:
+    """`differ` of `tried` samples got other answers, by `worst` of their largest number at most; `places` are where Python read values."""
+
+    worst: float
+    differ: int
+    tried: int
+    places: tuple[str, ...]
+
+
+def compared(model: onnx.ModelProto, network: nn.Module, images: Inputs, within: float = AGREES) -> Compared:
+    """Holds a graph against a network, in evaluation mode, on images (n, …): answers differ by more than `within` of the largest.
 
     They are tried in one batch, and some of them alone; in batches of what the graph fixes, where it does. A network that draws random
-    numbers when it answers, of which the exporter makes one that does not, is not compared. Raises ModelError, with the place of the branch
-    where there is one, where the two disagree.
+    numbers when it answers, of which the exporter makes one that does not, is not compared.
     """
     session, feeds, fixed = open_session(model), Feeds.of_graph(model), fixed_batch(model)
     with torch.no_grad(), _ValuesRead() as read:
@@ -75,14 +88,23 @@ def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Inputs) 
         with torch.no_grad():
             expected, again = (_rows(call(network, as_tensors(batch)).float().numpy()) for _ in range(2))
         size = np.abs(expected).max(1)
-        if not np.isfinite(expected).all() or (np.abs(expected - again).max(1) > AGREES * size).any():
+        if not np.isfinite(expected).all() or (np.abs(expected - again).max(1) > within * size).any():
             continue  # not trained to numbers, which measuring it tells; or random
         # Of the image's own largest logit, unless that is next to nothing beside those of others.
         size = np.maximum(size, max(1e-3 * float(size.max()), 1e-6))
         off = np.abs(_rows(session.run(None, feeds(batch))[0]) - expected).max(1) / size
-        worst, differ, tried = max(worst, float(off.max())), differ + int((off > AGREES).sum()), tried + len(off)
-    where, word = " and ".join(read.places[:3]), noun(shape_of(images))
-    if differ:
+        worst, differ, tried = max(worst, float(off.max())), differ + int((off > within).sum()), tried + len(off)
+    return Compared(worst, differ, tried, tuple(read.places))
+
+
+def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Inputs) -> str | None:
+    """What to know of an exported graph beside that it answers as its network does on images (n, …), compared as by `compared`.
+
+    Raises ModelError, with the place of the branch where there is one, where the two disagree.
+    """
+    found = compared(model, network, images)
+    where, word = " and ".join(found.places[:3]), noun(shape_of(images))
+    if found.differ:
         why = (
             f"a branch, loop or number made of values, at {where}, is fixed in the export as it is for a blank input; write it with "
             "torch.where, or take it out of forward"
@@ -90,14 +112,14 @@ def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Inputs) 
             else "something that it does to the values has no equal in ONNX; write forward with other tensor operations"
         )
         raise ModelError(
-            f"the exported graph does not answer as the network does, for {differ} of {tried} {word} by more than {AGREES:.0%} of the "
-            f"largest logit (at worst {100 * worst:.3g} %): {why}"
+            f"the exported graph does not answer as the network does, for {found.differ} of {found.tried} {word} by more than {AGREES:.0%} "
+            f"of the largest logit (at worst {100 * found.worst:.3g} %): {why}"
         )
     if not where:
         return None
     return (
         f"the network takes values out of tensors at {where}: the export fixes what follows from them as it is for a blank input, which "
-        f"was right for the {tried} {word} tried"
+        f"was right for the {found.tried} {word} tried"
     )
 
 

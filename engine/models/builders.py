@@ -40,6 +40,7 @@ class Origin:
     `channels_last`; `weights` says in words where they came from. `options` are what a student has of its own: the factors `width` and
     `depth`, and `repeats`; `arguments` what the spec calls the function with; `code_sha256` is that of the code behind a function.
     `values`: what it gives are no scores of classes, and `num_classes` the numbers of a target, 0 where nobody knows.
+    `graph`: of a network that an ONNX file was turned into, the graph to build it from (`converted.py`).
     `only`, `constants` and `output` are as of `torch_inputs.fit_interface`, `only` being the name of the one input.
     """
 
@@ -55,6 +56,7 @@ class Origin:
     only: str | None = None
     constants: dict[str, Any] = field(default_factory=dict)
     output: str | int | None = None
+    graph: str | None = None
 
     @property
     def in_channels(self) -> int:
@@ -76,7 +78,7 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what came later only where it says something."""
-        later = ("only", "constants", "output", "values")
+        later = ("only", "constants", "output", "values", "graph")
         return {
             name: value for name, value in asdict(self).items() if name not in later or value not in (None, {}, False)
         }
@@ -105,7 +107,7 @@ def build(origin: Origin, seed: int = 0) -> nn.Module:
 def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
     """As `build`, with whatever a user's function computes weights from: what its own checkpoints hold."""
     kind = source_kind(origin.source)
-    if origin.channels_last and kind != "python":
+    if origin.channels_last and kind not in ("python", "onnx"):
         raise ModelError(
             f"model {origin.source!r} reads channels first; leave data.preprocess.layout out, or choose a network of channels last (NHWC)"
         )
@@ -120,6 +122,10 @@ def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
             module = _build_timm(origin)
         elif kind == "python":
             module = _build_python(origin)
+        elif origin.graph is not None:
+            from engine.models.converted import of_text  # not at the top: few networks come from files
+
+            module = of_text(origin.graph, origin.source)
         else:
             raise ModelError(f"model {origin.source} is a graph, which torch cannot build; use ONNX steps")
         module = module.float().cpu().eval()

@@ -94,6 +94,11 @@ def timm_names() -> tuple[str, ...]:
     return tuple(sorted({*bare, *(name for name in tagged if name.partition(".")[0] in bare)}))
 
 
+def onnx2torch_installed() -> bool:
+    """Whether ONNX files can become torch networks here, which torch steps train and prune."""
+    return find_spec("onnx2torch") is not None
+
+
 def _registered(package: str, pattern: str) -> tuple[str, ...]:
     """What a pattern finds in the files of a package's `models` folder."""
     found = find_spec(package)

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -87,6 +88,15 @@ def load_network(model: Model, data: Dataset) -> Network:
     return Network(_checked(bake(module, origin.source), origin), origin, note)
 
 
+def convert_file(model: Model, graph: onnx.ModelProto, data: Dataset) -> Network:
+    """The torch network of an ONNX file's graph, held against it on real samples; raises ModelError naming what stands against it."""
+    from engine.models.converted import convert  # not at the top: few networks come from files
+
+    module, text, note = convert(graph, data, model.source)
+    origin = replace(_of(data, model.source, "as in the file"), graph=text)
+    return Network(_checked(bake(module, origin.source), origin), origin, note)
+
+
 def _of(data: Dataset, source: str, weights: str) -> Origin:
     last = data.preprocessing.channels_last
     origin = Origin(
@@ -118,7 +128,7 @@ def build_student(
     if name == SELF:
         if own is None:
             raise ModelError(
-                "student 'self': the sweep's network is an ONNX file or an exported program, which torch cannot build anew; "
+                "student 'self': the sweep's network is an ONNX file or an exported program, which no other size can be made of; "
                 f"choose one of {', '.join(BUILDERS)}, or torchvision:NAME"
             )
         origin = replace(own, weights=weights, options=options)

@@ -6,8 +6,9 @@ anew, the same draws for every file of a sweep: their differences are what a pai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,29 +24,59 @@ DRAWS = 1000
 _SEED = 20261127
 _FLIPS = 9_999
 _PREFIX = "score_"
+_KEPT = ("samples", "draws", "part_counts", "part_values", "part_draws")
 # Weights of so many numbers at once: 32 MB.
 _AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
 class Scored:
-    """`value` of all samples; `samples` (n,) float64 for a metric of each, `draws` (draws,) float64 for one of the set."""
+    """`value` of all samples; `samples` (n,) float64 for a metric of each, `draws` (draws,) float64 for one of the set.
+
+    Of one of the set, where it was asked for, also what it is of parts of the samples: how many each has, `part_counts` (parts,), its
+    `part_values` (parts,) and `part_draws` (parts, draws), NaN where it is not defined.
+    """
 
     value: float
     samples: Floats | None = None
     draws: Floats | None = None
+    part_counts: npt.NDArray[np.int64] | None = None
+    part_values: Floats | None = None
+    part_draws: Floats | None = None
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """By the names that they are stored under."""
-        parts = {"value": np.float64(self.value), "samples": self.samples, "draws": self.draws}
-        return {_PREFIX + name: np.asarray(part) for name, part in parts.items() if part is not None}
+        held = {"value": np.float64(self.value)} | {name: getattr(self, name) for name in _KEPT}
+        return {_PREFIX + name: np.asarray(part) for name, part in held.items() if part is not None}
 
     @classmethod
     def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Scored | None:
         """The inverse of `arrays`, None where nothing was scored."""
         if _PREFIX + "value" not in arrays:
             return None
-        return cls(float(arrays[_PREFIX + "value"]), arrays.get(_PREFIX + "samples"), arrays.get(_PREFIX + "draws"))
+        return cls(float(arrays[_PREFIX + "value"]), **{name: arrays.get(_PREFIX + name) for name in _KEPT})
+
+    def with_parts(
+        self, places: Sequence[npt.NDArray[np.intp]], of: Callable[[npt.NDArray[np.intp]], Scored]
+    ) -> Scored:
+        """With what `of` says of parts of the samples, given by their places; it raises StepError where the metric is not defined."""
+        if not places or self.draws is None:
+            return self
+        values, draws = np.full(len(places), np.nan), np.full((len(places), len(self.draws)), np.nan)
+        for i, some in enumerate(places):
+            # One sample has no spread that would say how sure its number is.
+            if len(some) < 2:
+                continue
+            try:
+                # Draws in which a metric is not defined are many where samples are few.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    found = of(some)
+            except StepError:
+                continue
+            values[i], draws[i] = found.value, found.draws
+        counts = np.array([len(some) for some in places], np.int64)
+        return replace(self, part_counts=counts, part_values=values, part_draws=draws)
 
 
 def drawn(n: int, draws: int) -> Iterator[npt.NDArray[np.intp]]:

@@ -85,14 +85,17 @@ def value_fidelity(found: Values, baseline: Values | None) -> Fidelity:
     embeds = theirs.shape[1] >= _LEAST_WIDTH and len(theirs) >= _LEAST_SAMPLES
     kept = Interval(1.0, 1.0, 1.0)
     return Fidelity(
-        relative_error=_relative_error(mine, theirs),
+        relative_error=relative_error(mine, theirs),
         cosine=(Interval(*mean_interval(cosines(mine, theirs))) if baseline else kept) if theirs.shape[1] > 1 else None,
         neighbours=(Interval(*mean_interval(_kept_neighbours(mine, theirs))) if baseline else kept) if embeds else None,
     )
 
 
-def _relative_error(mine: Floats, theirs: Floats) -> Interval | None:
-    """By the bootstrap; None where the baseline gives the same for every sample, of which nothing can be a share."""
+def relative_error(found: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Interval | None:
+    """How far outputs (n, …) are from others, by the bootstrap; None where those are the same for every sample, of which nothing can be a
+    share.
+    """
+    mine, theirs = (x.reshape(len(x), -1).astype(np.float64) for x in (found, reference))
     off = np.square(mine - theirs).sum(axis=1)
     spread = np.square(theirs - theirs.mean(axis=0)).sum(axis=1)
     if not spread.sum() > 0:

@@ -4,8 +4,9 @@ The class that looks worst was picked by the same images that its share is count
 bootstrap over images repeats the mistake: where several classes are about equally bad it does not come to the right width with any number
 of images (Andrews 2000, Econometrica 68:399). So, all at 95 %, two-sided:
 
-- The true extreme of several shares is bounded as in Chernozhukov, Lee and Rosen 2013 (Econometrica 81:667): towards the better by all
-  classes that might be the worst, at a level for so many (Sidak's, since classes share no image), towards the worse by each class alone.
+- The true extreme of several shares, or of other numbers with a standard error, is bounded as in Chernozhukov, Lee and Rosen 2013
+  (Econometrica 81:667): towards the better by all that might be the worst, at a level for so many (Sidak's, since classes share no image;
+  slices that share samples are alike, and it is more than enough), towards the worse by each alone.
 - The calibration error is a sum of absolute gaps. Towards higher values gaps are taken as normal around those seen, with their signs.
   Towards lower ones a gap that may be none (within `MAYBE_NONE` standard errors) counts as noise that only ever adds: the bootstrap of
   Fang and Santos 2019 (Review of Economic Studies 86:377), drawn from the normal distribution of the gaps.
@@ -20,6 +21,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from engine.quality.statistics import Z_95, Bools, Floats
 
@@ -63,6 +65,21 @@ def largest_drop(lost: Counts, gained: Counts, images: Counts) -> Ends:
     high = float((drop + Z_95 * error).max())
     # Adding images that were not there may move a small class's interval off what was seen.
     return max(-1.0, min(low, seen)), min(1.0, max(high, seen))
+
+
+def lowest_value(values: Floats, errors: Floats, freedom: Floats) -> Ends:
+    """Ends of the interval of the lowest true value among several, each seen with a standard error of so many degrees of freedom, (k,).
+
+    They may share samples, as slices by site and by device do: what they have in common makes them alike, and the level for independent
+    ones is then more than enough (Slepian 1962, Bell System Technical Journal 41:463). Raises ValueError for none.
+    """
+    if not len(values):
+        raise ValueError("none of several has no lowest")
+    reach = stdtrit(freedom, NormalDist().cdf(_MAYBE_WORST_Z)) * errors
+    maybe_worst = values - reach <= (values + reach).min()
+    joint = stdtrit(freedom, 0.975 ** (1 / int(maybe_worst.sum()))) * errors
+    low = float((values - stdtrit(freedom, 0.975) * errors).min())
+    return low, float((values + joint)[maybe_worst].min())
 
 
 def calibration_range(confidence: Floats, right: Bools, bins: int = 15) -> Ends:

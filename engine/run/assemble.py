@@ -34,20 +34,27 @@ _FASTER = 0.03
 
 
 @lru_cache(maxsize=1)
-def reported_labels(data: Data, measure: Measure) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Labels (n,) of the test images that a sweep is measured on, and the classes' names; raises DatasetError. Read once per process."""
+def reported_labels(
+    data: Data, measure: Measure
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...], Mapping[str, npt.NDArray[Any]]]:
+    """Of the test images that a sweep is measured on: labels (n,), the classes' names, and slices (n,) by name; raises DatasetError.
+
+    Read once per process.
+    """
     dataset = load_dataset(data)
-    return reported(dataset.test, measure).labels, dataset.classes
+    split = reported(dataset.test, measure)
+    return split.labels, dataset.classes, split.slices
 
 
 def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], artifacts: Artifacts) -> Trial:
     """The trial of a recipe whose measurements are all in `results` (node key -> result), and the baseline's too."""
     facts = results[chain.facts]
     baseline = plan.chains[0]
-    labels, classes = reported_labels(plan.sweep.data, plan.sweep.measure)
+    labels, classes, slices = reported_labels(plan.sweep.data, plan.sweep.measure)
     answers = _answers(plan, chain, artifacts, classes)
     reference = _answers(plan, baseline, artifacts, classes) if chain is not baseline else None
-    found = judged(answers, reference, labels, classes, plan.sweep.metric.key if plan.sweep.metric else None)
+    key = plan.sweep.metric.key if plan.sweep.metric else None
+    found = judged(answers, reference, labels, classes, key, slices)
     found["accuracy"] = _accuracy(found["accuracy"], results[chain.accuracy])
     latency, elsewhere = _latency(chain, baseline, results)
     demand = Demand.from_json(facts["demand"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ _ENGINE = Path(__file__).resolve().parents[1]
 # The modules that do the work of each kind of node. Their code, and that of what they import, is part of the node's key.
 _CODE: dict[str, tuple[str, ...]] = {
     "source": ("models/sources.py", "models/files.py"),
+    "convert": ("models/converted.py", "models/sources.py"),
     "teacher": ("compress/teacher.py",),
     "distill": ("compress/distill.py",),
     "prune": ("compress/prune.py",),
@@ -33,8 +34,10 @@ _CODE: dict[str, tuple[str, ...]] = {
 }
 # What items and labels a split holds is decided where a dataset is read, from whatever source.
 _READ_DATA = frozenset(
-    {"teacher", "distill", "prune", "finetune", "export", "quantize", "qat", "sensitivity", "layer_times", "accuracy"}
-)
+    {
+        "convert", "teacher", "distill", "prune", "finetune", "export", "quantize", "qat", "sensitivity", "layer_times", "accuracy",
+    }
+)  # fmt: skip
 # Of these the keys hold the content (options, checksums, the machine), or nothing but last digits depends on them (the cores), so their
 # code may change without emptying the cache.
 _NOT_CODE = (
@@ -48,6 +51,7 @@ _NOT_CODE = (
     "measure/machine.py",
 )
 _LIBRARY = {
+    "convert": "onnx2torch",
     "prune": "torch-pruning",
     "export": "torch",
     "accuracy": "onnxruntime",
@@ -71,7 +75,11 @@ def code_digest(kind: str) -> str:
 
 
 def _version(library: str) -> str | None:
-    return runtime_version() if library == "onnxruntime" else version(library)
+    """None for an optional one that is not installed."""
+    try:
+        return runtime_version() if library == "onnxruntime" else version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def code_files(kind: str) -> frozenset[str]:

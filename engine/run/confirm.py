@@ -1,7 +1,7 @@
-"""Confirms a chosen trial on test images that no figure of its sweep has seen: the answer to having picked the best of many.
+"""Confirms a chosen trial on test samples that no figure of its sweep has seen: the answer to having picked the best of many.
 
-The images are those that `measure.held_back` kept out. A trial is evaluated on them once; asking again gives the same answer. It is kept as
-a finished node, so that running the sweep again keeps it.
+The samples are those that `measure.held_back` kept out. A trial is evaluated on them once; asking again gives the same answer. It is kept
+as a finished node, so that running the sweep again keeps it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engine.datasets.load import dataset_checksum, load_dataset
-from engine.errors import InputError
-from engine.measure.accuracy import predict
-from engine.quality.predictions import Predictions
-from engine.quality.scores import accuracy
+from engine.errors import InputError, StepError
+from engine.measure.answers import Answers, answers
+from engine.measure.task_metric import metric_options
+from engine.quality.judged import Judged, judged
 from engine.spec.canonical import digest
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
@@ -45,10 +45,10 @@ def confirm_trial(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
         raise InputError(
             f"trial {trial.id} ({trial.label}) has no measured model to confirm: {trial.error or trial.state}"
         )
-    if sweep.metric is not None or (trial.fidelity and trial.fidelity.agreement is None):
+    if sweep.metric is None and trial.fidelity and trial.fidelity.agreement is None:
         raise InputError(
-            f"{row.id} is judged by {sweep.metric.title if sweep.metric else 'how close outputs are to the baseline'}; only accuracy can "
-            "be confirmed on held-back samples as yet"
+            f"{row.id} is judged by how close outputs are to the baseline's, which needs no confirming; give the data targets, and the "
+            "spec a metric"
         )
     if trial.confirmation:
         return trial
@@ -64,9 +64,11 @@ def confirm_trial(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
 
 def confirmation_key(sweep: Sweep, trial: Trial) -> str:
     """The key under which the confirmation of a trial is stored (SHA-256): its file, how that is run where it may change answers, the
-    images, and the sweep that chose it.
+    samples, the code of a metric of the user's own, and the sweep that chose it.
     """
-    held_back = {"data": dataset_checksum(sweep.data), "held_back": sweep.measure.held_back}
+    held_back: dict[str, Any] = {"data": dataset_checksum(sweep.data), "held_back": sweep.measure.held_back}
+    if sweep.metric is not None:
+        held_back["metric"] = metric_options(sweep.metric)
     return digest({"kind": "confirm", "sweep": sweep.id, "artifact": trial.artifact} | held_back | _numerics(trial))
 
 
@@ -86,19 +88,25 @@ def with_confirmation(sweep: Sweep, trial: Trial, store: Store) -> Trial:
 
 def _evaluate(sweep: Sweep, trial: Trial, baseline: Trial, artifacts: Artifacts, order: int) -> Confirmation:
     data = load_dataset(sweep.data)
-    images = data.test.held_back(sweep.measure.held_back)
+    samples = data.test.held_back(sweep.measure.held_back)
+    metric = metric_options(sweep.metric) if sweep.metric else None
 
-    def predictions(of: Trial) -> Predictions:
-        path = artifacts.local(of.artifact or "")
-        return predict(path, images, data.preprocessing, len(data.classes), **_numerics(of))
+    def said(of: Trial) -> Answers:
+        return answers(artifacts.local(of.artifact or ""), samples, data, metric, **_numerics(of))[0]
 
-    reference = predictions(baseline)
-    own = None if trial.id == baseline.id else predictions(trial)
-    found = accuracy(own or reference, images.labels, reference if own else None)
-    before = accuracy(reference, images.labels, None)
-    if found is None or before is None:
+    def found(own: Answers, reference: Answers | None) -> Judged:
+        return judged(own, reference, samples.labels, data.classes, sweep.metric.key if sweep.metric else None, {})
+
+    try:
+        reference = said(baseline)
+        before = found(reference, None)
+        after = found(said(trial), reference) if trial.id != baseline.id else before
+    except StepError as error:
+        raise InputError(f"{sweep.id}: {error}") from None
+    value = before["score"] or before["accuracy"]
+    if value is None:
         raise InputError(
             f"{sweep.id}: its test images have no labels, so no accuracy can be confirmed; add y_test to the data"
         )
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return Confirmation(found, before.value, order, when)
+    return Confirmation(after["accuracy"], value.value, order, when, after["score"])

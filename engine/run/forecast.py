@@ -19,6 +19,7 @@ from engine.store.store import Store
 # Forecast until this machine has a history: seconds per unit of work (see `Node.work`), on two cores of a Xeon of 2023.
 _DEFAULT_RATES = {
     "source": 2.0,
+    "convert": 3.0,
     "teacher": 3e-5,
     "distill": 3.5e-4,
     "prune": 1.5,

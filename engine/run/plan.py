@@ -4,6 +4,8 @@
             └ export ─ teacher ┘                                  └ qat       ├ accuracy
                                                                               └ latency  (also reads the baseline's ONNX file)
 
+    An .onnx source is its own export; `convert` makes the torch network of it that prune, finetune and distill go on from.
+
     imported ─ facts, accuracy, latency: a file made elsewhere, as it is
 
 Recipes that begin alike share nodes. `sensitivity` and `layer_times` are measured once on an exported network, for all quantize steps that
@@ -26,8 +28,8 @@ from engine.spec.steps import Quantize
 from engine.spec.sweep import Sweep
 
 Kind = Literal[
-    "source", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "qat", "imported", "facts",
-    "accuracy", "latency",
+    "source", "convert", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "qat", "imported",
+    "facts", "accuracy", "latency",
 ]  # fmt: skip
 
 EXCLUSIVE: frozenset[str] = frozenset({"latency", "layer_times"})
@@ -49,7 +51,7 @@ def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
 
 def _learns_rounding(options: Mapping[str, Any]) -> bool:
     """Whether a quantize node with these options does more than round to the nearest."""
-    return Quantize(**options).learns_rounding
+    return Quantize(**{name: value for name, value in options.items() if name != "metric"}).learns_rounding
 
 
 @dataclass(frozen=True)

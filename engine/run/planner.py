@@ -26,7 +26,7 @@ from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Imported, Prune,
 from engine.spec.sweep import LOSSES, Sweep
 from engine.trials.measurements import Machine
 
-_SUFFIX = dict.fromkeys(("source", "distill", "prune", "finetune"), ".safetensors")
+_SUFFIX = dict.fromkeys(("source", "convert", "distill", "prune", "finetune"), ".safetensors")
 _SUFFIX |= dict.fromkeys(("export", "quantize", "qat", "imported"), ".onnx")
 _SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "layer_times": ".json"}
 # What of a quantize step its sensitivity and its layers' times depend on; budgets share the rest.
@@ -37,6 +37,8 @@ _TYPICAL_MACS = 10e6
 _TYPICAL_TRAIN, _TYPICAL_TEST = 54_000, 10_000
 # Learned rounding takes about as long as so many plain roundings.
 _LEARNING_WORK = 30.0
+# So many networks are quantized, about, to find how few layers stay in float.
+_PROBES = 5
 
 
 class _Builder:
@@ -87,6 +89,12 @@ class _Builder:
         """The node of the ONNX file of a network in whatever form."""
         return key if self.nodes[key].suffix == ".onnx" else self.add("export", (key,), {})
 
+    def trainable(self, key: str) -> str:
+        """The node of a network that torch steps can go on from: of an ONNX file, the one that it is turned into."""
+        if self.nodes[key].suffix != ".onnx":
+            return key
+        return self.add("convert", (key,), {"model": self.sweep.model.model_dump()})
+
     def said(self, network: str, images: int | None, mirrored: bool, features: bool, macs: float) -> str:
         """The node of what a network says to every training image."""
         options = {"images": images, "mirrored": mirrored, "features": features}
@@ -117,12 +125,11 @@ class _Builder:
                 key = self.add("imported", (), {"sha256": step.sha256} | ({"like": stated} if stated else {}))
                 continue
             macs = _macs_after(step, macs, self.own_macs)
-            inputs: tuple[str, ...] = (key,)
-            if isinstance(step, Distill):
-                # A fresh student reads the sweep's own network at most, for its shape.
-                inputs = (key if not step.is_fresh else self.source(self.sweep.model),)
-                if step.has_teacher:
-                    inputs += (self.teacher(step, key),)
+            # A fresh student reads the sweep's own network at most, for its shape.
+            fresh = isinstance(step, Distill) and step.is_fresh
+            inputs: tuple[str, ...] = (self.source(self.sweep.model) if fresh else self.trainable(key),)
+            if isinstance(step, Distill) and step.has_teacher:
+                inputs += (self.teacher(step, key),)
             options = step.model_dump(mode="json")
             if not isinstance(step, Prune):
                 options |= self.loss
@@ -138,7 +145,7 @@ class _Builder:
         onnx = self.exported(network)
         options = step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
         inputs: tuple[str, ...] = (onnx,)
-        if step.mean_bits is not None or step.max_latency is not None:
+        if any(getattr(step, n) is not None for n in ("mean_bits", "max_latency", "max_drop", "float_layers")):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
             inputs += (self.add("sensitivity", (onnx,), shared),)
             if step.max_latency is not None:
@@ -147,7 +154,10 @@ class _Builder:
             # Last, where the network is not the file itself: it knows which of its weights were pruned.
             inputs += (network,) if network != onnx else ()
             return self.add("qat", inputs, options | self.loss, _training_work(step, macs))
-        return self.add("quantize", inputs, options, _LEARNING_WORK if step.learns_rounding else 1.0)
+        work = _LEARNING_WORK if step.learns_rounding else 1.0
+        if step.max_drop is not None:
+            options, work = options | {"metric": self.metric}, work * _PROBES
+        return self.add("quantize", inputs, options, work)
 
     def weight_range(self, step: Quantize) -> str:
         """The range of a step's weights, `auto` told apart by what the measuring machine adds without overflow."""
@@ -182,6 +192,9 @@ class _Builder:
             options |= recipe.runtime.numerics | brought_by(recipe.runtime.provider, self.machine)
         if self.metric is not None:
             options["metric"] = self.metric
+            # Of a metric of the whole set nothing that is kept tells what it is of some samples.
+            if self.sweep.data.slices and self.sweep.metric and not self.sweep.metric.is_of_each:
+                options["slices"] = [*self.sweep.data.slices]
         return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
 
     def replicas(self, chain: Chain) -> tuple[Chain, ...]:
@@ -224,6 +237,7 @@ def make_plan(
             _check_provider(step, machine)
     _check_batch(sweep)
     _check_trained_on(sweep)
+    _check_torch_steps(sweep)
     builder = _Builder(sweep, machine, digest_of, kind_of(training_device()) if device is None else device)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
@@ -255,6 +269,14 @@ def _check_batch(sweep: Sweep) -> None:
             f"model {sweep.model.source} takes batches of {fixed} only, and latency is to be measured with {asked[0]}; set "
             f"measure.latency.batch to {fixed} (and no other in runtime steps), leave latency out, or export a free batch axis"
         )
+
+
+def _check_torch_steps(sweep: Sweep) -> None:
+    """An ONNX file that steps train or prune can become a torch network; raises ModelError."""
+    if sweep.trains_a_file:
+        from engine.models.convertible import check_trained  # not at the top, as in engine/models/catalog.py
+
+        check_trained(sweep)
 
 
 def _check_distill(step: Distill) -> None:

@@ -94,6 +94,16 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
     return noted("; ".join([*([network.note] if network.note else []), *data.notes]))
 
 
+def _convert(task: Task, output: Path) -> dict[str, Any]:
+    from engine.graph.graph import load_onnx
+    from engine.models.sources import convert_file, save_network
+
+    model = Model(**task.node.options["model"])
+    network = convert_file(model, load_onnx(task.input()), dataset_of(task.data))
+    save_network(network, output)
+    return noted(network.note)
+
+
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import teacher_note, teacher_outputs
     from engine.graph.graph import load_onnx
@@ -131,8 +141,8 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _of_step(task: Task) -> dict[str, Any]:
-    """A node's options but for the loss, which is the sweep's."""
-    return {name: value for name, value in task.node.options.items() if name != "loss"}
+    """A node's options but for the loss and the metric, which are the sweep's."""
+    return {name: value for name, value in task.node.options.items() if name not in ("loss", "metric")}
 
 
 def _prune(task: Task, output: Path) -> dict[str, Any]:
@@ -207,7 +217,7 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
     from engine.compress.quantization.allocation import by_layer, mixed_bits
     from engine.compress.quantize import prepare
 
-    if step.mean_bits is None and step.max_latency is None and step.layers is None:
+    if not any((step.mean_bits, step.max_latency, step.layers, step.float_layers)):
         return None, {}
     prepared = prepare(model)
     measured = [
@@ -221,9 +231,15 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import quantize
     from engine.graph.graph import load_onnx, save_onnx
 
-    step = Quantize(**task.node.options)
+    step = Quantize(**_of_step(task))
     model, data = load_onnx(task.input()), dataset_of(task.data)
     images = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
+    if step.max_drop is not None:
+        from engine.run.float_layers import fewest_in_float
+
+        kept, shown = fewest_in_float(task, step, model, images)
+        save_onnx(kept.model, output)
+        return shown | {"chosen": list(kept.chosen)} | noted(kept.note)
     bits, shown = _chosen_bits(task, step, model)
     done = quantize.quantized(step, model, images, bits)
     save_onnx(done.model, output)
@@ -273,6 +289,7 @@ def _imported(task: Task, output: Path) -> dict[str, Any]:
 
 _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
     "source": _source,
+    "convert": _convert,
     "teacher": _teacher,
     "distill": _distill,
     "prune": _prune,

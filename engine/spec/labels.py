@@ -88,12 +88,16 @@ def _prune_label(step: Prune) -> str:
 
 def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     bits = f"mixed {step.mean_bits:g}" if step.mean_bits is not None else str(step.weight_bits)
-    if step.activation_bits == 32:
+    if step.method == "block":
+        label = f"{bits}-bit blocks of {step.block_size}"
+    elif step.activation_bits == 32:
         label = "fp16 weights" if step.weight_bits == 16 else f"{bits}-bit weights"
     elif (step.weight_bits, step.activation_bits, step.mean_bits) == (8, 8, None):
         label = "int8"
     else:
         label = f"w{bits.replace(' ', '')}a{step.activation_bits}"
+    if step.method == "dynamic":
+        label = f"{'int8' if label == 'int8' else f'w{bits}'} dynamic"
     if step.method == "qat":
         label += f" QAT {_length(step)}"
     notes: list[str] = [step.format] if step.format != "u8s8" else []
@@ -110,8 +114,13 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     if step.ends_8bit != (step.weight_bits < 4):
         notes.append("ends 8 bit" if step.ends_8bit else "ends too")
     notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
+    notes += [f"drop ≤ {step.max_drop:g}"] if step.max_drop is not None else []
+    if step.float_layers is not None:
+        notes.append(f"{step.float_layers} layer{'s' if step.float_layers > 1 else ''} in float")
     notes += [_layers_text(dict(step.layers))] if step.layers is not None else []
     notes += [f"{step.weight_bits} at most"] if step.mean_bits is not None and step.weight_bits != 8 else []
+    if step.accuracy_level not in (None, 4):
+        notes.append(f"level {step.accuracy_level}")
     usual = Quantize.model_fields["calibration_samples"].default
     notes += [f"{step.calibration_samples:,} calibration images"] if step.calibration_samples != usual else []
     notes += _training_notes(step)

@@ -40,6 +40,8 @@ BUILT_IN: dict[str, BuiltIn] = {
 """`accuracy` and `top5` are not among them: where there are classes they are always counted."""
 _ALWAYS = ("accuracy", "top5")
 _TEXT = ("cer", "wer")
+_OF_EACH = ("mae", "cosine_to_target")
+"""A number for each sample, whose mean over any of them follows from those that are kept."""
 
 
 def names_function(text: str) -> bool:
@@ -130,6 +132,11 @@ class MetricChoice(Frozen):
     def task(self) -> Task | None:
         """The task that it is of; None where it takes what there is."""
         return None if self.source else BUILT_IN[self.name or ""].task
+
+    @property
+    def is_of_each(self) -> bool:
+        """Whether it is known to be a number for each sample; of a function only its answer tells."""
+        return self.source is None and self.name in _OF_EACH
 
     @property
     def key(self) -> str:

@@ -62,7 +62,7 @@ class Model(Frozen):
 
     @property
     def is_onnx(self) -> bool:
-        """Whether only ONNX steps are possible: the graph is all that there is, or all that can be made of it."""
+        """Whether it is a graph, of which ONNX steps go on as it is."""
         return self.source.endswith((".onnx", ".pt2"))
 
 
@@ -128,7 +128,8 @@ class Data(Frozen):
     hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`
     source, `target` the column of a table that holds them. `task` is told by the labels where it can be. `inputs`: for each input of the
     network the name of its array, or a number, or a list of numbers, that is the same for every sample; names alone where arrays are called
-    like inputs. A network with one needs none.
+    like inputs. A network with one needs none. `slices` name arrays, or columns of a table, that say of each item where it is from (site,
+    device, speaker): every figure is told by them, too. A column of a table that is named so is no input.
     """
 
     source: str = Field("fashion_mnist", min_length=1)
@@ -139,6 +140,18 @@ class Data(Frozen):
     target: str | None = Field(None, min_length=1)
     task: Task | None = None
     inputs: dict[str, JsonValue] | None = None
+    slices: tuple[str, ...] = ()
+
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _slices_are_named(cls, slices: Any) -> Any:
+        names = [slices] if isinstance(slices, str) else slices or ()
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
+            raise ValueError(f"{slices!r:.60} names no arrays; write [site], or several: [site, device]")
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise ValueError(f"the array {twice!r} is named twice; name it once")
+        return names
 
     @property
     def arrays(self) -> dict[str, str]:
@@ -184,7 +197,7 @@ class Data(Frozen):
     def _without_inputs_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What came later: data without it are the same data as ever, in every key and id."""
         stated: dict[str, Any] = whole(self)
-        return {name: value for name, value in stated.items() if name not in ("inputs", "task") or value is not None}
+        return {n: v for n, v in stated.items() if n not in ("inputs", "task", "slices") or v not in (None, (), [])}
 
     def __hash__(self) -> int:
         return hash(canonical_json(self.model_dump(mode="json")))

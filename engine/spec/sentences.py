@@ -95,8 +95,17 @@ def _quantize_text(step: Quantize) -> str:
     extras += ["biases corrected"] if step.bias_correction is True else []
     extras += ["first and last layer in 8 bits"] if step.ends_8bit and step.weight_bits < 8 else []
     details = ", ".join(extras)
-    if step.activation_bits == 32:
-        return f"Store weights in {bits}, {details}; compute in floats"
+    if step.method == "block":
+        extras[0] = f"one scale for every {step.block_size} inputs of an output"
+        level = "in 8-bit integers" if step.accuracy_level == 4 else "in floats"
+        return (
+            f"Store matrices in {bits}, {', '.join(extras)}, and multiply them as they are, {level}; the rest in floats"
+        )
+    if step.method == "dynamic":
+        return (
+            f"Multiply matrices in integers: weights in {bits}, {details}, activations in 8 bits, rounded as they come to the range "
+            f"that they have; convolutions in floats{_in_float(step)}"
+        )
     where = "in integers" if step.activation_bits <= 8 else "in floats, rounded to 16 bits"
     text = (
         f"Compute {where}: weights in {bits}, {details}, activations in {step.activation_bits} bits, "
@@ -104,9 +113,20 @@ def _quantize_text(step: Quantize) -> str:
     )
     if step.max_latency is not None:
         text += f"; the layers that lose most stay in floats, up to {step.max_latency * 100:g} % of the time of floats"
+    text += _in_float(step)
     if step.method == "qat" and step.epochs is not None:
         text += f"; then train on with the rounding in place, {_epochs(step.epochs, step.samples)}"
     return text
+
+
+def _in_float(step: Quantize) -> str:
+    """Which layers are left in floats, where the step says how many, or by what."""
+    if step.float_layers is not None:
+        layers = "layer that loses" if step.float_layers == 1 else f"{step.float_layers} layers that lose"
+        return f"; the {layers} most in floats"
+    if step.max_drop is not None:
+        return f"; as few layers in floats, those that lose most, as keep the metric within {step.max_drop:g} of what it was"
+    return ""
 
 
 def _epochs(epochs: int, samples: int | None) -> str:

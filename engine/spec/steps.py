@@ -140,6 +140,12 @@ def usual_qat_rate(weight_bits: object) -> float:
     return _QAT_RATE_7_BITS if weight_bits in (7, 8) else _QAT_RATE
 
 
+_USUAL_OF_METHOD: dict[str, dict[str, int]] = {
+    "dynamic": {"weight_bits": 8, "activation_bits": 8},
+    "block": {"weight_bits": 4, "activation_bits": 32, "block_size": 32, "accuracy_level": 4},
+}
+
+
 class Quantize(Frozen):
     """Store weights, and compute activations, in fewer bits.
 
@@ -147,7 +153,10 @@ class Quantize(Frozen):
     float; 32 touches weights only: 2 to 8 bits per weight, or 16 for fp16. `format` is the type of activations and weights in integer
     kernels (`u8s8`: unsigned × signed). `symmetric` concerns weights. `ends_8bit` keeps the first and last layer at 8 bits (default:
     below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`; what training made worse on
-    validation images stays as it was before.
+    validation images stays as it was before. `method: dynamic` multiplies matrices in integers that are rounded as the network runs, for
+    transformers and recurrent networks; convolutions compute in floats. `method: block` stores matrices of 4 or 8 bits with one scale for
+    each `block_size` inputs, which ONNX Runtime multiplies as they are; `accuracy_level` is its kernels': 0 and 1 compute in floats, 4 in
+    8-bit integers.
 
     `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
@@ -156,14 +165,15 @@ class Quantize(Frozen):
     closer. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
 
     Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with
-    `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; `layers` states
-    the bits of named layers outright (32: float).
+    `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; with
+    `float_layers` so many of them do, with `max_drop` as few as keep the metric, counted on validation samples, within so much of the
+    network before (in its own unit, points of accuracy); `layers` states the bits of named layers outright (32: float).
     """
 
     step: Literal["quantize"] = "quantize"
     weight_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
     activation_bits: Literal[4, 5, 6, 7, 8, 16, 32]
-    method: Literal["ptq", "qat"] = "ptq"
+    method: Literal["ptq", "qat", "dynamic", "block"] = "ptq"
     per_channel: bool = True
     symmetric: bool = True
     format: Literal["u8s8", "u8u8", "s8s8"] = "u8s8"
@@ -176,7 +186,11 @@ class Quantize(Frozen):
     ends_8bit: bool | None = None
     mean_bits: float | None = Field(None, ge=2, le=8)
     max_latency: float | None = Field(None, gt=0, le=1)
+    max_drop: float | None = Field(None, gt=0)
+    float_layers: int | None = Field(None, ge=1, le=10_000)
     layers: LayerBits | None = None
+    block_size: Literal[16, 32, 64, 128, 256] | None = None
+    accuracy_level: Literal[0, 1, 2, 3, 4] | None = None
     epochs: int | None = Field(None, ge=1, le=1000)
     samples: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0, le=10)
@@ -187,6 +201,8 @@ class Quantize(Frozen):
         if not isinstance(value, Mapping):
             return value
         filled = dict(value)
+        for name, stated in _USUAL_OF_METHOD.get(str(filled.get("method")), {}).items():
+            filled[name] = stated if filled.get(name) is None else filled[name]
         if filled.get("method") == "qat":
             usual = {"epochs": 1, "learning_rate": usual_qat_rate(filled.get("weight_bits"))}
             filled |= {k: v for k, v in usual.items() if filled.get(k) is None}
@@ -200,10 +216,12 @@ class Quantize(Frozen):
     def _knobs_fit(self) -> Quantize:
         if self.weight_bits == 16 and self.activation_bits != 32:
             raise ValueError("16-bit weights go with activation_bits 32")
-        if self.method == "ptq":
+        if self.method != "qat":
             for name in _QAT_KNOBS:
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is a knob of method qat; post-training quantization does not train")
+        if self.method in _USUAL_OF_METHOD or self.block_size or self.accuracy_level is not None:
+            self._fits_dynamic_or_block()
         if self.method == "qat" and (self.activation_bits > 8 or self.weight_bits > 8):
             raise ValueError(
                 "method qat is for integer networks; use activation_bits 8 or fewer, and weight_bits 8 or fewer"
@@ -223,16 +241,47 @@ class Quantize(Frozen):
             raise ValueError(
                 f"mean_bits {self.mean_bits:g} is above weight_bits {self.weight_bits}, the most a layer gets"
             )
-        if self.max_latency is not None and (not integer or self.mean_bits is not None):
+        choosing = [name for name in ("max_latency", "max_drop", "float_layers") if getattr(self, name) is not None]
+        if choosing and (not integer or self.mean_bits is not None or len(choosing) > 1):
             raise ValueError(
-                "max_latency chooses between integer and float layers; use activation_bits 8, without mean_bits"
+                f"{choosing[0]} chooses between integer and float layers; use activation_bits 8, without "
+                + " or ".join(["mean_bits", *(choosing[1:])])
             )
+        if self.max_drop is not None and self.method == "qat":
+            raise ValueError("max_drop is no knob of method qat, which trains; use float_layers, or method ptq")
         return self
+
+    def _fits_dynamic_or_block(self) -> None:
+        """Raises ValueError for knobs that these methods do not have, and for theirs where the method is another."""
+        if self.method != "block":
+            for name in ("block_size", "accuracy_level"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is a knob of method block; this one is {self.method}")
+        if self.method not in _USUAL_OF_METHOD:
+            return
+        bits = {"dynamic": (2, 3, 4, 5, 6, 7, 8), "block": (4, 8)}[self.method]
+        if self.weight_bits not in bits:
+            known = f"{bits[0]} to {bits[-1]}" if len(bits) > 2 else " or ".join(map(str, bits))
+            raise ValueError(f"weight_bits {self.weight_bits} is not one of method {self.method}; use {known}")
+        usual = _USUAL_OF_METHOD[self.method]["activation_bits"]
+        if self.activation_bits != usual:
+            raise ValueError(f"method {self.method} goes with activation_bits {usual}; leave them out")
+        if self.calibration != "auto":
+            raise ValueError(f"method {self.method} calibrates no ranges; leave calibration out")
+        if self.mean_bits is not None or self.max_latency is not None:
+            raise ValueError(f"mean_bits and max_latency are no knobs of method {self.method}; use max_drop or layers")
+        if self.method == "block":
+            for name, wanted in (("per_channel", True), ("equalize", "auto"), ("bias_correction", "auto")):
+                if getattr(self, name) != wanted:
+                    raise ValueError(f"{name} is no knob of method block; leave it out")
+            if any(n not in (4, 8, 32) for _, n in self.layers or ()):
+                raise ValueError("layers of method block have 4, 8 or 32 bits")
 
     @property
     def learns_rounding(self) -> bool:
         """Whether weights are rounded as calibration images say, where the network allows it."""
-        return self.rounding == "learned" or (self.rounding == "auto" and self.activation_bits <= 8)
+        auto = self.activation_bits <= 8 or self.method == "block"
+        return self.rounding == "learned" or (self.rounding == "auto" and auto)
 
     @property
     def can_overflow(self) -> bool:

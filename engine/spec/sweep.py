@@ -14,9 +14,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.errors import SpecError
+from engine.metrics import SHORT_PARTS, score_part
 from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
-from engine.spec.metric import MetricChoice, names_function
+from engine.spec.metric import MetricChoice, names_function, usual_metric
 from engine.spec.recipe import Recipe
 from engine.spec.sections import EMBEDDED, Data, Measure, Model, Preprocess, Search, Target
 from engine.spec.space import _as_list, expand_space
@@ -63,13 +64,24 @@ class Sweep(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _limits_name_the_metric(cls, value: Any) -> Any:
-        """`target.limits` may call the spec's own metric by the name that it has there."""
-        metric, target = (value.get("metric"), value.get("target")) if isinstance(value, Mapping) else (None, None)
-        if metric is None or not isinstance(target, Mapping) or not isinstance(target.get("limits"), Mapping):
+        """`target.limits` may call the spec's own metric by the name that it has there, and the worst slice by its short name."""
+        target = value.get("target") if isinstance(value, Mapping) else None
+        if not isinstance(target, Mapping) or not isinstance(target.get("limits"), Mapping):
             return value
-        choice = metric if isinstance(metric, MetricChoice) else MetricChoice.model_validate(metric)
-        limits = {choice.key if key in choice.names else key: limit for key, limit in target["limits"].items()}
-        return {**value, "metric": choice, "target": {**target, "limits": limits}}
+        metric, data = value.get("metric"), value.get("data")
+        choice = MetricChoice.model_validate(metric) if metric is not None else None
+        meant = dict.fromkeys(choice.names, choice.key) if choice else {}
+        if asked := [name for name in SHORT_PARTS.values() if name in target["limits"]]:
+            stated = data.model_dump() if isinstance(data, Data) else {} if data is None else data
+            if not isinstance(stated, Mapping):
+                return value  # which is refused for what it is
+            if not stated.get("slices"):
+                raise ValueError(
+                    f"target.limits names {asked[0]}, but data.slices names no array; write data.slices: [site], say"
+                )
+            meant |= _slice_limits(choice, stated.get("task"))
+        limits = {meant.get(key, key): limit for key, limit in target["limits"].items()}
+        return {**value, "target": {**target, "limits": limits}} | ({"metric": choice} if choice else {})
 
     @model_validator(mode="after")
     def _metric_is_of_the_task(self) -> Sweep:
@@ -103,6 +115,11 @@ class Sweep(Frozen):
         """Those of the recipes that are files made elsewhere."""
         return tuple(recipe for recipe in self.all_recipes if recipe.imported)
 
+    @property
+    def trains_a_file(self) -> bool:
+        """Whether a torch step begins with the network of an ONNX file, which has to become a torch network for it."""
+        return self.model.source.endswith(".onnx") and any(map(_trains_the_network, self.all_recipes))
+
     def with_added(self, recipes: Iterable[Recipe]) -> Sweep:
         """The same sweep with recipes that are files made elsewhere, those that it has already left out."""
         new = [recipe.steps for recipe in recipes if recipe not in self.all_recipes]
@@ -126,6 +143,26 @@ class Sweep(Frozen):
                 del stated[name]
         # The order of `space` is the order of the steps, so it is part of what is hashed.
         return f"{slug}-{digest([stated, list(self.space)])[:6]}"
+
+
+def _slice_limits(choice: MetricChoice | None, task: Any) -> dict[str, str]:
+    """What the short names of the worst slice mean: of the spec's own metric, the task's where it names none, or accuracy."""
+    judged = choice or usual_metric(task)
+    by = judged.key if judged else "relative_error" if task in ("fidelity", "other") else "accuracy"
+    return {short: score_part(by, part) for part, short in SHORT_PARTS.items()}
+
+
+def with_metric(sweep: Sweep, metric: MetricChoice | None) -> Sweep:
+    """The same sweep, judged by a metric that its spec left to the task; limits on the worst slice are then of that."""
+    found: dict[str, Any] = {"metric": metric}
+    if sweep.target and metric:
+        parts = {f"{part}:": score_part(metric.key, part) for part in SHORT_PARTS}
+        limits = {
+            next((new for old, new in parts.items() if key.startswith(old)), key): limit
+            for key, limit in sweep.target.limits.items()
+        }
+        found["target"] = sweep.target.model_copy(update={"limits": limits})
+    return sweep.model_copy(update=found)
 
 
 def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
@@ -176,15 +213,29 @@ def _data_of_before(stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_onnx_steps(recipe: Recipe, source: str) -> None:
-    """An ONNX file can be quantized, and teach a student that is built here; nothing else changes its graph."""
-    first = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
-    if first is None or (isinstance(first, Distill) and first.is_fresh and first.student != SELF):
+    """A graph can be quantized, and teach a student that is built here; an ONNX file can become a torch network that steps train or prune,
+    but not one of another size.
+    """
+    mine = next((s for s in recipe.steps if isinstance(s, Distill) and s.student == SELF), None)
+    if mine is not None and source.endswith(".onnx"):
+        raise SpecError(
+            f"space: distill with student self builds the network anew, at another width or depth, and {source} is a graph of one size; "
+            "use student: current, which trains it as it is, prune, or a built-in student"
+        )
+    if source.endswith(".onnx") or not _trains_the_network(recipe):
         return
+    first = next(s for s in recipe.steps if isinstance(s, TORCH_STEPS))
     what = f"distill with student {first.student}" if isinstance(first, Distill) else first.step
-    kind = "an ONNX file" if source.endswith(".onnx") else "an exported program, which has no layers left to train"
     raise SpecError(
-        f"space: {what} needs a torch network, but {source} is {kind}; use quantize, or distill it into a built-in student"
+        f"space: {what} needs a torch network, but {source} is an exported program, which has no layers left to train; use quantize, or "
+        "distill it into a built-in student"
     )
+
+
+def _trains_the_network(recipe: Recipe) -> bool:
+    """Whether the first torch step of a recipe changes the sweep's own network, rather than begin with a built-in student."""
+    first = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
+    return first is not None and not (isinstance(first, Distill) and first.is_fresh and first.student != SELF)
 
 
 def _absolute_teacher(step: Step, base: Path) -> Step:

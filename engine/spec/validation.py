@@ -21,7 +21,7 @@ def _first_line(error: ValidationError, prefix: str) -> str:
     where, value = _where(prefix, finding["loc"]), finding["input"]
     message = finding["msg"]
     if finding["type"] == "value_error":
-        return f"{where}: {message.removeprefix('Value error, ')}"
+        return ": ".join(part for part in (where, message.removeprefix("Value error, ")) if part)
     if finding["type"] == "extra_forbidden":
         parent, _, key = where.rpartition(".")
         return f"{where}: {key!r} is not a known key{' of ' + parent if parent else ''}; see README, “A spec”"

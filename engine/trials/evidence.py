@@ -147,21 +147,32 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A trial evaluated on the held-back test images, which no other figure has seen.
+    """A trial evaluated on the held-back test samples, which no other figure has seen.
 
-    `accuracy` is compared with the baseline on the same images, whose own share right is `baseline`. `order`: this was the so-many-th
-    trial of its sweep confirmed on them; to choose among several by these figures would flatter the chosen one again. `when` is UTC.
+    `score`, in a sweep with a metric of its own, and `accuracy`, where there are labels, are compared with the baseline on the same
+    samples; `baseline` is the baseline's own number of what the sweep is judged by. `order`: this was the so-many-th trial of its sweep
+    confirmed on them; to choose among several by these figures would flatter the chosen one again. `when` is UTC.
     """
 
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     baseline: float
     order: int
     when: str
+    score: Score | None = None
+
+    @property
+    def judged(self) -> Accuracy | Score:
+        """What the sweep is judged by."""
+        found = self.score or self.accuracy
+        assert found is not None, "one of the two is there"
+        return found
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Confirmation:
         """The inverse of `asdict`."""
-        return cls(**{**record, "accuracy": Accuracy.from_json(record["accuracy"])})
+        accuracy, score = record["accuracy"], record.get("score")
+        parts = {"accuracy": accuracy and Accuracy.from_json(accuracy), "score": score and Score.from_json(score)}
+        return cls(**{**record, **parts})
 
 
 @dataclass(frozen=True)

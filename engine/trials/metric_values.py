@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from engine.metrics import METRICS, SCENARIO_METRICS, is_score, score_part
+from engine.metrics import METRICS, SCENARIO_METRICS, SHORT_PARTS, is_score, score_part
 from engine.trials.evidence import Interval, Score
+from engine.trials.slices import Slices, WorstSlice
 from engine.trials.trial import Trial
 
 
@@ -31,6 +32,8 @@ def metric_interval(trial: Trial, key: str, device: str = "host") -> Interval | 
         if p50 is None or ratio is None:
             return p50
         return Interval(p50, p50 * ratio.low / ratio.value, p50 * ratio.high / ratio.value)
+    if is_slice(key):
+        return slice_interval(trial.slices, key, not trial.recipe.steps)
     if is_score(key):
         return score_interval(trial.score, key, not trial.recipe.steps)
     if key == "accuracy":
@@ -61,9 +64,44 @@ def judged_by(trial: Trial) -> str:
     return next((key for key in FAITHFUL if metric_value(trial, key) is not None), FAITHFUL[0])
 
 
-def own_metrics(score_key: str | None) -> tuple[str, ...]:
-    """The keys of a sweep's own metric, none without one: the number itself, and its change against the baseline."""
-    return () if score_key is None else (score_key, score_part(score_key, "score_change"))
+def own_metrics(score_key: str | None, sliced_by: str | None = None) -> tuple[str, ...]:
+    """The keys of what a sweep has of its own: its metric and that one's change against the baseline, and the worst of its slices; none
+    without either. `sliced_by`: what slices are told by, None without any.
+    """
+    own = () if score_key is None else (score_key, score_part(score_key, "score_change"))
+    return own if sliced_by is None else (*own, *slice_metrics(sliced_by))
+
+
+def in_order(own: Iterable[str]) -> tuple[str, ...]:
+    """The keys of all metrics that trials may have: the sweep's own first, those of its slices where those of classes are."""
+    keys = list(dict.fromkeys([*(k for k in own if not is_slice(k)), *METRICS]))
+    after = keys.index("worst_class_drop") + 1
+    return tuple(keys[:after] + [k for k in dict.fromkeys(own) if is_slice(k)] + keys[after:])
+
+
+def slice_metrics(sliced_by: str) -> tuple[str, str]:
+    """The keys of the worst slice, and of the largest drop of a slice, of a number."""
+    return score_part(sliced_by, "slice_worst"), score_part(sliced_by, "slice_drop")
+
+
+def is_slice(key: str) -> bool:
+    """Whether a key is of the worst of some slices."""
+    return key.partition(":")[0] in SHORT_PARTS
+
+
+def worst_slice(slices: Slices | None, key: str) -> WorstSlice | None:
+    """The slice that a key made by `slice_metrics` is about, where the slices are told by that."""
+    if slices is None or key not in slice_metrics(slices.key):
+        return None
+    return slices.worst if key == slice_metrics(slices.key)[0] else slices.worst_drop
+
+
+def slice_interval(slices: Slices | None, key: str, is_baseline: bool) -> Interval | float | None:
+    """One number of a trial's slices, where it is the one of the key; no slice of the baseline dropped."""
+    found = worst_slice(slices, key)
+    if found is None and is_baseline and slices is not None and slices.worst and key == slice_metrics(slices.key)[1]:
+        return None if slices.figure == "fidelity" else 0.0
+    return found.interval if found else None
 
 
 def score_interval(score: Score | None, key: str, is_baseline: bool) -> Interval | float | None:
@@ -82,6 +120,8 @@ def metric_value(trial: Trial, key: str, device: str = "host") -> float | None:
 
 
 def measured_metrics(trials: Sequence[Trial], device: str = "host") -> tuple[str, ...]:
-    """The keys of the metrics that some trial has, the sweep's own first, then in the order of `METRICS`."""
-    own = own_metrics(next((t.score.key for t in trials if t.score), None))
-    return tuple(k for k in (*own, *METRICS) if any(metric_value(t, k, device) is not None for t in trials))
+    """The keys of the metrics that some trial has, as `in_order`."""
+    own = own_metrics(
+        next((t.score.key for t in trials if t.score), None), next((t.slices.key for t in trials if t.slices), None)
+    )
+    return tuple(k for k in in_order(own) if any(metric_value(t, k, device) is not None for t in trials))

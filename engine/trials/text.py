@@ -186,15 +186,14 @@ def confirmation_text(trial: Trial) -> str:
     c = trial.confirmation
     if c is None:
         return ""
-    a = c.accuracy
-    low, high = (text_of("accuracy", v, unit=False) for v in (a.low, a.high))
-    text = f"{text_of('accuracy', a.value)} ({low} to {high}) on {a.n:,} held-back samples"
+    a = c.judged
+    key = a.key if isinstance(a, Score) else "accuracy"
+    low, high = (text_of(key, v, unit=False) for v in (a.low, a.high))
+    text = f"{text_of(key, a.value)} ({low} to {high}) on {a.n:,} held-back samples"
     if d := a.vs_baseline:
         verdict = "tied with" if a.tied_with_baseline else "different from"
-        text += (
-            f", {100 * d.value:+.2f} points ({100 * d.low:+.2f} to {100 * d.high:+.2f}) against the baseline’s "
-            f"{text_of('accuracy', c.baseline)}: {verdict} it"
-        )
+        least, most = (signed(key, v, unit=False) for v in (d.low, d.high))
+        text += f", {signed(key, d.value)} ({least} to {most}) against the baseline’s {text_of(key, c.baseline)}: {verdict} it"
     return text + ("" if c.order == 1 else f"; number {c.order} of this sweep to be confirmed on them")
 
 

@@ -10,6 +10,7 @@ from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
 from engine.trials.evidence import Accuracy, Confirmation, Fidelity, Interval, Quality, Score, Seeds, interval_of
 from engine.trials.measurements import Latency, Machine, PerMillion, Projection, Timing, _energy
+from engine.trials.slices import Slices
 from engine.trials.stated import Stated
 
 Provenance = Literal["deployed", "simulated", "imported"]
@@ -44,15 +45,15 @@ class Trial:
     `params` counts learned parameters, `nonzero_params` those that are not zero; `macs` is multiply-accumulates per image. `projections` is
     by profile name; the host's own energy is under `host`. `demand` is what any device can be projected from. `stages` lead from the
     baseline to the trial itself. `score` is of the spec's own metric, where it has one. `quality` and `fidelity` are made of the same
-    predictions as `accuracy`, which lie in the artifact `predictions`; without labels there is `fidelity` alone. `confirmation` is about
-    other images, held back. `seeds` is there where the recipe was run over several; all other numbers, and the artifact, are those of the
-    first. `layer_bits` are the weight bits that mixed precision chose, by layer, and `chosen` is what `auto` came to where that is worth a
-    word. `latency_ms` is of one call, a whole batch; `latency_ratio` and `throughput_per_s` are per image. `timing` says how they were
-    measured, and `load_ms` is what creating a session took (the file was in the system's cache). `size_parts` are the file's bytes by type
-    (weights, scales, biases, constants, graph), which add up to `size_bytes`; `size_layers` those of each layer's weights, scales and
-    biases. `finished_s` is how long the sweep had been running, all its runs together, when the recipe's last number was there; None for
-    sweeps of before that was kept. `error` says why a recipe could not be made.
-    `stated` are the numbers of an imported point, which has no others.
+    predictions as `accuracy`, which lie in the artifact `predictions`; without labels there is `fidelity` alone. `slices` say the same of
+    parts of the samples, where the spec names some. `confirmation` is about other images, held back. `seeds` is there where the recipe was
+    run over several; all other numbers, and the artifact, are those of the first. `layer_bits` are the weight bits that mixed precision
+    chose, by layer, and `chosen` is what `auto` came to where that is worth a word. `latency_ms` is of one call, a whole batch;
+    `latency_ratio` and `throughput_per_s` are per image. `timing` says how they were measured, and `load_ms` is what creating a session
+    took (the file was in the system's cache). `size_parts` are the file's bytes by type (weights, scales, biases, constants, graph), which
+    add up to `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `finished_s` is how long the sweep had been
+    running, all its runs together, when the recipe's last number was there; None for sweeps of before that was kept. `error` says why a
+    recipe could not be made. `stated` are the numbers of an imported point, which has no others.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Trial:
     score: Score | None = None
     quality: Quality | None = None
     fidelity: Fidelity | None = None
+    slices: Slices | None = None
     confirmation: Confirmation | None = None
     seeds: Seeds | None = None
     predictions: str | None = None
@@ -139,6 +141,7 @@ class Trial:
             ("score", Score.from_json),
             ("quality", Quality.from_json),
             ("fidelity", Fidelity.from_json),
+            ("slices", Slices.from_json),
             ("confirmation", Confirmation.from_json),
             ("seeds", Seeds.from_json),
             ("latency_ms", lambda r: Latency(**r)),

@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from engine.errors import ModelError
-from engine.graph.graph import first_line, graph_inputs, open_session
+from engine.graph.graph import first_line, graph_inputs, open_session, read_onnx
+from engine.models.convertible import operators_of
 from engine.models.onnx_file import read_checked
 from engine.uploads import bounds
 from engine.uploads.bounds import Refused, size
@@ -58,7 +59,7 @@ def look_at(path: Path, told: Callable[[float], None]) -> dict[str, Any]:
         "inputs": {v.name: _shape(v) for v in graph_inputs(model)},
         "outputs": {v.name: _shape(v) for v in model.graph.output},
         "nodes": len(model.graph.node),
-        "checked": asdict(checked),
+        "checked": asdict(checked) | {"operators": operators_of(read_onnx(path))},
     }
 
 

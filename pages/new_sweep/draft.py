@@ -17,6 +17,13 @@ BUILT_IN = "fashion_mnist"
 
 QUANTIZATIONS = (AS_IT_IS, "int8", "w4a8", "fp16 weights", *(f"{n}-bit weights" for n in (8, 6, 5, 4, 3, 2)))
 """What the form offers without training; `bits_of` reads these names, and any other of their kind."""
+MATRICES: dict[str, dict[str, Any]] = {
+    "int8 dynamic": {"method": "dynamic"},
+    "4-bit dynamic": {"method": "dynamic", "weight_bits": 4},
+    "8-bit blocks": {"method": "block", "weight_bits": 8},
+    "4-bit blocks": {"method": "block", "weight_bits": 4},
+}
+"""What the form offers for networks of matrix products, as a spec has it."""
 TRAINED = ("w8a8", "w4a8", "w3a8", "w2a8", "w6a6", "w4a4")
 """What the form offers to train in."""
 
@@ -89,6 +96,7 @@ class Draft(Reading):
     finetune_augment: str = "none"
     quantizations: tuple[str, ...] = (AS_IT_IS,)
     trained: tuple[str, ...] = ()
+    matrices: tuple[str, ...] = ()
     trained_epochs: int = 1
     trained_images: int = ALL
     trained_rate: float = 0.0  # by the bits
@@ -278,6 +286,7 @@ def _quantize(draft: Draft) -> list[Any]:
     if draft.trained_rate:
         training["learning_rate"] = draft.trained_rate
     entries += [_entry(*bits_of(name)) | training for name in draft.trained]
+    entries += [MATRICES[name] for name in draft.matrices]
     return entries if any(e is not None for e in entries) else []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.datasets.load import is_available
 from engine.devices.cost import Scenario
+from engine.models.catalog import onnx2torch_installed
 from engine.spec.space import expand_space
 from pages.new_sweep.draft import AS_IT_IS, BUILT_IN, Draft, readers_of, to_spec
 from pages.new_sweep.reading import Reading
@@ -30,7 +31,9 @@ class Preset:
         filled = replace(filled, students=tuple(s for s in filled.students if s in able))
         if filled.model.endswith(".onnx"):
             # What the form has no boxes for then.
-            filled = replace(filled, students=(), own_widths=(), channels=(), zeros=(), patterns=())
+            filled = replace(filled, students=(), own_widths=())
+            if not onnx2torch_installed():
+                filled = replace(filled, channels=(), zeros=(), patterns=())
         return filled
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 from engine.run.planner import providers_here
 from pages.new_sweep.draft import (
     BATCHES,
+    MATRICES,
     MEAN_BITS,
     QUANTIZATIONS,
     SWITCH,
@@ -44,6 +45,13 @@ def quantizing() -> dict[str, Any]:
                 is_open=True,
             ),
         }
+        fields["matrices"] = chips(
+            "and for transformers and recurrent networks, matrices as",
+            "matrices",
+            list(MATRICES),
+            "Dynamic: multiplied in integers, activations rounded as they come, nothing calibrated; usually the fastest there. Blocks: a "
+            "scale for every 32 weights, multiplied as they are stored; smallest at a given loss, and fast for short inputs.",
+        )
         if fields["trained"]:
             left, right = st.columns(2)
             told = "How often the network sees the training samples while its numbers are rounded."

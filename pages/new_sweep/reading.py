@@ -35,8 +35,8 @@ COLOURS = ("RGB", "BGR")
 class Reading:
     """The form's fields for it; empty texts and 0 say nothing.
 
-    Classes are their number, or names between commas; `data_scale` may be 1/255; mean and deviation are numbers between commas;
-    `model_options` are as in a spec, `width: 32, depth: 2`.
+    Classes are their number, or names between commas, as slices are; `data_scale` may be 1/255; mean and deviation are numbers between
+    commas; `model_options` are as in a spec, `width: 32, depth: 2`.
     """
 
     model_options: str = ""
@@ -44,6 +44,7 @@ class Reading:
     data_classes: str = ""
     data_target: str = ""
     data_labels: str = ""
+    data_slices: str = ""
     data_numbers: str = FOUND
     data_scale: str = ""
     data_mean: str = ""
@@ -78,6 +79,7 @@ def to_data(fields: Reading) -> dict[str, Any]:
         else None,
         "target": fields.data_target.strip(),
         "labels": fields.data_labels.strip(),
+        "slices": [name.strip() for name in fields.data_slices.split(",")] if fields.data_slices.strip() else None,
         "preprocess": _preprocess(fields),
     }
     return {name: value for name, value in stated.items() if value not in (None, "", {})}
@@ -124,6 +126,7 @@ def from_spec(model: Model, data: Data) -> dict[str, Any]:
         "data_kind": data.kind or "",
         "data_target": data.target or "",
         "data_labels": data.labels or "",
+        "data_slices": ", ".join(data.slices),
     }
     if model.options:
         written = yaml.safe_dump(dict(model.options), default_flow_style=True, width=10_000, sort_keys=False)

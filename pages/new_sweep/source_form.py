@@ -152,8 +152,10 @@ def _reading(data: str) -> dict[str, Any]:
         found["data_mean"] = text("Mean", "data_mean", told, "0.485, 0.456, 0.406", place=middle)
         told = "Divided by at the end; as many as means."
         found["data_std"] = text("Deviation", "data_std", told, "0.229, 0.224, 0.225", place=right)
-    left, right = st.columns(2)
+    left, middle, right = st.columns(3)
     told = "Pictures are made so many pixels on their shorter side; 0 leaves them. For arrays it stays 0."
     found["data_resize"] = number("Pictures resized to", "data_resize", told, place=left)
-    found["data_crop"] = number("and cut to", "data_crop", "A square around the centre; 0 cuts nothing.", place=right)
+    found["data_crop"] = number("and cut to", "data_crop", "A square around the centre; 0 cuts nothing.", place=middle)
+    told = "Further arrays, or columns of a table, that say where an item is from, between commas: figures are told by them, too."
+    found["data_slices"] = text("Slices", "data_slices", told, "site, device", place=right)
     return found

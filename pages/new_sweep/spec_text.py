@@ -16,7 +16,7 @@ from engine.spec.runtime import Runtime
 from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize, usual_qat_rate
 from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep import reading
-from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, SWITCH, Draft, quantization_name, to_spec
+from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, MATRICES, SWITCH, Draft, quantization_name, to_spec
 
 LONGEST = 50_000
 """Characters of a text. The spec of a sweep of a thousand recipes has about one thousand."""
@@ -188,6 +188,9 @@ def _quantizing(steps: list[Quantize], recipes: Sequence[Recipe]) -> dict[str, A
     ends = {s.ends_8bit for s in others if s.ends_8bit != (s.weight_bits < 4)}
     return {
         "quantizations": (*([AS_IT_IS] if _some_without(Quantize, recipes) else []), *names),
+        "matrices": tuple(
+            dict.fromkeys(name for s in steps for name, entry in MATRICES.items() if s == Quantize(**entry))
+        ),
         "trained": tuple(dict.fromkeys(f"w{s.weight_bits}a{s.activation_bits}" for s in trained)),
         "trained_epochs": _only(trained, "epochs", Draft.trained_epochs),
         "trained_images": _only(trained, "samples", ALL),

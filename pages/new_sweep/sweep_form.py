@@ -9,6 +9,7 @@ import streamlit as st
 
 from engine.devices.profiles import Profile, all_profiles
 from engine.metrics import METRICS, based, shown
+from engine.models.catalog import onnx2torch_installed
 from engine.trials.text import duration
 from pages.new_sweep import fields, source_form
 from pages.new_sweep.distill_form import students
@@ -46,7 +47,7 @@ def show(draft: Draft) -> None:
     source_form.put(draft)
     limits = dict(draft.limits)
     st.session_state["form limits offered"] = tuple(limits)
-    for metric in METRICS:
+    for metric in dict.fromkeys((*METRICS, *limits)):
         st.session_state[f"form limit {metric}"] = (
             round(float(shown(metric, limits[metric])), 9) if metric in limits else None
         )
@@ -71,6 +72,8 @@ def fill_in() -> Draft:
     model = found["model"]
     if not model.endswith(".onnx"):
         found |= students(model, found["data"]) | pruning()
+    elif onnx2torch_installed():
+        found |= pruning()
     found |= quantizing() | running() | _measuring() | _purpose(found)
     found["name"] = text("Name", "name", "How this sweep is called in lists.")
     draft = Draft(**found)

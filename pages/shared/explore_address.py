@@ -72,12 +72,12 @@ def limit_name(key: str) -> str:
 
 
 def _limit(key: str, text: str | None) -> float | None:
-    """A finite number in base units, not negative unless the metric is a difference; None for anything else."""
+    """A finite number in base units, not negative unless the metric is a difference, or a sweep's own; None for anything else."""
     try:
         value = float(text) if text and len(text) <= LONGEST else math.nan
     except ValueError:
         return None
-    return value if math.isfinite(value) and (value >= 0 or METRICS[key].unit == "points") else None
+    return value if math.isfinite(value) and (value >= 0 or METRICS[key].unit == "points" or is_score(key)) else None
 
 
 _AXIS = re.compile(r"([xy])(?:axis)?([0-9]{0,3})")

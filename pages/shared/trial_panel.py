@@ -11,7 +11,7 @@ import streamlit as st
 from engine.metrics import METRICS, ON_IMAGES, axis_title, is_score, text_of
 from engine.spec.sentences import recipe_texts
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import judged_by, measured_metrics, metric_value
+from engine.trials.metric_values import is_slice, judged_by, measured_metrics, metric_value, worst_slice
 from engine.trials.text import (
     baseline_text,
     confirmation_text,
@@ -99,6 +99,8 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return "measured in turns with the baseline, 95 % interval"
     if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
         return f"measured on the same test samples: class {trial.quality.worst_class.name}{_interval(trial, key)}"
+    if worst := worst_slice(trial.slices, key):
+        return f"measured on the same test samples: {worst.array} {worst.value}{_interval(trial, key)}"
     if is_score(key):
         return f"measured on the same test samples{_interval(trial, key)}"
     if key in ON_IMAGES:
@@ -109,7 +111,7 @@ def _how(trial: Trial, key: str, device: str) -> str:
 def _interval(trial: Trial, key: str) -> str:
     if metric_range(trial, key) is None:
         return ""
-    of_extreme = trial.quality is not None and key in trial.quality.intervals
+    of_extreme = is_slice(key) or (trial.quality is not None and key in trial.quality.intervals)
     return ", 95 % interval" + (", widened for being the worst of several" if of_extreme and key != "ece" else "")
 
 

@@ -17,11 +17,11 @@ from engine.export import tables as table_export
 from engine.figures.trial_bars import Bar, bars_alt, parts_figure, size_by_layer, size_types, stages_figure, stages_info
 from engine.figures.trial_latency import histogram_alt, histogram_figure, histogram_info
 from engine.figures.trial_recall import MOST_CLASSES, recall_alt, recall_figure, recall_info
-from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES, text_of
+from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
-from pages.shared import answers, comparison, notes, pickers, queries, share, shell, trial_panel
+from pages.shared import answers, comparison, notes, pickers, queries, share, shell, slices, trial_panel
 from pages.shared.trial_panel import Number
 from pages.trial import boards, explanations
 
@@ -62,6 +62,7 @@ def render() -> None:
     _latency(row, trial)
     boards.show(row, trial)
     _insights(row, trial, baseline)
+    slices.show_levels(trial, baseline)
     _classes(row, trial, baseline)
 
 
@@ -93,6 +94,7 @@ def _tables(row: SweepRow, trial: Trial) -> dict[str, Callable[[], share.Rows]]:
     found: dict[str, Callable[[], share.Rows]] = {
         "Numbers": lambda: table_export.number_rows([trial], ("host", *(d for d in trial.projections if d != "host")))
     }
+    found |= slices.tables(trial)
     if layers := trial.size_layers:
         bits = trial.layer_bits or {}
         found["Bytes by layer"] = lambda: [
@@ -144,7 +146,10 @@ def _stages(trial: Trial) -> None:
 def _numbers(trial: Trial, baseline: Trial | None) -> None:
     st.subheader("Every number", anchor=False)
     here = trial_panel.numbers(trial, baseline, "host")
-    groups: dict[str, Sequence[Number]] = {title: [n for n in here if n.key in keys] for title, keys in _GROUPS.items()}
+    groups: dict[str, Sequence[Number]] = {
+        title: [n for n in here if n.key in keys or (keys is ON_IMAGES and is_score(n.key))]
+        for title, keys in _GROUPS.items()
+    }
     elsewhere = [d for d, p in trial.projections.items() if d != "host" and p.source != "measured"]
     groups["On other devices, estimated"] = [
         n for d in elsewhere for n in trial_panel.numbers(trial, baseline, d) if n.key in DEVICE_METRICS

@@ -23,9 +23,9 @@ from engine.metrics import METRICS, based, shown, text_of
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import metric_value
+from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.trial import Trial
-from pages.shared import answers, pickers, queries, sample_picture, share, shell
+from pages.shared import answers, pickers, queries, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
 from pages.what_broke import values
 
@@ -80,6 +80,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
         return
     if (labels < 0).any():
         st.caption(f"These {measured_on.noun}s have no labels: all that can be said is which answers changed.")
+        slices.show_changes(trial)
         return
     found = flips(before, after, labels)
     changes = class_changes(before, after, labels, classes)
@@ -102,6 +103,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
             config=share.picture_config(),
             alt=confusion_alt(change, classes),
         )
+    slices.show_changes(trial)
     _gallery(found, measured_on)
     _calibration(before, after, labels)
     tables = {
@@ -111,7 +113,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
         f"Flipped {measured_on.noun}s": lambda: [
             {**r, **{k: classes[r[k]] for k in ("label", "before", "after")}} for r in table_export.records(found)
         ],
-    }
+    } | slices.tables(trial)
     share.popover(f"{row.id}-{trial.id}", tables)
 
 
@@ -170,7 +172,8 @@ def _limits(row: SweepRow, trial: Trial) -> None:
     """How much may break, to begin with as much as this recipe breaks; how many recipes keep to it, and the way to see them on Explore."""
     limits: dict[str, float] = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for key in LIMITED:
+        by_slice = slice_metrics(trial.slices.key)[1:] if trial.slices else ()
+        for key in (*LIMITED, *(k for k in by_slice if METRICS[k].unit == "points")):
             value = metric_value(trial, key)
             if value is None:
                 continue

@@ -15,7 +15,7 @@ from engine.quality.values import Values
 from engine.store.rows import SweepRow
 from engine.trials.text import baseline_text, signed
 from engine.trials.trial import Trial
-from pages.shared import answers, sample_picture, share, shell
+from pages.shared import answers, sample_picture, share, shell, slices
 
 _PICTURES, _SMALL_PX = 8, 96
 
@@ -39,8 +39,10 @@ def compare(row: SweepRow, trial: Trial, before: Values, after: Values) -> None:
     st.plotly_chart(
         changes_figure(found, key), key="broke values", config=share.picture_config(), alt=changes_alt(found, key)
     )
+    slices.show_changes(trial)
     _worst(found, key, measured_on)
-    share.popover(f"{row.id}-{trial.id}", {"Samples that changed most": lambda: table_export.records(found.worst)})
+    most = {"Samples that changed most": lambda: table_export.records(found.worst)}
+    share.popover(f"{row.id}-{trial.id}", most | slices.tables(trial))
 
 
 def _summary(trial: Trial, found: Changes, n: int) -> None:

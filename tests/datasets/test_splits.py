@@ -22,11 +22,11 @@ from tests.helpers.places import ROOT
 from tests.helpers.tiny import images
 
 ENGINE = ROOT / "engine"
-# Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and three that say how
-# many images there are, of which type, or what another CPU would answer.
+# Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and four that say how
+# many images there are, also of each slice, of which type, or what another CPU would answer.
 REPORTERS = {
     "run/measuring.py", "run/assemble.py", "run/confirm.py",
-    "export/bundle.py", "export/card.py", "cli/doctor.py", "explain/portability.py",
+    "export/bundle.py", "export/card.py", "cli/doctor.py", "check/slices.py", "explain/portability.py",
 }  # fmt: skip
 
 

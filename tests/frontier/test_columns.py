@@ -23,7 +23,7 @@ from engine.spec.steps import Prune
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from engine.trials.evidence import Interval
-from engine.trials.metric_values import measured_metrics, metric_interval, metric_value
+from engine.trials.metric_values import measured_metrics, metric_interval, metric_value, slice_metrics
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from tests.helpers.columns import BOARD, random_trials, stored
@@ -36,6 +36,7 @@ VIEWS = [
     View(device=BOARD, limits={"energy_mj": 14.0, "accuracy": 0.85}),
     View(x="energy_mj", y="agreement", limits={"worst_class_drop": 0.03, "size_bytes": 60_000}),
     View(x="kl", y="vs_baseline", limits={"accuracy": 0.99}),
+    View(x="slice_drop:Accuracy:max:%", y="slice_worst:Accuracy:max:%", limits={"slice_worst:Accuracy:max:%": 0.4}),
 ]
 
 
@@ -45,7 +46,7 @@ def test_every_number_and_fact_is_that_of_the_trial(seed: int):
     for table in (Trials.of(trials), stored(trials), stored(trials).take(np.arange(len(trials)))):
         for device in ("host", BOARD, "a device that nobody has"):
             assert table.measured(device) == measured_metrics(trials, device)
-            for key in METRICS:
+            for key in (*METRICS, *slice_metrics("accuracy"), *slice_metrics("agreement")):
                 n = table.numbers(key, device)
                 for row, t in enumerate(trials):
                     told = metric_interval(t, key, device)

@@ -14,6 +14,7 @@ from engine.spec.recipe import Recipe
 from engine.spec.steps import Prune
 from engine.trials.evidence import Accuracy, Fidelity, Interval, Quality, SeedRun, Seeds, WorstClass
 from engine.trials.measurements import PerMillion, Projection
+from engine.trials.slices import Slice, Slices, WorstSlice
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import MACHINE, trial
 
@@ -26,7 +27,7 @@ BOARD = "stm32h7a3-xcubeai"
 
 def random_trials(seed: int, count: int = 60) -> list[Trial]:
     """Trials of every state, in which anything may be missing and some numbers are equal."""
-    draw = random.Random(seed)
+    draw, slices = random.Random(seed), random.Random(seed)
 
     def maybe(value: object, share: float = 0.8) -> object:
         return value if draw.random() < share else None
@@ -78,6 +79,10 @@ def random_trials(seed: int, count: int = 60) -> list[Trial]:
         if made.projections and draw.random() < 0.3:
             barred = Projection(None, None, fits=False, reason="does not fit")
             made = replace(made, projections={**made.projections, BOARD: barred})
+        if slices.random() < 0.8:
+            worst = WorstSlice("site", "a", Interval(slices.random(), 0.1, 0.9)) if slices.random() < 0.9 else None
+            drop = WorstSlice("site", "b", Interval(slices.uniform(-0.1, 0.2), -0.2, 0.3)) if number else None
+            made = replace(made, slices=Slices("accuracy", (Slice("site", "a", 9),), worst, drop))
         found.append(replace(made, demand=maybe(draw.choice(DEMANDS)), artifact=maybe(f"{number:064x}.onnx", 0.5)))
     return found
 

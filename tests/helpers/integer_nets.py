@@ -156,10 +156,10 @@ PRODUCTS = {
 
 
 def case(name, bits=8):
-    """A network of `CONVOLUTIONS`, `EXACT_CONVOLUTIONS` or `PRODUCTS`, and four pictures for it."""
+    """A network of `CONVOLUTIONS`, `EXACT_CONVOLUTIONS` or `PRODUCTS`, and four pictures for it; one where it rounds to what is in a batch."""
     if name in PRODUCTS:
         options = PRODUCTS[name]
-        return product_net(**options), images(4, 1, 4, options.get("inner", 37))
+        return product_net(**options), images(1 if options.get("dynamic") else 4, 1, 4, options.get("inner", 37))
     shape, options = (CONVOLUTIONS | EXACT_CONVOLUTIONS)[name]
     model = qdq_net(random_weights(shape, bits), bits=bits, **options)
     return model, images(4, shape[1] * options.get("group", 1), options.get("size", 6))

@@ -22,6 +22,10 @@ RECIPES = {
     "learned": [INT8 | {"weight_bits": 4, "rounding": "learned", "bias_correction": True}],
     "mixed": [INT8 | {"mean_bits": 5, "ends_8bit": False}],
     "partly float": [INT8 | {"max_latency": 1.0}],
+    "two in float": [INT8 | {"weight_bits": 2, "float_layers": 2}],
+    "as good": [INT8 | {"weight_bits": 2, "ends_8bit": False, "rounding": "nearest", "max_drop": 3}],
+    "dynamic": [{"step": "quantize", "method": "dynamic"}],
+    "blocks": [{"step": "quantize", "method": "block", "block_size": 16}],
     "four bit activations": [INT8 | {"activation_bits": 4}],
     "signed": [INT8 | {"format": "s8s8"}],
     "sparse": [{"step": "prune", "method": "magnitude", "ratio": 0.8}, TRAIN, INT8],
@@ -99,6 +103,28 @@ def test_a_time_budget_chooses_float_layers_or_says_what_the_fastest_choice_take
         assert set(trial.layer_bits.values()) <= {8, 32}
     else:
         assert "max_latency 1 cannot be reached, the fastest choice of layers takes" in trial.error
+
+
+def test_layers_that_lose_most_stay_in_float(trials: dict[str, Trial]) -> None:
+    assert sorted(trials["two in float"].layer_bits.values()).count(32) == 2
+    assert "2 layers in float" in trials["two in float"].label
+
+
+def test_as_few_layers_stay_in_float_as_the_limit_needs(trials: dict[str, Trial]) -> None:
+    trial = trials["as good"]
+    note = next(note for note in trial.notes if "in float" in note)
+    count = list(trial.layer_bits.values()).count(32)
+    assert f"{count or 'no'} layer" in note
+    lost = float(note.split("in float: ")[1].split(" lost")[0])
+    assert (lost <= 3) != ("the limit cannot be kept" in note)
+
+
+def test_matrices_are_rounded_as_they_run_or_kept_in_blocks(trials: dict[str, Trial]) -> None:
+    assert trials["dynamic"].label.startswith("int8 dynamic")
+    assert trials["blocks"].label.startswith("4-bit blocks of 16")
+    for name in ("dynamic", "blocks"):
+        assert trials[name].error is None
+        assert trials[name].fidelity.agreement.value > 0.8
 
 
 def test_zeros_that_save_no_time_say_so(trials: dict[str, Trial]) -> None:

@@ -119,8 +119,8 @@ def test_yaml_reads_back_as_the_same_sweep(tmp_path: Path):
         ),
         ({"space": {"quantize": {"weight_bits": 8, "activation_bits": 8, "layers": {"a": 1}}}}, ["layers", "1"]),
         (
-            {"model": {"source": "net.onnx"}, "space": {"prune": {"method": "channel", "ratio": 0.5}}},
-            ["net.onnx", "prune", "built-in student"],
+            {"model": {"source": "net.pt2"}, "space": {"prune": {"method": "channel", "ratio": 0.5}}},
+            ["net.pt2", "prune", "built-in student"],
         ),
         ({"model": {"source": "net.onnx"}, "space": {"distill": {"student": "self"}}}, ["net.onnx", "student self"]),
     ],

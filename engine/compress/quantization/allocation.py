@@ -148,8 +148,8 @@ def mixed_bits(
 ) -> dict[str, int]:
     """Bits for every weight of a graph that `prepare` made, {initialiser: bits}, 32 for layers that stay in float.
 
-    Follows `layers`, then `ends_8bit`, then `mean_bits` (needs `sensitivity`) or `max_latency` (needs both). Raises StepError as the
-    functions above do.
+    Follows `layers`, then `ends_8bit`, then `mean_bits` or `float_layers` (need `sensitivity`) or `max_latency` (needs both). Raises
+    StepError as the functions above do.
     """
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
     stated = stated_bits(step, layers)
@@ -168,13 +168,26 @@ def mixed_bits(
         costs |= {name: 0.0 for name, bits in usual.items() if bits == FLOAT_BITS}
         in_float = allocate_float(costs, times, step.max_latency, {n: b == FLOAT_BITS for n, b in stated.items()})
         return {name: FLOAT_BITS if in_float[name] else bits for name, bits in usual.items()}
+    if step.float_layers is not None:
+        if sensitivity is None:
+            raise ValueError("float_layers needs sensitivity")
+        return most_in_float(usual | stated, ranked(sensitivity, usual, stated), step.float_layers)
     return usual | stated
 
 
-def shown_bits(prepared: onnx.ModelProto, bits: Mapping[str, int]) -> dict[str, int]:
-    """{layer as tables name it: bits}, in graph order, from bits by weight; `Quantize(layers=…)` takes it as it is."""
-    layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
-    return {layer.node.name or layer.output: bits[layer.weight] for layer in layers}
+def ranked(sensitivity: Sensitivity, bits: Mapping[str, int], stated: Mapping[str, int]) -> list[str]:
+    """Weights of layers whose bits are not stated, the one that loses most with its `bits` first."""
+    free = [name for name in bits if name not in stated]
+    return sorted(free, key=lambda name: -float(sensitivity[name][str(bits[name])]))
+
+
+def most_in_float(bits: Mapping[str, int], order: Sequence[str], count: int) -> dict[str, int]:
+    """The bits with the first `count` of the order in float. Raises StepError where there are no more than so many layers."""
+    if count >= len(order):
+        raise StepError(
+            f"quantize: float_layers {count} leaves none of the {len(order)} layers to be quantized; use less, or leave the step out"
+        )
+    return dict(bits) | dict.fromkeys(order[:count], FLOAT_BITS)
 
 
 def by_layer(prepared: onnx.ModelProto, bits: Mapping[str, int]) -> dict[str, int]:

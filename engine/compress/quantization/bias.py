@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.kinds import limit_codes
+from engine.compress.quantization.others import other_values
 from engine.compress.quantization.scheme import Float32, Scheme
 from engine.compress.quantization.weights import Layer
 from engine.graph.graph import fixed_batch, open_session
@@ -93,7 +94,7 @@ def _walk(
     """
     biases = dict(scheme.biases)
     layers = {layer.output: layer for layer in scheme.layers}
-    constants = {t.name: numpy_helper.to_array(t) for t in scheme.model.graph.initializer}
+    constants = {t.name: numpy_helper.to_array(t) for t in scheme.model.graph.initializer} | other_values(scheme)
     result = scheme.model.graph.output[0].name
     fed = Feeds.of_graph(scheme.model)(images)
     values = {name: _rounded(scheme, name, array) for name, array in fed.items()}

@@ -77,6 +77,9 @@ class Builder:
         del result.graph.node[:]
         result.graph.node.extend(self.nodes)
         result.graph.initializer.extend(self.tensors)
+        opened = {o.domain for o in result.opset_import}
+        if "com.microsoft" not in opened and any(n.domain == "com.microsoft" for n in self.nodes):
+            result.opset_import.append(helper.make_opsetid("com.microsoft", 1))
         if self.functions:
             result.opset_import.append(helper.make_opsetid(DOMAIN, _DOMAIN_VERSION))
             result.functions.extend(self.functions[name] for name in sorted(self.functions))

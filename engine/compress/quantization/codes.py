@@ -46,7 +46,7 @@ def quantized_weight(
 ) -> Codes:
     """A weight's codes; `axis` is that of output channels."""
     rows = as_rows(weight, axis, per_channel)
-    scale, zero = _scales(rows, bits, symmetric)
+    scale, zero = row_scales(rows, bits, symmetric)
     if bits >= _FITTED_BELOW and per_channel:
         scale = storable_scales(scale, bits, up=bits == 8)  # with 8 bits the whole range is to fit
     low, high = code_range(bits, symmetric)
@@ -99,8 +99,8 @@ def from_rows(rows: npt.NDArray[Any], shape: tuple[int, ...], axis: int, per_cha
     return back
 
 
-def _scales(rows: Float32, bits: int, symmetric: bool) -> tuple[Float32, Float32]:
-    """Scale and zero point of each row."""
+def row_scales(rows: Float32, bits: int, symmetric: bool) -> tuple[Float32, Float32]:
+    """Scale and zero point of each row, (rows,) both, of least squared error; zero points are whole numbers, 0 where symmetric."""
     low, high = rows.min(axis=1, initial=0.0), rows.max(axis=1, initial=0.0)
     first, last = code_range(bits, symmetric)
     if symmetric:

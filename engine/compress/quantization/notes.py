@@ -6,6 +6,7 @@ import math
 
 import onnx
 
+from engine.compress.quantization.others import worth_rounding
 from engine.compress.quantization.weights import find_layers, one_axis_each, weight_names
 from engine.graph.multiplying import RECURRENT_OPS, factors_of
 
@@ -14,19 +15,21 @@ _WORTH_TELLING = 0.01
 
 
 def left_in_float(prepared: onnx.ModelProto) -> str | None:
-    """Which layers have weights that no way of rounding takes: transposed convolutions, recurrent layers, batches of matrices, tables."""
+    """Which layers have weights that no way of rounding takes, in words; None where they are few."""
     sizes = {t.name: math.prod(t.dims) for t in prepared.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
-    rounded = {layer.weight for layer in find_layers(prepared.graph.node, weight_names(prepared.graph))}
+    layers = {layer.weight: layer.axis for layer in find_layers(prepared.graph.node, weight_names(prepared.graph))}
+    rounded = {*layers, *worth_rounding(prepared, layers, 8, {})}
     left: dict[str, str] = {}
     for node in prepared.graph.node:
         for name in _weights(node, sizes):
-            if name not in rounded or node.op_type == "Gather":  # a table is read as it is, whatever else is made of it
+            # A matrix whose outputs are not its rows is looked up as it was.
+            if name not in rounded or (node.op_type == "Gather" and layers.get(name)):
                 left.setdefault(name, f"{node.op_type} {node.name or node.output[0]!r}")
     share = sum(sizes[name] for name in left) / max(1, sum(sizes[name] for name in {*left, *rounded}))
     if share < _WORTH_TELLING:
         return None
-    layers = list(dict.fromkeys(left.values()))
-    named = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+    nodes = list(dict.fromkeys(left.values()))
+    named = ", ".join(nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
     return f"{100 * share:.2g} % of the weights stay in 32-bit floats, which no step rounds there: {named}."
 
 

@@ -43,16 +43,16 @@ from engine.models.torch_inputs import call as call_with
 # Step sizes tried beside the given one, as multiples of it; with many codes there is nothing to gain.
 _SCALES = (1.0, 0.85, 1.15)
 _FEW_BITS = 5
-# A pull towards the float weights, as a share of the inputs' mean power: it decides where the images say nothing.
-_DAMPING = 0.01
-# What an input's mean power counts for at least, so that one that is always zero can be divided by.
-_LEAST_POWER = 1e-6
+DAMPING = 0.01
+"""A pull towards the float weights, as a share of the inputs' mean power: it decides where the images say nothing."""
+LEAST_POWER = 1e-6
+"""What an input's mean power counts for at least, so that one that is always zero can be divided by."""
 _PASSES = 20
 # It has converged when a pass changes no more than this share of all codes.
 _SETTLED = 1e-3
 # Codes are set in blocks of so many, and the others learn of a whole block at once: one matrix product instead of many small steps.
 _BLOCK = 64
-_LARGEST_FAN_IN = 8192
+LARGEST_FAN_IN = 8192
 """A layer with more inputs per output than this keeps its codes: their moments would not fit in memory."""
 # Bytes of activations kept at a time; images that do not fit are left out.
 _MEMORY = 2**30
@@ -169,7 +169,7 @@ def _as_rows(values: Tensor, layer: Layer) -> Tensor:
 def _learned(
     layer: Layer, data: Sequence[Tensor], wanted: Sequence[Tensor], weight: Tensor, codes: Codes, centred: bool
 ) -> Codes:
-    if weight.numel() // weight.shape[layer.axis] > _LARGEST_FAN_IN:
+    if weight.numel() // weight.shape[layer.axis] > LARGEST_FAN_IN:
         return codes
     return _best_codes(layer, weight, codes, moments(layer, data, wanted, weight, centred))
 
@@ -181,7 +181,7 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Co
         from_array(v.astype(np.float32)).expand(weight.shape[layer.axis]).reshape(*rows.shape[:2], 1)
         for v in (codes.scale, codes.zero_point)
     )
-    damping = _DAMPING * seen.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST_POWER).reshape(-1, 1, 1)
+    damping = DAMPING * seen.gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=LEAST_POWER).reshape(-1, 1, 1)
     gram = seen.gram + damping * torch.eye(rows.shape[-1], device=rows.device)
     cross = (seen.cross + damping * rows)[:, None]
     shares = _SCALES if codes.bits <= _FEW_BITS and per_channel else _SCALES[:1]
@@ -189,7 +189,9 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Co
     low, high = (end - zero for end in code_range(codes.bits, codes.symmetric))
     # (groups, scales, outputs, inputs), where all scales of a group are so many more outputs to the descent.
     ends = [end[:, None].expand_as(tried).flatten(1, 2) for end in (low, high)]
-    flat = _codes_of_least_error(gram, (cross / tried).flatten(1, 2), (rows[:, None] / tried).flatten(1, 2), *ends)
+    exact = (rows[:, None] / tried).flatten(1, 2)
+    below, above, nearest = (torch.clamp(found, *ends) for found in (exact.floor(), exact.ceil(), exact.round()))
+    flat = least_error(gram, (cross / tried).flatten(1, 2), below, above, nearest)
     found = flat.reshape(*tried.shape[:3], -1)
     best = _error(gram[:, None], cross, found * tried).argmin(1, keepdim=True)
     chosen = torch.take_along_dim(found, best, 1)[:, 0] + zero
@@ -202,15 +204,15 @@ def _storable(scale: Tensor, bits: int) -> Tensor:
     return from_array(storable_scales(to_array(scale.flatten()), bits)).reshape(scale.shape)
 
 
-def _codes_of_least_error(gram: Tensor, cross: Tensor, exact: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Codes c that make the error cᵀ gram c - 2 c·cross small, each one of the two next to `exact` within `low` and `high`.
+def least_error(
+    gram: Tensor, cross: Tensor, below: Tensor, above: Tensor, nearest: Tensor, passes: int = _PASSES
+) -> Tensor:
+    """Values c that make the error cᵀ gram c - 2 c·cross small, each `below` or `above`, which are the same where a weight is zero.
 
-    `gram` (g, d, d), positive definite; `cross`, `exact` and the result (g, o, d); the ends (g, o, 1). Never worse than the nearest codes.
+    `gram` (g, d, d), positive definite; all others and the result (g, o, d). Never worse than `nearest`. `passes`: how often every code is
+    looked at again, at most.
     """
-    below = torch.clamp(exact.floor(), low, high)
-    above = torch.clamp(exact.ceil(), low, high)  # the same where the weight is zero
-    nearest = torch.clamp(exact.round(), low, high)
-    found = _descended(gram, cross, _in_sequence(gram, cross, below, above), below + above)
+    found = _descended(gram, cross, _in_sequence(gram, cross, below, above), below + above, passes)
     worse = _error(gram, cross, found) > _error(gram, cross, nearest)
     return torch.where(worse, nearest, found)
 
@@ -240,11 +242,11 @@ def _in_sequence(gram: Tensor, cross: Tensor, below: Tensor, above: Tensor) -> T
     return codes.to(below.dtype)
 
 
-def _descended(gram: Tensor, cross: Tensor, codes: Tensor, both: Tensor) -> Tensor:
+def _descended(gram: Tensor, cross: Tensor, codes: Tensor, both: Tensor, passes: int) -> Tensor:
     """Codes after as many changes, each for the better, as there are. `both`: the sum of the two values that each may have."""
     codes = codes.clone()
     slope = codes @ gram - cross
-    for _ in range(_PASSES):
+    for _ in range(passes):
         changes = 0
         for start in range(0, codes.shape[-1], _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -263,7 +265,7 @@ def _set_block(gram: Tensor, slope: Tensor, codes: Tensor, both: Tensor) -> Tens
         step = both[..., j] - 2 * codes[..., j]
         power = gram[:, j, j, None]
         gain = step * (step * power + 2 * local[..., j])
-        step = torch.where(gain < -1e-6 * power, step, 0.0)
+        step = torch.where(gain < -1e-6 * power * step * step, step, 0.0)
         codes[..., j] += step
         local += step[..., None] * gram[:, None, j]
     return codes - before

@@ -10,6 +10,7 @@ what is deployed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,31 @@ class Codes:
 
 
 @dataclass(frozen=True)
+class BlockCodes:
+    """A matrix (inputs, outputs) in blocks along its inputs: `weight ≈ (codes - zero_point) * scale`, codes in 0 .. 2^bits - 1.
+
+    `codes` uint8 (outputs, blocks, size), the last block filled up with codes of zero; `scale` float32 and `zero_point` uint8, both
+    (outputs, blocks). `inputs` of the codes of an output count. Symmetric ones have the middle code as zero point.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    scale: Float32
+    zero_point: npt.NDArray[np.uint8]
+    bits: int
+    inputs: int
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether every zero point is the middle code."""
+        return bool((self.zero_point == 2 ** (self.bits - 1)).all())
+
+    def values(self) -> Float32:
+        """The float32 matrix that the runtime will see."""
+        value = (self.codes.astype(np.float32) - self.zero_point[..., None]) * self.scale[..., None]
+        return np.ascontiguousarray(value.reshape(len(value), -1)[:, : self.inputs].T)
+
+
+@dataclass(frozen=True)
 class Scheme:
     """A graph and its rounding. Tensors and initialisers go by their names in `model`; methods return a changed copy.
 
@@ -81,7 +107,9 @@ class Scheme:
     `activations`: every tensor that passes through Quantize- and DequantizeLinear, empty for weight-only schemes; the graph's input may be
     among them. `shared`: {output: input} where both must have one scale (max pooling, reshapes). `biases`: by layer output, float, shape
     (channels,); a layer without has none. `limits`: upper bounds that rounding puts on each channel of a tensor, (channels, 1, …): its
-    codes are at most the code of the bound.
+    codes are at most the code of the bound. `others`: codes (rows, weights each) of weights that no layer has (others.py). `dynamic`:
+    matrix products round their data while they run. `blocks`: weights of layers that are stored in blocks and have no `weights` entry;
+    `accuracy_level` is what their kernel computes in.
     """
 
     model: onnx.ModelProto
@@ -93,11 +121,20 @@ class Scheme:
     biases: dict[str, Float32]
     format: Format
     limits: dict[str, Float32] = field(default_factory=dict)
+    others: dict[str, Codes] = field(default_factory=dict)
+    dynamic: bool = False
+    blocks: dict[str, BlockCodes] = field(default_factory=dict)
+    accuracy_level: int = 0
 
     @property
     def opset(self) -> int:
         """Version of the standard operators that the graph uses."""
         return next(int(o.version) for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the initialisers."""
+        return {t.name: tuple(t.dims) for t in self.model.graph.initializer}
 
     def copied_nodes(self) -> list[onnx.NodeProto]:
         """`nodes` once more, free to be changed."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine.compress.quantization.grid import storable_bias
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.lsq import RoundedActivation, RoundedWeight
+from engine.compress.quantization.others import other_values
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.torch_graph import (
     Call,
@@ -67,6 +68,7 @@ class Simulation(nn.Module):
         super().__init__()
         self.start = scheme
         constants = constants_of(scheme.model)
+        constants |= {name: from_array(value) for name, value in other_values(scheme).items()}
         constants |= {_bias_name(output): from_array(bias.copy()) for output, bias in scheme.biases.items()}
         makers = {layer.output: layer for layer in scheme.layers}
         self._activations = {

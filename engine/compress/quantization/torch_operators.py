@@ -124,6 +124,12 @@ def _batch_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor, mean: Ten
     return F.batch_norm(x, mean, variance, scale, bias, eps=a.get("epsilon", 1e-5))
 
 
+def _length(x: Tensor, axes: Any, **keep: bool) -> Tensor:
+    """The Euclidean length along axes, which torch's own function takes third."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=axes, **keep)
+    return length
+
+
 def _reduce(function: Operator, a: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
     if axes is None and a.get("noop_with_empty_axes"):
         return x
@@ -272,7 +278,7 @@ OPERATORS: dict[str, Operator] = {
     "GlobalMaxPool": lambda a, x: x.amax(tuple(range(2, x.ndim)), keepdim=True),
     "ReduceMean": functools.partial(_reduce, torch.mean), "ReduceSum": functools.partial(_reduce, torch.sum),
     "ReduceMax": functools.partial(_reduce, torch.amax),
-    "ReduceL2": functools.partial(_reduce, functools.partial(torch.linalg.vector_norm, ord=2)),
+    "ReduceL2": functools.partial(_reduce, _length),
     "Concat": lambda a, *x: torch.cat(x, a["axis"]), "Split": _split, "Slice": _slice, "Gather": _gather,
     "Flatten": _flatten, "Reshape": _reshape, "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "Expand": _expand, "Pad": _pad, "Shape": _shape, "ConstantOfShape": _filled, "Range": _range, "Cast": _cast,

@@ -34,7 +34,7 @@ def write(scheme: Scheme, packed: bool = True) -> onnx.ModelProto:
     if not packed:
         return plain
     small = _finished(packed_graph(scheme))
-    every_byte = all(codes.bits == 8 for codes in scheme.weights.values())
+    every_byte = all(codes.bits == 8 for codes in (*scheme.weights.values(), *scheme.others.values()))
     return plain if every_byte and plain.ByteSize() <= _PLAIN_MAY_COST * small.ByteSize() else small
 
 

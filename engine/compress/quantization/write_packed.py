@@ -7,6 +7,7 @@ from collections import Counter
 import onnx
 
 from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.dynamic import is_dynamic
 from engine.compress.quantization.kinds import (
     Kind,
     Rounding,
@@ -18,6 +19,7 @@ from engine.compress.quantization.kinds import (
     operator_attributes,
     rounding_function,
 )
+from engine.compress.quantization.others import turned_back
 from engine.compress.quantization.packing import DENSE, smallest_forms
 from engine.compress.quantization.scheme import Codes, Scheme
 from engine.compress.quantization.unpacking import (
@@ -28,7 +30,13 @@ from engine.compress.quantization.unpacking import (
     packed_zero_points,
 )
 from engine.compress.quantization.weights import Layer
-from engine.compress.quantization.write_plain import float_inputs, plain_weight, quantized_inputs, stored_limits
+from engine.compress.quantization.write_plain import (
+    float_inputs,
+    plain_weight,
+    quantized_inputs,
+    stored_limits,
+    written_otherwise,
+)
 
 
 def packed_graph(scheme: Scheme) -> onnx.ModelProto:
@@ -40,6 +48,8 @@ def packed_graph(scheme: Scheme) -> onnx.ModelProto:
     names = {source: _rounded(builder, stored, source, source, builder.name()) for source in sources}
     for node in scheme.copied_nodes():
         layer = layers.get(node.output[0])
+        if written_otherwise(builder, scheme, layer, node, stored.codes):
+            continue
         quantized = layer is not None and layer.weight in scheme.weights
         if layer is not None and quantized and stored.is_alone(layer):
             weight = plain_weight(builder, scheme, layer, stored.codes.get(layer.weight, ""))
@@ -47,7 +57,7 @@ def packed_graph(scheme: Scheme) -> onnx.ModelProto:
         elif not quantized:
             float_inputs(builder, scheme, layer, node)
         for i, name in enumerate(node.input):
-            node.input[i] = names.get(name, name)
+            node.input[i] = names.get(name) or turned_back(builder, scheme, name, stored.codes)
         if layer is not None and quantized and not stored.is_alone(layer):
             _call(builder, stored, layer, node)
             continue
@@ -64,7 +74,7 @@ class _Stored:
 
     def __init__(self, scheme: Scheme, builder: Builder) -> None:
         self.scheme = scheme
-        layers = [layer for layer in scheme.layers if layer.weight in scheme.weights]
+        layers = [x for x in scheme.layers if x.weight in scheme.weights and not is_dynamic(scheme, x)]
         # Names must stay different without their ends.
         short = [layer.node.name.removesuffix(name_suffix(layer)) for layer in scheme.layers if layer.node.name]
         suffixed = len(set(short)) == len(short)
@@ -73,8 +83,9 @@ class _Stored:
         self._functions: dict[Kind | Rounding, onnx.FunctionProto] = {}
         shared = [layer for layer in layers if not self.is_alone(layer)]
         called = {layer.weight: scheme.weights[layer.weight] for layer in shared}
-        packed = {w: c for w, c in scheme.weights.items() if w in called or c.bits < 8 or _is_sparse(c)}
-        integer = {layer.weight for layer in layers if integer_data(scheme, layer)}
+        every = scheme.weights | scheme.others
+        packed = {w: c for w, c in every.items() if w in called or c.bits < 8 or _is_sparse(c)}
+        integer = {x.weight for x in scheme.layers if integer_data(scheme, x) or is_dynamic(scheme, x)}
         self.codes: dict[str, str] = {}
         for unsigned in (False, True):
             chosen = {w: c for w, c in packed.items() if (scheme.format == "u8u8" and w in integer) == unsigned}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.compress.quantization.block_weights import block_product, block_table
 from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.dynamic import dynamic_product, is_dynamic
 from engine.compress.quantization.grid import bias_codes, storable_bias
 from engine.compress.quantization.kinds import how_rounded, integer_data, limit_codes
+from engine.compress.quantization.others import dynamic_lstm, look_up, turned_back
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.compress.quantization.weights import Layer
 
@@ -26,6 +30,8 @@ def plain_graph(scheme: Scheme) -> onnx.ModelProto:
     layers = {layer.output: layer for layer in scheme.layers}
     for node in scheme.copied_nodes():
         layer = layers.get(node.output[0])
+        if written_otherwise(builder, scheme, layer, node, {}):
+            continue
         if layer is not None and layer.weight in scheme.weights:
             if layer.weight not in weights:
                 weights[layer.weight] = plain_weight(builder, scheme, layer)
@@ -33,13 +39,28 @@ def plain_graph(scheme: Scheme) -> onnx.ModelProto:
         else:
             float_inputs(builder, scheme, layer, node)
         for i, name in enumerate(node.input):
-            node.input[i] = names.get(name, name)
+            node.input[i] = names.get(name) or turned_back(builder, scheme, name, {})
         builder.nodes.append(node)
         for i, name in enumerate(node.output):
             if name in scheme.activations:
                 node.output[i] = builder.name()
                 _rounded(builder, scheme, name, node.output[i], name)
     return builder.model(scheme.model)
+
+
+def written_otherwise(
+    builder: Builder, scheme: Scheme, layer: Layer | None, node: onnx.NodeProto, flat: Mapping[str, str]
+) -> bool:
+    """Write a node of which something else is made than itself on rounded inputs; whether it was one. `flat`: packed codes, by weight."""
+    if layer is not None and is_dynamic(scheme, layer):
+        dynamic_product(builder, scheme, layer, node, flat.get(layer.weight, ""))
+        return True
+    if layer is not None and layer.weight in scheme.blocks:
+        block_product(builder, scheme, layer, node)
+        return True
+    if block_table(builder, scheme, node) or look_up(builder, scheme, node, flat):
+        return True
+    return scheme.dynamic and dynamic_lstm(builder, scheme, node, flat)
 
 
 def quantized_inputs(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.NodeProto, weight: str) -> None:

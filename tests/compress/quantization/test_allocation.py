@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from engine.compress.quantization.allocation import (
     allocate_bits,
     allocate_float,
+    by_layer,
     choose,
     mixed_bits,
-    shown_bits,
     stated_bits,
 )
 from engine.compress.quantization.weights import find_layers, weight_names
@@ -152,7 +152,7 @@ def test_steps_become_bits_for_each_weight() -> None:
 def test_the_allocation_can_be_shown_and_written_into_a_recipe() -> None:
     names, weights, _ = layers_of_the_tiny_graph()
     bits = {w: 2 + i % 7 for i, w in enumerate(weights)}
-    shown = shown_bits(tiny_graph(), bits)
+    shown = by_layer(tiny_graph(), bits)
     assert shown == {name: bits[w] for name, w in zip(names, weights, strict=True)}
     again = Quantize(weight_bits=8, activation_bits=8, layers=shown)
     assert mixed_bits(again, tiny_graph()) == bits

@@ -161,8 +161,8 @@ def test_a_layer_ends_where_no_single_code_could_change_for_the_better() -> None
     data = torch.randn(2, 150, 200, generator=generator)
     gram = data @ data.mT
     exact = 3 * torch.randn(2, 5, 150, generator=generator)
-    ends = (torch.full((2, 5, 1), -8.0), torch.full((2, 5, 1), 7.0))
-    found = rounding._codes_of_least_error(gram, exact @ gram, exact, *ends)
+    below, above, to_nearest = (torch.clamp(x, -8, 7) for x in (exact.floor(), exact.ceil(), exact.round()))
+    found = rounding.least_error(gram, exact @ gram, below, above, to_nearest)
     distance, nearest = found - exact, torch.clamp(exact.round(), -8, 7) - exact
     assert ((distance @ gram) * distance).sum() < 0.6 * ((nearest @ gram) * nearest).sum()
     other = torch.clamp(exact.floor(), -8, 7) + torch.clamp(exact.ceil(), -8, 7) - 2 * found
@@ -178,7 +178,7 @@ def test_memory_bounds_the_images_and_wide_layers_keep_their_codes(monkeypatch: 
     all_of_them = learn_rounding(scheme, CALIBRATION)
     name = list(scheme.weights)[2]
     assert not np.array_equal(few.weights[name].codes, all_of_them.weights[name].codes)
-    monkeypatch.setattr(rounding, "_LARGEST_FAN_IN", 50)
+    monkeypatch.setattr(rounding, "LARGEST_FAN_IN", 50)
     narrow = learn_rounding(scheme, CALIBRATION)
     kept = [n for n, c in narrow.weights.items() if np.array_equal(c.codes, scheme.weights[n].codes)]
     assert {n for n, c in scheme.weights.items() if c.codes[0].size > 50} <= set(kept)

@@ -47,6 +47,7 @@ EVERYTHING = Draft(
     finetune_rate=0.01,
     finetune_augment="mirror",
     quantizations=(AS_IT_IS, "int8", "w5a7", "7-bit weights", "fp16 weights"),
+    matrices=("int8 dynamic", "4-bit blocks"),
     trained=("w4a8",),
     trained_rate=0.02,
     mean_bits=(4.0,),
@@ -138,6 +139,7 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
             "data_colours": "BGR",
         },
         {"data": "/a/t.csv", "data_target": "species", "data_classes": "a cat, b", "data_numbers": "standardize"},
+        {"data": "/a/b.npz", "data_slices": "site, device", "limits": (("slice_worst:Accuracy:max:%", 0.8),)},
         {"data": "/a/b.npy", "data_labels": "/a/y.npy", "data_numbers": "own", "data_scale": "1/255"},
         {
             "data": "/a/b.npz",

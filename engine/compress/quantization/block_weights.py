@@ -1,0 +1,245 @@
+"""Matrices in blocks of few bits for ONNX Runtime's MatMulNBits, which multiplies without ever turning them back into a whole matrix.
+
+Every block of an output's inputs has a scale of its own, in 16 bits where those hold it, and a zero point where it is not symmetric. Codes
+are to the nearest, or learned on calibration data as GPTQ does (Frantar et al. 2022, arXiv:2210.17323): the moments of what a layer
+multiplies are summed over the float network's runs, in memory that does not depend on how much data there is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.calibrate import runs
+from engine.compress.quantization.codes import row_scales
+from engine.compress.quantization.others import is_table, worth_rounding
+from engine.compress.quantization.rounding import DAMPING, LARGEST_FAN_IN, LEAST_POWER, least_error
+from engine.compress.quantization.scheme import BlockCodes, Float32, Scheme
+from engine.compress.quantization.weights import Layer
+from engine.compress.torch_device import from_array, to_array
+from engine.cores import share_torch_threads
+from engine.errors import StepError
+from engine.graph.inputs import Inputs
+
+PRODUCTS = ("MatMul", "Gemm")
+TABLE_BITS = (4, 8)
+"""Of codes in blocks that rows can be looked up in."""
+_LEAST_HALF, _MOST_HALF = 6.2e-5, 6e4
+"""Scales that 16-bit floats hold with all their digits."""
+# Bytes of moments that are summed at a time; layers beyond have a run of the data of their own.
+_PASSES = 4
+"""Of the descent after the codes were set one after the other: the first few bring most of what all would."""
+_MOMENTS = 256 * 2**20
+
+
+def as_matrix(weight: Float32, axis: int) -> Float32:
+    """A layer's weight as (inputs, outputs)."""
+    return weight if axis == 1 else np.ascontiguousarray(weight.T)
+
+
+def nearest_blocks(matrix: Float32, bits: int, size: int, symmetric: bool) -> BlockCodes:
+    """A matrix (inputs, outputs) in blocks, to the nearest codes."""
+    inputs, outputs = matrix.shape
+    count = math.ceil(inputs / size)
+    padded = np.zeros((outputs, count * size), np.float32)
+    padded[:, :inputs] = matrix.T
+    rows = padded.reshape(outputs * count, size)
+    scale, zero = row_scales(rows, bits, symmetric)
+    with np.errstate(over="ignore"):
+        half = scale.astype(np.float16).astype(np.float32)
+    scale = half if scale.min() >= _LEAST_HALF and scale.max() <= _MOST_HALF else scale
+    zero = zero + 2 ** (bits - 1) if symmetric else zero
+    codes = np.clip(np.rint(rows / scale[:, None]) + zero[:, None], 0, 2**bits - 1).astype(np.uint8)
+    shape = (outputs, count)
+    return BlockCodes(
+        codes.reshape(*shape, size), scale.reshape(shape), zero.astype(np.uint8).reshape(shape), bits, inputs
+    )
+
+
+def block_tables(
+    model: onnx.ModelProto,
+    layers: Collection[str],
+    bits: int,
+    stated: Mapping[str, int],
+    size: int,
+    symmetric: bool,
+) -> dict[str, BlockCodes]:
+    """Tables (rows, columns) of which nodes do nothing but look up whole rows; arguments as of `rounded_others`.
+
+    Those narrower than a block, and those in other numbers of bits than the operator knows, are left out.
+    """
+    stored = {t.name: t for t in model.graph.initializer}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for name, (_, width) in worth_rounding(model, layers, bits, stated).items():
+        value = numpy_helper.to_array(stored[name])
+        alone = value.ndim == 2 and all(map(is_table, readers[name]))
+        if alone and value.shape[1] >= size and width in TABLE_BITS:
+            found[name] = nearest_blocks(np.ascontiguousarray(value.T), width, size, symmetric)
+    return found
+
+
+def learned_blocks(
+    model: onnx.ModelProto, layers: Sequence[Layer], blocks: Mapping[str, BlockCodes], calibration: Inputs
+) -> dict[str, BlockCodes]:
+    """The blocks with codes, each one of the two next to weight / scale, that change what the layers give on `calibration` least.
+
+    A weight that several layers share is chosen for the first of them. Raises StepError for values that are not finite.
+    """
+    stored = {t.name: t for t in model.graph.initializer}
+    first: dict[str, Layer] = {}
+    for layer in layers:
+        if layer.weight in blocks and blocks[layer.weight].inputs <= LARGEST_FAN_IN:
+            first.setdefault(layer.weight, layer)
+    found = dict(blocks)
+    for group in _groups(list(first.values()), blocks):
+        grams = _grams(model, list(dict.fromkeys(layer.data for layer in group)), calibration)
+        for layer in group:
+            share_torch_threads()
+            matrix = as_matrix(numpy_helper.to_array(stored[layer.weight]), layer.axis)
+            found[layer.weight] = _learned(matrix, blocks[layer.weight], grams[layer.data])
+    return found
+
+
+def _groups(layers: Sequence[Layer], blocks: Mapping[str, BlockCodes]) -> list[list[Layer]]:
+    """Layers in order, so many together as their moments fit."""
+    groups: list[list[Layer]] = []
+    seen: set[str] = set()
+    size = _MOMENTS
+    for layer in layers:
+        needed = 0 if layer.data in seen else 8 * blocks[layer.weight].inputs ** 2
+        if size + needed > _MOMENTS:
+            groups.append([])
+            seen, size, needed = set(), 0, 8 * blocks[layer.weight].inputs ** 2
+        groups[-1].append(layer)
+        seen.add(layer.data)
+        size += needed
+    return groups
+
+
+def _grams(model: onnx.ModelProto, tensors: Sequence[str], calibration: Inputs) -> dict[str, Tensor]:
+    """E[x xᵀ] of the last axis of each tensor, (inputs, inputs), float64."""
+    sums: dict[str, npt.NDArray[np.float64]] = {}
+    counts = dict.fromkeys(tensors, 0)
+    for values in runs(model, tensors, calibration):
+        for name, value in zip(tensors, values, strict=True):
+            rows = value.reshape(-1, value.shape[-1])
+            if not np.isfinite(rows).all():
+                raise StepError(f"quantize: tensor {name!r} has values that are not finite on the calibration samples")
+            product = (rows.T @ rows).astype(np.float64)
+            sums[name] = sums[name] + product if name in sums else product
+            counts[name] += len(rows)
+    return {name: torch.from_numpy(total / counts[name]) for name, total in sums.items()}
+
+
+def _learned(matrix: Float32, blocks: BlockCodes, gram: Tensor) -> BlockCodes:
+    inputs = blocks.inputs
+    scale, zero = (
+        from_array(np.repeat(part.astype(np.float32), blocks.codes.shape[2], axis=1)[:, :inputs].copy())
+        for part in (blocks.scale, blocks.zero_point)
+    )
+    rows = from_array(np.ascontiguousarray(matrix.T))
+    exact = rows / scale + zero
+    ends = (0, 2**blocks.bits - 1)
+    below, above, nearest = (
+        (torch.clamp(codes, *ends) - zero) * scale for codes in (exact.floor(), exact.ceil(), exact.round())
+    )
+    power = gram.float().to(rows.device)
+    power = power + DAMPING * power.diagonal().mean().clamp(min=LEAST_POWER) * torch.eye(inputs, device=rows.device)
+    best = least_error(power[None], (rows @ power)[None], below[None], above[None], nearest[None], _PASSES)[0]
+    codes = blocks.codes.reshape(len(matrix.T), -1).copy()
+    codes[:, :inputs] = np.rint(to_array(best / scale + zero))
+    return BlockCodes(codes.reshape(blocks.codes.shape), blocks.scale, blocks.zero_point, blocks.bits, blocks.inputs)
+
+
+def packed(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
+    """Codes (…, n) -> bytes (…, ceil(n · bits / 8)), the first code in the lowest bits."""
+    per_byte = 8 // bits
+    missing = -codes.shape[-1] % per_byte
+    filled = np.concatenate([codes, np.zeros((*codes.shape[:-1], missing), np.uint8)], -1)
+    parts = filled.reshape(*codes.shape[:-1], -1, per_byte) << (np.arange(per_byte, dtype=np.uint8) * np.uint8(bits))
+    whole: npt.NDArray[np.uint8] = np.bitwise_or.reduce(parts, axis=-1)
+    return whole
+
+
+def _stored_scale(builder: Builder, scale: Float32) -> str:
+    half = scale.astype(np.float16)
+    if np.array_equal(half.astype(np.float32), scale):
+        return builder.add("Cast", [builder.store(half)], to=TensorProto.FLOAT)
+    return builder.store(scale)
+
+
+def block_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.NodeProto) -> None:
+    """Write a layer whose weight is in blocks."""
+    blocks = scheme.blocks[layer.weight]
+    bias = scheme.biases.get(layer.output)
+    addend = "" if bias is None else builder.store(bias)
+    if bias is None and len(node.input) > 2:
+        addend = node.input[2]
+    zeros = "" if blocks.symmetric else builder.store(packed(blocks.zero_point, blocks.bits).reshape(-1))
+    inputs = [
+        node.input[0],
+        builder.once(f"blocks {layer.weight}", lambda: builder.store(packed(blocks.codes, blocks.bits))),
+        builder.once(f"block scales {layer.weight}", lambda: _stored_scale(builder, blocks.scale.reshape(-1))),
+        zeros,
+        "",
+        addend if bias is not None else "",
+    ]
+    while not inputs[-1]:
+        inputs.pop()
+    plain = bias is not None or not addend
+    builder.nodes.append(
+        helper.make_node(
+            "MatMulNBits",
+            inputs,
+            [node.output[0] if plain else builder.name()],
+            node.name,
+            domain="com.microsoft",
+            K=blocks.inputs,
+            N=len(blocks.codes),
+            bits=blocks.bits,
+            block_size=blocks.codes.shape[2],
+            accuracy_level=scheme.accuracy_level,
+        )
+    )
+    if not plain:
+        builder.add("Add", [builder.nodes[-1].output[0], addend], node.output[0])
+
+
+def block_table(builder: Builder, scheme: Scheme, node: onnx.NodeProto) -> bool:
+    """Write a node that reads a table which is in blocks; whether it did."""
+    blocks = scheme.blocks.get(node.input[0]) if node.op_type == "Gather" else None
+    if blocks is None:
+        return False
+    rows = blocks.codes.reshape(len(blocks.codes), -1)[:, : blocks.inputs]
+    inputs = [
+        builder.store(packed(rows, blocks.bits)),
+        node.input[1],
+        _stored_scale(builder, blocks.scale),
+        *([] if blocks.symmetric else [builder.store(packed(blocks.zero_point, blocks.bits))]),
+    ]
+    builder.nodes.append(
+        helper.make_node(
+            "GatherBlockQuantized",
+            inputs,
+            [node.output[0]],
+            node.name,
+            domain="com.microsoft",
+            bits=blocks.bits,
+            block_size=blocks.codes.shape[2],
+            gather_axis=0,
+            quantize_axis=1,
+        )
+    )
+    return True

@@ -1,0 +1,58 @@
+"""Products of activations that are rounded while the network runs, each time to the range that they have then: nothing is calibrated.
+
+DynamicQuantizeLinear, MatMulInteger and a multiplication, which ONNX Runtime makes one kernel of; weights in up to 8 bits, packed as
+everywhere else. That is what its own guide recommends for transformers and recurrent networks
+(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html); convolutions have no such kernel for signed weights and
+compute in floats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from engine.compress.quantization.builder import Builder
+from engine.compress.quantization.grid import storable_bias
+from engine.compress.quantization.scheme import Scheme
+from engine.compress.quantization.weights import Layer
+
+PRODUCTS = ("MatMul", "Gemm")
+
+
+def is_dynamic(scheme: Scheme, layer: Layer) -> bool:
+    """Whether the layer multiplies in integers what it rounds as it runs."""
+    return scheme.dynamic and layer.weight in scheme.weights and layer.node.op_type in PRODUCTS
+
+
+def dynamic_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.NodeProto, flat: str = "") -> None:
+    """Write a layer's product; its codes from the tensor `flat` of them where one is given."""
+    codes = scheme.weights[layer.weight]
+    unsigned = scheme.format == "u8u8"
+    shift, kind = (128, np.uint8) if unsigned else (0, np.int8)
+
+    def weight() -> str:
+        if not flat:
+            return builder.store((codes.codes if codes.axis == 1 else codes.codes.T) + shift, kind)
+        stored = builder.add("Reshape", [flat, builder.store(codes.codes.shape, np.int64)])
+        return stored if codes.axis == 1 else builder.add("Transpose", [stored], perm=[1, 0])
+
+    def rounded() -> str:
+        names = [builder.name() for _ in range(3)]
+        builder.nodes.append(onnx.helper.make_node("DynamicQuantizeLinear", [node.input[0]], names))
+        return " ".join(names)
+
+    data, scale, zero = builder.once(f"dynamic {node.input[0]}", rounded).split(" ")
+    stored = builder.once(f"dynamic weight {layer.weight}", weight)
+    weight_zero = builder.store(np.full(codes.scale.shape, shift), kind)
+    product = builder.add("MatMulInteger", [data, stored, zero, weight_zero])
+    builder.nodes[-1].name = node.name
+    number = builder.add("Cast", [product], to=TensorProto.FLOAT)
+    unit = builder.add("Mul", [scale, builder.store(codes.scale)])
+    bias = scheme.biases.get(layer.output)
+    if bias is None and len(node.input) < 3:
+        builder.add("Mul", [number, unit], node.output[0])
+        return
+    product = builder.add("Mul", [number, unit])
+    addend = node.input[2] if bias is None else builder.store(storable_bias(bias, codes.bits))
+    builder.add("Add", [product, addend], node.output[0])

@@ -1,0 +1,99 @@
+"""The fewest layers in float with which a quantized network keeps what it is judged by.
+
+Layers are ranked by what rounding each of them alone costs (`sensitivity`, measured once for a network), and the ladder of 0, 1, 2, 4, …
+of them in float is climbed until the metric, counted on validation samples in ONNX Runtime on the file that would be exported, is within
+the limit; between the last rung that was not and the first that was, the number is bisected. So some 2 · log2(layers) networks are made,
+where reverting one layer after the other makes as many as there are layers. The paired interval of the difference goes with the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+
+from engine.compress.quantization.allocation import by_layer, mixed_bits, most_in_float, ranked, stated_bits
+from engine.compress.quantization.weights import find_layers, weight_names
+from engine.compress.quantize import Quantized, prepare, quantized
+from engine.graph.graph import save_onnx
+from engine.graph.inputs import Inputs
+from engine.measure.answers import answers
+from engine.measure.task_metric import metric_of
+from engine.quality.drop import drop
+from engine.run.task import Task, dataset_of
+from engine.spec.steps import Quantize
+from engine.trials.evidence import Interval
+
+
+def climbed(lost: Callable[[int], float], most: int, limit: float) -> int:
+    """The smallest number up to `most` that `lost` is within the `limit` for, if more in float never lose more; the one that loses least
+    of those tried where none is.
+    """
+    seen: dict[int, float] = {}
+
+    def kept(count: int) -> bool:
+        seen[count] = lost(count)
+        return seen[count] <= limit
+
+    below, count = -1, 0
+    while not kept(count):
+        if count >= most:
+            return min(seen, key=lambda n: (seen[n], n))
+        below, count = count, min(most, max(1, 2 * count))
+    while count - below > 1:
+        middle = (below + count) // 2
+        if kept(middle):
+            count = middle
+        else:
+            below = middle
+    return count
+
+
+def fewest_in_float(
+    task: Task, step: Quantize, model: onnx.ModelProto, calibration: Inputs
+) -> tuple[Quantized, dict[str, Any]]:
+    """The network with as few layers in float as `step.max_drop` allows, and what the trial shows of it: bits by layer, and the ladder.
+
+    The task's second input holds the layers' sensitivity. Where no number of layers keeps the limit, the best that was tried is returned,
+    and its note says how far off it is.
+    """
+    assert step.max_drop is not None
+    data, choice = dataset_of(task.data), task.node.options.get("metric")
+    prepared = prepare(model)
+    layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
+    plain = step.model_copy(update={"max_drop": None})
+    usual = mixed_bits(plain, prepared)
+    order = ranked(json.loads(task.input(1).read_text()), usual, stated_bits(step, layers))
+    key = metric_of(choice).key if choice else None
+    split = data.validation
+    before, _ = answers(task.input(), split, data, choice)
+    rungs: dict[int, tuple[Quantized, Interval]] = {}
+    with TemporaryDirectory() as folder:
+
+        def lost(count: int) -> float:
+            bits = most_in_float(usual, order, count) if count else usual
+            done = quantized(plain, model, calibration, bits)
+            path = Path(folder) / f"{count}.onnx"
+            save_onnx(done.model, path)
+            found, _ = answers(path, split, data, choice)
+            rungs[count] = done, drop(found, before, split.labels, data.classes, key)
+            return rungs[count][1].value
+
+        count = climbed(lost, len(order) - 1, step.max_drop)
+    done, found = rungs[count]
+    many = "no layer" if not count else "1 layer" if count == 1 else f"{count} layers"
+    text = (
+        f"{many} of {len(order)} in float: {found.value:.3g} lost on {len(split):,} validation samples (95 %: {found.low:.3g} to "
+        f"{found.high:.3g}), {step.max_drop:g} allowed"
+    )
+    if found.value > step.max_drop:
+        text = f"the limit cannot be kept: at best {text}"
+    note = ". ".join(part.rstrip(".") for part in (text, done.note) if part)
+    bits = most_in_float(usual, order, count) if count else usual
+    ladder = [[n, rung.value, rung.low, rung.high] for n, (_, rung) in sorted(rungs.items())]
+    shown = {"layer_bits": by_layer(prepared, bits), "ladder": ladder}
+    return Quantized(done.model, (*done.chosen, many.replace("no layer", "no layers") + " in float"), note), shown
