@@ -109,15 +109,15 @@ class _Metrics(dict[str, Metric]):
 METRICS: dict[str, Metric] = _Metrics(
     (m.key, m)
     for m in (
-        Metric("accuracy", "Accuracy", "%", True, "Share of test images classified correctly, with its 95 % interval."),
+        Metric("accuracy", "Accuracy", "%", True, "Share of test samples classified correctly, with its 95 % interval."),
         Metric("size_bytes", "File size", "kB", False, "Bytes of the ONNX file that would be exported."),
         Metric("size_zipped_bytes", "Zipped size", "kB", False, "The file after zip, as an app store would ship it."),
         Metric(
             "latency_ms", "Latency", "ms", False,
             "Median time of one call in ONNX Runtime on the machine named: the ratio to the baseline, which was measured in "
-            "turns with it, times the baseline's own median. A call is one image unless a runtime step says otherwise.",
+            "turns with it, times the baseline's own median. A call is one sample unless a runtime step says otherwise.",
         ),
-        Metric("latency_ratio", "Latency vs baseline", "×", False, "Time per image relative to the baseline, measured in turns with it."),
+        Metric("latency_ratio", "Latency vs baseline", "×", False, "Time per sample relative to the baseline, measured in turns with it."),
         Metric("energy_mj", "Energy", "mJ", False, "Energy per inference; estimated unless it says measured."),
         Metric(
             "kwh_per_million", "Energy per million", "kWh", False, "Energy at the plug for a million inferences, under the scenario."
@@ -130,31 +130,31 @@ METRICS: dict[str, Metric] = _Metrics(
         ),
         Metric("params", "Parameters", "", False, "Learned weights in the graph."),
         Metric("nonzero_params", "Non-zero parameters", "", False, "Weights that are not zero."),
-        Metric("macs", "MACs", "M", False, "Multiply-accumulate operations per image."),
+        Metric("macs", "MACs", "M", False, "Multiply-accumulate operations per sample."),
         Metric(
             "vs_baseline", "Accuracy vs baseline", "points", True,
-            "Accuracy minus the baseline's on the same images; its 95 % interval is narrower than that of either (Tango's, paired).",
+            "Accuracy minus the baseline's on the same samples; its 95 % interval is narrower than that of either (Tango's, paired).",
         ),
-        Metric("top5", "Top-5 accuracy", "%", True, "Share of test images whose class is among the five likeliest answers."),
+        Metric("top5", "Top-5 accuracy", "%", True, "Share of test samples whose class is among the five likeliest answers."),
         Metric("lowest_recall", "Recall of the worst class", "%", True, "Share right of the class that is classified worst."),
         Metric(
             "worst_class_drop", "Worst class drop", "points", False,
             "How much recall the class lost that lost most against the baseline. The worst of many flatters nobody: by chance alone "
             "it is above zero.",
         ),
-        Metric("flip_rate", "Flips", "%", False, "Share of test images that get another answer than from the baseline."),
+        Metric("flip_rate", "Flips", "%", False, "Share of test samples that get another answer than from the baseline."),
         Metric(
-            "harmful_flip_rate", "Harmful flips", "%", False, "Share of test images that the baseline has right and this one wrong."
+            "harmful_flip_rate", "Harmful flips", "%", False, "Share of test samples that the baseline has right and this one wrong."
         ),
         Metric("nll", "Negative log-likelihood", "nats", False, "Mean of -log p of the true class: punishes sureness that is wrong."),
         Metric(
             "ece", "Calibration error", "%", False,
             "Expected calibration error over 15 bins of equal width: how far confidence and share right are apart.",
         ),
-        Metric("agreement", "Fidelity: agreement", "%", True, "Share of test images with the baseline's answer. Needs no labels."),
+        Metric("agreement", "Fidelity: agreement", "%", True, "Share of test samples with the baseline's answer. Needs no labels."),
         Metric(
             "kl", "Fidelity: KL divergence", "nats", False,
-            "Kullback-Leibler divergence of the class probabilities from the baseline's, mean over test images. Needs no labels.",
+            "Kullback-Leibler divergence of the class probabilities from the baseline's, mean over test samples. Needs no labels.",
         ),
         Metric(
             "relative_error", "Fidelity: relative error", "%", False,
@@ -178,7 +178,7 @@ ON_IMAGES = frozenset(
         "agreement", "kl", "relative_error", "cosine", "neighbours",
     }
 )  # fmt: skip
-"""Metrics that are counted on test images."""
+"""Metrics that are counted on test samples."""
 SCENARIO_METRICS = {"kwh_per_million": "kwh", "cost_per_million": "cost", "co2e_kg_per_million": "co2e_kg"}
 """Metrics that exist where a scenario is given, and their fields of `PerMillion`."""
 DEVICE_METRICS = {"latency_ms", "energy_mj", *SCENARIO_METRICS}

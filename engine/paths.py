@@ -11,10 +11,12 @@ import platformdirs
 from engine.errors import SetupError
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-"""The embedded dataset, trained checkpoints, tables and the example sweep; read only."""
+"""The embedded dataset, trained checkpoints, tables and the example sweeps; read only."""
 
 CHECKPOINTS = DATA / "checkpoints"
 EXAMPLE = DATA / "example"
+EXAMPLES = (EXAMPLE, DATA / "example_series")
+"""Each holds a sweep that ships: pictures, and series."""
 
 
 def home_path() -> Path:

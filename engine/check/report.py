@@ -30,7 +30,7 @@ from engine.models.convertible import check_trained
 from engine.models.files import check_fits, given_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.metric import usual_metric
-from engine.spec.sections import NAMED_PREPROCESSING, Data, Preprocess
+from engine.spec.sections import EMBEDDED, NAMED_PREPROCESSING, Data, Preprocess
 from engine.spec.sweep import Sweep, with_metric
 
 AS_STATED = "as the spec says"
@@ -113,7 +113,7 @@ def _as_told(sweep: Sweep) -> Sweep:
     data = sweep.data
     if data.slices:
         load_dataset(data)  # refuses slices that do not fit before anything runs
-    if data.source == "fashion_mnist" or is_named(data.source) or data.task == "classification":
+    if data.source in EMBEDDED or is_named(data.source) or data.task == "classification":
         return sweep
     found = load_dataset(data)
     return sweep if found.has_classes else _with_task(sweep, found)

@@ -10,7 +10,7 @@ import typer
 from engine.cli._options import JsonFlag, print_json
 from engine.cli._tables import console, print_table
 from engine.errors import SpecError
-from engine.spec.sections import Data
+from engine.spec.sections import EMBEDDED, Data
 
 
 def datasets(
@@ -32,7 +32,7 @@ def datasets(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """The datasets that are ready: the one that ships with Paretoscope, and those that were prepared."""
+    """The datasets that are ready: those that ship with Paretoscope, and those that were prepared."""
     from engine.datasets import named as named_datasets
 
     if clear_cache:
@@ -44,7 +44,7 @@ def datasets(
         named_datasets.prepare(prepare, origin, download, side)
     elif origin or download or side:
         raise SpecError("--from, --download and --side are about a dataset to prepare; give --prepare NAME")
-    names = [prepare] if prepare else ["fashion_mnist", *named_datasets.prepared()]
+    names = [prepare] if prepare else [*EMBEDDED, *named_datasets.prepared()]
     rows = [_row(name) for name in names]
     print_json(rows) if as_json else print_datasets(rows)
 

@@ -157,10 +157,12 @@ def _disk() -> tuple[Literal["ok", "warning"], str]:
 
 
 def _dataset() -> tuple[Literal["ok"], str]:
-    from engine.datasets.fashion_mnist import load_fashion_mnist
+    from engine.datasets.load import load_dataset
+    from engine.spec.sections import EMBEDDED, Data
 
-    data = load_fashion_mnist()
-    return "ok", f"{data.name}: checksums right, {len(data.train):,} training and {len(data.test):,} test images"
+    found = [load_dataset(Data(source=name)) for name in EMBEDDED]
+    counts = [f"{d.name}, {len(d.train):,} training and {len(d.test):,} test items" for d in found]
+    return "ok", f"checksums right: {'; '.join(counts)}"
 
 
 def _checkpoints() -> tuple[Literal["ok"], str]:

@@ -10,7 +10,7 @@ from engine.cli._tables import print_table
 
 
 def models(as_json: JsonFlag = False) -> None:
-    """The built-in networks and what their checkpoints score on the test images."""
+    """The built-in networks and what their checkpoints score on the test samples."""
     from engine.models.catalog import DESCRIPTIONS, zoo_index
 
     index = zoo_index()
@@ -20,12 +20,20 @@ def models(as_json: JsonFlag = False) -> None:
 
 def print_models(rows: list[dict[str, Any]]) -> None:
     """The zoo."""
-    columns = {"name": "left", "test accuracy": "right", "parameters": "right", "MACs": "right", "what it is": "left"}
+    columns = {
+        "name": "left",
+        "trained on": "left",
+        "test accuracy": "right",
+        "parameters": "right",
+        "MACs": "right",
+        "what it is": "left",
+    }
     print_table(
         columns,
         [
             (
                 r["name"],
+                r.get("dataset", "–"),
                 f"{r['accuracy'] * 100:.2f} %" if "accuracy" in r else "not trained",
                 f"{r['params']:,}" if "params" in r else "–",
                 f"{r['macs'] / 1e6:.2f} M" if "macs" in r else "–",
@@ -33,5 +41,5 @@ def print_models(rows: list[dict[str, Any]]) -> None:
             )
             for r in rows
         ],
-        "Fashion-MNIST, 10,000 test images, counted on the ONNX file in ONNX Runtime.",
+        "Accuracy of all test samples of the shipped datasets, counted on the ONNX file in ONNX Runtime.",
     )

@@ -15,7 +15,7 @@ from engine.trials.text import SATURATION_RISKS
 def portability(
     sweep: SweepRef,
     trial: TrialRef,
-    samples: Annotated[int, typer.Option(min=1, help="Test images to predict the accuracy on.")] = 500,
+    samples: Annotated[int, typer.Option(min=1, help="Test samples to predict the accuracy on.")] = 500,
     as_json: JsonFlag = False,
 ) -> None:
     """How an int8 trial answers on CPUs of the other kind: without VNNI, whose sums can saturate, or with exact sums."""
@@ -36,7 +36,7 @@ def print_portability(found: dict[str, Any]) -> None:
     measured, predicted = "as run here", "predicted"
     exact, saturating = (measured, predicted) if found["here"] == "exact" else (predicted, measured)
     print(
-        f"{found['images']} test images: {found['accuracy']:.2%} right with exact sums ({exact}), "
+        f"{found['images']} test samples: {found['accuracy']:.2%} right with exact sums ({exact}), "
         f"{found['saturated_accuracy']:.2%} where they saturate ({saturating}); "
         f"{found['flips']} change class, {found['harmed']} to wrong and {found['helped']} to right (mid-p {found['p_value']:.3g}, McNemar)"
     )

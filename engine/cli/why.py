@@ -29,6 +29,6 @@ def print_why(found: dict[str, Any]) -> None:
         named = [(r["name"] or "(no layer's own)", _ms(r["trial_ms"]), _ms(r["baseline_ms"])) for r in rows]
         print_table({title: "left", **{k: v for k, v in columns.items() if k}}, named)
         print()
-    print(f"{found['label']}: kernels of one image on {found['machine']}")
+    print(f"{found['label']}: kernels of one sample on {found['machine']}")
     for line in found["advice"]:
         print(f"- {line}")

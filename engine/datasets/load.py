@@ -20,6 +20,7 @@ from engine.datasets.function import function_checksum, gather_function, is_func
 from engine.datasets.items import Gathered, Items, Stored
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import gather_npy, gather_npz
+from engine.datasets.pen_digits import gather_pen_digits, pen_digits_checksum
 from engine.datasets.picture_files import DamagedPictures, Pictures
 from engine.datasets.picture_folder import folder_checksum, gather_folder
 from engine.datasets.preprocessing import (
@@ -39,11 +40,11 @@ from engine.errors import DatasetError
 from engine.graph.inputs import Held, is_array, is_on_disk
 from engine.graph.on_disk import OnDisk
 from engine.spec.canonical import digest
-from engine.spec.sections import Data, Measure
+from engine.spec.sections import EMBEDDED, Data, Measure
 
 _KINDS = (
-    "fashion_mnist, the path of an .npz, .npy, .csv or .parquet file, of a folder of pictures, path/to/file.py:function, torchvision:NAME "
-    "or medmnist:NAME"
+    "fashion_mnist, pen_digits, the path of an .npz, .npy, .csv or .parquet file, of a folder of pictures, path/to/file.py:function, "
+    "torchvision:NAME or medmnist:NAME"
 )
 
 
@@ -162,6 +163,8 @@ def _found(data: Data) -> _Source | None:
     source, path = data.source, Path(data.source)
     if source == "fashion_mnist":
         return None
+    if source == "pen_digits":
+        return _Source(pen_digits_checksum, lambda: gather_pen_digits(data))
     if is_function(source):
         return _Source(lambda: function_checksum(source), lambda: gather_function(data), has_sounds=True)
     if source.endswith(".npz"):
@@ -179,8 +182,8 @@ def _found(data: Data) -> _Source | None:
         return _Source(lambda: folder_checksum(data), lambda: gather_folder(data), has_pictures=True, has_sounds=True)
     if source.endswith("/"):
         raise DatasetError(f"data {source} does not exist; give the path of a folder of pictures")
-    hint = "did you mean 'fashion_mnist'?" if get_close_matches(source.lower(), ["fashion_mnist"]) else ""
-    raise DatasetError(f"data {source!r} is not known; {hint or f'give {_KINDS}'}")
+    close = get_close_matches(source.lower(), EMBEDDED, n=1)
+    raise DatasetError(f"data {source!r} is not known; {f'did you mean {close[0]!r}?' if close else f'give {_KINDS}'}")
 
 
 def _file_checksum(source: str, suffix: str) -> str:

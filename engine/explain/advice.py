@@ -153,7 +153,7 @@ def _advice(why: Why, trial: Profile, baseline: Profile) -> list[str]:
             (
                 outside,
                 f"{_percent(outside)} of a call is spent outside the kernels: the network is so small that calling it costs more; try a "
-                "larger batch (runtime: {batch: 8}), where several images wait",
+                "larger batch (runtime: {batch: 8}), where several samples wait",
             )
         )
     return [_verdict(why, trial, baseline), *(text for _, text in sorted(weighed, key=lambda w: -w[0]))]
@@ -198,7 +198,7 @@ def _off_width(why: Why, trial: Profile, total: float) -> list[tuple[float, str]
 def _verdict(why: Why, trial: Profile, baseline: Profile) -> str:
     """What was saved of which promise."""
     integer = any(_INTEGER.search(k.op_type) for k in trial.kernels)
-    times = f"{why.trial_ms:.3g} ms in kernels per image against {why.baseline_ms:.3g} ms"
+    times = f"{why.trial_ms:.3g} ms in kernels per sample against {why.baseline_ms:.3g} ms"
     if why.macs_saved <= _NOTHING and not integer:
         if why.time_saved <= _NOTHING:
             return (

@@ -1,4 +1,4 @@
-"""Several trials beside each other: what differs in their numbers, recipes and layers, and which of them the test images tell apart."""
+"""Several trials beside each other: what differs in their numbers, recipes and layers, and which of them the test samples tell apart."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two trials on the same test images.
+    """Two trials on the same test samples.
 
     `difference`: what `first` is judged by minus that of `second`, as text. `only_first`, `only_second`: images that only the one
     has right; `n`: all images; None where answers are not stored. `p`: McNemar's mid-p that both are equally good; `p_holm`: the same,
@@ -72,7 +72,7 @@ def metric_rows(trials: Sequence[Trial], device: str = "host") -> list[Row]:
             tuple(text_of("latency_ms", t.latency_ms.p95 if t.latency_ms else None) for t in trials),
         ),
         Row(
-            "Images per second",
+            "Samples per second",
             tuple(NOTHING if t.throughput_per_s is None else f"{t.throughput_per_s:,.0f}" for t in trials),
         ),
         Row(

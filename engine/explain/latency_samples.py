@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.paths import EXAMPLE
 from engine.run.planner import make_plan
 from engine.run.training_device import KINDS
 from engine.spec.sweep import Sweep
+from engine.store.example import example_folder
 from engine.store.store import Store
 from engine.trials.trial import Trial
 
@@ -33,7 +34,7 @@ class Samples:
 def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
     """What a trial's latency was made of; None where it was not measured, or by another version of the program, or in another store.
 
-    The samples of the shipped example ship with it. Raises InputError when the model or the data that the sweep names are not there any
+    The samples of the shipped examples ship with them. Raises InputError when the model or the data that the sweep names are not there any
     more.
     """
     if trial.machine is None or trial.timing is None:
@@ -48,7 +49,8 @@ def latency_samples(store: Store, sweep: Sweep, trial: Trial) -> Samples | None:
         if row is not None:
             return samples_of(row.result)
     is_example = any(row.example and row.id == sweep.id for row in store.sweeps())
-    return _shipped_samples(trial.id) if is_example else None
+    folder = example_folder(sweep.id) if is_example else None
+    return _shipped_samples(folder, trial.id) if folder else None
 
 
 def samples_of(latency: Mapping[str, Any]) -> Samples:
@@ -58,9 +60,9 @@ def samples_of(latency: Mapping[str, Any]) -> Samples:
     return Samples(own, before)
 
 
-def _shipped_samples(trial_id: str) -> Samples | None:
+def _shipped_samples(folder: Path, trial_id: str) -> Samples | None:
     """Written by data/make_example.py, in units of 100 ns."""
-    path = EXAMPLE / "latency.npz"
+    path = folder / "latency.npz"
     if not path.exists():
         return None
     with np.load(path) as shipped:

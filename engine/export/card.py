@@ -153,12 +153,12 @@ def _numbers(trial: Trial, baseline: Trial | None) -> str:
         r = trial.latency_ratio
         rows.append(
             (
-                "Time per image against the baseline",
+                "Time per sample against the baseline",
                 f"{r.value:.2f}× ({r.low:.2f}× to {r.high:.2f}×), measured in turns",
             )
         )
     if trial.throughput_per_s:
-        rows.append(("Throughput", f"{trial.throughput_per_s:,.0f} images per second"))
+        rows.append(("Throughput", f"{trial.throughput_per_s:,.0f} samples per second"))
     for profile, projection in trial.projections.items():
         latency = projection.latency_ms
         if latency:
@@ -255,7 +255,7 @@ def _where(trial: Trial, sweep: Sweep, dataset: Dataset, paretoscope: str) -> st
 
 def _limits(trial: Trial, dataset: Dataset) -> str:
     lines = [
-        f"- Accuracy holds for images like those of {source_name(dataset.name)}; how it does on others was not measured."
+        f"- Accuracy holds for samples like those of {source_name(dataset.name)}; how it does on others was not measured."
     ]
     if trial.latency_ms:
         lines.append(

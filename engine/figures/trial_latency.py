@@ -57,7 +57,7 @@ def times_figure(info: TimesInfo) -> go.Figure:
         barmode="group",
         height=90 + 34 * len(info.rows),
         margin={"l": 6, "r": 10, "t": 6, "b": 6},
-        xaxis={"title": {"text": "ms per image"}, "rangemode": "tozero"},
+        xaxis={"title": {"text": "ms per sample"}, "rangemode": "tozero"},
         yaxis=named_places([row[0] for row in info.rows], 26),
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
@@ -71,7 +71,7 @@ def times_alt(info: TimesInfo) -> str:
         return "none" if value is None else f"{value:.4f} ms"
 
     told = "; ".join(f"{name} {ms(own)}, baseline {ms(before)}" for name, own, before in info.rows[:8])
-    return f"Milliseconds per image of this recipe and of the baseline: {told}."
+    return f"Milliseconds per sample of this recipe and of the baseline: {told}."
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def recall_figure(found: Sequence[Recall]) -> go.Figure:
             },
             customdata=[[r.low * 100, r.high * 100, r.images, html.escape(r.name)] for r in kept],
             hovertemplate=(
-                "%{customdata[3]}: %{x:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}) of %{customdata[2]:,} images"
+                "%{customdata[3]}: %{x:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}) of %{customdata[2]:,} samples"
                 "<extra>this recipe</extra>"
             ),
         )

@@ -42,7 +42,7 @@ def class_figure(changes: Sequence[ClassChange]) -> go.Figure:
             },
             customdata=[[c.before * 100, c.after * 100, c.images, html.escape(c.name)] for c in shown],
             hovertemplate=(
-                "<b>%{customdata[3]}</b><br>%{customdata[0]:.1f} % → %{customdata[1]:.1f} % of %{customdata[2]:,} images"
+                "<b>%{customdata[3]}</b><br>%{customdata[0]:.1f} % → %{customdata[1]:.1f} % of %{customdata[2]:,} samples"
                 "<br>%{x:+.1f} points<extra></extra>"
             ),
         )
@@ -80,8 +80,8 @@ def confusion_figure(change: Counts, classes: Sequence[str]) -> go.Figure:
             ygap=1,
             text=[["" if not np.isfinite(v) or v == 0 else f"{v:+.0f}" for v in row] for row in values],
             texttemplate="%{text}" if len(classes) <= 20 else None,
-            colorbar={"title": {"text": "images", "side": "right"}, "thickness": 12},
-            hovertemplate="%{y} taken for %{x}: %{z:+.0f} images<extra></extra>",
+            colorbar={"title": {"text": "samples", "side": "right"}, "thickness": 12},
+            hovertemplate="%{y} taken for %{x}: %{z:+.0f} samples<extra></extra>",
         )
     )
     figure.update_layout(
@@ -101,7 +101,7 @@ def confusion_alt(change: Counts, classes: Sequence[str]) -> str:
     i, j = np.unravel_index(int(mistakes.argmax()), mistakes.shape)
     return (
         f"Heat map of mistakes that became more or less frequent. The greatest increase: {classes[int(i)]} taken for "
-        f"{classes[int(j)]}, {int(mistakes[i, j]):+d} images."
+        f"{classes[int(j)]}, {int(mistakes[i, j]):+d} samples."
     )
 
 
@@ -126,7 +126,9 @@ def reliability_figure(before: Sequence[ReliabilityBin], after: Sequence[Reliabi
                 marker={"symbol": symbol, "size": 8, "color": colour},
                 line={"color": colour, "width": 1.5},
                 customdata=[[b.images] for b in bins],
-                hovertemplate="%{x:.1f} % sure, %{y:.1f} % right, %{customdata[0]:,} images<extra>" + name + "</extra>",
+                hovertemplate="%{x:.1f} % sure, %{y:.1f} % right, %{customdata[0]:,} samples<extra>"
+                + name
+                + "</extra>",
             )
         )
     figure.update_layout(

@@ -36,6 +36,7 @@ DESCRIPTIONS: dict[str, str] = {
     "ds_cnn": "MLPerf Tiny's keyword spotter on images: four depthwise-separable blocks of 64 channels.",
     "mobilenet_v2": "torchvision's MobileNetV2 at half width, stem and strides fitted to 28×28.",
     "recursive_resnet": "One residual block per stage, applied three times with the same weights: depth without parameters.",
+    "series_transformer": "Four transformer encoder blocks over the points of a series, (channels, time).",
 }
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")
 Kind = Literal["zoo", "torchvision", "timm", "python", "onnx", "exported"]

@@ -17,6 +17,7 @@ from engine.errors import ModelError
 from engine.graph.graph import check_interface, first_line
 from engine.graph.inputs import Shape
 from engine.graph.pads import join_pads
+from engine.graph.shape_arithmetic import settle_shapes
 from engine.graph.tidy import fold_constants, tidy
 from engine.models.shapes import inputs_text, noun
 from engine.models.torch_inputs import blank_tensors, call
@@ -100,6 +101,7 @@ def export_onnx(network: nn.Module, input_shape: Shape, batch: int | None = None
     model = onnx.load_model_from_string(buffer.getvalue())
     model.producer_name, model.producer_version = "paretoscope", ""
     model.graph.name = "network"
+    settle_shapes(model)
     if any(node.op_type == "Pad" for node in model.graph.node):
         fold_constants(model)
         join_pads(model.graph)

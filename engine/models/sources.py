@@ -33,8 +33,11 @@ from engine.spec.steps import SELF
 __all__ = ["Network", "Origin", "build_student", "load_network", "open_network", "read_origin", "save_network"]
 
 _METADATA = "paretoscope"
-# What each dataset that checkpoints were trained on gives: (channels, height, width) and class count.
-_TRAINED_ON = {"fashion_mnist": ((1, 28, 28), 10)}
+# What each dataset that checkpoints were trained on gives: the shape of one item and the class count.
+_TRAINED_ON: dict[str, tuple[tuple[int, ...], int]] = {
+    "fashion_mnist": ((1, 28, 28), 10),
+    "pen_digits": ((2, 8), 10),
+}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import MobileNetV2
 
+from engine.models.transformer import HEADS, SeriesTransformer
+
 
 def _width(channels: int, width: float) -> int:
     return max(4, round(channels * width))
@@ -152,12 +154,20 @@ def recursive_resnet(
     return nn.Sequential(*stages, _Head(channels[-1], num_classes))
 
 
+def series_transformer(
+    num_classes: int = 10, in_channels: int = 2, width: float = 1.0, depth: float = 1.0
+) -> nn.Module:
+    """Four encoder blocks of width 64 with four heads, over the points of a series."""
+    return SeriesTransformer(num_classes, in_channels, HEADS * max(1, round(16 * width)), scaled_blocks(4, depth))
+
+
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": resnet8,
     "resnet20": resnet20,
     "ds_cnn": ds_cnn,
     "mobilenet_v2": mobilenet_v2,
     "recursive_resnet": recursive_resnet,
+    "series_transformer": series_transformer,
 }
 
 

@@ -21,7 +21,7 @@ from engine.run.plan import Chain, Kind, Node, Plan, computes_on
 from engine.run.training_device import kind_of, training_device
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
-from engine.spec.sections import Model
+from engine.spec.sections import EMBEDDED, Model
 from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Imported, Prune, Quantize
 from engine.spec.sweep import LOSSES, Sweep
 from engine.trials.measurements import Machine
@@ -236,6 +236,7 @@ def make_plan(
         if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
             _check_provider(step, machine)
     _check_batch(sweep)
+    _check_trained_on(sweep)
     _check_torch_steps(sweep)
     builder = _Builder(sweep, machine, digest_of, kind_of(training_device()) if device is None else device)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
@@ -292,6 +293,18 @@ def _check_distill(step: Distill) -> None:
                 f"teacher {step.teacher!r} has random weights here; give a trained one: {', '.join(zoo_index())}, an .onnx file, or "
                 "path/to/file.py:function"
             )
+
+
+def _check_trained_on(sweep: Sweep) -> None:
+    """A shipped checkpoint and shipped data belong together; raises ModelError. Of other data it is known when they have been read."""
+    entry = zoo_index().get(sweep.model.source)
+    if entry is None or sweep.model.weights or sweep.data.source not in set(EMBEDDED) - {entry.dataset}:
+        return
+    fitting = ", ".join(name for name, other in zoo_index().items() if other.dataset == sweep.data.source)
+    raise ModelError(
+        f"{entry.name}'s shipped checkpoint is for data {entry.dataset}, not {sweep.data.source}; choose {fitting}, or give a checkpoint "
+        "of your own under `weights`"
+    )
 
 
 def _source_macs(source: str) -> float:

@@ -135,8 +135,13 @@ def _is_constant(value: Any) -> bool:
     return all(map(_is_constant, value)) if isinstance(value, list) else isinstance(value, bool | int | float)
 
 
+EMBEDDED = ("fashion_mnist", "pen_digits")
+"""Names of the datasets that ship with the program."""
+
+
 class Data(Frozen):
-    """A dataset: `fashion_mnist`, a name that was prepared, a file, a folder of pictures or `path/to/file.py:function`.
+    """A dataset: one that ships (`fashion_mnist`, `pen_digits`), a name that was prepared, a file, a folder of pictures or
+    `path/to/file.py:function`.
 
     `preprocess` is a mapping, `none` or `standardize`; `mean` and `std` may stand beside `source`, as a short form. `kind` says what arrays
     hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`

@@ -32,9 +32,9 @@ _OPTIMISATION = {
 
 
 def runtime_text(step: Runtime) -> str:
-    """How a file is run, `Run with 4 threads, 8 images per call, on the CPU provider`; only what the step states."""
+    """How a file is run, `Run with 4 threads, 8 samples per call, on the CPU provider`; only what the step states."""
     parts = [] if step.threads is None else [f"{step.threads} thread{'s' if step.threads > 1 else ''}"]
-    parts += [] if step.batch is None else [f"{step.batch} image{'s' if step.batch > 1 else ''} per call"]
+    parts += [] if step.batch is None else [f"{step.batch} sample{'s' if step.batch > 1 else ''} per call"]
     parts += [] if step.graph_optimisation is None else [_OPTIMISATION[step.graph_optimisation]]
     parts += [] if step.provider is None else [f"the {step.provider} provider"]
     return "Run with " + ", ".join(parts)
@@ -92,7 +92,7 @@ def _quantize_text(step: Quantize) -> str:
     extras += ["in the 7-bit range that no CPU's sums overflow with"] if step.weight_range == "safe" else []
     extras += ["after evening out the ranges of neighbouring layers"] if step.equalize is True else []
     extras += ["ranges moved from activations to weights"] if step.smooth not in ("auto", 0) else []
-    extras += ["rounded up or down as learned on calibration images"] if step.learns_rounding else []
+    extras += ["rounded up or down as learned on calibration samples"] if step.learns_rounding else []
     extras += ["biases corrected"] if step.bias_correction is True else []
     extras += ["first and last layer in 8 bits"] if step.ends_8bit and step.weight_bits < 8 else []
     details = ", ".join(extras)
@@ -110,7 +110,7 @@ def _quantize_text(step: Quantize) -> str:
     where = "in integers" if step.activation_bits <= 8 else "in floats, rounded to 16 bits"
     text = (
         f"Compute {where}: weights in {bits}, {details}, activations in {step.activation_bits} bits, "
-        f"ranges from {step.calibration_samples:,} calibration images"
+        f"ranges from {step.calibration_samples:,} calibration samples"
     )
     if step.max_latency is not None:
         text += f"; the layers that lose most stay in floats, up to {step.max_latency * 100:g} % of the time of floats"
@@ -131,7 +131,7 @@ def _in_float(step: Quantize) -> str:
 
 
 def _epochs(epochs: int, samples: int | None) -> str:
-    images = "" if samples is None else f" of {samples:,} images"
+    images = "" if samples is None else f" of {samples:,} samples"
     return f"{epochs} {'epoch' if epochs == 1 else 'epochs'}{images}"
 
 

@@ -19,7 +19,7 @@ from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
 from engine.spec.metric import MetricChoice, names_function, usual_metric
 from engine.spec.recipe import Recipe
-from engine.spec.sections import Data, Measure, Model, Preprocess, Search, Target
+from engine.spec.sections import EMBEDDED, Data, Measure, Model, Preprocess, Search, Target
 from engine.spec.space import _as_list, expand_space
 from engine.spec.steps import SELF, TORCH_STEPS, Distill, Step
 from engine.spec.validation import validated
@@ -89,12 +89,12 @@ class Sweep(Frozen):
         task = self.metric.task if self.metric else None
         if task is None or task == self.data.task:
             return self
-        if self.data.task is not None or (task != "classification" and self.data.source == "fashion_mnist"):
+        if self.data.task is not None or (task != "classification" and self.data.source in EMBEDDED):
             own = self.data.task or "classification"
             raise ValueError(
                 f"metric {self.metric.name if self.metric else ''} is of task {task}, but the data are of {own}; name another"
             )
-        if self.data.source != "fashion_mnist":
+        if self.data.source not in EMBEDDED:
             object.__setattr__(self, "data", self.data.model_copy(update={"task": task}))
         return self
 
@@ -255,7 +255,7 @@ def _absolute_teachers(entry: Any, base: Path) -> Any:
 def _absolute_data(source: str, base: Path) -> str:
     """As `_absolute`; a folder is one where it ends with a slash, or is there and its name is not that of the embedded dataset."""
     path = base / source
-    named = source.partition(":")[0] in {"torchvision", "medmnist"} or source == "fashion_mnist"
+    named = source.partition(":")[0] in {"torchvision", "medmnist"} or source in EMBEDDED
     if path.suffix in {".npy", ".csv", ".parquet"} or source.endswith("/") or (not named and path.is_dir()):
         return str(path.resolve()) + "/" * source.endswith("/")
     return _absolute(source, base)

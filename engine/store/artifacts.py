@@ -23,7 +23,7 @@ from typing import TypeVar
 import fsspec
 
 from engine.errors import NotFoundError, SetupError
-from engine.paths import EXAMPLE, home
+from engine.paths import EXAMPLES, home
 
 _NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
 _PASSWORD = re.compile(r"//[^/@]*@")
@@ -102,7 +102,7 @@ class Artifacts:
         return _shipped(name).is_file() or self._own(name)
 
     def keep(self, name: str) -> None:
-        """Copy a file into the store that only ships with the example: the next version may ship another, and a sweep stays whole."""
+        """Copy a file into the store that only ships with an example: the next version may ship another, and a sweep stays whole."""
         _check(name)
         if _shipped(name).is_file() and not self._own(name):
             with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
@@ -183,17 +183,17 @@ def _in_time(work: Callable[[], _Answer], seconds: float) -> _Answer:
 
 
 def _shipped(name: str) -> Path:
-    """Where the example sweep keeps the same file, under that name or under the one that it has since the code moved."""
-    path = EXAMPLE / "artifacts" / name
-    return path if path.is_file() else EXAMPLE / "artifacts" / _renamed().get(name, name)
+    """Where an example sweep keeps the same file, under that name or under the one that it has since the code moved."""
+    called = _renamed().get(name, name)
+    places = [folder / "artifacts" / known for folder in EXAMPLES for known in (name, called)]
+    return next((path for path in places if path.is_file()), places[0])
 
 
 @cache
 def _renamed() -> dict[str, str]:
-    """Names that files of the example had in stores of before (`data/rekey_example.py`) -> those that they have."""
-    path = EXAMPLE / "renamed.json"
-    renamed: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-    return renamed
+    """Names that files of the examples had in stores of before (`data/rekey_example.py`) -> those that they have."""
+    files = [path for folder in EXAMPLES if (path := folder / "renamed.json").is_file()]
+    return {old: new for path in files for old, new in json.loads(path.read_text()).items()}
 
 
 def _check(name: str) -> None:

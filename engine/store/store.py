@@ -28,7 +28,7 @@ from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store import boards, notes, points, removal
-from engine.store.example import add_example
+from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
     NodeRow,
@@ -78,14 +78,14 @@ class Store:
 
     @classmethod
     def open(cls) -> Store:
-        """The store of this home, or the one that `PARETOSCOPE_STORE` names, with the shipped example in it."""
+        """The store of this home, or the one that `PARETOSCOPE_STORE` names, with the shipped examples in it."""
         url = os.environ.get("PARETOSCOPE_STORE") or f"sqlite:///{home() / 'paretoscope.db'}"
         store = cls(url)
-        add_example(store._engine)
+        add_examples(store._engine)
         return store
 
     def sweeps(self) -> list[SweepRow]:
-        """Every sweep, newest first; the shipped example is last."""
+        """Every sweep, newest first; the shipped examples are last, by their names."""
         done = (
             sa.select(_trials.c.sweep_id, sa.func.count().label("trials"))
             .where(_trials.c.state == "done")
@@ -95,7 +95,7 @@ class Store:
         query = (
             sa.select(_sweeps, sa.func.coalesce(done.c.trials, 0).label("trials"))
             .outerjoin(done, done.c.sweep_id == _sweeps.c.id)
-            .order_by(_sweeps.c.example, _sweeps.c.created.desc(), _sweeps.c.id)
+            .order_by(_sweeps.c.example, sa.case((_sweeps.c.example, ""), else_=_sweeps.c.created).desc(), _sweeps.c.id)
         )
         with self._engine.connect() as connection:
             return [sweep_row(row) for row in connection.execute(query).mappings()]
@@ -198,8 +198,8 @@ class Store:
         """Forget a sweep, its trials and their notes.
 
         Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
-        Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped example, which would be back
-        with the next start.
+        Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped examples, which would be
+        back with the next start.
         """
         with self._engine.begin() as connection:
             row = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep_id)).mappings().first()

@@ -97,7 +97,7 @@ class Beside:
 def board_texts(found: Beside) -> list[str]:
     """A board's measurement in words, a sentence each without its full stop: how fast, how wrong the estimate is, what failed there."""
     run, m = found.run, found.run.latency_ms
-    images = f" of {run.batch} images" if run.batch > 1 else ""
+    images = f" of {run.batch} samples" if run.batch > 1 else ""
     texts = [
         f"Measured: median {_ms(m.value)} ({_ms(m.low, unit=False)} to {_ms(m.high, unit=False)}), p95 {_ms(run.p95)}, p99 {_ms(run.p99)}, "
         f"over {run.calls:,} calls{images}"

@@ -19,7 +19,7 @@ from engine.trials.trial import Trial
 
 SATURATION_RISKS = {
     "none": "none: no pair of its products can saturate",
-    "unseen": "unseen: some could saturate, but none did on these images",
+    "unseen": "unseen: some could saturate, but none did on these samples",
     "harmless": "harmless: some saturate, and the accuracy is not told apart",
     "harmful": "harmful: the accuracy is another one",
 }
@@ -171,7 +171,7 @@ def sums_text(trial: Trial) -> str:
         return ""
     return (
         f"accuracy was counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, Arm) the same file has "
-        f"{text_of('accuracy', trial.accuracy.exact_sums)} on the same images"
+        f"{text_of('accuracy', trial.accuracy.exact_sums)} on the same samples"
     )
 
 
@@ -187,9 +187,9 @@ def confirmation_text(trial: Trial) -> str:
     if c is None:
         return ""
     a = c.judged
-    key, word = (a.key, "samples") if isinstance(a, Score) else ("accuracy", "images")
+    key = a.key if isinstance(a, Score) else "accuracy"
     low, high = (text_of(key, v, unit=False) for v in (a.low, a.high))
-    text = f"{text_of(key, a.value)} ({low} to {high}) on {a.n:,} held-back {word}"
+    text = f"{text_of(key, a.value)} ({low} to {high}) on {a.n:,} held-back samples"
     if d := a.vs_baseline:
         verdict = "tied with" if a.tied_with_baseline else "different from"
         least, most = (signed(key, v, unit=False) for v in (d.low, d.high))
@@ -204,7 +204,7 @@ def best_text(best: float | None, optimism: float | None, candidates: int) -> st
         parts.append(f"the same choice in {share_text(best)} of redraws of the measurements")
     if optimism is not None and candidates > 1:
         parts.append(
-            f"picked from {candidates} by the images it is scored on, its accuracy is expected to be {100 * optimism:.2f} points too high"
+            f"picked from {candidates} by the samples it is scored on, its accuracy is expected to be {100 * optimism:.2f} points too high"
         )
     text = "; ".join(parts)
     return text[:1].upper() + text[1:]

@@ -16,6 +16,7 @@ from engine.errors import AccessError, ModelError, SetupError
 from engine.models.catalog import source_kind
 from engine.models.functions import builder_file, names_file, names_module, split_function
 from engine.paths import uploads_path
+from engine.spec.sections import EMBEDDED
 from engine.spec.steps import CURRENT, SELF
 from engine.spec.sweep import Sweep
 from engine.uploads.keep import FILES
@@ -98,7 +99,7 @@ def _is_name(place: Place) -> bool:
         except ModelError:
             return True  # of no kind at all, which is told where it is read as one
     if where == "data.source":
-        return text == "fashion_mnist" or _PREPARED.fullmatch(text) is not None
+        return text in EMBEDDED or _PREPARED.fullmatch(text) is not None
     return where not in {"model.weights", "data.labels"} and _PLAIN.fullmatch(text) is not None
 
 

@@ -121,12 +121,12 @@ def _costs(named: Mapping[str, Trial], baseline: Trial | None, device: str) -> N
 
 
 def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
-    """Which recipes the test images tell apart."""
+    """Which recipes the test samples tell apart."""
     letters = {trial.id: letter for letter, trial in named.items()}
     found, trouble = _paired(list(named.values()))
     own = any(trial.score for trial in named.values())
     st.markdown(
-        f"##### Can the test {'samples' if own else 'images'} tell them apart?",
+        "##### Can the test samples tell them apart?",
         help=f"{'A paired permutation or bootstrap test' if own else 'McNemar’s test (mid-p)'} on the same samples, corrected for the "
         "number of pairs (Holm). Not told apart at 5 %: the difference may be chance.",
     )
@@ -146,7 +146,7 @@ def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
         st.caption(f"Pairs without the baseline are not known: {trouble}")
     elif any(p.p is None for p in found):
         st.caption(
-            "Not known: the record does not say where the answers to the test images are, or they are gone. Run the sweep again to test "
+            "Not known: the record does not say where the answers to the test samples are, or they are gone. Run the sweep again to test "
             "every pair."
         )
 

@@ -93,8 +93,8 @@ def _tick(view: View, done: Trials, news: bool) -> bool:
     return st.checkbox(
         "Imported points count",
         key=IMPORTED,
-        help="They were measured elsewhere, perhaps on other images, and have no intervals. Without the tick they are drawn, and are on no "
-        "frontier and under no limit.",
+        help="They were measured elsewhere, perhaps on other samples, and have no intervals. Without the tick they are drawn, and are on "
+        "no frontier and under no limit.",
     )
 
 

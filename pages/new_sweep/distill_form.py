@@ -6,20 +6,21 @@ from typing import Any
 
 import streamlit as st
 
-from engine.models.catalog import zoo_index, zoo_names
+from engine.models.catalog import zoo_index
 from pages.new_sweep.draft import (
     OWN_WIDTHS,
+    readers_of,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
 from pages.new_sweep.training_fields import images_per_epoch, training
 
 
-def students(model: str) -> dict[str, Any]:
+def students(model: str, data: str) -> dict[str, Any]:
     """The fields of `Draft` that say how to distil."""
     with st.container(border=True):
         st.markdown("**Distil**: train a smaller network to do as the model does")
         # A student may be of the model's own kind, only then there is nothing gained.
-        others = [n for n in zoo_names() if n != model]
+        others = [n for n in readers_of(data) if n != model]
         fields: dict[str, Any] = {
             "students": chips(
                 "Students", "students", others, "Each is trained from scratch with the model as its teacher."
@@ -36,11 +37,11 @@ def students(model: str) -> dict[str, Any]:
         if not fields["students"] and not fields["own_widths"]:
             return fields
         left, right = st.columns(2)
-        told = "How often the student sees the training images."
+        told = "How often the student sees the training samples."
         fields["student_epochs"] = number("Epochs", "student_epochs", told, place=left)
         fields |= images_per_epoch("student_images", right)
         with st.expander("How the teacher teaches"):
-            fields |= _teaching(model, "recursive_resnet" in fields["students"]) | training("student")
+            fields |= _teaching(model, data, "recursive_resnet" in fields["students"]) | training("student")
         fields["untaught"] = tick(
             "and the same students without a teacher",
             "untaught",
@@ -50,7 +51,7 @@ def students(model: str) -> dict[str, Any]:
         return fields
 
 
-def _teaching(model: str, recursive: bool) -> dict[str, Any]:
+def _teaching(model: str, data: str, recursive: bool) -> dict[str, Any]:
     columns = st.columns(3)
     fields: dict[str, Any] = {
         "temperature": number(
@@ -69,7 +70,7 @@ def _teaching(model: str, recursive: bool) -> dict[str, Any]:
         "teacher": choice(
             "Teacher",
             "teacher",
-            ["baseline", *(n for n in zoo_index() if n != model)],
+            ["baseline", *(n for n in readers_of(data) if n in zoo_index() and n != model)],
             "Whose answers the students imitate: the model's, or those of another trained network, which may know more.",
             lambda t: "the model" if t == "baseline" else t,
             is_open=True,

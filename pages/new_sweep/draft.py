@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from engine.spec.sections import LatencyOptions
+from engine.models.catalog import zoo_index, zoo_names
+from engine.spec.sections import EMBEDDED, LatencyOptions
 from engine.spec.steps import SELF, Distill, Finetune, Quantize
 from pages.new_sweep.reading import Reading, to_data, to_model
 
 AS_IT_IS = "as it is"
 BUILT_IN = "fashion_mnist"
-"""The dataset that ships."""
+"""The dataset that a form opens with."""
 
 QUANTIZATIONS = (AS_IT_IS, "int8", "w4a8", "fp16 weights", *(f"{n}-bit weights" for n in (8, 6, 5, 4, 3, 2)))
 """What the form offers without training; `bits_of` reads these names, and any other of their kind."""
@@ -48,6 +49,12 @@ THREADS = (1, 2, 4, 8, 16)
 BATCHES = (1, 8, 32, 128)
 LIMITED = ("accuracy", "latency_ms", "size_bytes", "size_zipped_bytes", "energy_mj")
 """Metrics that the form has a limit for."""
+
+
+def readers_of(data: str) -> tuple[str, ...]:
+    """The built-in networks that can be students on data of this name: those for images, or for series; all where nobody knows."""
+    index = zoo_index()
+    return tuple(n for n in zoo_names() if data not in EMBEDDED or n not in index or index[n].dataset == data)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from engine.datasets.load import is_available
 from engine.devices.cost import Scenario
 from engine.models.catalog import onnx2torch_installed
 from engine.spec.space import expand_space
-from pages.new_sweep.draft import AS_IT_IS, BUILT_IN, Draft, to_spec
+from pages.new_sweep.draft import AS_IT_IS, BUILT_IN, Draft, readers_of, to_spec
 from pages.new_sweep.reading import Reading
 
 
@@ -27,7 +27,8 @@ class Preset:
         """A draft with this preset's steps."""
         kept = ("name", "model", "weights", "data", "target_device", "limits", *(f.name for f in fields(Reading)))
         filled = replace(Draft(), **{name: getattr(draft, name) for name in kept}, **self.fields)
-        filled = replace(filled, students=tuple(s for s in filled.students if s != filled.model))
+        able = [name for name in readers_of(filled.data) if name != filled.model]
+        filled = replace(filled, students=tuple(s for s in filled.students if s in able))
         if filled.model.endswith(".onnx"):
             # What the form has no boxes for then.
             filled = replace(filled, students=(), own_widths=())
@@ -67,7 +68,7 @@ def presets(providers: Collection[str]) -> tuple[Preset, ...]:
         Preset(
             "GPU server",
             ":material/dns:",
-            f"fp16, int8 and 2:4 sparsity, at 1, 8 and 32 images per call; {where}.",
+            f"fp16, int8 and 2:4 sparsity, at 1, 8 and 32 samples per call; {where}.",
             {
                 "channels": (0.25, 0.5),
                 "patterns": ("2:4",),

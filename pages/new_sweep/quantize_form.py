@@ -54,7 +54,7 @@ def quantizing() -> dict[str, Any]:
         )
         if fields["trained"]:
             left, right = st.columns(2)
-            told = "How often the network sees the training images while its numbers are rounded."
+            told = "How often the network sees the training samples while its numbers are rounded."
             fields["trained_epochs"] = number("Epochs in low precision", "trained_epochs", told, place=left)
             fields |= images_per_epoch("trained_images", right)
         with st.expander("Mixed precision"):
@@ -107,7 +107,7 @@ def _rounding() -> dict[str, Any]:
             "Weights are rounded",
             "rounding",
             ["auto", "learned", "nearest"],
-            "As learned: up or down, whichever changes the answers on calibration images least; seconds for a small network, a minute or "
+            "As learned: up or down, whichever changes the answers on calibration samples least; seconds for a small network, a minute or "
             "so for a large one. To the nearest is quick, and loses more. Automatic: as learned in integer networks.",
             {
                 "auto": "automatic: as learned in integer networks",
@@ -138,7 +138,7 @@ def _rounding() -> dict[str, Any]:
             "Scales of neighbouring layers are evened out first",
             "equalize",
             list(SWITCH),
-            "This changes no answer of the float network. Automatic: with one scale per layer, where it helps on calibration images.",
+            "This changes no answer of the float network. Automatic: with one scale per layer, where it helps on calibration samples.",
             _SWITCHED.__getitem__,
         ),
         "per_channel": chips(
@@ -165,9 +165,9 @@ def _rounding() -> dict[str, Any]:
         )
         or Draft.calibrations,
         "calibration_images": number(
-            "Images that the ranges are read from",
+            "Samples that the ranges are read from",
             "calibration_images",
-            "Of the calibration images, never of the test images.",
+            "Of the calibration samples, never of the test samples.",
         ),
     }
 
@@ -182,10 +182,10 @@ def running() -> dict[str, Any]:
                 "Threads", "run_threads", THREADS, "Processor cores that one inference may use.", is_open=True
             ),
             "run_batches": chips(
-                "Images per call",
+                "Samples per call",
                 "run_batches",
                 BATCHES,
-                "More at once give more images a second, and each waits longer.",
+                "More at once give more samples a second, and each waits longer.",
                 is_open=True,
             ),
         }
@@ -207,6 +207,6 @@ def running() -> dict[str, Any]:
             )
         if any(fields.values()):
             fields["run_usual"] = tick(
-                "and as the sweep measures", "run_usual", "With the threads and images per call under **Measure**."
+                "and as the sweep measures", "run_usual", "With the threads and samples per call under **Measure**."
             )
         return fields

@@ -10,9 +10,10 @@ import streamlit as st
 
 from engine.errors import SpecError
 from engine.models.catalog import DESCRIPTIONS, zoo_index
+from engine.spec.sections import EMBEDDED
 from engine.uploads.keep import upload_at
 from pages.new_sweep import uploader
-from pages.new_sweep.draft import BUILT_IN, Draft
+from pages.new_sweep.draft import Draft
 from pages.new_sweep.fields import choice, key, number, text
 from pages.new_sweep.reading import COLOURS, KINDS, LAYOUTS, NUMBERS, OWN, Reading
 from pages.shared import reach
@@ -20,6 +21,10 @@ from pages.shared import reach
 UPLOAD, OTHER = "upload a file …", "by path or name …"
 Part = Literal["model", "data"]
 _PARTS: tuple[Part, ...] = ("model", "data")
+_SHIPPED = {
+    "fashion_mnist": "60,000 training and 10,000 test images of clothes, grey, 28×28; shipped.",
+    "pen_digits": "7,494 training and 3,498 test series of a pen that writes a digit, x and y of eight points; shipped.",
+}
 _READ = tuple(f.name for f in fields(Reading) if f.name != "model_options")
 
 
@@ -27,7 +32,7 @@ def put(draft: Draft) -> None:
     """Make the boxes show a draft's model and data; before they are drawn."""
     for part in _PARTS:
         source = getattr(draft, part)
-        if source in (zoo_index() if part == "model" else (BUILT_IN,)):
+        if source in (zoo_index() if part == "model" else EMBEDDED):
             continue
         uploaded = not source or upload_at(source) is not None
         st.session_state[key(part)] = UPLOAD if uploaded else OTHER
@@ -56,15 +61,15 @@ def sources() -> dict[str, Any]:
     with left:
         found = _model()
     with right:
-        data = choice("Dataset", "data", [BUILT_IN, UPLOAD, OTHER], "What to train and measure on.")
+        data = choice("Dataset", "data", [*EMBEDDED, UPLOAD, OTHER], "What to train and measure on.")
         if data == UPLOAD:
             data = uploader.uploaded("data")
         elif data == OTHER:
             data = text("Data by path or name", "data_path", _data_help(), "/path/to/pictures or medmnist:pathmnist")
         else:
-            st.caption("60,000 training and 10,000 test images of clothes, grey, 28×28; shipped.")
+            st.caption(_SHIPPED[data])
     found["data"] = data
-    if data != BUILT_IN or _is_stated(*_READ):
+    if data not in EMBEDDED or _is_stated(*_READ):
         with st.expander("How the data are read", icon=":material/tune:"):
             found |= _reading(data)
     return found
@@ -90,7 +95,10 @@ def _model() -> dict[str, Any]:
             found["weights"] = text("Checkpoint", "weights", told, "/path/to/weights.safetensors")
     else:
         found["model"] = model
-        st.caption(f"{DESCRIPTIONS[model]} {zoo_index()[model].accuracy * 100:.2f} % right on the test images.")
+        entry = zoo_index()[model]
+        st.caption(
+            f"{DESCRIPTIONS[model]} Trained on {entry.dataset}: {entry.accuracy * 100:.2f} % of its test are right."
+        )
     if (model == OTHER and not found["model"].endswith((".onnx", ".pt2"))) or _is_stated("model_options"):
         told = "What the function that builds the network is called with, beside classes and channels."
         found["model_options"] = text("Options of the network", "model_options", told, "width: 32, depth: 2")

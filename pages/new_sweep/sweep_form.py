@@ -71,7 +71,7 @@ def fill_in() -> Draft:
     found: dict[str, Any] = source_form.sources()
     model = found["model"]
     if not model.endswith(".onnx"):
-        found |= students(model) | pruning()
+        found |= students(model, found["data"]) | pruning()
     elif onnx2torch_installed():
         found |= pruning()
     found |= quantizing() | running() | _measuring() | _purpose(found)
@@ -88,7 +88,7 @@ def _measuring() -> dict[str, Any]:
         st.markdown("**Measure**: accuracy and size always")
         found: dict[str, Any] = {
             "test_images": choice(
-                "Test images",
+                "Test samples",
                 "test_images",
                 TEST_IMAGES,
                 "Fewer are quicker and make the accuracy interval wider.",
@@ -103,7 +103,7 @@ def _measuring() -> dict[str, Any]:
             told = "That one inference may use while its latency is measured."
             found["threads"] = number("Threads", "threads", told, place=left)
             told = "1 is one image after the other, as in a camera; a server may collect several."
-            found["batch"] = number("Images per call", "batch", told, place=right)
+            found["batch"] = number("Samples per call", "batch", told, place=right)
         found["profiles"] = _profiles()
         with st.expander("More options"):
             found |= _more(found["latency"])
@@ -132,7 +132,7 @@ def _more(latency: bool) -> dict[str, Any]:
         )
     columns = st.columns(3)
     found["held_back"] = number(
-        "Test images held back (share)",
+        "Test samples held back (share)",
         "held_back",
         "Kept out of every figure until `paretoscope confirm` looks at them once: picking the best of many flatters it.",
         0.1,

@@ -28,7 +28,7 @@ def image_count(count: int) -> str:
 
 def images_per_epoch(field: str, place: Any) -> dict[str, Any]:
     told = "Drawn anew for each epoch. Fewer are quicker, and teach less."
-    return {field: choice("Training images per epoch", field, IMAGES, told, image_count, is_open=True, place=place)}
+    return {field: choice("Training samples per epoch", field, IMAGES, told, image_count, is_open=True, place=place)}
 
 
 def training(stem: str) -> dict[str, Any]:

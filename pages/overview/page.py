@@ -34,12 +34,13 @@ def render() -> None:
     with st.container(horizontal=True):
         if access.may("editor") and st.button("New sweep", type="primary", icon=":material/add_circle:"):
             st.switch_page(shell.pages()["new-sweep"])
-        for row in rows:
-            if row.example and st.button("Open the example", icon=":material/scatter_plot:"):
+        for place, row in enumerate(r for r in rows if r.example):
+            label = f"Open the {'second ' * bool(place)}example"
+            if st.button(label, icon=":material/scatter_plot:", key=f"open {row.id}", help=shell.plain(row.name)):
                 st.switch_page(shell.pages()["explore"], query_params={"sweep": row.id})
     if not own:
         st.info(
-            "No sweep of your own yet. Open the example to see what you get, or start one with **New sweep**: a first look at a "
+            "No sweep of your own yet. Open an example to see what you get, or start one with **New sweep**: a first look at a "
             "built-in network takes a few minutes.",
             icon=":material/info:",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine.datasets.pictures import MOST_BYTES, decode, enlarged, to_input, to_pixels
+from engine.datasets.pictures import MOST_BYTES, decode, to_input
 from engine.datasets.splits import Array
 from engine.errors import InputError, StepError
 from engine.explain.playground import Answer, answer
@@ -16,7 +16,7 @@ from engine.metrics import text_of
 from engine.quality.changed_values import value_text
 from engine.trials.trial import Trial
 from pages.playground import drawing
-from pages.shared import answers, comparison, queries, shell
+from pages.shared import answers, comparison, queries, sample_picture, shell
 
 TEST, OWN, DRAWN = "A test image", "A picture of mine", "A drawing"
 GALLERY = 8
@@ -51,15 +51,9 @@ def render() -> None:
         return
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        low, high = float(images.split.array[:100].min()), float(images.split.array[:100].max())
-        pixels = enlarged(to_pixels(subject.image[0], low, high), LARGE_PX)
-        st.image(pixels, width=LARGE_PX, alt=f"{subject.name}, as the networks see it")
-        if images.are_pictures:
-            height, width = subject.image.shape[2:]
-            st.caption(f"{subject.name}, {width} × {height} pixels, as the networks see it.")
-        else:
-            numbers = " × ".join(map(str, subject.image.shape[1:]))
-            st.caption(f"{subject.name}, {numbers} numbers, small ones dark and large ones light.")
+        scale = sample_picture.Scale.of(images.split.array)
+        sample_picture.show(subject.image[0], scale, LARGE_PX, f"{subject.name}, as the networks see it")
+        st.caption(f"{subject.name}, {sample_picture.text(subject.image.shape[1:], images.are_pictures)}.")
         if subject.truth is not None:
             st.markdown(f"It is: **{shell.plain(subject.truth)}**")
     with right:
@@ -73,35 +67,31 @@ def _test_image(images: answers.TestImages) -> Subject:
     drawn = np.random.default_rng(draw).choice(count, min(GALLERY, count), replace=False)
     index = _whole("image", count)
     index = int(drawn[0]) if index is None else index
-    low, high = float(images.split.array[:100].min()), float(images.split.array[:100].max())
+    scale = sample_picture.Scale.of(images.split.array)
     with st.container(horizontal=True, gap="small"):
         for number in drawn.tolist():
             with st.container(width=SMALL_PX, gap=None):
                 name = _truth(images, number) or "no label"
-                pixels = enlarged(to_pixels(images.split.array[number], low, high), SMALL_PX)
-                st.image(pixels, width=SMALL_PX, alt=f"Test {_noun(images)} {number}: {name}")
+                alt = f"Test {images.noun} {number}: {name}"
+                sample_picture.show(images.split.array[number], scale, SMALL_PX, alt)
                 st.button(
                     str(number),
                     key=f"show {number}",
-                    help=f"Show test {_noun(images)} {number}: {shell.plain(name)}",
+                    help=f"Show test {images.noun} {number}: {shell.plain(name)}",
                     disabled=number == index,
                     width="stretch",
                     on_click=_to_address,
                     args=({"image": number, "draw": draw},),
                 )
     st.button(
-        f"Other {_noun(images)}s",
+        f"Other {images.noun}s",
         icon=":material/casino:",
         key="playground next",
         on_click=_to_address,
         args=({"draw": draw + 1, "image": None},),
         help="The next draw from the test split; the same for everybody.",
     )
-    return Subject(images.split.array[index : index + 1], _truth(images, index), f"Test {_noun(images)} {index}")
-
-
-def _noun(images: answers.TestImages) -> str:
-    return "image" if images.are_pictures else "item"
+    return Subject(images.split.array[index : index + 1], _truth(images, index), f"Test {images.noun} {index}")
 
 
 def _truth(images: answers.TestImages, number: int) -> str | None:
@@ -209,7 +199,7 @@ def _answer(found: Answer, reference: Answer | None, subject: Subject) -> None:
                 st.badge("wrong", icon=":material/close:", color="red")
         if reference is not None and found.values is None and found.predicted != reference.predicted:
             st.badge("other than baseline", icon=":material/swap_horiz:", color="orange")
-        batch = f" for {found.batch} images" if found.batch > 1 else ""
+        batch = f" for {found.batch} at once" if found.batch > 1 else ""
         st.badge(f"{text_of('latency_ms', found.milliseconds)}{batch}", icon=":material/timer:", color="gray")
     for name, share in found.top:
         st.progress(min(1.0, share), f"{shell.plain(name)} · {share * 100:.1f} %")

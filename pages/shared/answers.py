@@ -52,15 +52,20 @@ def values(trial: Trial) -> Values | None:
 
 @dataclass(frozen=True)
 class TestImages:
-    """The images that a sweep measured on, and how they are read."""
+    """The samples that a sweep measured on, images or not, and how they are read."""
 
     split: Split
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     are_pictures: bool
 
+    @property
+    def noun(self) -> str:
+        """What one of them is called."""
+        return "image" if self.are_pictures else "sample"
 
-@st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test images …")
+
+@st.cache_resource(max_entries=2, ttl=3600, show_spinner="Reading the test samples …")
 def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
     sweep = queries.store().spec(sweep_id)
     data = load_dataset(sweep.data)

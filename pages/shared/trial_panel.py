@@ -91,20 +91,20 @@ def _how(trial: Trial, key: str, device: str) -> str:
         return f"measured on {device}, 95 % interval of these calls"
     judged = trial.judged
     if key == judged_by(trial) and judged:
-        samples = f"measured on {judged.n:,} test {'samples' if trial.score else 'images'}, 95 % interval"
+        samples = f"measured on {judged.n:,} test samples, 95 % interval"
         return "; ".join(part for part in (samples, baseline_text(trial), sums_text(trial)) if part)
     if key == "latency_ms" and trial.latency_ms:
         return "measured: the ratio to the baseline, taken in turns with it, times the baseline’s median"
     if key == "latency_ratio":
         return "measured in turns with the baseline, 95 % interval"
     if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
-        return f"measured on the same test images: class {trial.quality.worst_class.name}{_interval(trial, key)}"
+        return f"measured on the same test samples: class {trial.quality.worst_class.name}{_interval(trial, key)}"
     if worst := worst_slice(trial.slices, key):
         return f"measured on the same test samples: {worst.array} {worst.value}{_interval(trial, key)}"
     if is_score(key):
         return f"measured on the same test samples{_interval(trial, key)}"
     if key in ON_IMAGES:
-        return f"measured on the same test images{_interval(trial, key)}"
+        return f"measured on the same test samples{_interval(trial, key)}"
     return "read off the file"
 
 

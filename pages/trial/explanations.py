@@ -1,4 +1,4 @@
-"""What is worked out about a trial when somebody asks: why it is not faster, how it does on other CPUs, what held-back images say.
+"""What is worked out about a trial when somebody asks: why it is not faster, how it does on other CPUs, what held-back samples say.
 
 An answer that is there is drawn; otherwise there is a button, and while a process works on it, how long it has been at it.
 """
@@ -68,25 +68,25 @@ def portability(row: SweepRow, trial: Trial) -> None:
         _ask(
             job,
             "Predict it",
-            f"Emulates saturating sums on {SAMPLES} test images, layer by layer, and keeps what it found.",
+            f"Emulates saturating sums on {SAMPLES} test samples, layer by layer, and keeps what it found.",
         )
 
 
 def confirmation(row: SweepRow, trial: Trial) -> None:
-    """What held-back images say: the answer, the way to it, or how there could be any."""
+    """What held-back samples say: the answer, the way to it, or how there could be any."""
     held_back = queries.spec(row).measure.held_back
     if trial.confirmation:
         st.markdown(f":material/verified: {confirmation_text(trial)}.")
     elif not held_back:
         st.caption(
-            "This sweep held no test images back, so there are none that played no part in choosing. To keep a fifth of them apart, write "
+            "This sweep held no test samples back, so there are none that played no part in choosing. To keep a fifth of them apart, write "
             "`measure: {held_back: 0.2}` into the spec and run it as a new sweep."
         )
     else:
         _ask(
             Job("confirm", row.id, trial.id),
-            "Confirm on held-back images",
-            f"Evaluates the file once on the {share_text(held_back)} of the test images that no figure of this sweep has seen.",
+            "Confirm on held-back samples",
+            f"Evaluates the file once on the {share_text(held_back)} of the test samples that no figure of this sweep has seen.",
         )
 
 
@@ -147,8 +147,8 @@ def _why(found: Mapping[str, Any]) -> None:
     with st.container(horizontal=True):
         for label, value, about in (
             ("MACs saved", f"{found['macs_saved'] * 100:.0f} %", "Multiply-accumulates against the baseline’s."),
-            ("Time saved", f"{found['time_saved'] * 100:.0f} %", "Time in kernels against the baseline’s, per image."),
-            ("In kernels", f"{found['trial_ms']:.3g} ms", "Time in kernels, per image."),
+            ("Time saved", f"{found['time_saved'] * 100:.0f} %", "Time in kernels against the baseline’s, per sample."),
+            ("In kernels", f"{found['trial_ms']:.3g} ms", "Time in kernels, per sample."),
             ("Outside kernels", f"{found['call_ms']:.3g} ms", "The rest of one call: what calling the network costs."),
         ):
             st.metric(label, value, help=about, border=True, width=158)
@@ -169,7 +169,7 @@ def _why(found: Mapping[str, Any]) -> None:
             "Of most kernels of this file the runtime does not say which layer they are: here they are no layer’s own."
         )
     st.markdown("\n".join(f"- {line}" for line in why_details(found)))
-    st.caption(f"Kernels of one image, profiled on {shell.plain(found['machine'])}.")
+    st.caption(f"Kernels of one sample, profiled on {shell.plain(found['machine'])}.")
 
 
 def why_details(found: Mapping[str, Any]) -> list[str]:
@@ -193,9 +193,9 @@ def why_details(found: Mapping[str, Any]) -> list[str]:
 
 def _portability(found: Mapping[str, Any]) -> None:
     run = "As run on the CPU that worked this out."
-    exact = run if found["here"] == "exact" else "The same images, with kernels that are exact on every CPU."
+    exact = run if found["here"] == "exact" else "The same samples, with kernels that are exact on every CPU."
     saturating = (
-        run if found["here"] == "saturating" else "The same images with sums that saturate, emulated pair by pair."
+        run if found["here"] == "saturating" else "The same samples with sums that saturate, emulated pair by pair."
     )
     st.markdown(f"**Risk {SATURATION_RISKS[found['risk']]}.**")
     with st.container(horizontal=True):
@@ -203,7 +203,7 @@ def _portability(found: Mapping[str, Any]) -> None:
             (
                 "Exact sums",
                 text_of("accuracy", found["accuracy"]),
-                f"Right of {found['images']:,} test images on CPUs with VNNI or AMX, and on Arm. {exact}",
+                f"Right of {found['images']:,} test samples on CPUs with VNNI or AMX, and on Arm. {exact}",
             ),
             (
                 "Saturating sums" + ("" if found["here"] == "saturating" else " (sim.)"),

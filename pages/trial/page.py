@@ -26,7 +26,7 @@ from pages.shared.trial_panel import Number
 from pages.trial import boards, explanations
 
 _GROUPS = {
-    "On the test images": ON_IMAGES,
+    "On the test samples": ON_IMAGES,
     "Time and energy on the sweep’s machine": frozenset({"latency_ms", "latency_ratio", "energy_mj"}),
     "File and network": frozenset({"size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"}),
 }
@@ -219,7 +219,7 @@ def _latency(row: SweepRow, trial: Trial) -> None:
         ]
         if trial.throughput_per_s:
             tiles.append(
-                ("Images a second", f"{trial.throughput_per_s:,.0f}", "At the median, with the batch stated below.")
+                ("Samples / s", f"{trial.throughput_per_s:,.0f}", "At the median, with the batch stated below.")
             )
         if trial.load_ms is not None:
             tiles.append(
@@ -273,7 +273,7 @@ def _insights(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
         with shell.one_line_errors():
             explanations.portability(row, trial)
     if trial.accuracy:
-        st.subheader("On held-back images", anchor=False)
+        st.subheader("On held-back samples", anchor=False)
         with shell.one_line_errors():
             explanations.confirmation(row, trial)
 
@@ -285,7 +285,7 @@ def _classes(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
     try:
         images = answers.test_images(row)
     except DatasetError as error:
-        st.caption(f"The test images are not there any more: {shell.plain(str(error))}")
+        st.caption(f"The test samples are not there any more: {shell.plain(str(error))}")
         return
     recall, counts = (
         trial.quality.class_recall,
@@ -302,7 +302,7 @@ def _classes(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
     if trial.recipe.steps:
         st.page_link(
             shell.pages()["broke"],
-            label="Which images it gets wrong now",
+            label="What it gets wrong now",
             icon=":material/broken_image:",
             query_params={"sweep": row.id, "trial": trial.id},
         )

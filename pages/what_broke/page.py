@@ -1,4 +1,4 @@
-"""What broke: a recipe against its baseline by class, by confusion, in calibration, and image by image."""
+"""What broke: a recipe against its baseline by class, by confusion, in calibration, and sample by sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from engine.datasets.pictures import enlarged, to_pixels
 from engine.export import tables as table_export
 from engine.figures.what_broke import (
     class_alt,
@@ -20,14 +19,13 @@ from engine.figures.what_broke import (
 )
 from engine.frontier.front import within_limits
 from engine.frontier.recommendation import View
-from engine.graph.on_disk import OnDisk
 from engine.metrics import METRICS, based, shown, text_of
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.trial import Trial
-from pages.shared import answers, pickers, queries, share, shell, slices
+from pages.shared import answers, pickers, queries, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
 from pages.what_broke import values
 
@@ -81,12 +79,12 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
         st.warning("The dataset has changed since this sweep was run; run it again.", icon=":material/history:")
         return
     if (labels < 0).any():
-        st.caption("These images have no labels: all that can be said is which answers changed.")
+        st.caption(f"These {measured_on.noun}s have no labels: all that can be said is which answers changed.")
         slices.show_changes(trial)
         return
     found = flips(before, after, labels)
     changes = class_changes(before, after, labels, classes)
-    _summary(trial, found, changes, len(images))
+    _summary(trial, found, changes, measured_on)
     _limits(row, trial)
     left, right = st.columns(2, gap="large")
     with left:
@@ -106,20 +104,23 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
             alt=confusion_alt(change, classes),
         )
     slices.show_changes(trial)
-    _gallery(found, images.array, classes)
+    _gallery(found, measured_on)
     _calibration(before, after, labels)
     tables = {
         "By class": lambda: [
             {**r, "change": c.change} for r, c in zip(table_export.records(changes), changes, strict=True)
         ],
-        "Flipped images": lambda: [
+        f"Flipped {measured_on.noun}s": lambda: [
             {**r, **{k: classes[r[k]] for k in ("label", "before", "after")}} for r in table_export.records(found)
         ],
     } | slices.tables(trial)
     share.popover(f"{row.id}-{trial.id}", tables)
 
 
-def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange], images: int) -> None:
+def _summary(
+    trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange], measured_on: answers.TestImages
+) -> None:
+    noun = measured_on.noun
     counts = {kind: sum(f.kind == kind for f in found) for kind in KINDS}
     worst = changes[0]
     with st.container(horizontal=True):
@@ -127,14 +128,14 @@ def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange]
             (
                 "Flips",
                 f"{len(found):,}",
-                f"{len(found) / images * 100:.2f} % of images",
-                "Images that get another answer than from the baseline, right or wrong.",
+                f"{len(found) / len(measured_on.split) * 100:.2f} % of {noun}s",
+                f"{noun.capitalize()}s that get another answer than from the baseline, right or wrong.",
             ),
             (
                 "Harmful",
                 f"{counts['harmful']:,}",
                 "was right, is wrong",
-                "Each is an image that users had right before.",
+                f"Each is one {noun} that users had right before.",
             ),
             (
                 "Helpful",
@@ -163,7 +164,7 @@ def _summary(trial: Trial, found: Sequence[Flip], changes: Sequence[ClassChange]
     accuracy = trial.accuracy
     if accuracy and counts["harmful"]:
         st.caption(
-            f"The accuracy of {text_of('accuracy', accuracy.value)} hides {counts['harmful']:,} images that were right before."
+            f"The accuracy of {text_of('accuracy', accuracy.value)} hides {counts['harmful']:,} {noun}s that were right before."
         )
 
 
@@ -196,11 +197,12 @@ def _limits(row: SweepRow, trial: Trial) -> None:
         st.caption(f"{int(within_limits(done, limits).sum()):,} of {len(done):,} recipes break no more than that.")
 
 
-def _gallery(found: Sequence[Flip], images: np.ndarray | OnDisk, classes: Sequence[str]) -> None:
-    """The flipped images, filtered by kind and class, a page at a time."""
-    st.subheader("Images that flipped", anchor=False)
+def _gallery(found: Sequence[Flip], measured_on: answers.TestImages) -> None:
+    """The flipped samples, filtered by kind and class, a page at a time."""
+    noun, inputs, classes = measured_on.noun, measured_on.split.array, measured_on.classes
+    st.subheader(f"{noun.capitalize()}s that flipped", anchor=False)
     if not found:
-        st.success("Every image gets the same answer as from the baseline.", icon=":material/check:")
+        st.success(f"Every {noun} gets the same answer as from the baseline.", icon=":material/check:")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kinds = [k for k in KINDS if any(f.kind == k for f in found)]
@@ -218,20 +220,18 @@ def _gallery(found: Sequence[Flip], images: np.ndarray | OnDisk, classes: Sequen
     if pages > 1:
         name = f"broke page {kind} {chosen}"
         page = int(st.number_input(f"Page of {pages}", 1, pages, key=name, width=140))
-    columns = st.columns(6)
+    columns, scale = st.columns(6), sample_picture.Scale.of(inputs)
     for place, flip in enumerate(mine[(page - 1) * PER_PAGE : page * PER_PAGE]):
         with columns[place % len(columns)]:
-            _picture(images[flip.index])
+            # A picture from its own black to its own white: what is faint is looked at too.
+            sample = inputs[flip.index]
+            own = sample_picture.Scale(float(sample.min()), float(sample.max()), scale.ranges)
+            sample_picture.show(sample, own, 112)
             sure = [f" {c:.0%}" if c is not None else "" for c in (flip.before_confidence, flip.after_confidence)]
             st.markdown(
                 f":small[true: **{shell.plain(classes[flip.label])}**  \nwas {shell.plain(classes[flip.before])}{sure[0]}  \n"
                 f"now {shell.plain(classes[flip.after])}{sure[1]}]"
             )
-
-
-def _picture(image: np.ndarray) -> None:
-    """An input as stored, enlarged without smoothing."""
-    st.image(enlarged(to_pixels(image, float(image.min()), float(image.max())), 112), width=112)
 
 
 def _calibration(before: Predictions, after: Predictions, labels: np.ndarray) -> None:

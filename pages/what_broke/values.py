@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from engine.datasets.pictures import enlarged, to_pixels
 from engine.export import tables as table_export
 from engine.figures.changed_values import changes_alt, changes_figure
+from engine.figures.series import is_series
 from engine.graph.inputs import is_array
 from engine.metrics import METRICS, shown, text_of
 from engine.quality.changed_values import Change, Changes, changes
@@ -16,7 +15,7 @@ from engine.quality.values import Values
 from engine.store.rows import SweepRow
 from engine.trials.text import baseline_text, signed
 from engine.trials.trial import Trial
-from pages.shared import answers, share, shell, slices
+from pages.shared import answers, sample_picture, share, shell, slices
 
 _PICTURES, _SMALL_PX = 8, 96
 
@@ -86,7 +85,8 @@ def _worst(found: Changes, key: str | None, measured_on: answers.TestImages) -> 
         st.caption("No sample changed for the worse.")
         return
     st.subheader("Samples that changed most", anchor=False)
-    if measured_on.are_pictures:
+    inputs = measured_on.split.inputs
+    if measured_on.are_pictures or (is_array(inputs) and is_series(inputs.shape[1:])):
         _pictures(found.worst[:_PICTURES], measured_on)
     unit = METRICS[key].unit if key and found.by_metric else "of the typical length"
     rows = [
@@ -101,10 +101,10 @@ def _worst(found: Changes, key: str | None, measured_on: answers.TestImages) -> 
 
 def _pictures(worst: tuple[Change, ...], measured_on: answers.TestImages) -> None:
     inputs = measured_on.split.inputs
-    assert is_array(inputs)  # of pictures
-    low, high = float(np.min(inputs[:100])), float(np.max(inputs[:100]))
+    assert is_array(inputs)  # of pictures, or of series
+    scale = sample_picture.Scale.of(inputs)
     with st.container(horizontal=True, gap="small"):
         for change in worst:
             with st.container(width=_SMALL_PX, gap=None):
-                st.image(enlarged(to_pixels(inputs[change.index], low, high), _SMALL_PX), width=_SMALL_PX)
+                sample_picture.show(inputs[change.index], scale, _SMALL_PX)
                 st.caption(shell.plain(f"{change.before} → {change.after}"))

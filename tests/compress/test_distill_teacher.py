@@ -11,11 +11,11 @@ from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import SetupError, StepError
 from engine.models.builders import Origin, build
-from engine.models.catalog import zoo_names
 from engine.models.export import export_onnx
 from engine.models.sources import load_network
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
+from tests.helpers.nets import IMAGE_NETS
 
 torch.set_num_threads(1)
 
@@ -48,7 +48,14 @@ def livened(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("source", [*zoo_names(), "torchvision:squeezenet1_1", "torchvision:shufflenet_v2_x0_5"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *IMAGE_NETS,
+        "torchvision:squeezenet1_1",
+        "torchvision:shufflenet_v2_x0_5",
+    ],
+)
 def test_outputs_are_torchs_in_both_views(source):
     """A classifier of the linear kind, and SqueezeNet's, which is a convolution before the pooling."""
     network = livened(build(Origin(source, 10, (1, 28, 28), "random")))

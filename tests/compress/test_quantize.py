@@ -20,6 +20,7 @@ from engine.graph.counts import graph_facts
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
+from tests.helpers.nets import IMAGE_NETS
 from tests.helpers.quantize_cases import (
     Images,
     calibrated,
@@ -63,7 +64,7 @@ def by_onnxruntimes_own_quantizer(model: onnx.ModelProto, calibration: Images, f
 
 SMALL = (3, 64, 64)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
-    **{name: (BUILDERS[name], (1, 28, 28)) for name in BUILDERS},
+    **{name: (BUILDERS[name], (1, 28, 28)) for name in IMAGE_NETS},
     "resnet18": (lambda: torchvision.models.resnet18(num_classes=10), SMALL),
     "torchvision_mobilenet_v2": (lambda: torchvision.models.mobilenet_v2(num_classes=10), SMALL),
     "mobilenet_v3_small": (lambda: torchvision.models.mobilenet_v3_small(num_classes=10), SMALL),

@@ -42,13 +42,13 @@ def test_recipes_put_aside_on_explore_are_compared_and_a_link_restores_it(page: 
         expect(page.get_by_role("button", name="Take out of comparison")).to_be_visible()
     page.get_by_role("link", name="Compare 2 recipes").first.click()
     page.wait_for_url(re.compile(r"/compare\?.*trials="))
-    expect(page.get_by_text("Can the test images tell them apart?")).to_be_visible()
+    expect(page.get_by_text("Can the test samples tell them apart?")).to_be_visible()
     page.locator(".st-key-compare-costs .barlayer .point").first.wait_for(state="attached")
     shared = page.url
     assert sorted(asked(page, "trials").split(",")) == sorted(picked)
     page.goto("about:blank")
     page.goto(shared)
-    expect(page.get_by_text("Can the test images tell them apart?")).to_be_visible()
+    expect(page.get_by_text("Can the test samples tell them apart?")).to_be_visible()
     assert asked(page, "trials") == parse_qs(urlsplit(shared).query)["trials"][0]
 
 
@@ -67,7 +67,7 @@ def test_a_link_to_a_trial_says_where_its_bytes_are_and_why_it_is_not_faster(pag
     page.get_by_role("button", name="Profile it beside the baseline").click()
     expect(page.get_by_text(re.compile("so far")).first).to_be_visible()
     page.locator(".st-key-trial-Time-by-operator-type .barlayer .point").first.wait_for(state="attached")
-    expect(page.get_by_text(re.compile("ms in kernels per image against")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("ms in kernels per sample against")).first).to_be_visible()
     # The next visitor finds the answer.
     page.goto("about:blank")
     page.goto(link)

@@ -1,4 +1,4 @@
-"""The shipped example in an empty home."""
+"""The shipped example of pictures in an empty home."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from engine.store.store import Store
 @pytest.fixture
 def example(home: Path):
     store = Store.open()
-    (row,) = store.sweeps()
+    row = next(r for r in store.sweeps() if r.example)
     return store, Artifacts.open(), row.id, {t.label: t.id for t in store.trials(row.id)}

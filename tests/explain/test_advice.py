@@ -31,7 +31,7 @@ def test_times_are_told_by_operator_and_by_layer_beside_the_baselines():
     assert (why.trial_ms, why.baseline_ms) == (pytest.approx(1.6), pytest.approx(4.2))
     assert why.time_saved == pytest.approx(1 - 1.6 / 4.2)
     assert why.advice == (
-        "it saves no MACs, but has integer kernels and 62 % of the time (1.6 ms in kernels per image against 4.2 ms)",
+        "it saves no MACs, but has integer kernels and 62 % of the time (1.6 ms in kernels per sample against 4.2 ms)",
     )
 
 

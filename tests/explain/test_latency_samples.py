@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from engine.explain import latency_samples
 from engine.run.planner import make_plan
+from engine.store import example as example_module
 from engine.store.rows import NodeRow
 
 
@@ -24,11 +25,22 @@ def test_raw_samples_of_the_example_ship_with_it_and_are_those_that_its_latency_
         assert trial.latency_ratio.low * 0.9 < ratio < trial.latency_ratio.high * 1.1
 
 
+def test_each_example_has_samples_of_its_own_under_the_same_ids(example):
+    store, *_ = example
+    medians = []
+    for row in store.sweeps():
+        baseline = store.trials(row.id)[0]
+        found = latency_samples.latency_samples(store, store.spec(row.id), baseline)
+        medians.append(statistics.median(found.trial_ms))
+        assert baseline.latency_ms.p50 * 0.7 < medians[-1] < baseline.latency_ms.p50 * 1.4
+    assert len(set(medians)) == 2
+
+
 def test_raw_samples_of_a_latency_are_found_through_the_plan_on_the_machine_that_took_them(
     example, monkeypatch, tmp_path
 ):
     store, _, sweep, ids = example
-    monkeypatch.setattr(latency_samples, "EXAMPLE", tmp_path)
+    monkeypatch.setattr(example_module, "EXAMPLES", (tmp_path,))
     spec, trials = store.spec(sweep), {t.id: t for t in store.trials(sweep)}
     for label in ("int8", "baseline"):
         trial = trials[ids[label]]

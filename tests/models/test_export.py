@@ -14,6 +14,7 @@ from engine.errors import ModelError
 from engine.graph.graph import open_session
 from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS, ConvBN
+from tests.helpers.nets import IMAGE_NETS
 
 torch.set_num_threads(1)
 
@@ -34,7 +35,7 @@ def logits(model: onnx.ModelProto, images: Tensor) -> np.ndarray:
     return open_session(model).run(None, {"input": images.numpy()})[0]
 
 
-@pytest.mark.parametrize("name", list(BUILDERS))
+@pytest.mark.parametrize("name", IMAGE_NETS)  # tests/models/test_transformer.py
 def test_zoo_networks_give_the_same_logits_in_the_runtime(name: str) -> None:
     network = lived_in(BUILDERS[name](), (1, 28, 28))
     network = network.to(memory_format=torch.channels_last)  # as training leaves them

@@ -13,10 +13,11 @@ from engine.datasets.splits import Split
 from engine.errors import ModelError
 from engine.models import catalog
 from engine.models.builders import Origin
-from engine.models.catalog import zoo_index, zoo_names
+from engine.models.catalog import zoo_index
 from engine.models.sources import Network, build_student, load_network, open_network, read_origin, save_network
 from engine.spec.sections import Model
 from engine.spec.steps import Prune
+from tests.helpers.nets import IMAGE_NETS
 
 torch.set_num_threads(1)
 
@@ -206,7 +207,7 @@ def test_pickled_objects_are_never_unpickled(net):
     one_line_error("are not a state dict", load_network, Model(source=f"{net}:fixed", weights=str(path)), dataset())
 
 
-@pytest.mark.parametrize("name", [*zoo_names(), "torchvision:mobilenet_v2", "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize("name", [*IMAGE_NETS, "torchvision:mobilenet_v2", "torchvision:squeezenet1_1"])
 def test_pruned_networks_come_back_the_same(name, tmp_path):
     network = build_student(name, dataset(), 1.0, seed=0)
     module, _ = prune.apply(Prune(method="channel", ratio=0.5), network, dataset(), seed=0)

@@ -25,6 +25,18 @@ def plan_of(here=None, **changes):
     return make_plan(parse_sweep({"model": {"source": "resnet8"}, "space": SPACE, **changes}), here or machine())
 
 
+@pytest.mark.parametrize(
+    ("model", "data", "fits"),
+    [
+        ("resnet8", "pen_digits", "choose series_transformer"),
+        ("series_transformer", "fashion_mnist", "choose resnet8, "),
+    ],
+)
+def test_a_shipped_checkpoint_on_shipped_data_that_it_never_saw_is_refused(model: str, data: str, fits: str):
+    with pytest.raises(ModelError, match=f"{model}'s shipped checkpoint is for data .*, not {data}; {fits}"):
+        plan_of(model={"source": model}, data={"source": data}, space={})
+
+
 def kinds(plan):
     found = [n.kind for n in plan.nodes.values()]
     return {k: found.count(k) for k in found}

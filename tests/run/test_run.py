@@ -191,7 +191,7 @@ def test_one_file_run_in_another_way_is_a_trial_of_its_own(place: Path):
     with zipfile.ZipFile(bundle) as archive:
         manifest = json.loads(archive.read("manifest.json"))
         assert "batch: 16" in archive.read("recipe.yaml").decode()
-        assert "16 images per call" in archive.read("card.md").decode()
+        assert "16 samples per call" in archive.read("card.md").decode()
     assert manifest["runtime"] == {"threads": 1, "batch": 16, "graph_optimisation": "all", "provider": "CPU"}
     assert verify_bundle(bundle, max_p95_ms=10_000).ok
 

@@ -30,7 +30,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "artifacts").mkdir(parents=True)
     (folder / "artifacts" / NAME).write_text("shipped")
     (folder / "renamed.json").write_text(json.dumps({OLD: NAME}))
-    monkeypatch.setattr(module, "EXAMPLE", folder)
+    monkeypatch.setattr(module, "EXAMPLES", (tmp_path / "other example", folder))
     module._renamed.cache_clear()
     yield folder / "artifacts" / NAME
     module._renamed.cache_clear()

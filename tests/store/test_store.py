@@ -192,7 +192,7 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, bad: str):
 def test_a_sweep_of_the_users_own_with_the_examples_id_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example = tmp_path / "example"
     example.mkdir()
-    monkeypatch.setattr(example_module, "EXAMPLE", example)
+    monkeypatch.setattr(example_module, "EXAMPLES", (example,))
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
     Store.open().begin(SWEEP, pending(), 9, 0)
@@ -216,7 +216,7 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
         "trials": [measured(0).to_json(), measured(1).to_json()],
     }
     (example / "sweep.json").write_text(json.dumps(shipped))
-    monkeypatch.setattr(example_module, "EXAMPLE", example)
+    monkeypatch.setattr(example_module, "EXAMPLES", (example,))
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
     Store.open()
@@ -244,6 +244,40 @@ def test_the_shipped_example_is_entered_once_and_listed_last(tmp_path: Path, mon
     shipped["trials"] = [measured(0).to_json()]
     (example / "sweep.json").write_text(json.dumps(shipped))
     assert Store.open().trials(SWEEP.id) == [measured(0)]
+
+
+def test_each_shipped_example_is_renewed_by_itself_and_one_that_ships_no_more_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folders = tmp_path / "a", tmp_path / "b"
+    monkeypatch.setattr(example_module, "EXAMPLES", folders)
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PARETOSCOPE_STORE", raising=False)
+
+    def ship(folder: Path, name: str, created: str) -> str:
+        spec = SWEEP.model_dump(mode="json") | {"name": name}
+        row = {"created": created, "recipes": 1, "nodes_total": 9, "nodes_done": 9}
+        folder.mkdir(exist_ok=True)
+        (folder / "sweep.json").write_text(json.dumps({"spec": spec, "row": row, "trials": [measured(0).to_json()]}))
+        return parse_sweep(spec).id
+
+    pictures, series = ship(folders[0], "Pictures", "2026-11-23"), ship(folders[1], "Series", "2026-11-24")
+    store = Store.open()
+    # By their names, whichever was made last; the newest of all sweeps is the first of them as long as there are no others.
+    assert [r.id for r in store.sweeps()] == [pictures, series]
+    assert store.sweep("latest").id == pictures
+    assert [example_module.example_folder(i) for i in (pictures, series, SWEEP.id)] == [*folders, None]
+
+    changed = replace(measured(0), error="a word of mine")
+    store.save_trial(pictures, changed)
+    renewed = ship(folders[1], "Series", "2026-11-25")
+    assert renewed == series
+    assert [r.created for r in Store.open().sweeps()] == ["2026-11-23", "2026-11-25"]
+    assert store.trials(pictures) == [changed]
+
+    other = ship(folders[1], "Sounds", "2026-11-26")
+    assert [r.id for r in Store.open().sweeps()] == [pictures, other]
+    assert store.trials(series) == []
 
 
 def test_processes_that_open_a_new_store_at_once_all_get_it(tmp_path):

@@ -94,11 +94,11 @@ def test_a_recipe_is_told_step_by_step():
         )
     )
     assert recipe_texts(recipe) == [
-        "Train ds_cnn with the baseline as its teacher (temperature 4, weight 0.9), 2 epochs of 25,000 images",
+        "Train ds_cnn with the baseline as its teacher (temperature 4, weight 0.9), 2 epochs of 25,000 samples",
         "Remove whole channels until 25 % of the parameters are gone, those with the smallest weights, the same share in each layer",
         "Train on for 1 epoch",
-        "Compute in integers: weights in 8 bits, one scale per channel, rounded up or down as learned on calibration images, "
-        "activations in 8 bits, ranges from 256 calibration images",
+        "Compute in integers: weights in 8 bits, one scale per channel, rounded up or down as learned on calibration samples, "
+        "activations in 8 bits, ranges from 256 calibration samples",
     ]
 
 
@@ -150,7 +150,7 @@ def test_what_held_back_images_said_is_told_with_how_often_they_were_asked():
     held = Accuracy(0.9, 0.88, 0.92, 500, 0.2, Interval(-0.01, -0.02, 0.005))
     text = confirmation_text(replace(trial(), confirmation=Confirmation(held, 0.91, 2, "2026-11-23T10:00:00+00:00")))
     assert text == (
-        "90.00 % (88.00 to 92.00) on 500 held-back images, -1.00 points (-2.00 to +0.50) against the baseline’s 91.00 %: tied with it; "
+        "90.00 % (88.00 to 92.00) on 500 held-back samples, -1.00 points (-2.00 to +0.50) against the baseline’s 91.00 %: tied with it; "
         "number 2 of this sweep to be confirmed on them"
     )
     assert confirmation_text(trial()) == ""
@@ -158,7 +158,7 @@ def test_what_held_back_images_said_is_told_with_how_often_they_were_asked():
 
 def test_the_recommendation_says_how_sure_it_is_and_what_picking_flatters():
     assert best_text(0.64, 0.0031, 24) == (
-        "The same choice in 64 % of redraws of the measurements; picked from 24 by the images it is scored on, its accuracy is expected "
+        "The same choice in 64 % of redraws of the measurements; picked from 24 by the samples it is scored on, its accuracy is expected "
         "to be 0.31 points too high"
     )
     assert best_text(None, None, 0) == ""
@@ -169,7 +169,7 @@ def test_the_recommendation_says_how_sure_it_is_and_what_picking_flatters():
     ("options", "label", "text"),
     [
         ({"threads": 1}, "1 thread", "Run with 1 thread"),
-        ({"threads": 4, "batch": 8}, "4 threads · batch 8", "Run with 4 threads, 8 images per call"),
+        ({"threads": 4, "batch": 8}, "4 threads · batch 8", "Run with 4 threads, 8 samples per call"),
         (
             {"graph_optimisation": "disable", "provider": "CUDAExecutionProvider"},
             "graph as stored · CUDA",
@@ -189,7 +189,7 @@ def test_how_a_latency_was_measured_is_told_in_full():
         half_width=0.034, processes=5, blocks=120, disturbed_blocks=20, first_run_ms=1.234, arena_bytes=None,
     )  # fmt: skip
     assert timing_texts(timing) == [
-        "Run with 2 threads, 8 images per call, every graph optimisation, the CPU provider, pinned to CPU 0, 1; the baseline with a "
+        "Run with 2 threads, 8 samples per call, every graph optimisation, the CPU provider, pinned to CPU 0, 1; the baseline with a "
         "batch of 1",
         "Latency: 100 pairs of blocks in 5 processes, 20 more disturbed and not counted; interval ±3.4 %, stopped by the time limit",
         "First run after loading 1.23 ms",
@@ -200,7 +200,7 @@ def test_an_accuracy_counted_where_sums_saturate_says_so_and_what_it_is_elsewher
     here = replace(trial(), accuracy=Accuracy(0.81, 0.8, 0.82, 10_000, exact_sums=0.8153))
     assert sums_text(here) == (
         "accuracy was counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, Arm) the same file has "
-        "81.53 % on the same images"
+        "81.53 % on the same samples"
     )
     assert sums_text(replace(here, accuracy=Accuracy(0.81, 0.8, 0.82, 10_000))) == ""
     assert sums_text(replace(here, accuracy=None)) == ""

@@ -88,6 +88,19 @@ def test_every_box_keeps_its_value_over_a_visit_to_another_page():
     assert tiles(app) == counted
 
 
+def test_series_are_chosen_with_a_network_that_reads_them():
+    app = open_app("new_sweep")
+    app.selectbox(key="form data").set_value("pen_digits").run()
+    assert any("is for data fashion_mnist, not pen_digits; choose series_transformer" in e for e in errors(app))
+    app.selectbox(key="form model").set_value("series_transformer").run()
+    assert errors(app) == []
+    assert app.pills(key="form students").options == []
+    press(app, "First look")
+    assert errors(app) == []
+    assert "source: series_transformer" in app.code[0].value
+    assert "ds_cnn" not in app.code[0].value
+
+
 def test_every_box_says_what_it_is_for():
     app = open_app("new_sweep")
     for kind in ("selectbox", "pills", "number_input", "multiselect", "text_input", "checkbox", "segmented_control"):

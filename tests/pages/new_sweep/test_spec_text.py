@@ -21,8 +21,7 @@ from pages.new_sweep.draft import AS_IT_IS, BOUNDS, Draft, bits_of, quantization
 from pages.new_sweep.reading import Reading
 from pages.new_sweep.spec_text import LONGEST, CannotShow, parse, to_draft, write
 
-HERE = Path("/nowhere")
-BARE = "model: {source: resnet8}\n"
+HERE, BARE = Path("/nowhere"), "model: {source: resnet8}\n"
 TOO_MUCH = f"space: {{prune: {{method: magnitude, ratio: {[0.1] * 400}}}, quantize: {{weight_bits: {[8] * 400}, activation_bits: 8}}}}"
 
 EVERYTHING = Draft(

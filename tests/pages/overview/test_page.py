@@ -29,8 +29,8 @@ def test_the_overview_is_what_a_new_user_sees_first():
     app = open_app(None)
     assert "Which compressed version of my model should I ship?" in words(app)
     assert "No sweep of your own yet" in words(app)
-    assert {"New sweep", "Open the example"} <= {b.label for b in app.button}
-    assert len(cards(app)) == 1
+    assert {"New sweep", "Open the example", "Open the second example"} <= {b.label for b in app.button}
+    assert [card.partition(" on ")[0] for card in cards(app)] == ["**Example · resnet8", "**Example · transformer"]
 
 
 def test_a_card_says_state_count_and_best_numbers():
@@ -65,7 +65,7 @@ def test_of_many_sweeps_the_newest_are_cards_and_all_can_be_found():
     many(60)
     app = open_app("overview")
     assert len(cards(app)) == CARDS
-    assert f"and {61 - MATCHES} more" in words(app)
+    assert f"and {62 - MATCHES} more" in words(app)
     app.text_input(key="find sweep").set_value("SWEEP 04").run()
     links = [link.proto.label for link in app.get("page_link")]
     assert [name for name in links if name.startswith("sweep 04")] != []
@@ -78,3 +78,10 @@ def test_the_example_opens_on_the_explore_page():
     app = open_app(None)
     next(b for b in app.button if b.label == "Open the example").click().run()
     assert "Example that ships with Paretoscope, really run" in words(app.run())
+    assert app.selectbox(key="pick sweep").value.startswith("example-resnet8")
+
+
+def test_the_second_example_opens_too():
+    app = open_app(None)
+    next(b for b in app.button if b.label == "Open the second example").click().run()
+    assert app.run().selectbox(key="pick sweep").value.startswith("example-transformer")

@@ -47,6 +47,17 @@ def test_a_test_image_is_answered_by_the_baseline_and_the_chosen():
     assert "informal" in words(app)
 
 
+def test_a_series_is_drawn_as_lines_and_asks_for_no_picture():
+    store = Store.open()
+    row = store.sweep("Example · transformer on pen strokes")
+    app = open_app("playground", sweep=row.id, trials=store.trials(row.id)[1].id, image="7")
+    assert "Test sample 7, 2 channels of 8 points, a line each." in words(app)
+    assert "informal" in words(app)
+    assert not app.radio
+    assert "Other samples" in [b.label for b in app.button]
+    assert len(app.get("image")) == 9
+
+
 def test_other_images_are_drawn_and_kept_in_the_address():
     app = open_playground()
     before = {b.key for b in app.button if b.key and b.key.startswith("show ")}

@@ -58,7 +58,7 @@ def test_a_link_shows_the_recipe_its_numbers_and_how_each_is_known():
     said = words(app).replace("\\", "")
     assert "Remove whole channels until 25 % of the parameters are gone" in said
     assert f"Accuracy **{text_of('accuracy', made.accuracy.value)}**" in said
-    assert "measured on 10,000 test images, 95 % interval" in said
+    assert "measured on 10,000 test samples, 95 % interval" in said
     assert "estimated: 10 W for one core at work" in said
     assert "Latency on stm32h7a3-xcubeai" in said
     assert {"p50", "p95", "p99", "Memory at most"} <= {m.label for m in app.metric}
@@ -240,11 +240,11 @@ def test_held_back_images_are_offered_where_there_are_any():
     store.begin(sweep, made, 1, 1)
     store.end(sweep.id, "done")
     app = open_app("trial", sweep=sweep.id, trial=made[1].id)
-    assert "Confirm on held-back images" in labels(app)
-    assert "on the 20 % of the test images" in words(app)
+    assert "Confirm on held-back samples" in labels(app)
+    assert "on the 20 % of the test samples" in words(app)
     app = open_app("trial", sweep=sweep.id, trial=made[2].id)
-    assert "Confirm on held-back images" not in labels(app)
-    assert "on 10,000 held-back images" in words(app)
+    assert "Confirm on held-back samples" not in labels(app)
+    assert "on 10,000 held-back samples" in words(app)
 
 
 def test_without_held_back_images_the_page_says_how_to_have_some(example):

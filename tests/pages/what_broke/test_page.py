@@ -41,6 +41,21 @@ def test_what_broke_counts_flips_and_shows_the_harmful_images_first(tmp_path):
     assert f"true: **{first}**" in words(app)
 
 
+def test_of_series_it_speaks_of_samples():
+    store = Store.open()
+    row = store.sweep("Example · transformer on pen strokes")
+    worst = max(
+        store.trials(row.id),
+        key=lambda t: t.quality.harmful_flip_rate.value if t.quality and t.quality.harmful_flip_rate else 0,
+    )
+    app = open_app("what_broke", sweep=row.id, trial=worst.id)
+    titles = [str(s.value) for s in app.subheader]
+    assert "Samples that flipped" in titles
+    assert "samples that were right before" in words(app)
+    assert "mages" not in words(app)
+    assert len(app.get("image")) == 12
+
+
 def test_without_stored_predictions_it_says_what_to_do():
     enter()
     assert "run the sweep again to see what it broke" in words(open_app("what_broke"))
