@@ -160,6 +160,11 @@ def _short_names() -> Iterator[str]:
         yield from map("".join, itertools.product(letters, repeat=length))
 
 
+_NAMED = frozenset(
+    {"Conv", "ConvTranspose", "Gather", "Gemm", "GRU", "LSTM", "LayerNormalization", "MatMul", "MatMulInteger", "RNN"}
+)
+
+
 def shorten_names(model: onnx.ModelProto) -> None:
     """Rename every inner tensor to a few letters, in place: names are a tenth of a small quantized file.
 
@@ -184,7 +189,7 @@ def shorten_names(model: onnx.ModelProto) -> None:
         for names in (node.input, node.output):
             for i, name in enumerate(names):
                 names[i] = shortened(name)
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") and node.domain in ("", "ai.onnx"):
+        if node.op_type not in _NAMED and node.domain in ("", "ai.onnx"):
             node.ClearField("name")
     for tensor in graph.initializer:
         tensor.name = shortened(tensor.name)

@@ -98,6 +98,7 @@ def look_up(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: Mappin
     shape = scheme.shapes[name]
     stored = _codes(builder, name, codes, flat, shape)
     rows = builder.add("Gather", [stored, node.input[1]])
+    builder.nodes[-1].name = node.name
     scale = builder.store(codes.scale.reshape(-1, *[1] * (len(shape) - 1)))
     scales = builder.add("Gather", [scale, node.input[1]])
     builder.add("Mul", [builder.add("Cast", [rows], to=TensorProto.FLOAT), scales], node.output[0])
