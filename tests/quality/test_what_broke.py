@@ -81,7 +81,7 @@ def test_the_figures_draw_what_was_counted_and_say_it_in_words():
     drawn = np.array(confusion_figure(change, CLASSES).data[0].z, float)
     assert np.isnan(np.diag(drawn)).all()  # right answers are no mistakes
     assert drawn[0, 2] == 1
-    assert "cat taken for owl, +1 images" in confusion_alt(change, CLASSES)
+    assert "cat taken for owl, +1 samples" in confusion_alt(change, CLASSES)
     bins = [reliability(p, LABELS) for p in PAIR]
     assert [t.name for t in reliability_figure(*bins).data] == ["as right as sure", "baseline", "this recipe"]
     assert "points too sure" in reliability_alt(bins[1])
