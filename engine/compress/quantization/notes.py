@@ -52,4 +52,4 @@ def stored_twice(prepared: onnx.ModelProto) -> str | None:
     if not count:
         return None
     what = "One matrix is" if count == 1 else f"{count} matrices are"
-    return f"{what} used both straight and transposed and stored once for either: integer kernels take scales along a layer's outputs."
+    return f"{what} used both straight and transposed and stored once for either: its kernels take scales along a layer's outputs."
