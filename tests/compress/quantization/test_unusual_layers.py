@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.compress.quantization.allocation import mixed_bits
 from engine.compress.quantize import make_scheme, prepare, quantized
 from engine.errors import StepError
 from engine.graph.counts import graph_facts
@@ -106,3 +107,30 @@ def test_methods_of_products_are_refused_where_there_are_none(method: str) -> No
     ):
         quantized(Quantize.model_validate({"method": method}), model, images)
     assert open_session(quantized(Quantize(weight_bits=8, activation_bits=8), model, images).model)
+
+
+@pytest.mark.parametrize("smooth", ["auto", 0.6])
+def test_a_norm_of_one_scale_for_all_channels(smooth: float | str) -> None:
+    nodes = [
+        node("LayerNormalization", ["x", "scale", "bias"], ["l"], "norm"),
+        node("MatMul", ["l", "a"], ["p"], "a"),
+        node("Tanh", ["p"], ["t"]),
+        node("MatMul", ["t", "b"], ["y"], "b"),
+    ]
+    stored = {
+        "scale": np.array([2.5]),
+        "bias": RNG.normal(size=24),
+        "a": RNG.normal(size=(24, 8)) * 0.1,
+        "b": np.eye(8),
+    }
+    model = graph(nodes, helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 24]), **stored)
+    found = quantized(Quantize(method="dynamic", smooth=smooth), model, SERIES).model
+    assert off(model, found, SERIES) < 0.02
+
+
+def test_all_layers_but_an_lstm_may_stay_in_float() -> None:
+    model = recurrent("LSTM", 4)
+    bits = mixed_bits(Quantize(method="dynamic", layers={"a": 32, "b": 32}), prepare(model))
+    kinds = {n.op_type for n in quantized(Quantize(method="dynamic"), model, SERIES, bits).model.graph.node}
+    assert "DynamicQuantizeLSTM" in kinds
+    assert "MatMulInteger" not in kinds
