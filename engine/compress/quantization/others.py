@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.quantization.builder import Builder
 from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.kinds import integer_data
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.graph.multiplying import RECURRENT_OPS
 
@@ -95,14 +96,14 @@ def look_up(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: Mappin
     if not is_table(node):
         return False
     name = node.input[0]
-    codes = scheme.others.get(name)
-    shared = scheme.weights.get(name)
+    codes, shape = scheme.others.get(name), scheme.shapes.get(name, ())
+    shared, above = scheme.weights.get(name), False
     if codes is None and shared is not None and (shared.axis == 0 or not shared.scale.ndim):
         codes = shared  # a matrix that a layer multiplies by, too
-        flat = {} if scheme.format == "u8u8" else flat  # where its codes may be 128 above
+        integer = any(x.weight == name and (scheme.dynamic or integer_data(scheme, x)) for x in scheme.layers)
+        above = integer and scheme.format == "u8u8"
     if codes is None:
         return False
-    shape = scheme.shapes[name]
 
     def of_rows(values: npt.NDArray[Any]) -> str:
         numbers = values.astype(np.float32)
@@ -110,12 +111,13 @@ def look_up(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: Mappin
             return builder.store(numbers)
         return builder.add("Gather", [builder.store(numbers.reshape(-1, *[1] * (len(shape) - 1))), node.input[1]])
 
-    stored = _codes(builder, name, codes, flat, shape)
+    stored = _codes(builder, name, codes, flat, shape, 128 if above else 0)
     rows = builder.add("Gather", [stored, node.input[1]])
     builder.nodes[-1].name = node.name
     number = builder.add("Cast", [rows], to=TensorProto.FLOAT)
-    if _half(codes):
-        number = builder.add("Sub", [number, of_rows(codes.zero_point - _half(codes))])
+    off = np.asarray(codes.zero_point + (128 if above else 0) - _half(codes))
+    if off.any():  # where all zero points are one, a number
+        number = builder.add("Sub", [number, of_rows(off if np.ptp(off) else off.reshape(-1)[0])])
     builder.add("Mul", [number, of_rows(codes.scale)], node.output[0])
     return True
 
@@ -135,10 +137,13 @@ def turned_back(builder: Builder, scheme: Scheme, name: str, flat: Mapping[str, 
     return builder.once(f"other {name}", made)
 
 
-def _codes(builder: Builder, name: str, codes: Codes, flat: Mapping[str, str], shape: tuple[int, ...]) -> str:
+def _codes(
+    builder: Builder, name: str, codes: Codes, flat: Mapping[str, str], shape: tuple[int, ...], above: int = 0
+) -> str:
+    """Stored codes in a weight's own shape: bytes with a sign, or `above` by so many, without."""
     if name in flat:
         return builder.add("Reshape", [flat[name], builder.store(shape, np.int64)])
-    return builder.store(codes.codes.reshape(shape) - _half(codes), np.int8)
+    return builder.store(codes.codes.reshape(shape) - _half(codes) + above, np.uint8 if above else np.int8)
 
 
 def _half(codes: Codes) -> int:

@@ -59,7 +59,8 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
     scheme = _scheme_of_bytes(step, model, data)
     if fixed_batch(scheme.model):
         raise StepError(
-            "quantize: mean_bits and max_latency need a graph with a free batch axis; export it so, or leave them out"
+            "quantize: mean_bits, max_latency, max_drop and float_layers need a graph with a free batch axis; export it so, or leave "
+            "them out"
         )
     network = _OneLayerRounded(step, scheme, data.has_classes)
     macs = graph_facts(scheme.model).macs * len(scheme.layers) * len(BITS) // 2

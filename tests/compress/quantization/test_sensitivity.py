@@ -93,7 +93,8 @@ def test_fixed_batches_are_refused_in_one_line() -> None:
         value.type.tensor_type.shape.dim[0].ClearField("dim_param")
         value.type.tensor_type.shape.dim[0].dim_value = 4
     with pytest.raises(
-        StepError, match=r"^quantize: mean_bits and max_latency need a graph with a free batch axis[^\n]*$"
+        StepError,
+        match=r"^quantize: mean_bits, max_latency, max_drop and float_layers need a graph with a free batch axis[^\n]*$",
     ):
         measure_sensitivity(Quantize(weight_bits=8, activation_bits=8), model, DATA)
 

@@ -29,9 +29,11 @@ STEPS: dict[str, dict[str, Any]] = {
         **TENSOR,
     },
     "static, smoothed": {"weight_bits": 8, "activation_bits": 8, "rounding": "nearest", "smooth": 0.6},
+    "static, u8u8": {"weight_bits": 8, "activation_bits": 8, "rounding": "nearest", "format": "u8u8"},
     "dynamic": {"method": "dynamic"},
     "dynamic, u8u8": {"method": "dynamic", "format": "u8u8"},
     "dynamic, 7 bits": {"method": "dynamic", "weight_bits": 7},
+    "dynamic, 7 bits, u8u8": {"method": "dynamic", "weight_bits": 7, "format": "u8u8"},
     "dynamic, one scale": {"method": "dynamic", **TENSOR},
     "dynamic, zero points": {"method": "dynamic", "symmetric": False, **TENSOR},
     "dynamic, zero points, u8u8": {"method": "dynamic", "symmetric": False, "format": "u8u8", **TENSOR},
@@ -94,11 +96,14 @@ def test_a_table_that_the_last_layer_multiplies_by(step: str, columns: int) -> N
     assert max(bits[name] for name in ("table", "mid", "out")) <= 8
 
 
-@pytest.mark.parametrize("step", ["dynamic", "dynamic, 7 bits", "block"])
+@pytest.mark.parametrize(
+    "step", ["dynamic", "dynamic, 7 bits", "dynamic, u8u8", "dynamic, 7 bits, u8u8", "static, u8u8", "block"]
+)
 def test_such_a_table_is_stored_and_counted_once(step: str) -> None:
     model = embedded(node("Gemm", ["h", "table"], ["y"], "out", transB=1), columns=32)
     found = quantized(Quantize.model_validate(STEPS[step]), model, TOKENS).model
-    assert graph_facts(found).params == graph_facts(model).params
+    biases = 40 + 32 if "static" in step else 0  # which correction adds to products
+    assert graph_facts(model).params <= graph_facts(found).params <= graph_facts(model).params + biases
     codes = sum(t.ByteSize() for t in found.graph.initializer if t.data_type in (TensorProto.INT8, TensorProto.UINT8))
     assert codes < 1.15 * 32 * (40 + 32)
 
