@@ -203,7 +203,8 @@ def note(step: Quantize, model: onnx.ModelProto) -> str | None:
 
 def _told(step: Quantize, prepared: onnx.ModelProto, *further: str | None) -> str | None:
     if step.weight_bits != 16:
-        found = (left_in_float(prepared), stored_twice(prepared) if _along_outputs(step) else None, *further)
+        one_scale = not step.per_channel and step.method != "block"
+        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None, *further)
         return " ".join(sentence for sentence in found if sentence) or None
     count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"

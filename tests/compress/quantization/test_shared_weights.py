@@ -149,3 +149,16 @@ def test_smoothing_leaves_a_matrix_alone_that_something_else_reads(step: str) ->
     other = graph(nodes, source, **stored)
     for one in (model, other):
         assert off(one, quantized(Quantize.model_validate(STEPS[step]), one, DATA).model, DATA) < 0.03
+
+
+@pytest.mark.parametrize(("step", "told"), [("dynamic", True), ("dynamic, one scale", False), ("block", True)])
+def test_a_table_that_is_looked_up_as_it_was_is_told(step: str, told: bool) -> None:
+    across = embedded(node("MatMul", ["h", "table"], ["y"], "out"))
+    columns = embedded(node("Gemm", ["h", "table"], ["y"], "out", transB=1), axis=1, order=[1, 2, 0])
+    for model, expected in ((across, told), (columns, True)):
+        done = quantized(Quantize.model_validate(STEPS[step]), model, TOKENS)
+        kept = [
+            t for t in done.model.graph.initializer if t.data_type == TensorProto.FLOAT and list(t.dims) == [40, 40]
+        ]
+        assert bool(kept) == expected
+        assert ("stay in 32-bit floats" in (done.note or "")) == expected
