@@ -56,7 +56,7 @@ def climbed(lost: Callable[[int], float], most: int, limit: float) -> int:
 def fewest_in_float(
     task: Task, step: Quantize, model: onnx.ModelProto, calibration: Inputs
 ) -> tuple[Quantized, dict[str, Any]]:
-    """The network with as few layers in float as `step.max_drop` allows, and what the trial shows of it: bits by layer, and the ladder.
+    """The network with as few layers in float as `step.max_drop` allows, and what the trial shows of it, bits by layer.
 
     The task's second input holds the layers' sensitivity. Where no number of layers keeps the limit, the best that was tried is returned,
     and its note says how far off it is.
@@ -92,8 +92,9 @@ def fewest_in_float(
     )
     if found.value > step.max_drop:
         text = f"the limit cannot be kept: at best {text}"
+    others = [f"{n}: {rung.value:.3g}" for n, (_, rung) in sorted(rungs.items()) if n != count]
+    text += f"; tried too, layers in float and what they lost: {', '.join(others)}" if others else ""
     note = ". ".join(part.rstrip(".") for part in (text, done.note) if part)
     bits = most_in_float(usual, order, count) if count else usual
-    ladder = [[n, rung.value, rung.low, rung.high] for n, (_, rung) in sorted(rungs.items())]
-    shown = {"layer_bits": by_layer(prepared, bits), "ladder": ladder}
-    return Quantized(done.model, (*done.chosen, many.replace("no layer", "no layers") + " in float"), note), shown
+    shown = {"layer_bits": by_layer(prepared, bits)}
+    return Quantized(done.model, (*done.chosen, f"{'no layers' if not count else many} in float"), note), shown

@@ -6,7 +6,7 @@ Nothing here imports torch: the command line and the browser check steps before 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -171,6 +171,9 @@ class Quantize(Frozen):
     network before (in its own unit, points of accuracy); `layers` states the bits of named layers outright (32: float).
     """
 
+    came_later: ClassVar[frozenset[str]] = frozenset(
+        {"smooth", "max_drop", "float_layers", "block_size", "accuracy_level"}
+    )
     step: Literal["quantize"] = "quantize"
     weight_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
     activation_bits: Literal[4, 5, 6, 7, 8, 16, 32]

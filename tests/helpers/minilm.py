@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
 import sysconfig
 import zipfile
 from pathlib import Path
@@ -72,10 +73,8 @@ def minilm(folder: Path) -> MiniLM:
 
 def unpacked(python: str, folder: Path) -> Path:
     """The network's files, out of the package as it is installed for another interpreter."""
-    import subprocess
-
     said = "import all_minilm_l6_v2, pathlib; print(pathlib.Path(all_minilm_l6_v2.__file__).parent)"
-    found = subprocess.run([python, "-c", said], check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run([python, "-c", said], check=True, capture_output=True, text=True).stdout.split()[-1]
     zipfile.ZipFile(Path(found) / "model.zip").extractall(folder)
     return folder
 

@@ -15,12 +15,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import numpy_helper
+from scipy.special import logsumexp
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.lsq import RoundedActivation
+from engine.compress.quantization.qdq_placement import place
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import Operator
@@ -33,7 +37,7 @@ from engine.cores import share_torch_threads
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 from engine.graph.counts import graph_facts
-from engine.graph.graph import fixed_batch
+from engine.graph.graph import fixed_batch, gives_shares
 from engine.graph.inputs import Array, Feeds, Inputs
 from engine.spec.steps import Quantize
 
@@ -53,16 +57,17 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
     The cost is the mean Kullback-Leibler divergence, in nats, from the float network's class probabilities on validation images, labels not
     needed, when that layer alone is rounded: its weights to so many bits and, where `step.activation_bits` is below 32, its input and
     output to those; of outputs that are values, it is the mean squared difference from the float network's. Of the step, `activation_bits`,
-    `per_channel`, `symmetric`, `equalize`, `calibration` and `calibration_samples` matter. Raises StepError for graphs that cannot be
-    quantized or that torch_graph.py cannot run.
+    `per_channel`, `symmetric`, `equalize`, `calibration` and `calibration_samples` matter. A graph with a fixed batch, or with operators
+    that torch_graph.py does not know, is run whole in ONNX Runtime, on fewer images. Raises StepError for graphs that cannot be quantized.
     """
     scheme = _scheme_of_bytes(step, model, data)
-    if fixed_batch(scheme.model):
-        raise StepError(
-            "quantize: mean_bits, max_latency, max_drop and float_layers need a graph with a free batch axis; export it so, or leave "
-            "them out"
-        )
-    network = _OneLayerRounded(step, scheme, data.has_classes)
+    try:
+        if fixed_batch(scheme.model):
+            raise StepError("quantize: a fixed batch")
+        network = _OneLayerRounded(step, scheme, data.has_classes)
+    except StepError:
+        images = data.preprocessing(data.validation.head(_FEWEST).inputs)
+        return _in_runtime(step, scheme, images, data.has_classes)
     macs = graph_facts(scheme.model).macs * len(scheme.layers) * len(BITS) // 2
     images = data.preprocessing(data.validation.head(int(np.clip(_WORK // max(1, macs), _FEWEST, _MOST))).inputs)
     total: Counter[tuple[str, int]] = Counter()
@@ -71,6 +76,46 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
             share_torch_threads()
             total.update(network.costs(images[start : start + _CHUNK]))
     return {name: {str(bits): total[name, bits] / len(images) for bits in BITS} for name in network.names}
+
+
+def _in_runtime(step: Quantize, scheme: Scheme, images: Inputs, classes: bool) -> dict[str, dict[str, float]]:
+    """The same costs from whole files, each with one layer rounded."""
+    model, output = scheme.model, scheme.model.graph.output[0].name
+    shares = classes and gives_shares(model)
+
+    def said(graph: onnx.ModelProto) -> Array:
+        found = np.concatenate([values[0] for values in runs(graph, [output], images)])[: len(images)]
+        found = found.astype(np.float64).reshape(len(found), -1)
+        if not classes:
+            return found
+        return np.log(np.maximum(found, 1e-12)) if shares else found - logsumexp(found, axis=1, keepdims=True)
+
+    expected = said(model)
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    layers = find_layers(model.graph.node, weight_names(model.graph))
+    every = {layer.weight: layer for layer in layers}
+    costs: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(map(first_use, every)):
+        own = {weight for weight in every if first_use(weight) == name}
+        placement = place(model, set(every) - own, bounds_too=True) if scheme.activations else None
+        if placement is not None:
+            known = {t: scheme.activations[t] for t in placement.rounded if t in scheme.activations}
+            part = replace(
+                scheme,
+                nodes=placement.nodes,
+                layers=placement.layers,
+                activations=known,
+                shared={t: source for t, source in placement.shared.items() if t in known},
+                limits={t: bounds for t, bounds in placement.limits.items() if t in known},
+            )
+        else:
+            part = scheme
+        for bits in BITS:
+            codes = {w: quantized_weight(stored[w], every[w].axis, bits, step.per_channel, step.symmetric) for w in own}
+            found = said(write(replace(part, weights=codes, others={}), packed=False))
+            off = np.exp(expected) * (expected - found) if classes else np.square(found - expected) / found.shape[1]
+            costs.setdefault(name, {})[str(bits)] = float(off.sum() / len(images))
+    return costs
 
 
 def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> Scheme:

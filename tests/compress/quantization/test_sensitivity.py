@@ -15,7 +15,6 @@ from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import make_scheme
 from engine.datasets.dataset import Dataset
 from engine.datasets.splits import Split
-from engine.errors import StepError
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
 from tests.helpers.quantize_cases import pictures, run
@@ -86,17 +85,25 @@ def test_kernels_of_every_layer_are_found(name: str, activation_bits: int) -> No
     assert all(floating > 0 and integer > 0 for floating, integer in times.values())
 
 
-def test_fixed_batches_are_refused_in_one_line() -> None:
+@pytest.mark.parametrize("activation_bits", [8, 32])
+def test_fixed_batches_are_measured_in_the_runtime_to_the_same_costs(
+    activation_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(tiny_graph())
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[0].ClearField("dim_param")
         value.type.tensor_type.shape.dim[0].dim_value = 4
-    with pytest.raises(
-        StepError,
-        match=r"^quantize: mean_bits, max_latency, max_drop and float_layers need a graph with a free batch axis[^\n]*$",
-    ):
-        measure_sensitivity(Quantize(weight_bits=8, activation_bits=8), model, DATA)
+    step = Quantize(
+        weight_bits=8, activation_bits=activation_bits, **({"format": "u8u8"} if activation_bits == 8 else {})
+    )
+    found = measure_sensitivity(step, model, DATA)
+    monkeypatch.setattr(sensitivity, "_MOST", sensitivity._FEWEST)
+    free = measure_sensitivity(step, tiny_graph(), DATA)
+    assert list(found) == list(free)
+    for name, costs in free.items():
+        for bits in ("2", "3"):
+            assert found[name][bits] == pytest.approx(costs[bits], rel=0.3, abs=1e-4)
 
 
 def test_large_networks_are_measured_on_fewer_images(monkeypatch: pytest.MonkeyPatch) -> None:
