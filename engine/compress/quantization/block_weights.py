@@ -191,7 +191,7 @@ def block_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.Nod
     inputs = [
         node.input[0],
         builder.once(f"blocks {layer.weight}", lambda: builder.store(packed(blocks.codes, blocks.bits))),
-        builder.once(f"block scales {layer.weight}", lambda: _stored_scale(builder, blocks.scale)),
+        builder.once(f"block scales {layer.weight}", lambda: _stored_scale(builder, blocks.scale.reshape(-1))),
         zeros,
         "",
         addend if bias is not None else "",
