@@ -36,11 +36,12 @@ from engine.compress.quantization.block_weights import (
 )
 from engine.compress.quantization.calibrate import activation_scales, observe, runs
 from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.dynamic import has_products
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.notes import left_in_float, stored_twice
-from engine.compress.quantization.others import rounded_others
+from engine.compress.quantization.others import lstm_weights, rounded_others
 from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, BlockCodes, Codes, Scheme
@@ -102,12 +103,16 @@ def quantized(
     `calibration`: inputs as the network takes them, preprocessed, (n, C, H, W) of images; the first `step.calibration_samples` are used,
     and for `activation_bits` 32 only where that rounds as learned or corrects biases. `bits` as for `make_scheme`. A `weight_range` of
     auto is full here: what the measuring machine computes exactly is known to the plan. Raises StepError for a graph that is already
-    quantized, has no convolution or matrix product with float32 weights, or gives values that are not finite, and for images of the wrong
-    shape.
+    quantized, has no convolution or matrix product with float32 weights (of the kind that a method is for), or gives values
+    that are not finite, and for images of the wrong shape.
     """
     prepared = prepare(model)
     if step.weight_bits == 16:
         return Quantized(half_precision(prepared), note=_told(step, prepared))
+    if step.method in ("dynamic", "block") and not has_products(prepared, lstms=step.method == "dynamic"):
+        raise StepError(
+            f"quantize: method {step.method} is for matrix products, and the graph has none; use method ptq"
+        )
     calibration = calibration[: step.calibration_samples]
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
@@ -117,7 +122,7 @@ def quantized(
     if step.method == "block":
         return Quantized(write(scheme), note=_told(step, prepared))
     if step.equalize == "auto" and not step.per_channel and step.activation_bits <= INTEGER_BITS:
-        other = make_scheme(step, equalize(prepared), calibration, bits)
+        other = make_scheme(step, equalize(plain), calibration, bits)
         equalised, _ = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
             scheme, chosen = equalised, [*chosen, "equalised"]
@@ -186,6 +191,11 @@ def _is_safe(step: Quantize) -> bool:
     return step.weight_range == "safe" and step.can_overflow
 
 
+def _along_outputs(step: Quantize) -> bool:
+    """Whether kernels take a weight's scales along its layer's outputs alone, so that a matrix of either kind of use is stored twice."""
+    return step.method == "block" or (step.per_channel and step.activation_bits <= INTEGER_BITS)
+
+
 def note(step: Quantize, model: onnx.ModelProto) -> str | None:
     """What a user should know of what the step leaves as it is, or stores otherwise; None for nothing."""
     return _told(step, prepare(model))
@@ -193,8 +203,8 @@ def note(step: Quantize, model: onnx.ModelProto) -> str | None:
 
 def _told(step: Quantize, prepared: onnx.ModelProto, *further: str | None) -> str | None:
     if step.weight_bits != 16:
-        twice = step.per_channel and step.activation_bits <= INTEGER_BITS
-        found = (left_in_float(prepared), stored_twice(prepared) if twice else None, *further)
+        one_scale = not step.per_channel and step.method != "block"
+        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None, *further)
         return " ".join(sentence for sentence in found if sentence) or None
     count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
@@ -233,7 +243,7 @@ def make_scheme(
     `bits`: by name of the weight initialiser, where they differ from what the step says; 32 keeps a layer in float. `calibration` is used
     for activation_bits below 32, all of it. Raises StepError for images of the wrong shape and activations that are not finite.
     """
-    if step.per_channel and step.activation_bits <= INTEGER_BITS:
+    if _along_outputs(step):
         prepared = one_axis_each(prepared)
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
     width = layer_bits(layers, step.weight_bits, bool(step.ends_8bit))
@@ -263,7 +273,9 @@ def make_scheme(
     usual = 8 if step.ends_8bit else step.weight_bits
     if step.block_size is not None:
         blocks |= block_tables(prepared, set(width), usual, bits or {}, step.block_size, step.symmetric)
-    others = rounded_others(prepared, {*width, *blocks}, usual, bits or {})
+    narrow = lstm_weights(prepared) if _is_safe(step) and step.method == "dynamic" else ()
+    further = {**(bits or {}), **dict.fromkeys(narrow, min(usual, SAFE_BITS))}
+    others = rounded_others(prepared, {*width, *blocks}, usual, further)
     return Scheme(
         model=prepared,
         nodes=placement.nodes,

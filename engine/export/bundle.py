@@ -32,7 +32,9 @@ from engine.export.card import card
 from engine.export.predict_template import BundleError
 from engine.export.verify_template import Check, Limits
 from engine.export.zips import check_target, packed, unpacked, write_atomically
+from engine.graph.graph import read_onnx
 from engine.graph.inputs import Signature, is_array
+from engine.graph.multiplying import rounds_as_it_runs
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
@@ -125,6 +127,8 @@ def write_bundle(
             model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
         )
         settings |= _signature(session, dataset)
+        if rounds_as_it_runs(read_onnx(model)):
+            settings["alone"] = True  # as accuracy was counted
         inputs = {
             n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
         }

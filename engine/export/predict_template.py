@@ -134,10 +134,13 @@ def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) 
 
 
 def outputs(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> Array:
-    """The model's output for each stored input, shape (n, ...); raises BundleError."""
+    """The model's output for each stored input, shape (n, ...); raises BundleError.
+
+    One by one where the file rounds to what it finds in a batch (`alone`).
+    """
     named = inputs if isinstance(inputs, dict) else {"": inputs}
     first, fixed, found = next(iter(named.values())), fixed_batch(session), []
-    for start in range(0, len(first), size := fixed or 100):
+    for start in range(0, len(first), size := fixed or (1 if settings.get("alone") else 100)):
         some = {name: array[start : start + size] for name, array in named.items()}
         try:  # A file may fix its batch: the last one is filled up with its first image.
             found.append(np.asarray(session.run(None, fed(session, some, settings, fixed))[0])[: len(first) - start])

@@ -1,4 +1,5 @@
-"""Weights of ONNX Runtime's MatMulNBits: codes of 2 to 8 bits, packed, with a scale and a zero point for every block of a column.
+"""Weights of ONNX Runtime's MatMulNBits and GatherBlockQuantized: codes of 2 to 8 bits, packed, with a scale and a zero point for every
+block of a column, or of a table's row.
 
 The operator, in the domain com.microsoft, multiplies (…, K) by (K, N) whose columns lie as N rows of blocks, codes from the lowest bit up.
 """
@@ -6,6 +7,7 @@ The operator, in the domain com.microsoft, multiplies (…, K) by (K, N) whose c
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +26,24 @@ class Blocks:
     size: int
 
     @classmethod
-    def of(cls, node: onnx.NodeProto) -> Blocks | None:
-        """None for every other operator."""
+    def of(cls, node: onnx.NodeProto, values: Mapping[str, Array]) -> Blocks | None:
+        """None for every other operator, and for tables that are not bytes in blocks along their rows; `values`: its constants.
+
+        A table's last column may be there to fill a byte; it counts.
+        """
+        stated = {a.name: int(a.i) for a in node.attribute}
+        if node.op_type == "GatherBlockQuantized":
+            table, bits = values.get(node.input[0]), stated.get("bits", 4)
+            if (
+                table is None
+                or table.dtype != np.uint8
+                or stated.get("quantize_axis", 1) % table.ndim != table.ndim - 1
+            ):
+                return None
+            columns = table.shape[-1] * 8 // bits
+            return cls(columns, table.size * 8 // bits // columns, bits, stated.get("block_size", 128))
         if node.op_type != "MatMulNBits":
             return None
-        stated = {a.name: int(a.i) for a in node.attribute}
         return cls(stated["K"], stated["N"], stated.get("bits", 4), stated["block_size"])
 
     @property
@@ -39,7 +54,10 @@ class Blocks:
     def nonzero(self, packed: Array, zero: Array | None) -> int:
         """How many weights are not zero: codes that differ from their block's zero point, which is the middle code where none is stored."""
         count = math.ceil(self.summed / self.size)
-        codes = self._unpacked(packed.reshape(self.outputs * count, -1), self.size)
+        codes = self._unpacked(
+            packed.reshape(self.outputs, -1), min(count * self.size, packed.size * 8 // self.bits // self.outputs)
+        )
+        codes = np.pad(codes, [(0, 0), (0, count * self.size - codes.shape[1])])
         middle: Array = np.full((self.outputs, count), 1 << (self.bits - 1))
         if zero is not None:
             # Packed as the codes are, or numbers of the scales' type.

@@ -136,7 +136,7 @@ def _stored_bits(tensor: onnx.TensorProto) -> int:
 
 def _source(nodes: Mapping[str, onnx.NodeProto], name: str) -> str:
     """What a weight is made from: the initialiser, or the piece that a Split cut from one, the same for all uses of tied weights."""
-    while name in nodes and nodes[name].op_type in ("DequantizeLinear", "Cast", "Mul", "Sub", "Reshape"):
+    while name in nodes and nodes[name].op_type in ("DequantizeLinear", "Cast", "Mul", "Sub", "Reshape", "Transpose"):
         name = nodes[name].input[0]
     return name
 
@@ -186,10 +186,9 @@ def _learned_names(
     return () if any(maker and maker.op_type == "DynamicQuantizeLinear" for maker in found) else names
 
 
-def _nonzero(values: Mapping[str, Array], name: str, product: Factors | None) -> int:
-    """How many numbers of a tensor stand for something else than zero."""
-    value = values[name]
-    zero = values.get(product.weight_zero) if product is not None and name == product.weight else None
+def _nonzero(values: Mapping[str, Array], name: str, product: Factors | None, zeros: Mapping[str, str]) -> int:
+    """How many numbers of a tensor stand for something else than zero; `zeros`: names of zero points, by tensor."""
+    value, zero = values[name], values.get(zeros.get(name, ""))
     if product is None or zero is None:
         return int(np.count_nonzero(value))
     if product.form == "recurrent":
@@ -199,17 +198,15 @@ def _nonzero(values: Mapping[str, Array], name: str, product: Factors | None) ->
     return int(np.count_nonzero(value != zero))
 
 
+def _zero_points(node: onnx.NodeProto, product: Factors | None) -> dict[str, str]:
+    """The zero points of what a node multiplies by, by tensor."""
+    state = {node.input[2]: node.input[11]} if node.op_type == "DynamicQuantizeLSTM" else {}
+    return state | ({product.weight: product.weight_zero} if product else {})
+
+
 def _is_table(value: Array) -> bool:
     """Whether what rows are looked up in was learned: floats or codes, more than one to a row (a row's scale is alone)."""
     return value.ndim > 1 and value[:1].size > 1 and (value.dtype.kind == "f" or value.dtype in (np.int8, np.uint8))
-
-
-def _block_bits(node: onnx.NodeProto, bits: int) -> tuple[int, int]:
-    """Bits of a table's weight and how many weights lie in one stored number; `bits` and 1 unless it lies in blocks."""
-    if node.op_type != "GatherBlockQuantized":
-        return bits, 1
-    stated = next((int(a.i) for a in node.attribute if a.name == "bits"), 4)
-    return stated, 8 // stated
 
 
 def _read(node: onnx.NodeProto) -> tuple[str, ...]:
@@ -247,6 +244,8 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
         if i in factors or n.op_type in _PARAMETER_SLOTS
     }
     zeros = [name for f in factors.values() for name in (f.weight_zero, f.data_zero) if name in constants]
+    zeros += [n.input[3] for n in nodes if n.op_type == "GatherBlockQuantized" and {*n.input[3:]} & constants]
+    zeros += [n.input[11] for n in nodes if n.op_type == "DynamicQuantizeLSTM" and {*n.input[11:12]} & constants]
     values = constant_values(model, [*(name for names in slots.values() for name in names), *zeros])
     stored = {t.name: t for t in model.graph.initializer}
     ends = _code_ranges(makers, (f.data for f in factors.values()))
@@ -269,24 +268,21 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
             learned = [name for name in learned if _is_table(values[name])]
         if product is None and not learned:
             continue
-        blocks = Blocks.of(node)
-        if blocks and product and product.weight in learned:
+        blocks = Blocks.of(node, values) if learned else None
+        size, used = 0, 0
+        if blocks and names[0] in learned:
             # The codes count, not the bytes that they lie in.
-            learned.remove(product.weight)
-            size, used = blocks.codes, blocks.nonzero(values[product.weight], values.get(product.weight_zero))
-        else:
-            size, used = 0, 0
+            learned.remove(names[0])
+            zero = product.weight_zero if product else [*node.input, ""][3]
+            size, used = blocks.codes, blocks.nonzero(values[names[0]], values.get(zero))
         size += sum(values[name].size for name in learned)
-        used += sum(_nonzero(values, name, product) for name in learned)
+        used += sum(_nonzero(values, name, product, _zero_points(node, product)) for name in learned)
         data, weight, result = (shapes.get(name, ()) for name in (*[*read[i], ""][:2], first_output(node)))
         macs = product.macs(node, data, weight, result) if product and i not in states else 0
         if i in states:
             macs = _recurrent_macs(data, weight, shapes[states[i]])
         bits = _weight_bits(makers, stored, names[0]) if names else 0
         bits = blocks.bits if blocks and names else bits
-        if product is None and names:
-            bits, packed = _block_bits(node, bits)
-            size, used = size * packed, used * packed
         layers.append(
             LayerFacts(
                 name=node.name or node.output[0],

@@ -124,6 +124,13 @@ def rounds_to_integers(node: onnx.NodeProto) -> bool:
 
 
 def rounds_as_it_runs(model: onnx.ModelProto) -> bool:
-    """Whether a graph rounds to ranges that it finds while it runs, so that an answer depends on what else is in its batch."""
+    """Whether a graph rounds to ranges that it finds while it runs, so that an answer depends on what else is in its batch; in a
+    branch or loop, too.
+    """
     nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
+    while nodes:
+        node = nodes.pop()
+        if node.op_type.startswith("DynamicQuantize"):
+            return True
+        nodes += [inner for a in node.attribute for graph in (a.g, *a.graphs) for inner in graph.node]
+    return False

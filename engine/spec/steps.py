@@ -260,24 +260,24 @@ class Quantize(Frozen):
 
     def _fits_dynamic_or_block(self) -> None:
         """Raises ValueError for knobs that these methods do not have, and for theirs where the method is another."""
-        if self.method != "block":
-            for name in ("block_size", "accuracy_level"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name} is a knob of method block; this one is {self.method}")
+        stated = [name for name in ("block_size", "accuracy_level") if getattr(self, name) is not None]
+        if stated and self.method != "block":
+            raise ValueError(f"{stated[0]} is a knob of method block; this one is {self.method}")
         if self.method not in _USUAL_OF_METHOD:
             return
-        bits = {"dynamic": (2, 3, 4, 5, 6, 7, 8), "block": (4, 8)}[self.method]
-        if self.weight_bits not in bits:
-            known = f"{bits[0]} to {bits[-1]}" if len(bits) > 2 else " or ".join(map(str, bits))
+        block, known = self.method == "block", "4 or 8" if self.method == "block" else "2 to 8"
+        if self.weight_bits == 16 or (block and self.weight_bits not in (4, 8)):
             raise ValueError(f"weight_bits {self.weight_bits} is not one of method {self.method}; use {known}")
-        usual = _USUAL_OF_METHOD[self.method]["activation_bits"]
-        if self.activation_bits != usual:
+        if self.activation_bits != (usual := _USUAL_OF_METHOD[self.method]["activation_bits"]):
             raise ValueError(f"method {self.method} goes with activation_bits {usual}; leave them out")
         if self.calibration != "auto":
             raise ValueError(f"method {self.method} calibrates no ranges; leave calibration out")
-        if self.mean_bits is not None or self.max_latency is not None:
-            raise ValueError(f"mean_bits and max_latency are no knobs of method {self.method}; use max_drop or layers")
-        if self.method == "block":
+        if self.mean_bits or self.max_latency or (block and (self.max_drop or self.float_layers)):
+            names = "mean_bits, max_latency, max_drop and float_layers" if block else "mean_bits and max_latency"
+            raise ValueError(f"{names} are no knobs of method {self.method}; use {'max_drop or ' * (not block)}layers")
+        if self.method == "dynamic" and self.format == "s8s8":
+            raise ValueError("format s8s8 is not one of method dynamic, which rounds data to uint8; use u8s8 or u8u8")
+        if block:
             for name, wanted in (("per_channel", True), ("equalize", "auto"), ("bias_correction", "auto")):
                 if getattr(self, name) != wanted:
                     raise ValueError(f"{name} is no knob of method block; leave it out")

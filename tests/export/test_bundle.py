@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 
+from engine.compress import quantize
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import InputError, NotFoundError
@@ -71,6 +73,25 @@ def test_the_same_trial_gives_the_same_bytes(world: World) -> None:
 def test_a_model_with_a_fixed_batch_is_exported_and_checked(world: World, batch: int) -> None:
     world.model = linear_model(world.folder / "fixed.onnx", batch=batch)
     assert verify_bundle(world.write(), max_p95_ms=1e6).ok
+
+
+def test_a_file_that_rounds_as_it_runs_answers_one_by_one_as_it_was_measured(world: World) -> None:
+    images = world.data.preprocessing(world.data.test.inputs)
+    world.model = world.folder / "dynamic.onnx"
+    float_model = onnx.load(linear_model(world.folder / "float.onnx"))
+    onnx.save(quantize.apply(Quantize(method="dynamic", weight_bits=3), float_model, images), world.model)
+    folder = unzip(world.write(), world.folder / "out")
+    with np.load(folder / "sample.npz") as sample:
+        inputs, predictions = sample["inputs"], sample["predictions"]
+    session, settings = (
+        predict_template.open_model(world.model),
+        json.loads((folder / "preprocess.json").read_text()),
+    )
+    alone = [predict_template.outputs(session, inputs[i : i + 1], settings)[0] for i in range(len(inputs))]
+    assert np.array_equal(predict_template.outputs(session, inputs, settings), alone)
+    assert np.array_equal(np.argmax(alone, 1), predictions)
+    assert not np.array_equal(predict_template.outputs(session, inputs, settings | {"alone": False}), alone)
+    assert run_verify(folder).returncode == 0
 
 
 def test_preprocessing_in_the_bundle_is_the_one_of_the_engine(world: World) -> None:

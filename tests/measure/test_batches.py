@@ -11,6 +11,7 @@ from onnx import helper
 
 from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
+from engine.graph.multiplying import rounds_as_it_runs
 from engine.measure.batches import batch_note
 from tests.helpers.tiny_onnx import conv_net, linear_net
 
@@ -60,3 +61,13 @@ def test_one_image_and_infinite_scores_say_nothing(tmp_path: Path) -> None:
     assert batch_note(over_batch(tmp_path / "m.onnx", "Softmax"), images(1, 4), PLAIN) is None
     infinite = linear_net(tmp_path / "i.onnx", np.full((16, 5), np.inf), 4)
     assert batch_note(infinite, images(9, 4), PLAIN) is None
+
+
+def test_a_file_that_rounds_as_it_runs_is_known_in_its_branches_too(tmp_path: Path) -> None:
+    model = onnx.load(linear_net(tmp_path / "plain.onnx", np.eye(16, 5), 4, "N"))
+    assert not rounds_as_it_runs(model)
+    rounding = helper.make_node("DynamicQuantizeLinear", ["pixels"], ["codes", "scale", "zero"])
+    made = [helper.make_tensor_value_info("scale", onnx.TensorProto.FLOAT, [])]
+    branches = {f"{word}_branch": helper.make_graph([rounding], word, [], made) for word in ("then", "else")}
+    model.graph.node.append(helper.make_node("If", ["yes"], ["any"], **branches))
+    assert rounds_as_it_runs(model)

@@ -32,7 +32,9 @@ def test_a_method_is_enough() -> None:
         ({"method": "block", "activation_bits": 8}, "goes with activation_bits 32"),
         ({"method": "dynamic", "calibration": "mse"}, "calibrates no ranges"),
         ({"method": "dynamic", "mean_bits": 4}, "mean_bits and max_latency are no knobs of method dynamic"),
-        ({"method": "block", "max_drop": 1}, "max_drop chooses between integer and float layers"),
+        ({"method": "block", "max_drop": 1}, "max_drop and float_layers are no knobs of method block; use layers"),
+        ({"method": "block", "float_layers": 1}, "float_layers are no knobs of method block; use layers"),
+        ({"method": "dynamic", "format": "s8s8"}, "format s8s8 is not one of method dynamic.*; use u8s8 or u8u8"),
         (
             {"weight_bits": 8, "activation_bits": 8, "max_drop": 1, "float_layers": 2},
             "without mean_bits or float_layers",

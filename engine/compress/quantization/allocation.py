@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from engine.compress.quantization.others import worth_rounding
 from engine.compress.quantization.weights import Layer, find_layers, layer_bits, weight_names
 from engine.errors import StepError
 from engine.spec.steps import Quantize
@@ -172,6 +173,13 @@ def mixed_bits(
         if sensitivity is None:
             raise ValueError("float_layers needs sensitivity")
         return most_in_float(usual | stated, ranked(sensitivity, usual, stated), step.float_layers)
+    nothing = set((usual | stated).values()) == {FLOAT_BITS} and not worth_rounding(
+        prepared, usual, step.weight_bits, {}
+    )
+    if nothing:
+        raise StepError(
+            "quantize: layers leaves every layer in float; give some of them 2 to 8 bits, or leave the step out"
+        )
     return usual | stated
 
 

@@ -108,7 +108,8 @@ def _walk(
             shift = (wanted - _mean(outputs[0])).astype(np.float32)
             biases[layer.output] = biases.get(layer.output, np.zeros_like(shift)) + shift
             outputs[0] = outputs[0] + shift.reshape(-1, *[1] * (outputs[0].ndim - 2))
-        values |= {name: _rounded(scheme, name, value) for name, value in zip(node.output, outputs, strict=True)}
+        named = zip(filter(None, node.output), outputs, strict=True)
+        values |= {name: _rounded(scheme, name, value) for name, value in named}
         for name in {*node.input, *node.output} & values.keys():
             if last.get(name, i) <= i and name != result:
                 del values[name]
@@ -124,17 +125,17 @@ def _changed(scheme: Scheme, layer: Layer | None, biases: dict[str, Float32]) ->
 
 
 def _run(scheme: Scheme, node: onnx.NodeProto, known: dict[str, npt.NDArray[Any]]) -> list[Float32]:
-    """One node's outputs in ONNX Runtime."""
+    """One node's outputs in ONNX Runtime, those that it names."""
     feeds = {name: known[name] for name in node.input if name}
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in feeds.items()
     ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = helper.make_graph([node], "node", inputs, outputs)
     model = onnx.ModelProto(ir_version=scheme.model.ir_version, opset_import=scheme.model.opset_import)
     model.graph.CopyFrom(graph)
-    found: list[Float32] = open_session(model).run(list(node.output), feeds)
+    found: list[Float32] = open_session(model).run([o.name for o in outputs], feeds)
     return found
 
 

@@ -184,7 +184,7 @@ def block_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.Nod
     """Write a layer whose weight is in blocks."""
     blocks = scheme.blocks[layer.weight]
     bias = scheme.biases.get(layer.output)
-    addend = "" if bias is None else builder.store(bias)
+    addend = "" if bias is None else builder.store(np.broadcast_to(bias, len(blocks.codes)))
     if bias is None and len(node.input) > 2:
         addend = node.input[2]
     zeros = "" if blocks.symmetric else builder.store(packed(blocks.zero_point, blocks.bits).reshape(-1))
@@ -218,13 +218,21 @@ def block_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.Nod
 
 
 def block_table(builder: Builder, scheme: Scheme, node: onnx.NodeProto) -> bool:
-    """Write a node that reads a table which is in blocks; whether it did."""
-    blocks = scheme.blocks.get(node.input[0]) if node.op_type == "Gather" else None
-    if blocks is None:
+    """Write a node that looks up rows of a table which is in blocks; whether it did."""
+    blocks = scheme.blocks.get(node.input[0]) if is_table(node) else None
+    if blocks is None or any(x.weight == node.input[0] and x.axis != 0 for x in scheme.layers):
         return False
-    rows = blocks.codes.reshape(len(blocks.codes), -1)[:, : blocks.inputs]
+    rows = blocks.codes.reshape(len(blocks.codes), -1)
+    # The operator takes every number of a byte for a column; an odd last one is filled up with a code of zero.
+    filled = blocks.bits == 4 and blocks.inputs % 2
+    if rows.shape[1] == blocks.inputs and any(x.weight == node.input[0] for x in scheme.layers):
+        whole = builder.once(f"blocks {node.input[0]}", lambda: builder.store(packed(blocks.codes, blocks.bits)))
+        shape = np.array([len(rows), rows.shape[1] * blocks.bits // 8])
+        codes = builder.add("Reshape", [whole, builder.store(shape, np.int64)])
+    else:
+        codes = builder.store(packed(rows[:, : blocks.inputs + filled], blocks.bits))
     inputs = [
-        builder.store(packed(rows, blocks.bits)),
+        codes,
         node.input[1],
         _stored_scale(builder, blocks.scale),
         *([] if blocks.symmetric else [builder.store(packed(blocks.zero_point, blocks.bits))]),
@@ -233,7 +241,7 @@ def block_table(builder: Builder, scheme: Scheme, node: onnx.NodeProto) -> bool:
         helper.make_node(
             "GatherBlockQuantized",
             inputs,
-            [node.output[0]],
+            [builder.name() if filled else node.output[0]],
             node.name,
             domain="com.microsoft",
             bits=blocks.bits,
@@ -242,4 +250,7 @@ def block_table(builder: Builder, scheme: Scheme, node: onnx.NodeProto) -> bool:
             quantize_axis=1,
         )
     )
+    if filled:
+        ends = [builder.store([end], np.int64) for end in (0, blocks.inputs, -1)]
+        builder.add("Slice", [builder.nodes[-1].output[0], *ends], node.output[0])
     return True

@@ -14,10 +14,17 @@ from onnx import TensorProto
 
 from engine.compress.quantization.builder import Builder
 from engine.compress.quantization.grid import storable_bias
+from engine.compress.quantization.others import is_table, lstm_weights
 from engine.compress.quantization.scheme import Scheme
-from engine.compress.quantization.weights import Layer
+from engine.compress.quantization.weights import Layer, find_layers, weight_names
 
 PRODUCTS = ("MatMul", "Gemm")
+
+
+def has_products(model: onnx.ModelProto, lstms: bool) -> bool:
+    """Whether a prepared graph has products with stored matrices, or, where these count, `lstms`."""
+    layers = find_layers(model.graph.node, weight_names(model.graph))
+    return any(x.node.op_type in PRODUCTS for x in layers) or (lstms and bool(lstm_weights(model)))
 
 
 def is_dynamic(scheme: Scheme, layer: Layer) -> bool:
@@ -28,14 +35,20 @@ def is_dynamic(scheme: Scheme, layer: Layer) -> bool:
 def dynamic_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.NodeProto, flat: str = "") -> None:
     """Write a layer's product; its codes from the tensor `flat` of them where one is given."""
     codes = scheme.weights[layer.weight]
-    unsigned = scheme.format == "u8u8"
-    shift, kind = (128, np.uint8) if unsigned else (0, np.int8)
+    half = 0 if codes.symmetric else 2 ** (codes.bits - 1)
+    shift, kind = (128 - half, np.uint8) if scheme.format == "u8u8" else (-half, np.int8)
+    rows = layer.axis == 0  # of outputs, which the operator wants as columns
+    looked_up = any(is_table(n) and n.input[0] == layer.weight for n in scheme.nodes)  # so that its rows are stored
 
     def weight() -> str:
-        if not flat:
-            return builder.store((codes.codes if codes.axis == 1 else codes.codes.T) + shift, kind)
-        stored = builder.add("Reshape", [flat, builder.store(codes.codes.shape, np.int64)])
-        return stored if codes.axis == 1 else builder.add("Transpose", [stored], perm=[1, 0])
+        if flat:
+            stored = builder.add("Reshape", [flat, builder.store(codes.codes.shape, np.int64)])
+        else:
+            turned = rows and not looked_up
+            stored = builder.store((codes.codes.T if turned else codes.codes) + shift, kind)
+            if turned:
+                return stored
+        return builder.add("Transpose", [stored], perm=[1, 0]) if rows else stored
 
     def rounded() -> str:
         names = [builder.name() for _ in range(3)]
@@ -43,8 +56,8 @@ def dynamic_product(builder: Builder, scheme: Scheme, layer: Layer, node: onnx.N
         return " ".join(names)
 
     data, scale, zero = builder.once(f"dynamic {node.input[0]}", rounded).split(" ")
-    stored = builder.once(f"dynamic weight {layer.weight}", weight)
-    weight_zero = builder.store(np.full(codes.scale.shape, shift), kind)
+    stored = builder.once(f"dynamic weight {layer.weight} {rows}", weight)
+    weight_zero = builder.store(np.broadcast_to(codes.zero_point + shift, codes.scale.shape), kind)
     product = builder.add("MatMulInteger", [data, stored, zero, weight_zero])
     builder.nodes[-1].name = node.name
     number = builder.add("Cast", [product], to=TensorProto.FLOAT)

@@ -6,7 +6,7 @@ import math
 
 import onnx
 
-from engine.compress.quantization.others import worth_rounding
+from engine.compress.quantization.others import is_table, worth_rounding
 from engine.compress.quantization.weights import find_layers, one_axis_each, weight_names
 from engine.graph.multiplying import RECURRENT_OPS, factors_of
 
@@ -14,16 +14,20 @@ _WORTH_TELLING = 0.01
 """Of the parameters that are read by layers, a share from which on it matters that they stay in float."""
 
 
-def left_in_float(prepared: onnx.ModelProto) -> str | None:
-    """Which layers have weights that no way of rounding takes, in words; None where they are few."""
+def left_in_float(prepared: onnx.ModelProto, one_scale: bool = False) -> str | None:
+    """Which layers have weights that no way of rounding takes, in words; None where they are few.
+
+    `one_scale`: whether each matrix has one for all of it, so that rows can be looked up in one whatever its outputs are.
+    """
     sizes = {t.name: math.prod(t.dims) for t in prepared.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     layers = {layer.weight: layer.axis for layer in find_layers(prepared.graph.node, weight_names(prepared.graph))}
     rounded = {*layers, *worth_rounding(prepared, layers, 8, {})}
     left: dict[str, str] = {}
     for node in prepared.graph.node:
         for name in _weights(node, sizes):
-            # A matrix whose outputs are not its rows is looked up as it was.
-            if name not in rounded or (node.op_type == "Gather" and layers.get(name)):
+            # A matrix whose outputs are not its rows is looked up as it was, as are columns.
+            by_rows = is_table(node) and (one_scale or not layers.get(name))
+            if name not in rounded or (node.op_type == "Gather" and not by_rows):
                 left.setdefault(name, f"{node.op_type} {node.name or node.output[0]!r}")
     share = sum(sizes[name] for name in left) / max(1, sum(sizes[name] for name in {*left, *rounded}))
     if share < _WORTH_TELLING:
@@ -52,4 +56,4 @@ def stored_twice(prepared: onnx.ModelProto) -> str | None:
     if not count:
         return None
     what = "One matrix is" if count == 1 else f"{count} matrices are"
-    return f"{what} used both straight and transposed and stored once for either: integer kernels take scales along a layer's outputs."
+    return f"{what} used both straight and transposed and stored once for either: its kernels take scales along a layer's outputs."

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.quantization.builder import Builder
 from engine.compress.quantization.codes import quantized_weight
+from engine.compress.quantization.kinds import integer_data
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.graph.multiplying import RECURRENT_OPS
 
@@ -83,25 +86,39 @@ def worth_rounding(
     return found
 
 
+def lstm_weights(model: onnx.ModelProto) -> set[str]:
+    """What LSTMs multiply by, which with method dynamic are integers."""
+    return {name for node in model.graph.node if node.op_type == "LSTM" for name in node.input[1:3]}
+
+
 def look_up(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: Mapping[str, str]) -> bool:
     """Write a node that reads a table, where the scheme has codes of it; whether it did. `flat`: packed codes, by initialiser."""
     if not is_table(node):
         return False
     name = node.input[0]
-    codes = scheme.others.get(name)
-    shared = scheme.weights.get(name)
-    if codes is None and shared is not None and shared.axis == 0 and shared.scale.ndim and shared.symmetric:
+    codes, shape = scheme.others.get(name), scheme.shapes.get(name, ())
+    shared, above = scheme.weights.get(name), False
+    if codes is None and shared is not None and (shared.axis == 0 or not shared.scale.ndim):
         codes = shared  # a matrix that a layer multiplies by, too
-        flat = {} if scheme.format == "u8u8" else flat  # where its codes may be 128 above
+        integer = any(x.weight == name and (scheme.dynamic or integer_data(scheme, x)) for x in scheme.layers)
+        above = integer and scheme.format == "u8u8"
     if codes is None:
         return False
-    shape = scheme.shapes[name]
-    stored = _codes(builder, name, codes, flat, shape)
+
+    def of_rows(values: npt.NDArray[Any]) -> str:
+        numbers = values.astype(np.float32)
+        if not numbers.ndim:
+            return builder.store(numbers)
+        return builder.add("Gather", [builder.store(numbers.reshape(-1, *[1] * (len(shape) - 1))), node.input[1]])
+
+    stored = _codes(builder, name, codes, flat, shape, 128 if above else 0)
     rows = builder.add("Gather", [stored, node.input[1]])
     builder.nodes[-1].name = node.name
-    scale = builder.store(codes.scale.reshape(-1, *[1] * (len(shape) - 1)))
-    scales = builder.add("Gather", [scale, node.input[1]])
-    builder.add("Mul", [builder.add("Cast", [rows], to=TensorProto.FLOAT), scales], node.output[0])
+    number = builder.add("Cast", [rows], to=TensorProto.FLOAT)
+    off = np.asarray(codes.zero_point + (128 if above else 0) - _half(codes))
+    if off.any():  # where all zero points are one, a number
+        number = builder.add("Sub", [number, of_rows(off if np.ptp(off) else off.reshape(-1)[0])])
+    builder.add("Mul", [number, of_rows(codes.scale)], node.output[0])
     return True
 
 
@@ -120,10 +137,18 @@ def turned_back(builder: Builder, scheme: Scheme, name: str, flat: Mapping[str, 
     return builder.once(f"other {name}", made)
 
 
-def _codes(builder: Builder, name: str, codes: Codes, flat: Mapping[str, str], shape: tuple[int, ...]) -> str:
+def _codes(
+    builder: Builder, name: str, codes: Codes, flat: Mapping[str, str], shape: tuple[int, ...], above: int = 0
+) -> str:
+    """Stored codes in a weight's own shape: bytes with a sign, or `above` by so many, without."""
     if name in flat:
         return builder.add("Reshape", [flat[name], builder.store(shape, np.int64)])
-    return builder.store(codes.codes.reshape(shape), np.int8)
+    return builder.store(codes.codes.reshape(shape) - _half(codes) + above, np.uint8 if above else np.int8)
+
+
+def _half(codes: Codes) -> int:
+    """What codes with a zero point are stored below what they are."""
+    return 0 if codes.symmetric else 2 ** (codes.bits - 1)
 
 
 def dynamic_lstm(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: Mapping[str, str]) -> bool:
@@ -135,17 +160,22 @@ def dynamic_lstm(builder: Builder, scheme: Scheme, node: onnx.NodeProto, flat: M
     if attributes.pop("layout", 0):
         return False
     weights, numbers = [], []
+    shift, kind = (128, np.uint8) if scheme.format == "u8u8" else (0, np.int8)
     for name in names:
         codes, shape = scheme.others[name], scheme.shapes[name]
         # (directions, units, inputs) -> (directions, inputs, units)
         if name in flat:
             whole = _codes(builder, name, codes, flat, shape)
+            if shift:
+                wide = builder.add("Cast", [whole], to=TensorProto.INT32)
+                wide = builder.add("Add", [wide, builder.store(shift, np.int32)])
+                whole = builder.add("Cast", [wide], to=TensorProto.UINT8)
             weights.append(builder.add("Transpose", [whole], perm=[0, 2, 1]))
         else:
-            weights.append(builder.store(codes.codes.reshape(shape).transpose(0, 2, 1), np.int8))
+            weights.append(builder.store(codes.codes.reshape(shape).transpose(0, 2, 1) + shift, kind))
         numbers += [
             builder.store(codes.scale.reshape(shape[:2])),
-            builder.store(np.zeros(shape[:2], np.int8)),
+            builder.store(np.full(shape[:2], shift, kind)),
         ]
     further = [*node.input[3:], *[""] * (8 - len(node.input))]
     builder.nodes.append(

@@ -35,8 +35,8 @@ def smooth(model: onnx.ModelProto, calibration: Inputs, strength: float) -> onnx
     readers: dict[str, list[Layer]] = {}
     for layer in layers:
         readers.setdefault(layer.data, []).append(layer)
-    uses = [layer.weight for layer in layers]
-    # A matrix that several layers share cannot be scaled for one of them.
+    uses = [name for node in model.graph.node for name in node.input] + [o.name for o in model.graph.output]
+    # A matrix that several nodes read, a table for one, cannot be scaled for one of them.
     readers = {name: some for name, some in readers.items() if all(uses.count(x.weight) == 1 for x in some)}
     if not readers:
         return model

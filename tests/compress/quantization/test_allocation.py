@@ -173,3 +173,11 @@ def test_layers_that_cannot_be_are_named_in_one_line(layers: dict[str, int], mes
             Quantize(weight_bits=8, activation_bits=8, layers=layers), find_layers(graph.node, weight_names(graph))
         )
     assert "\n" not in str(error.value)
+
+
+def test_layers_that_leave_nothing_to_be_rounded_are_refused() -> None:
+    names = layers_of_the_tiny_graph()[0]
+    step = Quantize(weight_bits=8, activation_bits=8, layers=dict.fromkeys(names, 32))
+    with pytest.raises(StepError, match="layers leaves every layer in float; give some of them 2 to 8 bits"):
+        mixed_bits(step, tiny_graph())
+    assert mixed_bits(step.model_copy(update={"layers": step.layers[1:]}), tiny_graph())
