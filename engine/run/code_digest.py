@@ -22,6 +22,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "finetune": ("compress/finetune.py", "compress/teacher.py", "compress/pruning/weights.py"),
     "export": ("models/export.py", "models/agreement.py"),
     "quantize": ("compress/quantize.py", "compress/quantization/allocation.py"),
+    "fewest": ("run/float_layers.py",),
     "qat": ("compress/qat.py", "compress/quantization/allocation.py"),
     "sensitivity": ("compress/quantization/sensitivity.py",),
     "layer_times": ("compress/quantization/sensitivity.py",),
@@ -35,7 +36,8 @@ _CODE: dict[str, tuple[str, ...]] = {
 # What items and labels a split holds is decided where a dataset is read, from whatever source.
 _READ_DATA = frozenset(
     {
-        "convert", "teacher", "distill", "prune", "finetune", "export", "quantize", "qat", "sensitivity", "layer_times", "accuracy",
+        "convert", "teacher", "distill", "prune", "finetune", "export", "quantize", "fewest", "qat", "sensitivity",
+        "layer_times", "accuracy",
     }
 )  # fmt: skip
 # Of these the keys hold the content (options, checksums, the machine), or nothing but last digits depends on them (the cores), so their

@@ -8,23 +8,19 @@ where reverting one layer after the other makes as many as there are layers. The
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import onnx
-
 from engine.compress.quantization.allocation import by_layer, mixed_bits, most_in_float, ranked, stated_bits
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import Quantized, prepare, quantized
-from engine.graph.graph import save_onnx
-from engine.graph.inputs import Inputs
+from engine.datasets.dataset import Dataset
+from engine.graph.graph import load_onnx, save_onnx
 from engine.measure.answers import answers
 from engine.measure.task_metric import metric_of
 from engine.quality.drop import drop
-from engine.run.task import Task, dataset_of
 from engine.spec.steps import Quantize
 from engine.trials.evidence import Interval
 
@@ -54,23 +50,28 @@ def climbed(lost: Callable[[int], float], most: int, limit: float) -> int:
 
 
 def fewest_in_float(
-    task: Task, step: Quantize, model: onnx.ModelProto, calibration: Inputs
+    step: Quantize,
+    source: Path,
+    data: Dataset,
+    sensitivity: Mapping[str, Mapping[str, float]],
+    choice: Mapping[str, Any] | None,
 ) -> tuple[Quantized, dict[str, Any]]:
     """The network with as few layers in float as `step.max_drop` allows, and what the trial shows of it, bits by layer.
 
-    The task's second input holds the layers' sensitivity. Where no number of layers keeps the limit, the best that was tried is returned,
-    and its note says how far off it is.
+    `source`: the float network's file; `choice`: options of the spec's own metric, None without one. Where no number of layers keeps the
+    limit, the best that was tried is returned, and its note says how far off it is.
     """
     assert step.max_drop is not None
-    data, choice = dataset_of(task.data), task.node.options.get("metric")
+    model = load_onnx(source)
+    calibration = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
     prepared = prepare(model)
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
     plain = step.model_copy(update={"max_drop": None})
     usual = mixed_bits(plain, prepared)
-    order = ranked(json.loads(task.input(1).read_text()), usual, stated_bits(step, layers))
+    order = ranked(sensitivity, usual, stated_bits(step, layers))
     key = metric_of(choice).key if choice else None
     split = data.validation
-    before, _ = answers(task.input(), split, data, choice)
+    before, _ = answers(source, split, data, choice)
     rungs: dict[int, tuple[Quantized, Interval]] = {}
     with TemporaryDirectory() as folder:
 

@@ -28,6 +28,7 @@ _DEFAULT_RATES = {
     "sensitivity": 20.0,
     "layer_times": 5.0,
     "quantize": 2.0,
+    "fewest": 2.0,
     "qat": 5e-4,
     "imported": 0.5,
     "facts": 0.5,

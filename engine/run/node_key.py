@@ -13,8 +13,8 @@ USES_SEED: frozenset[Kind] = frozenset({"distill", "finetune", "qat"})
 """Kinds that draw random numbers."""
 _USES_DATA: frozenset[Kind] = frozenset(
     {
-        "source", "convert", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "qat",
-        "imported", "accuracy",
+        "source", "convert", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "fewest",
+        "qat", "imported", "accuracy",
     }
 )  # fmt: skip
 

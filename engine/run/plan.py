@@ -28,8 +28,8 @@ from engine.spec.steps import Quantize
 from engine.spec.sweep import Sweep
 
 Kind = Literal[
-    "source", "convert", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "qat", "imported",
-    "facts", "accuracy", "latency",
+    "source", "convert", "teacher", "distill", "prune", "finetune", "export", "sensitivity", "layer_times", "quantize", "fewest", "qat",
+    "imported", "facts", "accuracy", "latency",
 ]  # fmt: skip
 
 EXCLUSIVE: frozenset[str] = frozenset({"latency", "layer_times"})
@@ -45,7 +45,7 @@ def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
     if kind == "prune":
         return device if "taylor" in options.values() or "sensitivity" in options.values() else "cpu"
     # Learned rounding needs float64, which Apple's GPUs do not have.
-    learns = kind in ("qat", "sensitivity") or (kind == "quantize" and _learns_rounding(options))
+    learns = kind in ("qat", "sensitivity") or (kind in ("quantize", "fewest") and _learns_rounding(options))
     return "cuda" if learns and device == "cuda" else "cpu"
 
 
@@ -80,7 +80,7 @@ class Node:
     @property
     def is_wide(self) -> bool:
         """Whether more cores than one make it faster."""
-        return self.kind in _WIDE or (self.kind == "quantize" and _learns_rounding(self.options))
+        return self.kind in _WIDE or (self.kind in ("quantize", "fewest") and _learns_rounding(self.options))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from engine.spec.sweep import LOSSES, Sweep
 from engine.trials.measurements import Machine
 
 _SUFFIX = dict.fromkeys(("source", "convert", "distill", "prune", "finetune"), ".safetensors")
-_SUFFIX |= dict.fromkeys(("export", "quantize", "qat", "imported"), ".onnx")
+_SUFFIX |= dict.fromkeys(("export", "quantize", "fewest", "qat", "imported"), ".onnx")
 _SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "layer_times": ".json"}
 # What of a quantize step its sensitivity and its layers' times depend on; budgets share the rest.
 _SENSITIVITY = ("activation_bits", "per_channel", "symmetric", "format", "calibration", "calibration_samples")
@@ -156,7 +156,7 @@ class _Builder:
             return self.add("qat", inputs, options | self.loss, _training_work(step, macs))
         work = _LEARNING_WORK if step.learns_rounding else 1.0
         if step.max_drop is not None:
-            options, work = options | {"metric": self.metric}, work * _PROBES
+            return self.add("fewest", inputs, options | {"metric": self.metric}, work * _PROBES)
         return self.add("quantize", inputs, options, work)
 
     def weight_range(self, step: Quantize) -> str:

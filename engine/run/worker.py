@@ -234,14 +234,20 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     step = Quantize(**_of_step(task))
     model, data = load_onnx(task.input()), dataset_of(task.data)
     images = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
-    if step.max_drop is not None:
-        from engine.run.float_layers import fewest_in_float
-
-        kept, shown = fewest_in_float(task, step, model, images)
-        save_onnx(kept.model, output)
-        return shown | {"chosen": list(kept.chosen)} | noted(kept.note)
     bits, shown = _chosen_bits(task, step, model)
     done = quantize.quantized(step, model, images, bits)
+    save_onnx(done.model, output)
+    return shown | {"chosen": list(done.chosen)} | noted(done.note)
+
+
+def _fewest(task: Task, output: Path) -> dict[str, Any]:
+    from engine.graph.graph import save_onnx
+    from engine.run.float_layers import fewest_in_float
+
+    step, sensitivity = Quantize(**_of_step(task)), json.loads(task.input(1).read_text())
+    done, shown = fewest_in_float(
+        step, task.input(), dataset_of(task.data), sensitivity, task.node.options.get("metric")
+    )
     save_onnx(done.model, output)
     return shown | {"chosen": list(done.chosen)} | noted(done.note)
 
@@ -298,6 +304,7 @@ _WORK: dict[str, Callable[[Task, Path], dict[str, Any]]] = {
     "sensitivity": _sensitivity,
     "layer_times": _layer_times,
     "quantize": _quantize,
+    "fewest": _fewest,
     "qat": _qat,
     "imported": _imported,
     "facts": measuring.facts,

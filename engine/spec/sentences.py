@@ -107,6 +107,8 @@ def _quantize_text(step: Quantize) -> str:
             f"Multiply matrices in integers: weights in {bits}, {details}, activations in 8 bits, rounded as they come to the range "
             f"that they have; convolutions in floats{_in_float(step)}"
         )
+    if step.activation_bits == 32:
+        return f"Store weights in {bits}, {details}; compute in floats"
     where = "in integers" if step.activation_bits <= 8 else "in floats, rounded to 16 bits"
     text = (
         f"Compute {where}: weights in {bits}, {details}, activations in {step.activation_bits} bits, "

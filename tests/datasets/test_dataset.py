@@ -281,7 +281,7 @@ def test_a_single_array_is_not_a_dataset(tmp_path):
     ("source", "message"),
     [
         ("fashion-mnist", r"'fashion-mnist' is not known; did you mean 'fashion_mnist'\?"),
-        ("imagenet", "'imagenet' is not known; give fashion_mnist, the path of an .npz"),
+        ("imagenet", "'imagenet' is not known; give fashion_mnist, pen_digits, the path of an .npz"),
         ("torchvision:CIFAR10", "is not prepared on this machine; `paretoscope datasets --prepare torchvision:CIFAR10"),
         ("medmnist:../../etc", "is not a name; write torchvision:CIFAR10 or medmnist:pathmnist"),
         ("no_such_folder/", "no_such_folder/ does not exist; give the path of a folder"),

@@ -111,7 +111,7 @@ def test_what_is_prepared_is_listed(home, tmp_path):
     paretoscope("datasets", "--prepare", "torchvision:GTSRB", "--from", tmp_path, "--side", 16, home=home)
     listed = json.loads(paretoscope("datasets", "--json", home=home).stdout)
     names = {row["name"]: row for row in listed}
-    assert list(names) == ["fashion_mnist", "torchvision:GTSRB"]
+    assert list(names) == ["fashion_mnist", "pen_digits", "torchvision:GTSRB"]
     assert names["torchvision:GTSRB"]["input_shape"] == [3, 16, 16]
 
 

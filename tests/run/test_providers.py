@@ -15,7 +15,7 @@ import pytest
 
 from engine.cli.doctor import examine
 from engine.export.bundle import export_bundle, verify_bundle
-from engine.measure.accuracy import predict
+from engine.measure.answers import answers
 from engine.measure.machine import machine
 from engine.run.assemble import assemble
 from engine.run.confirm import confirm_trial, confirmation_key
@@ -79,7 +79,7 @@ def test_a_trial_is_confirmed_as_it_is_run(place: Path, monkeypatch: pytest.Monk
     sweep, trials, _ = swept(write_problem(place), space, "measure.held_back=0.2")
     ran = []
     monkeypatch.setattr(
-        "engine.run.confirm.predict", lambda *given, **options: ran.append(options) or predict(*given, **options)
+        "engine.run.confirm.answers", lambda *given, **options: ran.append(options) or answers(*given, **options)
     )
     store, artifacts = Store.open(), Artifacts.open()
     orders = [confirm_trial(store, artifacts, sweep.id, t.id).confirmation.order for t in trials[1:]]

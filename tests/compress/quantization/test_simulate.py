@@ -15,6 +15,7 @@ from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantize import make_scheme
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
+from tests.helpers.nets import IMAGE_NETS
 from tests.helpers.quantize_cases import pictures
 from tests.helpers.tiny_trained import half_zero_graph, random_graph, run_scheme, tiny_data, tiny_graph
 
@@ -58,7 +59,7 @@ def test_the_simulation_predicts_what_onnx_runtime_predicts(setting: dict[str, o
     assert distance < 0.01
 
 
-@pytest.mark.parametrize("name", list(BUILDERS))
+@pytest.mark.parametrize("name", IMAGE_NETS)
 def test_whole_networks_agree_and_learning_reaches_every_part(name: str) -> None:
     torch.manual_seed(0)
     model = random_graph(BUILDERS[name](), (1, 28, 28))
