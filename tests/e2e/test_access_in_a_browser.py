@@ -171,6 +171,11 @@ def test_an_editor_by_a_group_signs_in_and_out_again(page: Page, team: Team) -> 
     expect(header(page)).to_contain_text("zoe@elsewhere.net · editor")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    # The page says so before the browser has told the provider.
+    for _ in range(100):
+        if any("GET /end-session" in line for line in team.provider.asked):
+            break
+        page.wait_for_timeout(100)
     assert any("GET /end-session" in line for line in team.provider.asked)
     assert USER_COOKIE_NAME not in {c["name"] for c in page.context.cookies()}
 

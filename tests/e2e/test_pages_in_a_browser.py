@@ -21,7 +21,7 @@ expect.set_options(timeout=PATIENCE_S * 1000)
 
 def test_a_card_has_its_picture_and_leads_to_the_frontier(page: Page, address: str) -> None:
     page.goto(address)
-    picture = page.get_by_alt_text(re.compile("Small chart of accuracy"))
+    picture = page.get_by_alt_text(re.compile("Small chart of accuracy")).first
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
     page.get_by_role("link", name="Explore", exact=True).last.click()
