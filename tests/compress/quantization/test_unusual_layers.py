@@ -14,7 +14,7 @@ from engine.graph.counts import graph_facts
 from engine.graph.graph import open_session
 from engine.measure.emulation import Emulator
 from engine.spec.steps import Quantize
-from tests.compress.quantization.test_shared_weights import embedded, graph, node, off
+from tests.compress.quantization.test_shared_weights import anywhere, embedded, graph, node, off
 
 RNG = np.random.default_rng(4)
 SERIES = RNG.normal(size=(16, 5, 24)).astype(np.float32)
@@ -48,7 +48,7 @@ def recurrent(operator: str, gates: int, zeros: float = 0.0) -> onnx.ModelProto:
 ])  # fmt: skip
 def test_a_recurrent_layer_of_which_only_the_last_state_is_used(operator: str, gates: int, step: dict) -> None:
     model = recurrent(operator, gates)
-    assert off(model, quantized(Quantize.model_validate(step), model, SERIES).model, SERIES) < 0.02
+    assert off(model, quantized(anywhere(step), model, SERIES).model, SERIES) < 0.02
 
 
 @pytest.mark.parametrize("bits", [8, 6])
@@ -124,7 +124,7 @@ def test_a_norm_of_one_scale_for_all_channels(smooth: float | str) -> None:
         "b": np.eye(8),
     }
     model = graph(nodes, helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 24]), **stored)
-    found = quantized(Quantize(method="dynamic", smooth=smooth), model, SERIES).model
+    found = quantized(anywhere({"method": "dynamic", "smooth": smooth}), model, SERIES).model
     assert off(model, found, SERIES) < 0.02
 
 
