@@ -112,37 +112,8 @@ def test_a_layer_stated_to_stay_in_float_does() -> None:
 
 
 def test_ranges_follow_the_data_so_that_nothing_is_calibrated() -> None:
+    model = products()
     step = Quantize(method="dynamic", rounding="nearest", bias_correction=False, weight_range="safe")
-    found = apply(step, products(), DATA)
     far = 1000 * DATA[:4]
-    exact = run(products_like(found), far)
-    assert np.abs(run(found, far) - exact).max() < 0.02 * np.abs(exact).max()
-
-
-def products_like(found: onnx.ModelProto) -> onnx.ModelProto:
-    """The float network of the same codes: MatMulInteger's weights times their scales."""
-    stored = {t.name: numpy_helper.to_array(t) for t in found.graph.initializer}
-    makers = {o: n for n in found.graph.node for o in n.output}
-    result = onnx.ModelProto()
-    result.CopyFrom(found)
-    del result.graph.node[:]
-    for node in found.graph.node:
-        if node.op_type == "MatMulInteger":
-            data = makers[node.input[0]].input[0]
-            unit = next(
-                n for n in found.graph.node if n.op_type == "Mul" and makers[node.input[0]].output[1] in n.input
-            )
-            scale = next(stored[name] for name in unit.input if name in stored)
-            weight = numpy_helper.from_array(stored[node.input[1]].astype(np.float32) * scale, f"{node.output[0]}/w")
-            result.graph.initializer.append(weight)
-            one = numpy_helper.from_array(np.float32(1), f"{node.output[0]}/one")
-            result.graph.initializer.append(one)
-            result.graph.node.append(helper.make_node("MatMul", [data, weight.name], [node.output[0]]))
-            result.graph.node.append(helper.make_node("Identity", [one.name], [unit.output[0]]))
-        elif node.op_type not in ("DynamicQuantizeLinear", "Cast") and not any(
-            maker.op_type == "DynamicQuantizeLinear" for name in node.input if (maker := makers.get(name))
-        ):
-            result.graph.node.append(node)
-        elif node.op_type == "Cast":
-            result.graph.node.append(helper.make_node("Identity", list(node.input), list(node.output)))
-    return result
+    exact = run(model, far)
+    assert np.abs(run(apply(step, model, DATA), far) - exact).max() < 0.05 * np.abs(exact).max()
