@@ -27,13 +27,7 @@ import onnx
 from onnx import numpy_helper, version_converter
 
 from engine.compress.quantization.bias import correct_biases
-from engine.compress.quantization.block_weights import (
-    PRODUCTS,
-    as_matrix,
-    block_tables,
-    learned_blocks,
-    nearest_blocks,
-)
+from engine.compress.quantization.block_weights import block_tables, nearest_blocks
 from engine.compress.quantization.calibrate import activation_scales, observe, runs
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.dynamic import has_products
@@ -47,7 +41,9 @@ from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, BlockCodes, Codes, Scheme
 from engine.compress.quantization.smooth import smooth
 from engine.compress.quantization.weights import (
+    PRODUCTS,
     Layer,
+    as_matrix,
     find_layers,
     first_use,
     layer_bits,
@@ -145,6 +141,8 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> tuple[Schem
     if step.method == "block":
         if not step.learns_rounding:
             return scheme, None
+        from engine.compress.quantization.block_rounding import learned_blocks
+
         return replace(scheme, blocks=learned_blocks(scheme.model, scheme.layers, scheme.blocks, calibration)), None
     why = obstacle(scheme) if step.learns_rounding and step.rounding == "auto" else None
     learned = step.learns_rounding and why is None

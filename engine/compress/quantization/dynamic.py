@@ -16,9 +16,7 @@ from engine.compress.quantization.builder import Builder
 from engine.compress.quantization.grid import storable_bias
 from engine.compress.quantization.others import is_table, lstm_weights
 from engine.compress.quantization.scheme import Scheme
-from engine.compress.quantization.weights import Layer, find_layers, weight_names
-
-PRODUCTS = ("MatMul", "Gemm")
+from engine.compress.quantization.weights import PRODUCTS, Layer, find_layers, weight_names
 
 
 def has_products(model: onnx.ModelProto, lstms: bool) -> bool:

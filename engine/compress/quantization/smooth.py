@@ -16,10 +16,9 @@ from onnx import helper, numpy_helper
 
 from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.scheme import Float32
-from engine.compress.quantization.weights import Layer, find_layers, weight_names
+from engine.compress.quantization.weights import PRODUCTS, Layer, as_matrix, find_layers, weight_names
 from engine.graph.inputs import Inputs
 
-PRODUCTS = ("MatMul", "Gemm")
 _LEAST = 1e-5
 # Channels are moved by no more than this, either way: what was all but zero on calibration data may be more elsewhere.
 _MOST = 1e3
@@ -46,7 +45,7 @@ def smooth(model: onnx.ModelProto, calibration: Inputs, strength: float) -> onnx
     stored = {t.name: t for t in result.graph.initializer}
     before: dict[str, list[onnx.NodeProto]] = {}
     for name, some in readers.items():
-        weights = [_rows(stored[x.weight], x.axis) for x in some]
+        weights = [as_matrix(numpy_helper.to_array(stored[x.weight]), x.axis) for x in some]
         factor = _factors(largest[name], np.max([np.abs(w).max(1) for w in weights], axis=0), strength)
         for layer, weight in zip(some, weights, strict=True):
             scaled = weight * factor[:, None]
@@ -78,12 +77,6 @@ def _largest(model: onnx.ModelProto, tensors: Sequence[str], calibration: Inputs
             seen = np.abs(value.reshape(-1, value.shape[-1])).max(0)
             found[name] = np.maximum(found[name], seen) if name in found else seen
     return found
-
-
-def _rows(tensor: onnx.TensorProto, axis: int) -> Float32:
-    """A matrix as (inputs, outputs)."""
-    value: Float32 = numpy_helper.to_array(tensor)
-    return value if axis == 1 else value.T
 
 
 def _factors(activations: Float32, weights: Float32, strength: float) -> Float32:

@@ -6,8 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper
+
+PRODUCTS = ("MatMul", "Gemm")
+"""Operators of which a layer is a matrix product."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,11 @@ def one_axis_each(model: onnx.ModelProto) -> onnx.ModelProto:
             result.graph.initializer.add().CopyFrom(tensor)
             result.graph.initializer[-1].name += _TURNED
     return result
+
+
+def as_matrix(weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """A product's weight as (inputs, outputs); `axis` is that of its outputs."""
+    return weight if axis == 1 else np.ascontiguousarray(weight.T)
 
 
 def first_use(weight: str) -> str:
