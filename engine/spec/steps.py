@@ -293,7 +293,7 @@ class Quantize(Frozen):
     @property
     def can_overflow(self) -> bool:
         """Whether its kernels multiply unsigned activations by signed weights, of which the sums of 8-bit ones overflow on some CPUs."""
-        return self.activation_bits <= 8 and self.symmetric and self.format != "u8u8"
+        return self.activation_bits <= 8 and self.format != "u8u8"
 
 
 # What HTML, Markdown or a terminal's colours would take for theirs.

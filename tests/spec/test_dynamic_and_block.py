@@ -18,6 +18,8 @@ def test_a_method_is_enough() -> None:
     assert block.learns_rounding
     assert dynamic.can_overflow
     assert not block.can_overflow
+    # With zero points the codes are signed all the same.
+    assert Quantize(weight_bits=8, activation_bits=8, per_channel=False, symmetric=False).can_overflow
     assert [Recipe(steps=(s,)).label for s in (dynamic, block)] == ["int8 dynamic", "4-bit blocks of 32"]
     assert "rounded as they come" in step_text(dynamic)
     assert "one scale for every 32 inputs" in step_text(block)
