@@ -16,6 +16,7 @@ from engine.cli.doctor import doctor
 from engine.cli.export import export
 from engine.cli.fleet import fleet
 from engine.cli.front import front
+from engine.cli.graph import graph
 from engine.cli.import_points import import_points
 from engine.cli.measured import measured
 from engine.cli.models import models
@@ -50,7 +51,7 @@ app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
     check, plan, run, add, measured, import_points, resume, cancel, delete, uploads,
-    sweeps, trials, front, confirm, why, portability,
+    sweeps, trials, front, confirm, why, portability, graph,
     export, report, verify, doctor,
 ):  # fmt: skip
     app.command("import" if command is import_points else None)(command)
