@@ -12,7 +12,7 @@ from engine.explain.network import network, network_difference, network_rows
 from engine.export.zips import check_target, write_atomically
 from engine.figures.graph import CSS, JS, graph_html
 from engine.figures.graph_info import GraphInfo, difference_info, graph_info
-from engine.graph.graph_difference import difference_rows, summary
+from engine.graph.graph_difference import IN_SHORT, difference_rows, summary
 from engine.store.artifacts import Artifacts
 from engine.trials.trial import Trial
 
@@ -49,7 +49,8 @@ def report_section(baseline: Trial | None, chosen: Trial | None, artifacts: Arti
         else:
             found = network_difference(baseline, chosen, artifacts)
             about = summary(found)
-            info, rows = difference_info(found, about, ("baseline", "recipe")), difference_rows(found)
+            info = difference_info(found, about, ("baseline", "recipe"))
+            rows = [{name: row[name] for name in IN_SHORT} for row in difference_rows(found)]
             head, words = "The network, and what became of it", f"From the baseline to {chosen.label}: {about}."
     except ParetoscopeError:
         # Files of a sweep that was run elsewhere, or long ago.

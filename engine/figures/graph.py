@@ -45,6 +45,9 @@ JS = """
     svg.setAttribute("width", width * scale); svg.setAttribute("height", height * scale);
     pane.scrollLeft = left * scale - at[0]; pane.scrollTop = top * scale - at[1];
   };
+  // The same network in other colours is looked at where it was.
+  const size = `${width} ${height}`;
+  pane.onscroll = () => { root.view = { size, scale, left: pane.scrollLeft, top: pane.scrollTop }; };
   const fit = () => zoom(Math.min(pane.clientWidth / width, (parseFloat(getComputedStyle(pane).maxHeight) || 560) / height));
   const show = (mark) => {
     const box = mark.querySelector("rect").getBBox();
@@ -59,6 +62,12 @@ JS = """
   // Readable from the first moment: as wide as there is room, never so small that names are a blur.
   const begin = () => {
     if (!pane.clientWidth) return false;
+    const before = root.view;
+    if (before && before.size === size) {
+      zoom(before.scale);
+      pane.scrollLeft = before.left; pane.scrollTop = before.top;
+      return true;
+    }
     zoom(Math.min(1, Math.max(0.8, pane.clientWidth / width)));
     const first = root.querySelector(".mark");
     if (first) { show(first); pane.scrollTop = 0; }
@@ -173,7 +182,7 @@ def _mark(mark: Mark) -> str:
     colour = (
         f'fill="{mark.colour}" stroke="{mark.colour}"'
         if mark.colour
-        else 'fill="none" stroke="currentColor" stroke-opacity=".5"'
+        else 'fill="none" stroke="currentColor" stroke-opacity=".5" pointer-events="all"'
     )
     dash = ' stroke-dasharray="5 3"' if mark.is_dashed else ""
     band = f'<path d="M{x + 4} {y + 1}v{HEIGHT - 2}" stroke="{mark.colour}" stroke-width="7"/>' if mark.colour else ""

@@ -188,6 +188,10 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+IN_SHORT = ("layer", "operator", "changes", "details", "matched_by")
+"""What of `difference_rows` says what became of a layer; the rest are the numbers of both."""
+
+
 def difference_rows(difference: Difference) -> list[dict[str, Any]]:
     """The difference as a table, a row for each layer and operator; None where a network has none, or it is not known."""
     rows = []

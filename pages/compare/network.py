@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from engine.figures.graph_info import difference_info
-from engine.graph.graph_difference import difference_rows, summary
+from engine.graph.graph_difference import IN_SHORT, difference_rows, summary
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import network_view, shell
@@ -41,7 +41,7 @@ def _difference(row: SweepRow, named: Mapping[str, Trial]) -> None:
     for note in dict.fromkeys((*found.first.notes, *found.second.notes)):
         st.caption(shell.plain(f"{note[:1].upper()}{note[1:]}."))
     network_view.draw("compare network", difference_info(found, said, (pair[0], pair[1])))
-    network_view.table(f"{row.id}-{first.id}-{second.id}-difference", lambda: difference_rows(found))
+    network_view.table(f"{row.id}-{first.id}-{second.id}-difference", lambda: difference_rows(found), IN_SHORT)
 
 
 def _pick(label: str, letters: list[str], index: int, row: SweepRow) -> str:

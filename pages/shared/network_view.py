@@ -76,13 +76,13 @@ def draw(key: str, info: GraphInfo) -> None:
     _component(key=key, data={"html": graph_html(info)})
 
 
-def table(file: str, rows: Callable[[], Sequence[dict[str, Any]]]) -> None:
-    """The same as a table, folded, and as files."""
+def table(file: str, rows: Callable[[], Sequence[dict[str, Any]]], columns: Sequence[str] = ()) -> None:
+    """The same as a table, folded, and as files; of `columns`, where given, and in the files of all."""
     with st.expander("The same as a table", icon=":material/table_rows:"):
         found = rows()
         shown = {
             name.replace("_", " "): [_cell(row[name]) for row in found[:MOST_ROWS]]
-            for name in (found[0] if found else {})
+            for name in (columns or found[0] if found else ())
             if any(row[name] not in (None, "") for row in found)
         }
         if not shown:
