@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 
@@ -15,6 +15,7 @@ from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds
 from engine.graph.layer_graph import LayerBox, LayerGraph
 from engine.graph.multiplying import factors_of
+from engine.graph.shape_arithmetic import _MOST_NUMBERS
 
 
 def layer_graph(model: onnx.ModelProto, layer_bytes: Mapping[str, int] | None = None, fold: bool = True) -> LayerGraph:
@@ -45,11 +46,36 @@ def layer_graph(model: onnx.ModelProto, layer_bytes: Mapping[str, int] | None = 
     return LayerGraph(boxes, tuple((a, b) for a, b, _ in found.edges), tuple(notes))
 
 
-def _shapes(model: onnx.ModelProto, names: list[str]) -> dict[str, tuple[int, ...]]:
-    """Of one blank input; what is given back as it came in has the input's."""
+def _shapes(model: onnx.ModelProto, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Of one blank input; what is given back as it came in has the input's.
+
+    Inferred as far as that goes, since a run would hold every tensor at once: gigabytes for a detector.
+    """
     fed = {name: array.shape for name, array in Feeds.of_graph(model).blank().items()}
-    made = dict.fromkeys(name for name in names if name and name not in fed)
-    return fed | run_shapes(model, list(made))
+    sized = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    sized.graph.name = model.graph.name
+    sized.graph.node.extend(model.graph.node)
+    sized.graph.output.extend(model.graph.output)
+    # Inputs as they are fed, without names of axes; of weights their shapes, since their numbers cost time and say nothing.
+    described = onnx.helper.make_tensor_value_info
+    for value in model.graph.input:
+        if value.name in fed:
+            kind = value.type.tensor_type.elem_type
+            sized.graph.input.append(described(value.name, kind, fed[value.name]))
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) > _MOST_NUMBERS:
+            sized.graph.input.append(described(tensor.name, tensor.data_type, tensor.dims))
+        else:
+            sized.graph.initializer.append(tensor)
+    for value in sized.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    known = dict(fed)
+    for value in (*inferred.value_info, *inferred.output):
+        axes = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(axis.HasField("dim_value") for axis in axes):
+            known[value.name] = tuple(axis.dim_value for axis in axes)
+    return known | run_shapes(model, unknown) if (unknown := [n for n in names if n and n not in known]) else known
 
 
 def _box(

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.graph.boxes import boxes_of
 from engine.graph.count_layer_graph import layer_graph
-from engine.graph.counts import graph_facts
+from engine.graph.counts import graph_facts, run_shapes
 from tests.helpers.graph_pairs import Net, branching_net, residual_net
 
 
@@ -155,3 +155,12 @@ def test_an_lstm_is_one_box_with_all_its_weights():
     lstm = layer_graph(model).boxes[1]
 
     assert (lstm.name, lstm.operators, lstm.params, lstm.macs) == ("lstm", ("LSTM", "Squeeze"), 24 * 11, 7 * 24 * 11)
+
+
+@pytest.mark.parametrize("model", [residual_net(), residual_net(bits=8, width=5), branching_net()])
+def test_shapes_are_those_of_a_run(model):
+    found = boxes_of(model, fold=False)
+    tensors = [box.tensor for box in found.boxes if box.kind == "operator"]
+    shapes = [box.shape for box in layer_graph(model, fold=False).boxes if box.kind == "operator"]
+
+    assert dict(zip(tensors, shapes, strict=True)) == run_shapes(model, tensors)
