@@ -27,6 +27,7 @@ from engine.cli.report import report
 from engine.cli.resume import resume
 from engine.cli.run import run
 from engine.cli.scenarios import scenarios
+from engine.cli.serve import serve
 from engine.cli.sweeps import sweeps
 from engine.cli.trials import trials
 from engine.cli.uploads import uploads
@@ -52,6 +53,6 @@ for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
     check, plan, run, add, measured, import_points, resume, cancel, delete, uploads,
     sweeps, trials, front, confirm, why, portability, graph,
-    export, report, verify, doctor,
+    export, report, verify, serve, doctor,
 ):  # fmt: skip
     app.command("import" if command is import_points else None)(command)
