@@ -10,20 +10,31 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.compress.finetune import Schedule, augmentation, blank, reuses_batch_norm, train, zero_keeper
+from engine.compress.finetune import (
+    Schedule,
+    augmentation,
+    blank,
+    largest_gradient,
+    reuses_batch_norm,
+    train,
+    zero_keeper,
+)
 from engine.compress.losses import Batch, Loss, cross_entropy, distillation_loss, scaled_error, spread_of
+from engine.compress.pruning.channels import narrowed
 from engine.compress.teacher import TeacherOutputs
 from engine.compress.torch_device import device, from_array
 from engine.datasets.dataset import Dataset
 from engine.errors import StepError
 from engine.graph.inputs import Shape, is_array
-from engine.models.sources import Network, build_student
-from engine.models.torch_inputs import call
+from engine.models.sources import Network, build_student, taken_student
+from engine.models.torch_inputs import as_tensors, call
 from engine.spec.steps import Distill
 
 
@@ -132,7 +143,7 @@ def apply(
     `loss` is what is learnt beside the teacher's outputs, or alone; None for these alone. `outputs` are those on the first images of
     `data.train`, as many as `step.images_needed` or more, with the mirror view unless `step.augment` is none, and with features where the
     step weighs them; None for a step without a teacher. `network` is what student `current` goes on from, or for student `self` the sweep's
-    own, of which nothing but how it was built is used.
+    own, of which nothing but how it was built is used, unless its layers are taken (`step.start`).
 
     A fresh student's initialisation, the order of its images and their augmentation depend on `seed` alone, so the same step with
     alpha = 0 and feature_weight = 0 shows what the teacher is worth. A shifted image gets what the teacher said of the unshifted
@@ -155,6 +166,7 @@ def apply(
         batch_size=64,
         freeze_bn_epochs=frozen if reuses_batch_norm(student.module, data.input_shape) else 0,
         dropout=False,
+        largest_gradient=largest_gradient(step.learning_rate, student.module),
         **augmentation(step.augment),
     )
     try:
@@ -176,14 +188,66 @@ def apply(
     return student
 
 
+# Training samples on which a trained student is held against its teacher.
+_HELD = 512
+_FAR = 0.5
+
+
+def far_off(step: Distill, student: Network, data: Dataset, outputs: TeacherOutputs | None) -> str | None:
+    """What to say of a student whose training led nowhere near where it could; None where it led somewhere.
+
+    Nowhere near: of classes, it agrees with its teacher, or with labels where it has none, on half of the training samples at most, or no
+    more often than who always says the commonest; of values, half of what the teacher's vary by is left.
+    """
+    few = data.train.head(step.images_needed).head(_HELD)
+    inputs, network = data.preprocessing(few.inputs), student.module.eval()
+    with torch.no_grad():
+        parts = [call(network, as_tensors(inputs[i : i + 64])).float() for i in range(0, len(few), 64)]
+    found = torch.cat(parts)
+    remedy = f"; use a learning_rate below {step.learning_rate:g}, or more epochs"
+    if outputs is not None and not data.has_classes:
+        said = torch.from_numpy(outputs.logits[0][: len(few)]).float()
+        error = float(scaled_error(found, said, spread_of(said)))
+        told = f"training ended far from its teacher: {error:.0%} of what its answers vary by is left, on training samples{remedy}"
+        return told if not error < _FAR else None
+    if not data.has_classes:
+        return None
+    wanted = few.labels if outputs is None else outputs.logits[0][: len(few)].argmax(1)
+    if outputs is None and not few.is_labelled:
+        return None
+    right = float((found.argmax(1).numpy() == wanted).mean())
+    common = float(np.bincount(wanted).max() / len(wanted))
+    if right > max(_FAR, common):
+        return None
+    whom = "the teacher" if outputs is not None else "the labels"
+    return (
+        f"training ended far from where it could: the student agrees with {whom} on {right:.1%} of the training samples; always saying the "
+        f"commonest class would on {common:.1%}{remedy}"
+    )
+
+
 def _student(step: Distill, data: Dataset, seed: int, network: Network | None) -> Network:
     """The network before training; a copy where it was given."""
+    if step.is_taken:
+        if network is None:
+            raise StepError(
+                "student 'self' with start: taken needs the network's own layers, and an ONNX file has none; use start: fresh"
+            )
+        return _taken(step, network)
     if step.is_fresh:
         own = None if network is None else network.origin
         return build_student(step.student, data, step.width, seed, step.depth, step.repeats, own)
     if network is None:
         raise StepError("student 'current' needs a torch network, and an ONNX file is none; use another student")
     return Network(copy.deepcopy(network.module), network.origin)
+
+
+def _taken(step: Distill, network: Network) -> Network:
+    """The network's own layers, and of each the channels that matter most."""
+    shorter = taken_student(network, step.depth)
+    if step.width == 1:
+        return shorter
+    return replace(shorter, module=narrowed(shorter.module, step.width, network.origin.input_shape).eval())
 
 
 def _alone(step: Distill, loss: Loss | None) -> Loss:

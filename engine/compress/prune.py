@@ -1,4 +1,4 @@
-"""Pruning: single weights set to zero (`magnitude`, `nm`), or whole channels removed (`channel`), with an account of what went."""
+"""Pruning: single weights set to zero (`magnitude`, `nm`), or channels, heads or hidden numbers removed, with an account of what went."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine.compress.pruning.channels import prune_channels
-from engine.compress.pruning.costs import count_costs, measure_uses
+from engine.compress.pruning.channels import prune_channels, prune_parts
+from engine.compress.pruning.costs import Uses, count_costs, measure_uses
 from engine.compress.pruning.weights import check_weights, keep_n_of_m, prune_magnitude, weight_layers
 from engine.datasets.dataset import Dataset
+from engine.graph.inputs import Shape
 from engine.models.builders import build
 from engine.models.sources import Network
-from engine.spec.steps import Prune
+from engine.spec.steps import PARTS, Prune
 
 # Layers that are not pruned are named from this share of a network's weights.
 _LEFT_OUT = 0.01
@@ -24,7 +25,9 @@ REACHED = 0.02
 
 @dataclass(frozen=True)
 class LayerChange:
-    """A layer's output channels before and after a channel pruning, or its weights other than zero before and after any other."""
+    """A layer's output channels before and after a channel pruning, an attention's heads or an MLP's hidden numbers before and after one of
+    these, or a layer's weights other than zero before and after any other.
+    """
 
     name: str
     before: int
@@ -35,7 +38,8 @@ class LayerChange:
 class PruneReport:
     """What was asked and what was reached; shares lie in [0, 1].
 
-    `asked` is a share of `quantity`: of the weights that are zero, of the parameters or of the MACs that are gone. `params_removed` and
+    `asked` is a share of `quantity`: of the weights that are zero, or of the parameters, MACs, heads or hidden numbers that are gone (of
+    both of these for `heads_and_mlp`). `params_removed` and
     `macs_removed` are counted from the network before its first pruning; `zero_share` is of the weights of convolutions and linear
     layers that are left. `reached`: within two points; where not, `note` says in one line why, and which layers have no such weights.
     """
@@ -60,6 +64,8 @@ def apply(step: Prune, network: Network, data: Dataset | None, seed: int) -> tup
     check_weights(module)
     origin = build(network.origin)
     uses = measure_uses(module, input_shape)
+    if step.method in PARTS:
+        return _apply_parts(step, module, origin, uses, input_shape, data)
     if step.method == "channel":
         pruned, limit = prune_channels(step, module, origin, uses, input_shape, data)
     else:
@@ -89,6 +95,33 @@ def apply(step: Prune, network: Network, data: Dataset | None, seed: int) -> tup
     return pruned, report
 
 
+def _apply_parts(
+    step: Prune, module: nn.Module, origin: nn.Module, uses: Uses, input_shape: Shape, data: Dataset | None
+) -> tuple[nn.Module, PruneReport]:
+    """One part after the other: what is left of heads and of MLPs are shares of their own."""
+    pruned, asked = module, step.ratio or 0.0
+    notes, layers, reached = list[str](), list[LayerChange](), True
+    for part in PARTS[step.method]:
+        pruned, gone = prune_parts(step, part, pruned, origin, input_shape, data)
+        layers += [LayerChange(*layer) for layer in gone.layers]
+        if abs(gone.share - asked) > REACHED:
+            reached = False
+            notes.append(_note(part, asked, gone.share, gone.limit))
+    pruned = pruned.eval()
+    whole, left = count_costs(origin, uses), count_costs(pruned, uses)
+    report = PruneReport(
+        quantity=step.method,
+        asked=asked,
+        params_removed=1 - left.params / whole.params,
+        macs_removed=1 - left.macs / whole.macs,
+        zero_share=_zero_share(pruned),
+        reached=reached,
+        note="; ".join(notes) or None,
+        layers=tuple(layers),
+    )
+    return pruned, report
+
+
 def _asked(step: Prune) -> tuple[str, float]:
     if step.pattern is not None:
         n, m = (int(part) for part in step.pattern.split(":"))
@@ -99,9 +132,13 @@ def _asked(step: Prune) -> tuple[str, float]:
 
 
 def _note(quantity: str, asked: float, reached: float, limit: str) -> str:
-    what = {"zeros": "of the weights zero", "params": "of the parameters removed", "macs": "of the MACs removed"}[
-        quantity
-    ]
+    what = {
+        "zeros": "of the weights zero",
+        "params": "of the parameters removed",
+        "macs": "of the MACs removed",
+        "heads": "of the attention heads removed",
+        "mlp": "of the MLPs' width removed",
+    }[quantity]
     return f"asked {100 * asked:.3g} % {what}, reached {100 * reached:.3g} %: {limit}"
 
 

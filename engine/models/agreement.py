@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from engine.errors import ModelError
 from engine.graph.graph import fixed_batch, open_session
 from engine.graph.inputs import Feeds, Inputs, resized, shape_of
+from engine.models import narrow
 from engine.models.shapes import noun
 from engine.models.torch_inputs import as_tensors, call
 
@@ -36,7 +37,7 @@ _READS = {
 }
 _TORCH = str(Path(torch.__file__).parent)
 # Between whoever reads a value and the note of it.
-_BETWEEN = {__file__, torch.overrides.__file__, torch._tensor.__file__}
+_BETWEEN = {__file__, narrow.__file__, torch.overrides.__file__, torch._tensor.__file__}
 
 
 class _ValuesRead(TorchFunctionMode):

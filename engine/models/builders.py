@@ -20,6 +20,7 @@ from engine.models.call import call_function
 from engine.models.catalog import check_model, one_line, source_kind
 from engine.models.scaling import build_scaled
 from engine.models.shapes import batch_text, inputs_text
+from engine.models.shorter import keep_layers
 from engine.models.torch_inputs import blank_tensors, call, fit_interface
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
@@ -40,6 +41,7 @@ class Origin:
     `channels_last`; `weights` says in words where they came from. `options` are what a student has of its own: the factors `width` and
     `depth`, and `repeats`; `arguments` what the spec calls the function with; `code_sha256` is that of the code behind a function.
     `values`: what it gives are no scores of classes, and `num_classes` the numbers of a target, 0 where nobody knows.
+    `shortened`: which of its layers are left in the network after it was built, where some were left out (`shorter.py`).
     `graph`: of a network that an ONNX file was turned into, the graph to build it from (`converted.py`).
     `only`, `constants` and `output` are as of `torch_inputs.fit_interface`, `only` being the name of the one input.
     """
@@ -57,6 +59,7 @@ class Origin:
     constants: dict[str, Any] = field(default_factory=dict)
     output: str | int | None = None
     graph: str | None = None
+    shortened: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def in_channels(self) -> int:
@@ -78,7 +81,7 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what came later only where it says something."""
-        later = ("only", "constants", "output", "values", "graph")
+        later = ("only", "constants", "output", "values", "graph", "shortened")
         return {
             name: value for name, value in asdict(self).items() if name not in later or value not in (None, {}, False)
         }
@@ -133,6 +136,7 @@ def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
         if kind == "python":
             # Lazy modules, and layers that a forward makes when it first runs, are there only afterwards.
             run_blank(module, origin, 2)
+        keep_layers(module, origin.shortened)
     return module
 
 

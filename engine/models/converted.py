@@ -184,14 +184,25 @@ def _numbers(module: fx.GraphModule) -> None:
     _finish(module)
 
 
+class _Reshape(nn.Module):
+    """To axes that are numbers: a layer, so that what removes heads can say which of its sizes are others."""
+
+    def __init__(self, axes: list[int]) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(*self.axes)
+
+
 def _reshapes(module: fx.GraphModule) -> None:
-    """Reshapes to stored axes are plain calls, which torch can follow."""
+    """Reshapes to stored axes are such as torch can follow."""
     for node, layer in _layers(module):
         axes = _stored(module, node.args[1]) if type(layer).__name__ == "OnnxReshape" else None
         if axes is None or bool((axes == 0).any()):
             continue
-        node.meta["onnx"] = str(node.target)
-        node.op, node.target, node.args = "call_method", "reshape", (node.args[0], *axes.tolist())
+        module.set_submodule(str(node.target), _Reshape(axes.tolist()))
+        node.args = node.args[:1]
     _finish(module)
 
 

@@ -6,6 +6,7 @@ smaller say, by their shapes, how to fit it. No pickle is ever read or written.
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,15 +23,26 @@ from engine.models.builders import Origin, build, build_as_written, run_blank
 from engine.models.catalog import ZooEntry, check_model, one_line, source_kind, zoo_index
 from engine.models.checkpoints import read_weights
 from engine.models.functions import code_sha256
+from engine.models.narrow import packed_sizes, unpack_sizes
 from engine.models.pruned import packed_masks, unpack_masks
 from engine.models.shapes import inputs_text, noun
+from engine.models.shorter import keep_layers, layers_to_keep
 from engine.models.state import fit_to, load_state
 from engine.models.torch_inputs import outputs_text
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 from engine.spec.steps import SELF
 
-__all__ = ["Network", "Origin", "build_student", "load_network", "open_network", "read_origin", "save_network"]
+__all__ = [
+    "Network",
+    "Origin",
+    "build_student",
+    "load_network",
+    "open_network",
+    "read_origin",
+    "save_network",
+    "taken_student",
+]
 
 _METADATA = "paretoscope"
 # What each dataset that checkpoints were trained on gives: the shape of one item and the class count.
@@ -141,6 +153,15 @@ def build_student(
     return Network(_checked(build(origin, seed), origin), origin)
 
 
+def taken_student(network: Network, depth: float) -> Network:
+    """A copy of a network with `depth` of its layers, their weights kept, the first and last among them; raises ModelError."""
+    own = network.origin
+    module = copy.deepcopy(network.module)
+    places = layers_to_keep(module, depth, lambda whole: run_blank(whole, own, 1), own.source)
+    origin = replace(own, weights=f"{own.weights}; layers taken", shortened=places)
+    return Network(_checked(keep_layers(module, places), origin), origin)
+
+
 def _check_fits(entry: ZooEntry, data: Dataset) -> None:
     """A shipped checkpoint reads one image shape and knows one number of classes."""
     shape, classes = _TRAINED_ON[entry.dataset]
@@ -186,12 +207,12 @@ def _checked(module: nn.Module, origin: Origin) -> nn.Module:
 def save_network(network: Network, path: Path) -> None:
     """One safetensors file, the same bytes for the same network; tensors shared under several names are stored once.
 
-    Which of the weights were pruned (`pruned.py`) is stored beside them.
+    Which of the weights were pruned (`pruned.py`), and which sizes of its code are others (`narrow.py`), is stored beside them.
     """
     stored = network.module.state_dict()
     unique = [n for n, _ in network.module.named_parameters()] + [n for n, _ in network.module.named_buffers()]
     state = {name: stored[name].detach().contiguous().clone() for name in unique if name in stored}
-    state |= packed_masks(network.module)
+    state |= packed_masks(network.module) | packed_sizes(network.module)
     metadata = {_METADATA: json.dumps(network.origin.to_json(), sort_keys=True)}
     partial = path.with_name(f"{path.name}.part")
     partial.write_bytes(save(state, metadata))
@@ -229,6 +250,7 @@ def open_network(path: Path) -> Network:
     if source_kind(origin.source) == "python" and code_sha256(origin.source) != origin.code_sha256:
         raise ModelError(f"artifact {path}: the code of {origin.source} has changed since; run the sweep again")
     module = build(origin)
+    state = unpack_sizes(module, state)
     fit_to(module, state)
     load_state(module, unpack_masks(module, state), f"artifact {path}", origin.source)
     return Network(_checked(module, origin), origin)

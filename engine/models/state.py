@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torchvision.models import VisionTransformer
 
 from engine.errors import ModelError
+from engine.models.narrow import sizes_of
 from engine.models.shapes import shape_text
 
 
@@ -59,7 +60,9 @@ def _restate_widths(layer: nn.Module) -> None:
     elif isinstance(layer, nn.MultiheadAttention):
         width = layer.in_proj_weight.shape[1]
         layer.embed_dim = layer.kdim = layer.vdim = width
-        layer.head_dim = width // layer.num_heads
+        # Of one that lost heads, the code goes on with as many as it had.
+        heads = next((now for _, _, meant, now in sizes_of(layer) if meant == layer.num_heads), layer.num_heads)
+        layer.head_dim = len(layer.in_proj_weight) // 3 // heads
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], what: str, source: str) -> None:

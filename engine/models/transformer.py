@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engine.models.narrow import sizes_of
+
 HEADS = 4
 MOST_POINTS = 64
 """Positions that are learnt; a longer series is refused."""
@@ -40,11 +42,14 @@ class _Attention(nn.MultiheadAttention):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # of itself alone
         """(n, points, width) -> the same."""
         points, width = x.shape[1:]
+        # One that lost heads is not as wide within as its input.
+        of_each = self.head_dim if sizes_of(self) else width // self.num_heads
         projected = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        heads = projected.view(-1, points, 3, self.num_heads, width // self.num_heads)
+        heads = projected.view(-1, points, 3, self.num_heads, of_each)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        weights = (query @ key.transpose(2, 3) * (width // self.num_heads) ** -0.5).softmax(3)
-        found: Tensor = self.out_proj((weights @ value).transpose(1, 2).reshape(-1, points, width))
+        weights = (query @ key.transpose(2, 3) * of_each**-0.5).softmax(3)
+        joined = self.num_heads * self.head_dim if sizes_of(self) else width
+        found: Tensor = self.out_proj((weights @ value).transpose(1, 2).reshape(-1, points, joined))
         return found
 
 

@@ -174,7 +174,7 @@ def _step_notes(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]])
         yield placement_texts(latency["runtime"]["provider"], latency["placement"])[0]
     for before, stage in zip(chain.stages, chain.stages[1:], strict=False):
         sets_zeros = any(
-            isinstance(s, Prune) and s.method != "channel" for s in stage.recipe.steps[len(before.recipe.steps) :]
+            isinstance(s, Prune) and not s.is_smaller for s in stage.recipe.steps[len(before.recipe.steps) :]
         )
         if not sets_zeros or not stage.latency or not before.latency:
             continue

@@ -54,6 +54,7 @@ _NOT_CODE = (
 )
 _LIBRARY = {
     "convert": "onnx2torch",
+    "distill": "torch-pruning",
     "prune": "torch-pruning",
     "export": "torch",
     "accuracy": "onnxruntime",

@@ -33,6 +33,8 @@ _SUFFIX |= {"accuracy": ".npz", "teacher": ".npz", "sensitivity": ".json", "laye
 _SENSITIVITY = ("activation_bits", "per_channel", "symmetric", "format", "calibration", "calibration_samples")
 # Zoo networks have about as many; only forecasts use it.
 _TYPICAL_MACS = 10e6
+# Of a transformer with MLPs four times as wide as it is.
+_PART_OF_MACS = {"heads": 0.35, "mlp": 0.6, "heads_and_mlp": 0.95}
 # So many images does a dataset have, as far as forecasts care.
 _TYPICAL_TRAIN, _TYPICAL_TEST = 54_000, 10_000
 # Learned rounding takes about as long as so many plain roundings.
@@ -317,8 +319,8 @@ def _macs_after(step: Distill | Prune | Finetune, macs: float, own_macs: float) 
     if isinstance(step, Distill) and step.is_fresh:
         student = own_macs if step.student == SELF else _source_macs(step.student)
         return student * step.width**2 * step.depth
-    if isinstance(step, Prune) and step.method == "channel":
-        return macs * (1 - (step.macs_ratio or step.ratio or 0.0))
+    if isinstance(step, Prune) and step.is_smaller:
+        return macs * (1 - _PART_OF_MACS.get(step.method, 1.0) * (step.macs_ratio or step.ratio or 0.0))
     return macs
 
 

@@ -127,17 +127,19 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
 
     step, loss = Distill(**_of_step(task)), task.node.options.get("loss")
     losses: list[float] = []
+    data = dataset_of(task.data)
+    outputs = TeacherOutputs.load(task.input(1)) if step.has_teacher else None
     student = distill.apply(
         step,
-        dataset_of(task.data),
+        data,
         task.seed,
-        outputs=TeacherOutputs.load(task.input(1)) if step.has_teacher else None,
+        outputs=outputs,
         network=open_network(task.input()) if step.student in (SELF, CURRENT) else None,
         on_epoch=lambda _, value: losses.append(value),
-        loss=task_loss(dataset_of(task.data), loss),
+        loss=task_loss(data, loss),
     )
     save_network(student, output)
-    return {"loss": losses}
+    return {"loss": losses} | noted(distill.far_off(step, student, data, outputs))
 
 
 def _of_step(task: Task) -> dict[str, Any]:
@@ -164,8 +166,12 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
     from engine.models.sources import Network, open_network, save_network
 
     network = open_network(task.input())
-    note = trained_zeros(network.module)
+    notes = [note for note in [trained_zeros(network.module)] if note]
     losses: list[float] = []
+
+    def on_epoch(epoch: int, value: float) -> None:
+        losses[epoch - 1 :] = [value]  # it may begin again
+
     data = dataset_of(task.data)
     loss = task_loss(data, task.node.options.get("loss"))
     module = finetune.apply(
@@ -173,11 +179,12 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
         network.module,
         data,
         task.seed,
-        on_epoch=lambda _, value: losses.append(value),
+        on_epoch=on_epoch,
         loss=loss or imitation(data, from_array(TeacherOutputs.load(task.input(1)).logits)),
+        on_note=notes.append,
     )
     save_network(Network(module, network.origin), output)
-    return {"loss": losses} | noted(note)
+    return {"loss": losses} | noted("; ".join(notes) or None)
 
 
 def _export(task: Task, output: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.spec.runtime import Runtime
-from engine.spec.steps import Distill, Finetune, Imported, Prune, Quantize, Step, usual_qat_rate
+from engine.spec.steps import PARTS, Distill, Finetune, Imported, Prune, Quantize, Step, usual_qat_rate
 
 
 def _percent(ratio: float) -> str:
@@ -63,6 +63,7 @@ def _distill_label(step: Distill) -> str:
     if step.is_fresh and (step.epochs, step.samples) != (usual["epochs"].default, None):
         notes.append(_length(step) if step.samples else f"{step.epochs} epoch{'s' if step.epochs > 1 else ''}")
     notes += _training_notes(step)
+    notes += ["own layers"] if step.is_taken else []
     if not step.is_fresh:
         return _with_notes(f"{verb} on {_length(step)}", notes)
     return _with_notes(f"{verb} {step.student}{scale}{repeats}", notes)
@@ -82,6 +83,9 @@ def _prune_label(step: Prune) -> str:
         notes.append(f"multiples of {step.round_to}")
     if step.method == "magnitude":
         return _with_notes(f"weights −{_percent(step.ratio or 0)}", notes)
+    if step.method in PARTS:
+        names = {"heads": "heads", "mlp": "MLP width", "heads_and_mlp": "heads and MLP width"}
+        return _with_notes(f"{names[step.method]} −{_percent(step.ratio or 0)}", notes)
     what = f"−{_percent(step.ratio)}" if step.ratio is not None else f"−{_percent(step.macs_ratio or 0)} MACs"
     return _with_notes(f"channels {what}", notes)
 

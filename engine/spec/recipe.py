@@ -39,7 +39,7 @@ class Recipe(Frozen):
                 raise ValueError(f"{step.step} cannot follow quantize; put quantize last in `space`")
             if isinstance(step, Distill) and step.is_fresh and before and step.teacher != "previous":
                 raise ValueError(
-                    f"{before[-1].step} before distill has no effect: student {step.student} starts from random weights and its "
+                    f"{before[-1].step} before distill has no effect: student {step.student} does not go on from it and its "
                     f"teacher is {step.teacher}; put distill first, or use student: current or teacher: previous"
                 )
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
-from engine.spec.steps import Distill, Finetune, Imported, Prune, Quantize, Step
+from engine.spec.steps import PARTS, Distill, Finetune, Imported, Prune, Quantize, Step
 
 
 def step_text(step: Step) -> str:
@@ -44,9 +44,8 @@ def _distill_text(step: Distill) -> str:
     scales = [f"{v:g}× {n}" for v, n in ((step.width, "width"), (step.depth, "depth")) if v != 1]
     scales += [f"each block applied {step.repeats} times"] if step.repeats is not None else []
     shape = f" at {', '.join(scales)}" if scales else ""
-    student = {"self": "a new network of the same kind", "current": "the network as it now is, on,"}.get(
-        step.student, step.student
-    )
+    own = "the network's own layers" if step.is_taken else "a new network of the same kind"
+    student = {"self": own, "current": "the network as it now is, on,"}.get(step.student, step.student)
     teacher = {"baseline": "the baseline", "previous": "the network so far"}.get(
         step.teacher, source_name(step.teacher)
     )
@@ -78,6 +77,14 @@ def _prune_text(step: Prune) -> str:
     importance = {"l2": "weights", "bn_scale": "batch-norm scales", "taylor": "effect on the loss"}[
         step.importance or "l2"
     ]
+    if step.method in PARTS:
+        share = f"{(step.ratio or 0) * 100:g} %"
+        parts = {
+            "heads": f"{share} of the attention heads",
+            "mlp": f"{share} of the width between the two layers of each MLP",
+            "heads_and_mlp": f"{share} of the attention heads and of the width between the two layers of each MLP",
+        }
+        return f"Remove {parts[step.method]}, what has the smallest {importance}, {spread}"
     return f"Remove whole channels until {what} are gone, those with the smallest {importance}, {spread}"
 
 

@@ -8,11 +8,14 @@ import streamlit as st
 
 from engine.models.catalog import zoo_index
 from pages.new_sweep.draft import (
+    OWN_DEPTHS,
     OWN_WIDTHS,
     readers_of,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
 from pages.new_sweep.training_fields import images_per_epoch, training
+
+_STARTS = {"taken": "its own", "fresh": "new"}
 
 
 def students(model: str, data: str) -> dict[str, Any]:
@@ -34,7 +37,27 @@ def students(model: str, data: str) -> dict[str, Any]:
                 is_open=True,
             ),
         }
-        if not fields["students"] and not fields["own_widths"]:
+        left, right = st.columns([2, 1])
+        fields["own_depths"] = chips(
+            "The model itself, shorter",
+            "own_depths",
+            OWN_DEPTHS,
+            "The same network with this share of its layers: of blocks that follow each other, or of a recurrent layer.",
+            lambda d: f"×{d:g}",
+            is_open=True,
+            place=left,
+        )
+        if fields["own_depths"]:
+            fields["own_start"] = choice(
+                "Its layers are",
+                "own_start",
+                list(_STARTS),
+                "The model's own layers, the first and the last among them, have learnt already: few epochs do. New ones begin at random.",
+                _STARTS.__getitem__,
+                place=right,
+                kind="buttons",
+            )
+        if not any(fields[name] for name in ("students", "own_widths", "own_depths")):
             return fields
         left, right = st.columns(2)
         told = "How often the student sees the training samples."

@@ -33,6 +33,8 @@ PATTERNS = ("2:4", "4:8", "1:4")
 MEAN_BITS = (6.0, 5.0, 4.0, 3.5, 3.0, 2.5)
 TIME_SHARES = (0.9, 0.8, 0.7, 0.6)
 OWN_WIDTHS = (0.75, 0.5, 0.35, 0.25)
+OWN_DEPTHS = (0.75, 0.5, 0.25)
+PART_RATIOS = (0.25, 0.5, 0.75)
 ALL = 0
 IMAGES = (1_000, 5_000, 10_000, 20_000, 25_000, ALL)
 """Training images per epoch."""
@@ -70,6 +72,8 @@ class Draft(Reading):
     data: str = BUILT_IN
     students: tuple[str, ...] = ()
     own_widths: tuple[float, ...] = ()
+    own_depths: tuple[float, ...] = ()
+    own_start: str = "taken"
     repeats: tuple[int, ...] = ()
     student_epochs: int = 2
     student_images: int = 25_000
@@ -86,6 +90,8 @@ class Draft(Reading):
     importances: tuple[str, ...] = ("l2",)
     allocation: str = "uniform"
     round_to: int = 4
+    parts: tuple[str, ...] = ()
+    part_ratios: tuple[float, ...] = (0.25, 0.5)
     zeros: tuple[float, ...] = ()
     patterns: tuple[str, ...] = ()
     rounds: int = 1
@@ -239,6 +245,8 @@ def _distill(draft: Draft) -> list[Any]:
         ]
     if draft.own_widths:
         students.append({"student": SELF, "width": list(draft.own_widths)})
+    if draft.own_depths:
+        students.append({"student": SELF, "depth": list(draft.own_depths)} | _special(Distill, start=draft.own_start))
     training = {"epochs": draft.student_epochs} | _samples("samples", draft.student_images)
     training |= _special(Distill, learning_rate=draft.student_rate, augment=draft.student_augment)
     teaching = _special(
@@ -263,14 +271,24 @@ def _prune(draft: Draft) -> list[Any]:
     rounds = {"rounds": draft.rounds} if draft.rounds > 1 else {}
     methods: list[dict[str, Any]] = []
     if draft.channels:
-        how: dict[str, Any] = {"importance": list(draft.importances)} if draft.importances != Draft.importances else {}
-        how |= {n: getattr(draft, n) for n in ("allocation", "round_to") if getattr(draft, n) != getattr(Draft, n)}
-        methods.append({"method": "channel", draft.channel_quantity: list(draft.channels)} | how | rounds | after)
+        target = {draft.channel_quantity: list(draft.channels)}
+        methods.append({"method": "channel"} | target | _what_goes(draft, "channel") | rounds | after)
+    if draft.part_ratios:
+        ratio = {"ratio": list(draft.part_ratios)}
+        methods += [{"method": part} | ratio | _what_goes(draft, part) | rounds | after for part in draft.parts]
     if draft.zeros:
         methods.append({"method": "magnitude", "ratio": list(draft.zeros)} | rounds | after)
     if draft.patterns:
         methods.append({"method": "nm", "pattern": list(draft.patterns)} | after)
     return ([None] if draft.unpruned else []) + methods if methods else []
+
+
+def _what_goes(draft: Draft, method: str) -> dict[str, Any]:
+    """What is special of how a method chooses; batch norms say nothing of heads, which are no multiples of anything."""
+    importances = [i for i in draft.importances if method == "channel" or i != "bn_scale"]
+    how: dict[str, Any] = {"importance": importances} if importances not in ([], [*Draft.importances]) else {}
+    names = ("allocation",) if method == "heads" else ("allocation", "round_to")
+    return how | {n: getattr(draft, n) for n in names if getattr(draft, n) != getattr(Draft, n)}
 
 
 def _quantize(draft: Draft) -> list[Any]:

@@ -31,9 +31,9 @@ class Preset:
         filled = replace(filled, students=tuple(s for s in filled.students if s in able))
         if filled.model.endswith(".onnx"):
             # What the form has no boxes for then.
-            filled = replace(filled, students=(), own_widths=())
+            filled = replace(filled, students=(), own_widths=(), own_depths=())
             if not onnx2torch_installed():
-                filled = replace(filled, channels=(), zeros=(), patterns=())
+                filled = replace(filled, channels=(), parts=(), zeros=(), patterns=())
         return filled
 
 

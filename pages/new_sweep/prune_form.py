@@ -8,11 +8,14 @@ import streamlit as st
 
 from pages.new_sweep.draft import (
     CHANNEL_RATIOS,
+    PART_RATIOS,
     PATTERNS,
     WEIGHT_RATIOS,
 )
 from pages.new_sweep.fields import chips, choice, number, tick
 from pages.new_sweep.training_fields import images_per_epoch, percent, training
+
+_PARTS = {"heads": "attention heads", "mlp": "MLP width", "heads_and_mlp": "both"}
 
 
 def pruning() -> dict[str, Any]:
@@ -39,6 +42,28 @@ def pruning() -> dict[str, Any]:
                 place=right,
                 kind="buttons",
             ),
+        }
+        left, right = st.columns([2, 1])
+        fields["parts"] = chips(
+            "From a transformer's blocks",
+            "parts",
+            list(_PARTS),
+            "Whole attention heads, or the width between the two layers of an MLP. Makes the network smaller and faster everywhere; "
+            "what runs through all blocks stays as wide as it is.",
+            _PARTS.__getitem__,
+            place=left,
+        )
+        if fields["parts"]:
+            fields["part_ratios"] = chips(
+                "share removed",
+                "part_ratios",
+                PART_RATIOS,
+                "Of all heads, of the width of all MLPs; of both where both lose some.",
+                percent,
+                is_open=True,
+                place=right,
+            )
+        fields |= {
             "zeros": chips(
                 "Single weights, share set to zero",
                 "zeros",
@@ -54,7 +79,7 @@ def pruning() -> dict[str, Any]:
                 "2:4 keeps the 2 largest of every 4 neighbouring weights, a form that some accelerators run faster.",
             ),
         }
-        if not fields["channels"] and not fields["zeros"] and not fields["patterns"]:
+        if not any(fields[name] for name in ("channels", "parts", "zeros", "patterns")):
             return fields
         left, right = st.columns(2)
         told = "Training that repairs what pruning broke; 0 leaves it broken, to see how much that is."
@@ -75,10 +100,10 @@ def _what_goes_first(trains: bool) -> dict[str, Any]:
     spread = {"uniform": "evenly", "global": "where least matters", "sensitivity": "where it hurts least"}
     fields: dict[str, Any] = {
         "importances": chips(
-            "Channels with the smallest",
+            "Channels or heads with the smallest",
             "importances",
             list(importances),
-            "How a channel's worth is told. None chosen: by its weights.",
+            "How a channel's or a head's worth is told; heads have no batch norms. None chosen: by its weights.",
             importances.__getitem__,
         )
         or ("l2",),

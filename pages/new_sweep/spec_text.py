@@ -13,7 +13,7 @@ from engine.models.catalog import zoo_names
 from engine.spec.read import load_plain_yaml
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
-from engine.spec.steps import SELF, Distill, Finetune, Prune, Quantize, usual_qat_rate
+from engine.spec.steps import PARTS, SELF, Distill, Finetune, Prune, Quantize, usual_qat_rate
 from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep import reading
 from pages.new_sweep.draft import ALL, AS_IT_IS, BOUNDS, MATRICES, SWITCH, Draft, quantization_name, to_spec
@@ -123,9 +123,13 @@ def _distilling(steps: list[Distill], recipes: Sequence[Recipe]) -> dict[str, An
     unknown = next((s.student for s in steps if s.student not in (*zoo_names(), SELF)), None)
     if unknown:
         raise CannotShow(f"student {unknown} is not among the form’s")
+    own = [s for s in steps if s.student == SELF]
+    shorter = [s for s in own if s.depth != 1]
     return {
         "students": tuple(dict.fromkeys(s.student for s in steps if s.student != SELF)),
-        "own_widths": tuple(sorted({s.width for s in steps if s.student == SELF}, reverse=True)),
+        "own_widths": tuple(sorted({s.width for s in own if s.depth == 1}, reverse=True)),
+        "own_depths": tuple(sorted({s.depth for s in shorter}, reverse=True)),
+        "own_start": _only(shorter, "start", Draft.own_start),
         "repeats": _values(steps, "repeats"),
         "student_epochs": _only(steps, "epochs", Draft.student_epochs),
         "student_images": _only(steps, "samples", ALL),
@@ -151,13 +155,16 @@ def _pruning(steps: list[Prune], recipes: Sequence[Recipe]) -> dict[str, Any]:
             f"prunings are in {' and '.join(map(str, sorted(rounds)))} rounds, the form’s box has one number"
         )
     channels = [s for s in ends if s.method == "channel"]
+    parts = [s for s in ends if s.method in PARTS]
     quantity = "macs_ratio" if any(s.macs_ratio for s in channels) else "ratio"
     return {
         "channels": tuple(sorted(_values(channels, quantity))),
         "channel_quantity": quantity,
-        "importances": _values(channels, "importance") or Draft.importances,
-        "allocation": _only(channels, "allocation", Draft.allocation),
-        "round_to": _only(channels, "round_to", Draft.round_to),
+        "parts": tuple(part for part in PARTS if any(s.method == part for s in parts)),
+        "part_ratios": tuple(sorted(_values(parts, "ratio"))) or Draft.part_ratios,
+        "importances": _values([*channels, *parts], "importance") or Draft.importances,
+        "allocation": _only([*channels, *parts], "allocation", Draft.allocation),
+        "round_to": _only([s for s in (*channels, *parts) if s.round_to is not None], "round_to", Draft.round_to),
         "zeros": tuple(sorted(_values([s for s in ends if s.method == "magnitude"], "ratio"))),
         "patterns": _values(ends, "pattern"),
         "rounds": max(rounds, default=1),

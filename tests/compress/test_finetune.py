@@ -320,3 +320,23 @@ def test_a_network_that_is_frozen_whole_is_told_of_and_one_that_is_in_part_train
         parameter.requires_grad_(False)
     with pytest.raises(StepError, match="every parameter of the network is frozen"):
         finetune.apply(Finetune(epochs=1), network, stripes(), seed=0)
+
+
+def test_a_network_without_batch_norms_that_diverges_is_trained_with_shorter_gradients():
+    """Outputs that hardly vary make the scaled error, and its gradients, so large that the first steps would end in no numbers."""
+    torch.manual_seed(0)
+    network, data = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3)), stripes()
+
+    def steep(logits, batch):
+        return (logits - logits.detach().roll(1, 0)).square().mean() * 1e9
+
+    notes, seen = [], []
+    step = Finetune(epochs=2, learning_rate=0.02)
+    trained = finetune.apply(
+        step, network, data, 0, lambda epoch, value: seen.append(epoch), loss=steep, on_note=notes.append
+    )
+    assert notes == ["training diverged with gradients as they come; they were shortened to length 1"]
+    assert all(torch.isfinite(p).all() for p in trained.parameters())
+    assert seen[-2:] == [1, 2]
+    with pytest.raises(StepError, match="training diverged"):
+        finetune.apply(step, nn.Sequential(nn.BatchNorm2d(1), *network), data, 0, loss=steep)

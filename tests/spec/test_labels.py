@@ -29,6 +29,10 @@ from engine.spec.steps import Distill, Finetune, Prune, Quantize
             (Prune(method="channel", macs_ratio=0.5, importance="taylor", allocation="global"),),
             "channels −50 % MACs (global, Taylor)",
         ),
+        ((Prune(method="heads", ratio=0.25), Finetune(epochs=1)), "heads −25 % · finetune 1"),
+        ((Prune(method="mlp", ratio=0.5, round_to=8),), "MLP width −50 % (multiples of 8)"),
+        ((Prune(method="heads_and_mlp", ratio=0.5, importance="taylor"),), "heads and MLP width −50 % (Taylor)"),
+        ((Distill(student="self", depth=0.5, start="taken"),), "distil self ×0.5 deep (own layers)"),
         ((Prune(method="nm"),), "2:4 sparse"),
         ((Quantize(weight_bits=3, activation_bits=4, method="qat", epochs=2),), "w3a4 QAT 2"),
         (
@@ -62,6 +66,7 @@ KNOBS: list[tuple[type[Frozen], dict[str, object], dict[str, dict[str, object]]]
             "teacher": {"teacher": "previous"}, "temperature": {"temperature": 2}, "alpha": {"alpha": 0.5},
             "feature_weight": {"feature_weight": 0.5}, "epochs": {"epochs": 5}, "samples": {"samples": 100},
             "learning_rate": {"learning_rate": 0.05}, "augment": {"augment": "mirror"},
+            "start": {"start": "taken"},
         },
     ),
     (

@@ -29,7 +29,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Uses:
-    """How often one image uses the weights: tensor name -> multiplications by each weight; (layer name, tokens²) of each attention."""
+    """How often one image uses the weights: tensor name -> multiplications by each weight; (output matrix, tokens²) of each attention."""
 
     weights: dict[str, int]
     attention: tuple[tuple[str, int], ...]
@@ -67,10 +67,10 @@ def measure_uses(network: nn.Module, input_shape: Shape) -> Uses:
 
 
 def count_costs(network: nn.Module, uses: Uses) -> Costs:
-    """Parameters and MACs; queries times keys and their products with the values cost tokens² × width each."""
+    """Parameters and MACs; queries times keys and their products with the values cost tokens² × the width of all heads each."""
     parameters = dict(network.named_parameters())
     macs = sum(parameters[name].numel() * times for name, times in uses.weights.items())
-    macs += sum(2 * tokens * len(parameters[name]) for name, tokens in uses.attention)
+    macs += sum(2 * tokens * parameters[name].shape[1] for name, tokens in uses.attention)
     return Costs(sum(p.numel() for p in parameters.values()), macs)
 
 
@@ -91,9 +91,9 @@ class CostModel:
         for name, parameter in network.named_parameters():
             constant = parameter.numel() / math.prod(now for now, _ in sizes[name])
             self._tensors.append((constant, uses.weights.get(name, 0) * constant, sizes[name]))
-        widths = {axis.tensor: self._size(axis) for axis in structure.axes if axis.dim == 0}
+        widths = {axis.tensor: self._size(axis) for axis in structure.axes if axis.dim == 1}
         for name, tokens in uses.attention:
-            fixed = (float(len(network.get_parameter(name))), np.zeros(len(self.groups)))
+            fixed = (float(network.get_parameter(name).shape[1]), np.zeros(len(self.groups)))
             self._tensors.append((0.0, 2.0 * tokens, [widths.get(name, fixed)]))
 
     def _shares(self, structure: Structure) -> Floats:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+
+from engine.models.narrow import Size, sizes_of
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -61,13 +63,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Structure:
-    """All groups of a network, in its own order. `fixed`: layers that stay whole, and why. `attention`: names of such layers."""
+    """All groups of a network, in its own order. `fixed`: layers that stay whole, and why. `attention`: names of such layers.
+
+    `resized`: what sizes in the code's calls become when units (units,) are removed, by module (`models/narrow.py`).
+    """
 
     axes: tuple[Axis, ...]
     groups: tuple[Group, ...]
     units: int
     fixed: dict[str, str]
     attention: tuple[str, ...]
+    resized: Callable[[Tensor], dict[str, list[Size]]] = lambda removed: {}
 
     def keeping(self, reasons: dict[str, str]) -> Structure:
         """The same with the groups named in `reasons` kept whole."""
@@ -75,7 +81,7 @@ class Structure:
         return replace(self, groups=free, fixed={**self.fixed, **reasons})
 
 
-class _Forest:
+class Forest:
     """Union-find over the channels of named sites (Tarjan 1975); a root is the lowest of its tree."""
 
     def __init__(self) -> None:
@@ -83,17 +89,20 @@ class _Forest:
         self._parents: list[int] = []
 
     def add(self, site: str, size: int) -> None:
+        """Number the channels of a site, once."""
         if site not in self.sites:
             self.sites[site] = range(len(self._parents), len(self._parents) + size)
             self._parents.extend(self.sites[site])
 
     def find(self, node: int) -> int:
+        """The root of a channel."""
         while self._parents[node] != node:
             self._parents[node] = self._parents[self._parents[node]]
             node = self._parents[node]
         return node
 
     def tie(self, a: int, b: int) -> None:
+        """Two channels go together."""
         a, b = self.find(a), self.find(b)
         self._parents[max(a, b)] = min(a, b)
 
@@ -110,7 +119,7 @@ class Ties:
         self._tensors = {id(t): name for name, t in [*network.named_parameters(), *network.named_buffers()]}
         self._paths = {module: path for path, module in network.named_modules()}
         self._order = {path: i for i, path in enumerate(self._paths.values())}
-        self._forest = _Forest()
+        self._forest = Forest()
         self._axes: dict[tuple[str, int], tuple[str, int]] = {}
         self._outputs: dict[str, str] = {}
         self._reached: set[int] = set()
@@ -201,7 +210,8 @@ class Ties:
         heads = {}
         for layer in [m for m in self._network.modules() if isinstance(m, nn.MultiheadAttention)]:
             stream = f"{self._tensors[id(layer.in_proj_weight)]} in" if layer.in_proj_weight is not None else ""
-            if stream in self._forest.sites:
+            # One that lost heads is no narrower within when there are fewer channels outside.
+            if stream in self._forest.sites and not sizes_of(layer):
                 inner = (layer.in_proj_weight, 0), (layer.in_proj_bias, 0)
                 site = self._add(f"{stream} heads", layer.embed_dim, *inner, runs=3)
                 self._add(site, layer.embed_dim, (layer.out_proj.weight, 1))

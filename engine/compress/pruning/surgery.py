@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from engine.compress.pruning.structure import Group, Structure
 from engine.graph.inputs import Shape, Signature, drawn
 from engine.models.catalog import one_line
+from engine.models.narrow import narrow
 from engine.models.pruned import mark_pruned, pruned_masks
 from engine.models.state import fit_to, load_state
 from engine.models.torch_inputs import Tensors, as_tensors, call
@@ -41,7 +42,9 @@ def without(network: nn.Module, structure: Structure, removed: Tensor) -> nn.Mod
                 masks[axis.tensor] = masks[axis.tensor].index_select(axis.dim, left)
     for name in structure.attention:
         _rescale_queries(state, name, network.get_submodule(name))
-    pruned = copy.deepcopy(network)
+    pruned = (
+        narrow(copy.deepcopy(network), resized) if (resized := structure.resized(removed)) else copy.deepcopy(network)
+    )
     fit_to(pruned, state)
     load_state(pruned, state, "pruned tensors", "this network")
     for name, mask in masks.items():
@@ -87,31 +90,37 @@ def _by_largest(
     return x if bias is None else x + bias
 
 
-def checked(network: nn.Module, structure: Structure, input_shape: Shape) -> Structure:
+def checked(network: nn.Module, structure: Structure, input_shape: Shape, samples: int = 1) -> Structure:
     """The structure less the groups that are wrong: removing half of each must be the same as silencing it, whatever the weights.
 
     The dependency graph guesses what an operation without weights does to channels, and a network may state a width in its code.
-    Tried on random weights with all groups at once, and with fewer and fewer when that fails.
+    Tried on random weights and `samples` random inputs with all groups at once, and with fewer and fewer when that fails.
     """
     network = _randomised(network)
-    return structure.keeping(
-        _wrong(network, structure, [g for g in structure.groups if g.follows is None], input_shape)
-    )
+    leaders = [g for g in structure.groups if g.follows is None]
+    inputs = _drawn(input_shape, samples)
+    return structure.keeping(_wrong(network, structure, leaders, inputs)) if leaders else structure
 
 
-def _wrong(network: nn.Module, structure: Structure, leaders: list[Group], input_shape: Shape) -> dict[str, str]:
+def _drawn(input_shape: Shape, samples: int) -> Tensors:
+    if isinstance(input_shape, Signature):
+        return as_tensors(drawn(input_shape, samples, np.random.default_rng(1)))
+    return torch.randn(samples, *input_shape, generator=torch.Generator().manual_seed(2))
+
+
+def _wrong(network: nn.Module, structure: Structure, leaders: list[Group], inputs: Tensors) -> dict[str, str]:
     """Names of the groups that cannot lose units, and why; found by halving the list."""
     names = {g.name for g in leaders}
     groups = [g for g in structure.groups if g.name in names or g.follows in names]
-    reason = _difference(network, structure, groups, input_shape)
+    reason = _difference(network, structure, groups, inputs)
     if reason is None:
         return {}
     if len(leaders) == 1:
         return {leaders[0].name: reason}
     half = len(leaders) // 2
     return {
-        **_wrong(network, structure, leaders[:half], input_shape),
-        **_wrong(network, structure, leaders[half:], input_shape),
+        **_wrong(network, structure, leaders[:half], inputs),
+        **_wrong(network, structure, leaders[half:], inputs),
     }
 
 
@@ -128,7 +137,12 @@ def _randomised(network: nn.Module) -> nn.Module:
     return network
 
 
-def _difference(network: nn.Module, structure: Structure, groups: list[Group], input_shape: Shape) -> str | None:
+def check_removed(network: nn.Module, structure: Structure, removed: Tensor, input_shape: Shape) -> str | None:
+    """Why just these units cannot be removed, None where they can: a size that code states may have fitted half of them by chance."""
+    return _unlike(_randomised(network), structure, removed, _drawn(input_shape, 2))
+
+
+def _difference(network: nn.Module, structure: Structure, groups: list[Group], inputs: Tensors) -> str | None:
     """Why half of the groups' units cannot be removed, None where they can."""
     generator = torch.Generator().manual_seed(1)
     removed = torch.zeros(structure.units, dtype=torch.bool)
@@ -136,14 +150,15 @@ def _difference(network: nn.Module, structure: Structure, groups: list[Group], i
         step = math.lcm(group.multiple, group.parts)
         kept = max(1, len(group) // 2 // step) * step
         removed[group.least(torch.rand(len(group), generator=generator), min(kept, len(group)))] = True
-    if isinstance(input_shape, Signature):
-        images: Tensors = as_tensors(drawn(input_shape, 1, np.random.default_rng(1)))
-    else:
-        images = torch.randn(1, *input_shape, generator=generator)
+    return _unlike(network, structure, removed, inputs)
+
+
+def _unlike(network: nn.Module, structure: Structure, removed: Tensor, inputs: Tensors) -> str | None:
+    """Why removing units is not the same as silencing them; None where it is."""
     try:
         with torch.no_grad(), _PlainLayerNorm():
-            expected = call(silenced(network, structure, removed), images)
-            found = call(without(network, structure, removed), images)
+            expected = call(silenced(network, structure, removed), inputs)
+            found = call(without(network, structure, removed), inputs)
     except Exception as error:  # whatever a network's forward raises when its channels are fewer
         return f"the network does not run with fewer of its channels ({one_line(error)})"
     if expected.shape != found.shape:

@@ -28,6 +28,8 @@ EVERYTHING = Draft(
     name="all – of: it",
     students=("recursive_resnet", "ds_cnn"),
     own_widths=(0.5,),
+    own_depths=(0.5, 0.25),
+    own_start="fresh",
     repeats=(2, 4),
     student_images=1234,
     student_rate=0.05,
@@ -40,6 +42,8 @@ EVERYTHING = Draft(
     importances=("l2", "taylor"),
     allocation="global",
     round_to=8,
+    parts=("heads", "mlp"),
+    part_ratios=(0.3,),
     zeros=(0.5,),
     patterns=("2:4",),
     rounds=2,
@@ -87,25 +91,10 @@ def spec(draft: Draft) -> Sweep:
 def test_every_field_of_the_form_survives_the_way_to_text_and_back():
     default = Draft()
     for name in Draft.__dataclass_fields__:
-        if name not in {
-            "model",
-            "weights",
-            "data",
-            "untaught",
-            "plain",
-            "unpruned",
-            "run_usual",
-            "latency",
-            "alpha",
-        } | {
-            "ends_8bit",
-            "per_channel",
-            "student_epochs",
-            "finetune_epochs",
-            "finetune_images",
-            "trained_epochs",
-            "trained_images",
-        } | {f.name for f in fields(Reading)}:
+        switches = {"model", "weights", "data", "untaught", "plain", "unpruned", "run_usual", "latency", "alpha"}
+        others = {"ends_8bit", "per_channel", "student_epochs", "finetune_epochs", "finetune_images"}
+        others |= {"trained_epochs", "trained_images"} | {f.name for f in fields(Reading)}
+        if name not in switches | others:
             assert getattr(EVERYTHING, name) != getattr(default, name), name
     assert to_draft(parse(write(spec(EVERYTHING)), HERE)) == EVERYTHING
 
@@ -114,7 +103,7 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
     "changed",
     [
         {"latency": False, "threads": 1, "batch": 1, "half_width": 0.02, "time_limit_s": 10.0, "processes": 3},
-        {"untaught": True, "alpha": 0.5},
+        {"untaught": True, "alpha": 0.5, "own_start": "taken", "parts": ("heads_and_mlp",)},
         {"plain": False, "unpruned": False, "run_usual": False, "quantizations": ("int8",)},
         {
             "rounding": "learned",
@@ -206,6 +195,7 @@ def test_whatever_the_form_says_it_can_show_again(draft):
         ),
         ("space: {distill: {student: 'torchvision:resnet18'}}", "student torchvision:resnet18"),
         ("space: {prune: {method: nm}, distill: {student: current}}", "student current"),
+        ("space: {distill: {student: self, width: 0.5, depth: 0.5}}", "distil self ×0.5 ×0.5 deep"),
         ("space: {quantize: [{weight_bits: 8, activation_bits: 32, symmetric: false}]}", "asymmetric"),
         ("loss: imitation", "loss is not in the form"),
         ("metric: macro_f1", "metric.name is not in the form"),
