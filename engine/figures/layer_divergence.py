@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREY, ORANGE
 from engine.figures.style import named_places, style
+from engine.trials.layer_texts import tail_name
 
 _NAME = 26
 
@@ -20,6 +21,7 @@ class Place:
     """One layer: decibels of what it reads and hands on, at the top of the scale where nothing differs, None without a number."""
 
     name: str
+    short: str
     before: float | None
     after: float | None
     largest: bool
@@ -53,7 +55,7 @@ def _place(layer: Mapping[str, Any], top: float | None, largest: bool) -> Place:
         f"<b>{html.escape(name)}</b> ({html.escape(layer['op_type'])})<br>reads {_db(layer['before_db'], layer['before_exact'])}"
         f"<br>hands on {_db(layer['sqnr_db'], layer['exact'])}{cosine}"
     )
-    return Place(name, before, after, largest, hover)
+    return Place(name, tail_name(name, layer["op_type"]), before, after, largest, hover)
 
 
 def _db(ratio: float | None, exact: bool) -> str:
@@ -105,7 +107,7 @@ def divergence_figure(info: DivergenceInfo) -> go.Figure:
             "zeroline": False,
             **ticks,
         },
-        yaxis=named_places([p.name for p in info.places], _NAME)
+        yaxis=named_places([p.short for p in info.places], _NAME)
         | {"range": [len(info.places) - 0.4, -0.6], "zeroline": False, "showgrid": False},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale, unlabel_rgb
 
-from engine.figures.frontier import COLOUR_SCALE
+from engine.figures.frontier import COLOUR_SCALE, GREY
 from engine.figures.style import TEXT, shortened, style
-from engine.trials.layer_texts import bytes_text, is_told, time_text, unit_text
+from engine.trials.layer_texts import bytes_text, is_told, tail_name, time_text, unit_text
 
 HARM, DIVERGENCE = "harm", "divergence"
 BY = (HARM, DIVERGENCE)
@@ -36,7 +38,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class SensitivityInfo:
-    """Layers down, in graph order, widths across. `title` says what colours are, `ticks` are (shade, text) of the colour bar.
+    """Layers down, in graph order, widths across. `title` says what colours are, `ticks` are (shade, text) of the colour bar, which
+    ends at `top`: one sample more or less is no loss to be coloured as the worst.
 
     `worst`: the cell that loses most, None where nothing was counted; `told`: how many cells lose more than chance, None where
     nothing is left to it.
@@ -48,6 +51,8 @@ class SensitivityInfo:
     rows: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
     ticks: tuple[tuple[float, str], ...]
+    low: float
+    top: float
     worst: Cell | None
     told: int | None
 
@@ -63,13 +68,18 @@ def sensitivity_info(found: Mapping[str, Any], by: str = HARM) -> SensitivityInf
         for c, cell in zip(layer["cells"], row, strict=True)
         if c["harm"]
     ]
+    shades = [c.shade for row in cells for c in row if c.shade is not None]
+    low = 0.0 if by == HARM else min(shades, default=0.0)
+    top = max([low + 1e-9, *shades, *([_chance(found)] if by == HARM else [])])
     return SensitivityInfo(
         title=f"{name} ({unit})" if unit else name,
         bits=tuple(found["bits"]),
         layers=tuple(layer["name"] for layer in found["layers"]),
         rows=tuple(_row(layer, found["kernels"]) for layer in found["layers"]),
         cells=cells,
-        ticks=_ticks([c.shade for row in cells for c in row if c.shade is not None], by),
+        ticks=_ticks(low, top, by),
+        low=low,
+        top=top,
         worst=max(counted, key=lambda pair: pair[0])[1] if counted else None,
         told=sum(is_told(c, found["metric"]) for layer in found["layers"] for c in layer["cells"])
         if found["metric"]["tested"]
@@ -79,7 +89,7 @@ def sensitivity_info(found: Mapping[str, Any], by: str = HARM) -> SensitivityInf
 
 def _row(layer: Mapping[str, Any], kernels: str) -> str:
     shared = f" (and {len(layer['also'])} that share it)" if layer["also"] else ""
-    name = html.escape(shortened(layer["name"].strip("/"), _NAME))
+    name = html.escape(shortened(tail_name(layer["name"], layer["op_type"]), _NAME))
     return f"<b>{name}</b>{shared} · {layer['params']:,} weights · {time_text(layer, kernels)}"
 
 
@@ -110,6 +120,14 @@ def _saved_time(cell: Mapping[str, Any], kernels: str) -> str:
     )
 
 
+def _chance(found: Mapping[str, Any]) -> float:
+    """The shade of what chance alone may be: half of a usual interval."""
+    known = [c["harm"] for layer in found["layers"] for c in layer["cells"] if c["harm"]]
+    if not known or not found["metric"]["tested"]:
+        return 0.0
+    return math.sqrt(max(0.0, statistics.median(h["high"] - h["low"] for h in known) / 2))
+
+
 def _short(value: float, told: bool) -> str:
     text = f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
     return f"<b>{text}</b>" if told else text
@@ -123,15 +141,11 @@ def _shade(cell: Mapping[str, Any], by: str) -> float | None:
     return None if value is None else math.log10(max(value, 1e-6))
 
 
-def _ticks(shades: Sequence[float], by: str) -> tuple[tuple[float, str], ...]:
-    if not shades:
-        return ()
-    low, high = min(shades), max(shades)
+def _ticks(low: float, top: float, by: str) -> tuple[tuple[float, str], ...]:
     if by == HARM:
-        return tuple((high * part, f"{(high * part) ** 2:.2g}") for part in (0.0, 0.5, 1.0))
-    return tuple((float(p), f"{10.0**p:.10g}") for p in range(math.ceil(low), math.floor(high) + 1)) or (
-        (low, f"{10**low:.1g}"),
-    )
+        return tuple((top * part, f"{(top * part) ** 2:.2g}") for part in (0.0, 0.5, 1.0))
+    powers = range(math.ceil(low), math.floor(top) + 1)
+    return tuple((float(p), f"{10.0**p:.10g}") for p in powers) or ((low, f"{10**low:.1g}"),)
 
 
 def sensitivity_figure(info: SensitivityInfo, picked: Mapping[str, int]) -> go.Figure:
@@ -139,27 +153,10 @@ def sensitivity_figure(info: SensitivityInfo, picked: Mapping[str, int]) -> go.F
     {layer: bits}, are framed.
     """
     cells = [(row, column, cell) for row, line in enumerate(info.cells) for column, cell in enumerate(line)]
-    shades = [math.nan if c.shade is None else c.shade for _, _, c in cells]
     framed = [picked.get(c.layer) == c.bits for _, _, c in cells]
-    low = 0.0 if info.ticks and info.ticks[0][1] == "0" else min((s for s in shades if not math.isnan(s)), default=0.0)
     marker = {
-        "color": shades,
-        "colorscale": COLOUR_SCALE,
-        "cmin": low,
-        "cmax": max([low + 1e-9, *(s for s in shades if not math.isnan(s))]),
+        "color": [_colour(info, c.shade) for _, _, c in cells],
         "line": {"width": [3 if f else 0 for f in framed], "color": TEXT},
-        "opacity": [1.0 if f or not any(framed) else 0.78 for f in framed],
-        "colorbar": {
-            "title": {"text": info.title, "side": "top", "font": {"size": 12}},
-            "orientation": "h",
-            "thickness": 10,
-            "y": 0,
-            "yanchor": "top",
-            "len": 0.9,
-            "outlinewidth": 0,
-            "tickvals": [t for t, _ in info.ticks],
-            "ticktext": [t for _, t in info.ticks],
-        },
     }
     px, cell_px = (sizes[len(info.rows) > _FEW] for sizes in (_ROW_PX, _CELL_PX))
     figure = go.Figure(
@@ -174,7 +171,7 @@ def sensitivity_figure(info: SensitivityInfo, picked: Mapping[str, int]) -> go.F
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            insidetextfont={"size": 12, "color": "#FFFFFF"},
+            insidetextfont={"size": 12, "color": [_readable(colour) for colour in marker["color"]]},
             constraintext="none",
             customdata=[[c.layer, c.bits] for _, _, c in cells],
             hovertext=[c.hover for _, _, c in cells],
@@ -184,6 +181,7 @@ def sensitivity_figure(info: SensitivityInfo, picked: Mapping[str, int]) -> go.F
             unselected={"marker": {"opacity": 1}},
         )
     )
+    figure.add_trace(_colour_bar(info))
     figure.update_layout(
         height=144 + px * len(info.rows),
         margin={"l": 4, "r": 4, "t": 44, "b": 10},
@@ -220,6 +218,39 @@ def sensitivity_figure(info: SensitivityInfo, picked: Mapping[str, int]) -> go.F
     )
     style(figure)
     return figure
+
+
+def _colour(info: SensitivityInfo, shade: float | None) -> str:
+    if shade is None:
+        return GREY
+    found: list[str] = sample_colorscale(COLOUR_SCALE, [(shade - info.low) / (info.top - info.low)], colortype="rgb")
+    return found[0]
+
+
+def _readable(colour: str) -> str:
+    """White or our dark, whichever has more contrast with a colour: relative luminance as WCAG 2.2 defines it."""
+    hexes = [int(colour[i : i + 2], 16) for i in (1, 3, 5)] if colour.startswith("#") else None
+    parts = [x / 255 for x in hexes or unlabel_rgb(colour)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#FFFFFF" if luminance < 0.18 else "#10151C"
+
+
+def _colour_bar(info: SensitivityInfo) -> go.Scatter:
+    """What the colours are, of a trace that draws nothing else."""
+    bar = {
+        "title": {"text": info.title, "side": "top", "font": {"size": 12}},
+        "orientation": "h",
+        "thickness": 10,
+        "y": 0,
+        "yanchor": "top",
+        "len": 0.9,
+        "outlinewidth": 0,
+        "tickvals": [t for t, _ in info.ticks],
+        "ticktext": [t for _, t in info.ticks],
+    }
+    scale = {"colorscale": COLOUR_SCALE, "cmin": info.low, "cmax": info.top, "color": [info.low], "colorbar": bar}
+    return go.Scatter(x=[None], y=[None], mode="markers", hoverinfo="skip", showlegend=False, marker=scale)
 
 
 def sensitivity_alt(info: SensitivityInfo) -> str:

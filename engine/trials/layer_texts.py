@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def tail_name(name: str, op_type: str) -> str:
+    """A layer's name without the operator that exporters end it with, `blocks.0/wide` of `/blocks.0/wide/MatMul`."""
+    bare = name.strip("/")
+    return bare.removesuffix(f"/{op_type}") or bare
+
+
 def unit_text(value: float, unit: str) -> str:
     """A number of a metric with its unit, `1.7 points`."""
     return f"{value:.3g} {unit}".strip() if abs(value) >= 0.005 or value == 0 else f"{value:.1g} {unit}".strip()

@@ -8,7 +8,7 @@ import pytest
 
 from engine.figures.layer_divergence import divergence_alt, divergence_figure, divergence_info
 from engine.figures.layer_sensitivity import DIVERGENCE, HARM, sensitivity_alt, sensitivity_figure, sensitivity_info
-from engine.trials.layer_texts import bytes_text, time_text, unit_text
+from engine.trials.layer_texts import bytes_text, tail_name, time_text, unit_text
 
 
 def cell(bits: int, value: float, low: float, divergence: float = 0.01) -> dict[str, object]:
@@ -54,7 +54,7 @@ def test_colours_may_show_how_far_answers_moved():
     assert info.title == "KL divergence (nats)"
     assert info.cells[0][2].shade == pytest.approx(math.log10(0.5))
     assert info.ticks == ((-2.0, "0.01"), (-1.0, "0.1"))
-    assert sensitivity_figure(info, {}).data[0].marker.cmin == pytest.approx(-2)
+    assert sensitivity_figure(info, {}).data[1].marker.cmin == pytest.approx(-2)
 
 
 def test_without_labels_nothing_is_called_more_than_chance():
@@ -79,7 +79,7 @@ def test_cells_that_could_not_be_counted_are_empty():
         info = sensitivity_info(none, by)
         assert info.cells[0][0].text.startswith("–")
         assert info.worst is None
-        assert len(sensitivity_figure(info, {}).data) == 1
+        assert len(set(sensitivity_figure(info, {}).data[0].marker.color)) == 1
 
 
 def test_texts():
@@ -129,3 +129,16 @@ def test_a_trial_that_does_not_differ_at_all_can_be_drawn():
     info = divergence_info({"layers": [{"name": "a", "op_type": "Gemm", **same}], "largest": None})
     assert info.places[0].after == info.top
     assert divergence_figure(info).layout.xaxis.ticktext[-1] == "none"
+
+
+def test_one_sample_more_or_less_is_not_coloured_as_the_worst():
+    some = found(1)
+    some["layers"][0]["cells"] = [cell(8, 0.0, -0.5), cell(4, 0.1, -0.4), cell(2, -0.1, -0.6)]
+    info = sensitivity_info(some)
+    assert info.top > 2 * max(c.shade for c in info.cells[0])
+
+
+def test_names_are_shown_without_their_operator():
+    assert tail_name("/blocks.0/wide/MatMul", "MatMul") == "blocks.0/wide"
+    assert tail_name("/Gemm", "Gemm") == "Gemm"
+    assert divergence_info(along()).places[1].short == "b"
