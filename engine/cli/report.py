@@ -27,11 +27,12 @@ def report(
     """Write the frontier as one HTML file that stays interactive without a network."""
     from engine.export.report import write_report
     from engine.frontier.front import parse_objectives, usual_objectives
+    from engine.store.artifacts import Artifacts
     from engine.store.store import Store
 
     trials, device, _ = looked_at(sweep, device, None)
     store = Store.open()
     row = store.sweep(sweep)
     wanted = parse_objectives(objectives, trials) if objectives is not None else usual_objectives(trials, device)
-    path = write_report(output, row, store.spec(row.id), trials, wanted, device)
+    path = write_report(output, row, store.spec(row.id), trials, wanted, device, Artifacts.open())
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -173,38 +173,47 @@ def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
 
 def read_inputs(path: Path, settings: dict[str, Any]) -> Inputs:
     """The inputs of a file, as stored, several ones by name; raises BundleError."""
-    if (sounds := settings.get("audio")) and path.suffix not in (".npy", ".npz"):
-        try:
-            with path.open("rb") as file:
-                return {"": as_stored(file_prepared(file, sounds), settings, path.name)}
-        except (AudioError, OSError) as error:
-            raise BundleError(f"{path.name} {one_line(error)}") from None
-    if path.suffix not in (".npy", ".npz"):
-        return {"": as_stored(_picture(path, settings), settings, path.name)}
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):  # an .npy, which nobody need close
-            return {"": as_stored(found, settings, path.name)}
-        with found:
-            if several := settings.get("inputs"):
-                return {one["name"]: found[_named(found.files, one["array"], path)] for one in several}
-            names = [name for name in ("x_test", "x", "inputs") if name in found.files]
-            if not names:
-                raise BundleError(f"{path.name} has no array x_test, x or inputs (it has {', '.join(found.files)})")
-            return {"": as_stored(found[names[0]], settings, path.name)}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        with path.open("rb") as file:
+            return inputs_of(file, path.name, settings)
+    except OSError as error:
         raise BundleError(f"{path} cannot be read: {one_line(error)}") from None
 
 
-def _named(held: Sequence[str], array: str, path: Path) -> str:
+def inputs_of(file: IO[bytes], name: str, settings: dict[str, Any]) -> Inputs:
+    """The inputs in an open file, whose name says what it is; as `read_inputs` gives them. Raises BundleError."""
+    kind = Path(name).suffix
+    if (sounds := settings.get("audio")) and kind not in (".npy", ".npz"):
+        try:
+            return {"": as_stored(file_prepared(file, sounds), settings, name)}
+        except AudioError as error:
+            raise BundleError(f"{name} {one_line(error)}") from None
+    if kind not in (".npy", ".npz"):
+        return {"": as_stored(_picture(file, name, settings), settings, name)}
+    try:
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.ndarray):  # an .npy, which nobody need close
+            return {"": as_stored(found, settings, name)}
+        with found:
+            if several := settings.get("inputs"):
+                return {one["name"]: found[_named(found.files, one["array"], name)] for one in several}
+            names = [name for name in ("x_test", "x", "inputs") if name in found.files]
+            if not names:
+                raise BundleError(f"{name} has no array x_test, x or inputs (it has {', '.join(found.files)})")
+            return {"": as_stored(found[names[0]], settings, name)}
+    except (ValueError, EOFError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{name} cannot be read: {one_line(error)}") from None
+
+
+def _named(held: Sequence[str], array: str, file: str) -> str:
     """The array of an input as a file has it: of the test split, or of all."""
     found = next((name for name in (f"{array}_test", f"test_{array}", f"test/{array}", array) if name in held), None)
     if found is None:
-        raise BundleError(f"{path.name} has no array {array}_test or {array} (it has {', '.join(held)})")
+        raise BundleError(f"{file} has no array {array}_test or {array} (it has {', '.join(held)})")
     return found
 
 
-def _picture(path: Path, settings: dict[str, Any]) -> Array:
+def _picture(file: IO[bytes], name: str, settings: dict[str, Any]) -> Array:
     """A picture as its like were read: its shorter side `resize` pixels, `crop` cut around the centre; (1, channels, height, width)."""
     try:
         from PIL import Image, ImageOps
@@ -213,11 +222,11 @@ def _picture(path: Path, settings: dict[str, Any]) -> Array:
     shape = settings.get("stored_shape", ())
     channels, height, width = shape if len(shape) == 3 else (0, 0, 0)
     if channels not in (1, 3) or settings["stored_dtype"] != "uint8":
-        raise BundleError(f"{path.name}: this model's inputs are no pictures of bytes; give an .npy of inputs")
+        raise BundleError(f"{name}: this model's inputs are no pictures of bytes; give an .npy of inputs")
     try:
-        picture = ImageOps.exif_transpose(Image.open(path)).convert("L" if channels == 1 else "RGB")
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read as a picture: {one_line(error)}") from None
+        picture = ImageOps.exif_transpose(Image.open(file)).convert("L" if channels == 1 else "RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise BundleError(f"{name} cannot be read as a picture: {one_line(error)}") from None
     pictures = settings.get("pictures", {})
     if resize := pictures.get("resize"):
         w, h = picture.size
@@ -228,7 +237,7 @@ def _picture(path: Path, settings: dict[str, Any]) -> Array:
         picture = picture.crop((left, top, left + crop, top + crop))
     if picture.size != (width, height):
         raise BundleError(
-            f"{path.name} is {picture.width}×{picture.height}, but the model is given {width}×{height}: resize it"
+            f"{name} is {picture.width}×{picture.height}, but the model is given {width}×{height}: resize it"
         )
     return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)[None]
 
@@ -238,15 +247,21 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def shares_of(found: Array) -> Array:
+    """Scores or shares (n, classes, ...) -> shares (n, classes) that add up to 1."""
+    scores: Array = found.reshape(len(found), -1).astype(np.float64)
+    if not (np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-4)):
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: Array = scores / scores.sum(axis=1, keepdims=True)
+    return shares
+
+
 def told(found: Array, labels: Sequence[str]) -> list[str]:
     """Outputs (n, ...) as lines: the likeliest class and its share where there are labels, otherwise the first numbers."""
     if not labels:
         rows = found.reshape(len(found), -1)
         return [" ".join(f"{v:.6g}" for v in row[:8]) + (" …" if len(row) > 8 else "") for row in rows]
-    scores = found.astype(np.float64)
-    if not ((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-4)):
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares = scores / scores.sum(axis=1, keepdims=True)
+    shares = shares_of(found)
     return [f"{labels[i]}  {row[i]:.1%}" for i, row in zip(shares.argmax(axis=1), shares, strict=True)]
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from engine import __version__
 from engine.errors import SpecError
+from engine.export.network import report_section
 from engine.export.zips import check_target, write_atomically
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
+from engine.figures.graph import CSS, JS
 from engine.frontier.columns import Trials
 from engine.frontier.front import OBJECTIVES, Front, find_front
 from engine.frontier.recommendation import View
@@ -21,6 +23,7 @@ from engine.metrics import METRICS, text_of
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.sweep import Sweep
+from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import measured_metrics, metric_value
 from engine.trials.text import is_estimated, metric_range, sums_text
@@ -38,19 +41,26 @@ def write_report(
     trials: Sequence[Trial],
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
+    artifacts: Artifacts | None = None,
 ) -> Path:
     """Write `report_html` to `target`, whole or not at all; a file that is there is replaced. Raises InputError, SpecError."""
     check_target(target, "report.html")
-    write_atomically(target, report_html(row, sweep, trials, objectives, device).encode())
+    write_atomically(target, report_html(row, sweep, trials, objectives, device, artifacts).encode())
     return target
 
 
 def report_html(
-    row: SweepRow, sweep: Sweep, trials: Sequence[Trial], objectives: Sequence[str] = OBJECTIVES, device: str = "host"
+    row: SweepRow,
+    sweep: Sweep,
+    trials: Sequence[Trial],
+    objectives: Sequence[str] = OBJECTIVES,
+    device: str = "host",
+    artifacts: Artifacts | None = None,
 ) -> str:
     """The whole page; the same sweep gives the same bytes.
 
-    The first objective is drawn against each of the others; the table's frontier is that of all of them together. Raises SpecError for
+    The first objective is drawn against each of the others; the table's frontier is that of all of them together. With the `artifacts` the
+    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there. Raises SpecError for
     fewer than two objectives, and where nothing has been measured.
     """
     if len(set(objectives)) < 2:
@@ -68,10 +78,13 @@ def report_html(
         *(_figure(done, objectives[0], other, device) for other in dict.fromkeys(objectives[1:])),
         _frontier_words(front, objectives),
         _table(trials, front, device),
+        _network(done, front, artifacts),
         _failures(trials),
         f"<footer>Made by Paretoscope {_text(__version__)}. This file loads nothing from the network.</footer>",
     ]
-    return _PAGE.format(title=_text(title), style=_STYLE, body="\n".join(parts), plotly=_plotly(), script=_SCRIPT)
+    return _PAGE.format(
+        title=_text(title), style=_STYLE + CSS, body="\n".join(parts), plotly=_plotly(), script=_SCRIPT + _NETWORKS
+    )
 
 
 def _text(text: str) -> str:
@@ -183,6 +196,13 @@ def _cell(trial: Trial, key: str, device: str) -> str:
     return f"{text} <small>({text_of(key, ends[0], unit=False)} to {text_of(key, ends[1], unit=False)})</small>"
 
 
+def _network(done: Sequence[Trial], front: Front, artifacts: Artifacts | None) -> str:
+    if artifacts is None:
+        return ""
+    baseline = next((t for t in done if not t.recipe.steps), None)
+    return report_section(baseline, next((t for t in front.trials if t.id == front.knee), None), artifacts)
+
+
 def _failures(trials: Sequence[Trial]) -> str:
     failed = [t for t in trials if t.state == "failed"]
     if not failed:
@@ -213,6 +233,8 @@ img-src data: blob:; base-uri 'none'; form-action 'none'">
 """
 
 _STYLE = """
+/* The networks' own looks follow the page's. */
+:root { --graph-text: var(--text); --graph-line: var(--line); }
 :root { --text: #1b2430; --soft: #5b6675; --line: #d9dee5; --back: #ffffff; --front: #eaf3fa; }
 @media (prefers-color-scheme: dark) { :root { --text: #e8ecf1; --soft: #a2adba; --line: #323c49; --back: #10151c; --front: #16283a; } }
 * { box-sizing: border-box; }
@@ -256,7 +278,7 @@ _SCRIPT = """
     row.querySelector("details").open = true;
     row.scrollIntoView({ block: "center" });
   };
-  for (const section of document.querySelectorAll("section")) {
+  for (const section of document.querySelectorAll("section:has(.chart)")) {
     const chart = section.querySelector(".chart");
     const figure = JSON.parse(section.querySelector("script").textContent);
     const name = document.title.replace(/[^\\w-]+/g, "-");
@@ -276,3 +298,4 @@ _SCRIPT = """
   }
 })();
 """
+_NETWORKS = f'document.querySelectorAll(".network").forEach({JS.strip()});'

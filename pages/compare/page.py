@@ -22,6 +22,7 @@ from engine.frontier.columns import Trials
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
+from pages.compare import network
 from pages.shared import answers, comparison, queries, share, shell
 
 LEAST = 2
@@ -63,6 +64,7 @@ def render() -> None:
     st.markdown("##### Options of the steps")
     _table(recipe_rows(chosen), named, all_rows, "Options of the steps side by side")
     _layers(named, all_rows)
+    network.show(row, named)
 
 
 def _device(done: Trials) -> str:

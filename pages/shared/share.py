@@ -46,13 +46,7 @@ def popover(name: str, tables: Mapping[str, Callable[[], Rows]], also: Callable[
     with st.popover("Share", icon=":material/ios_share:"):
         for title, rows in tables.items():
             st.markdown(f"**{title}**", help="Base units, nothing rounded.")
-            file = f"{name}-{title.lower().replace(' ', '-')}"
-            with st.container(horizontal=True, gap="small"):
-                _download("CSV", file, "csv", "text/csv", rows, table_export.to_csv)
-                _download("JSON", file, "json", "application/json", rows, table_export.to_json)
-                if table_export.has_parquet():
-                    mime = "application/vnd.apache.parquet"
-                    _download("Parquet", file, "parquet", mime, rows, table_export.to_parquet)
+            downloads(f"{name}-{title.lower().replace(' ', '-')}", rows)
         if also:
             also()
         st.session_state[_PICKED] = st.session_state.get(_FORMAT, "svg")
@@ -66,6 +60,16 @@ def popover(name: str, tables: Mapping[str, Callable[[], Rows]], also: Callable[
             help="What a chart’s camera button saves. SVG stays sharp at any size; PNG goes anywhere.",
         )
         st.caption("The address of this page restores what it shows.")
+
+
+def downloads(file: str, rows: Callable[[], Rows]) -> None:
+    """Buttons that give a table as files of this name, made when they are asked for."""
+    with st.container(horizontal=True, gap="small"):
+        _download("CSV", file, "csv", "text/csv", rows, table_export.to_csv)
+        _download("JSON", file, "json", "application/json", rows, table_export.to_json)
+        if table_export.has_parquet():
+            mime = "application/vnd.apache.parquet"
+            _download("Parquet", file, "parquet", mime, rows, table_export.to_parquet)
 
 
 def _keep_format() -> None:
@@ -133,7 +137,8 @@ def report_bytes(row: SweepRow, keys: Sequence[str], device: str) -> bytes:
     from engine.export.report import report_html
 
     try:
-        return report_html(row, queries.store().spec(row.id), queries.columns_on(row, device), keys, device).encode()
+        trials, files = queries.columns_on(row, device), queries.artifacts()
+        return report_html(row, queries.store().spec(row.id), trials, keys, device, files).encode()
     except SpecError as error:
         # A download that fails shows nothing, so the file says it.
         return f"<!doctype html><meta charset=utf-8><title>No report</title><p>{html.escape(str(error))}</p>".encode()

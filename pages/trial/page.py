@@ -23,7 +23,7 @@ from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
 from pages.shared import answers, comparison, notes, pickers, queries, share, shell, slices, trial_panel
 from pages.shared.trial_panel import Number
-from pages.trial import boards, explanations, layers
+from pages.trial import boards, explanations, layers, network
 
 _GROUPS = {
     "On the test samples": ON_IMAGES,
@@ -59,6 +59,7 @@ def render() -> None:
     _stages(trial)
     _numbers(trial, baseline)
     _size(trial)
+    network.show(row, trial, baseline)
     _latency(row, trial)
     boards.show(row, trial)
     _insights(row, trial, baseline)

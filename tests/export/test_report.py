@@ -17,6 +17,7 @@ from engine.metrics import METRICS
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Distill, Prune
 from engine.spec.sweep import parse_sweep
+from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from tests.helpers.places import ROOT
 from tests.helpers.trial_factory import SPACE, sweep_trials, trial
@@ -212,3 +213,31 @@ def test_no_trials_make_an_empty_table():
     assert flat_rows([], choose([], View())) == []
     assert json.loads(to_json([])) == []
     assert to_csv([]).decode("utf-8-sig").strip() == ""
+
+
+def test_a_report_shows_what_became_of_the_network(home):
+    store = Store.open()
+    row = next(r for r in store.sweeps() if r.example)
+    made = row, store.spec(row.id), store.trials(row.id)
+    with_network = without_plotly(report_html(*made, artifacts=Artifacts.open()))
+
+    assert with_network.count('<div class="network">') == 1
+    assert 'class="mark"' in with_network
+    assert "The same as a table" in with_network
+    assert with_network == without_plotly(report_html(*made, artifacts=Artifacts.open()))
+    assert 'class="mark"' not in without_plotly(report_html(*made))
+    knee = find_front([t for t in made[2] if t.state == "done"], OBJECTIVES).knee
+    chosen = next(t for t in made[2] if t.id == knee)
+    assert f"From the baseline to {chosen.label}" in with_network
+
+
+def test_files_that_are_gone_or_too_much_to_draw_leave_the_report_whole(home, monkeypatch, stored):
+    # Trials of the factory name files that are nowhere.
+    row, sweep, trials = stored()
+    assert '<div class="network">' not in report_html(row, sweep, trials, artifacts=Artifacts.open())
+    store = Store.open()
+    example = next(r for r in store.sweeps() if r.example)
+    monkeypatch.setattr("engine.export.network.MOST_BYTES", 1_000)
+    text = report_html(example, store.spec(example.id), store.trials(example.id), artifacts=Artifacts.open())
+    assert 'class="mark"' not in text
+    assert "too many for a report" in text

@@ -1,0 +1,102 @@
+"""A network, or the difference of two, as one HTML file that needs no network and no program; and as a section of a report."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ParetoscopeError
+from engine.explain.network import network, network_difference, network_rows
+from engine.export.zips import check_target, write_atomically
+from engine.figures.graph import CSS, JS, graph_html
+from engine.figures.graph_info import GraphInfo, difference_info, graph_info
+from engine.graph.graph_difference import IN_SHORT, difference_rows, summary
+from engine.store.artifacts import Artifacts
+from engine.trials.trial import Trial
+
+MOST_BYTES = 100_000
+"""A report takes no larger picture: with plotly.js in it, it shall stay below 5 MB, and what is larger is better looked at by itself."""
+
+
+def write_network(
+    target: Path, title: str, lines: Sequence[str], info: GraphInfo, rows: Sequence[dict[str, Any]]
+) -> Path:
+    """Write `network_page` to `target`, whole or not at all; raises InputError."""
+    check_target(target, "network.html")
+    write_atomically(target, network_page(title, lines, info, rows).encode())
+    return target
+
+
+def network_page(title: str, lines: Sequence[str], info: GraphInfo, rows: Sequence[dict[str, Any]]) -> str:
+    """The whole page: `lines` above the picture, the same as a table below."""
+    words = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
+    return _PAGE.format(
+        title=html.escape(title), css=CSS, words=words, graph=graph_html(info), table=_table(rows), js=JS.strip()
+    )
+
+
+def report_section(baseline: Trial | None, chosen: Trial | None, artifacts: Artifacts) -> str:
+    """The baseline's network, and what a recipe made of it; "" where the baseline's file is not there."""
+    if baseline is None:
+        return ""
+    try:
+        if chosen is None or chosen.id == baseline.id:
+            graph = network(baseline, artifacts)
+            info, rows = graph_info(graph), network_rows(graph)
+            head, words = "The network", "Its layers, coloured by bytes."
+        else:
+            found = network_difference(baseline, chosen, artifacts)
+            about = summary(found)
+            info = difference_info(found, about, ("baseline", "recipe"))
+            rows = [{name: row[name] for name in IN_SHORT} for row in difference_rows(found)]
+            head, words = "The network, and what became of it", f"From the baseline to {chosen.label}: {about}."
+    except ParetoscopeError:
+        # Files of a sweep that was run elsewhere, or long ago.
+        return ""
+    picture = graph_html(info)
+    if len(picture) > MOST_BYTES:
+        picture = (
+            f"<p>{len(info.marks):,} boxes are too many for a report; <code>paretoscope graph</code> draws them.</p>"
+        )
+        rows = []
+    return (
+        f"<section class=network-section><h2>{head}</h2><p>{html.escape(words)}</p>"
+        f'<div class="network">{picture}</div>{_table(rows)}</section>'
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """The picture's twin, folded; columns in which nothing is known are left out."""
+    columns = [name for name in (rows[0] if rows else {}) if any(row[name] not in (None, "") for row in rows)]
+    if not columns:
+        return ""
+    head = "".join(f"<th scope=col>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(row[name])}</td>" for name in columns) + "</tr>" for row in rows)
+    return (
+        '<details><summary>The same as a table</summary><div class="wide" tabindex="0" role="region" aria-label="Layers">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
+    )
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else html.escape(str(value))
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+img-src data: blob:; base-uri 'none'; form-action 'none'">
+<meta name="color-scheme" content="light dark"><title>{title}</title><style>
+:root {{ --graph-text: #1b2430; --graph-line: #d9dee5; --graph-height: 75vh; --back: #ffffff; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --graph-text: #e8ecf1; --graph-line: #323c49; --back: #10151c; }} }}
+body {{ margin: 0 auto; max-width: 1400px; padding: 1rem; background: var(--back); color: var(--graph-text);
+  font: 15px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.3rem; margin: 0; overflow-wrap: anywhere; }} p {{ margin: .25rem 0; overflow-wrap: anywhere; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .85rem; }} summary {{ cursor: pointer; }}
+th, td {{ text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--graph-line); white-space: nowrap; }}
+{css}</style></head>
+<body><h1>{title}</h1>{words}<div class="network">{graph}</div>{table}
+<script>document.querySelectorAll(".network").forEach({js});</script></body></html>
+"""

@@ -1,0 +1,159 @@
+"""A bundle, opened: its file's inputs and outputs, its preprocessing, and whether requests may share a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from engine.errors import InputError
+from engine.export.bundle import PARTS
+from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_model, read_json, told
+from engine.export.verify_template import VALUES_MAY_DIFFER, check_files, read_sample, relative_error
+from engine.export.zips import unpacked
+from engine.serve.errors import Malformed, Refused
+
+Array = npt.NDArray[Any]
+
+TYPES = {
+    "tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(float16)": "FP16", "tensor(bool)": "BOOL",
+    **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+"""ONNX Runtime's name of a type -> the protocol's."""
+NUMPY = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool"} | {
+    f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)
+}
+"""The protocol's name of a type -> numpy's."""
+_TRIED = 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph: its name, the protocol's name of its type, its shape with -1 where any size will do."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the protocol's metadata has it."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+
+class Model:
+    """One bundle in memory. `run` is safe to call from several threads.
+
+    `settings` are its preprocessing, `labels` its classes, `trial` and `label` what was exported. `shares_runs`: whether rows of several
+    requests may go through the file together, because each is answered as it is alone; it was tried on the bundle's own sample. `bytes` is
+    what opening it and running that sample added to this process, the file's size at least. Raises InputError for what is no sound bundle.
+    """
+
+    def __init__(self, bundle: Path, threads: int = 1) -> None:
+        before = _resident()
+        with unpacked(bundle, PARTS) as folder:
+            try:
+                manifest = read_json(folder / "manifest.json")
+                wrong = [check.name for check in check_files(folder, manifest) if not check.ok]
+                if wrong:
+                    raise BundleError(f"{' and '.join(wrong)} are not those recorded: the bundle was altered")
+                self.settings: dict[str, Any] = read_json(folder / "preprocess.json")
+                self.labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+                self.trial, self.label = str(manifest["trial"]), str(manifest["label"])
+                level, provider = manifest["runtime"]["graph_optimisation"], manifest["runtime"]["provider"]
+                self._session = open_model(folder / "model.onnx", threads, level, provider)
+                self.inputs, self.outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
+                self.fixed = fixed_batch(self._session)
+                sample, *_ = read_sample(folder, self.settings, ())
+                first = {name: array[:_TRIED] for name, array in sample.items()}
+                self.shares_runs = not self.fixed and self._answers_alone(first, manifest["arithmetic"])
+                size = (folder / "model.onnx").stat().st_size
+            except (BundleError, KeyError) as error:
+                raise InputError(f"{bundle}: {one_line(error)}; export it again") from None
+        self.bytes = max(size, _resident() - before)
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """All outputs for what the graph takes, as it takes it; a fixed batch is filled up, and cut off again. Raises Refused."""
+        rows = len(next(iter(inputs.values())))
+        if not self.fixed:
+            return self._called(inputs)
+        parts = []
+        for start in range(0, rows, self.fixed):
+            some = {name: array[start : start + self.fixed] for name, array in inputs.items()}
+            held = len(next(iter(some.values())))
+            filled = {n: np.concatenate([a, np.repeat(a[:1], self.fixed - held, axis=0)]) for n, a in some.items()}
+            parts.append([output[:held] for output in self._called(filled)])
+        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+    def one_by_one(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """As `run`, each row by itself: for files that round to what they find in a batch."""
+        rows = len(next(iter(inputs.values())))
+        parts = [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+    def fed(self, stored: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs as they are stored -> what the graph takes; raises Malformed."""
+        try:
+            return fed(self._session, dict(stored), self.settings)
+        except (BundleError, KeyError, ValueError) as error:
+            raise Malformed(f"the inputs do not fit the model: {one_line(error)}") from None
+
+    def _called(self, inputs: Mapping[str, Array]) -> list[Array]:
+        try:
+            return [np.asarray(output) for output in self._session.run(None, dict(inputs))]
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise Refused(400, f"the model cannot run on these inputs: {one_line(error)}") from None
+
+    def _answers_alone(self, sample: Mapping[str, Array], arithmetic: str) -> bool:
+        """Whether rows get the same answers in one run as each by itself."""
+        if self.settings.get("alone") or any(t.shape[:1] != (-1,) for t in (*self.inputs, *self.outputs)):
+            return False
+        taken = self.fed(sample)
+        together, alone = self.run(taken), self.one_by_one(taken)
+        if any(a.shape != b.shape for a, b in zip(together, alone, strict=True)):
+            return False
+        most = VALUES_MAY_DIFFER[arithmetic] / 10
+        return all(relative_error(a, b) <= most for a, b in zip(together, alone, strict=True) if a.dtype.kind == "f")
+
+    def said(self, output: Array) -> list[str]:
+        """Each row's answer in words, as predict.py tells it."""
+        return told(output, self.labels)
+
+
+def same_answers(model: Model, ours: Array, theirs: Array) -> float:
+    """Share of rows whose class is the same in both outputs; of values, the share of rows that lie within 1 % of their length."""
+    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (ours, theirs))
+    if a.shape != b.shape or not len(a):
+        return 0.0
+    if model.labels:
+        return float((a.argmax(1) == b.argmax(1)).mean())
+    return float((np.linalg.norm(a - b, axis=1) <= 0.01 * np.linalg.norm(b, axis=1)).mean())
+
+
+def _tensors(found: Any) -> tuple[Tensor, ...]:
+    """What a session takes or gives, under the protocol's names; raises BundleError for what is no array of numbers."""
+    tensors = []
+    for one in found:
+        if one.type not in TYPES:
+            raise BundleError(f"{one.name} is {one.type}; arrays of numbers can be served")
+        tensors.append(Tensor(one.name, TYPES[one.type], tuple(n if isinstance(n, int) else -1 for n in one.shape)))
+    return tuple(tensors)
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def json_of(value: Any) -> bytes:
+    """A body of JSON; raises Refused where a number is none (NaN, infinite), which JSON cannot say."""
+    try:
+        return json.dumps(value, allow_nan=False).encode()
+    except ValueError:
+        raise Refused(
+            500, "the model's answer holds NaN or infinite numbers, which JSON cannot say; ask for binary data"
+        ) from None
