@@ -18,6 +18,7 @@ from engine.cli.fleet import fleet
 from engine.cli.front import front
 from engine.cli.graph import graph
 from engine.cli.import_points import import_points
+from engine.cli.layers import layers
 from engine.cli.measured import measured
 from engine.cli.models import models
 from engine.cli.plan import plan
@@ -27,6 +28,7 @@ from engine.cli.report import report
 from engine.cli.resume import resume
 from engine.cli.run import run
 from engine.cli.scenarios import scenarios
+from engine.cli.sensitivity import sensitivity
 from engine.cli.serve import serve
 from engine.cli.sweeps import sweeps
 from engine.cli.trials import trials
@@ -52,7 +54,7 @@ app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
     check, plan, run, add, measured, import_points, resume, cancel, delete, uploads,
-    sweeps, trials, front, confirm, why, portability, graph,
+    sweeps, trials, front, confirm, why, portability, graph, sensitivity, layers,
     export, report, verify, serve, doctor,
 ):  # fmt: skip
     app.command("import" if command is import_points else None)(command)

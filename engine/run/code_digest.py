@@ -32,6 +32,8 @@ _CODE: dict[str, tuple[str, ...]] = {
     "latency": ("measure/latency.py", "measure/energy_counter.py"),
     "why": ("measure/operators.py", "explain/advice.py"),
     "portability": ("measure/portability.py",),
+    "layers": ("explain/divergence.py", "explain/layers.py"),
+    "layer_harm": ("explain/layer_harm.py", "measure/operators.py"),
 }
 # What items and labels a split holds is decided where a dataset is read, from whatever source.
 _READ_DATA = frozenset(
@@ -60,6 +62,8 @@ _LIBRARY = {
     "accuracy": "onnxruntime",
     "latency": "onnxruntime",
     "why": "onnxruntime",
+    "layers": "onnxruntime",
+    "layer_harm": "onnxruntime",
 }
 
 

@@ -16,7 +16,7 @@ from engine.spec.sections import Target
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.rows import SweepRow
 from engine.trials.text import duration
-from pages.new_sweep import check_panel, presets, spec_editor, spec_text, sweep_form
+from pages.new_sweep import check_panel, handed_over, presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec
 from pages.new_sweep.fields import KEEP
 from pages.shared import access, deletion, progress, queries, reach, runner, shell
@@ -37,6 +37,8 @@ def render() -> None:
     shell.guard("editor")
     _running_elsewhere()
     sweep_form.open_with(presets.FIRST_LOOK.fill(Draft()))
+    with shell.one_line_errors():
+        handed_over.take()
     above = st.container()
     left, right = st.columns([3, 2], gap="large")
     with left:

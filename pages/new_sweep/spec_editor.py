@@ -40,6 +40,13 @@ def held() -> str | None:
     return why
 
 
+def take(sweep: Sweep) -> None:
+    """Make the text say a sweep, and the form where it can; before either is drawn."""
+    st.session_state[_TEXT] = spec_text.write(sweep)
+    st.session_state.setdefault(_BY_FORM, None)
+    _carry_over()
+
+
 def edit() -> Sweep:
     """Draw the editor; the sweep that the text stands for. Raises InputError in one line for a mistake in it."""
     open_text()

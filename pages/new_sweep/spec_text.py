@@ -47,7 +47,7 @@ def write(sweep: Sweep) -> str:
     parts = {
         "data": {"source": sweep.data.source},
         "measure": measure,
-        "recipes": [[{k: v for k, v in step.items() if v is not None} for step in steps] for steps in full["recipes"]],
+        "recipes": [[_said(step) for step in steps] for steps in full["recipes"]],
         "target": full["target"],
     }
     value: dict[str, Any] = {}
@@ -58,6 +58,11 @@ def write(sweep: Sweep) -> str:
     if sweep.measure.held_back:
         value["measure"]["held_back"] = sweep.measure.held_back
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _said(step: dict[str, Any]) -> dict[str, Any]:
+    """A step's options, bits of layers by their names."""
+    return {k: dict(v) if k == "layers" else v for k, v in step.items() if v is not None}
 
 
 def to_draft(sweep: Sweep) -> Draft:

@@ -32,7 +32,7 @@ _SAME_S = 2.0
 class Job:
     """A command about one trial of a sweep."""
 
-    command: Literal["why", "portability", "confirm"]
+    command: Literal["why", "portability", "confirm", "sensitivity", "layers"]
     sweep_id: str
     trial_id: str
 

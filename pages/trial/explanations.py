@@ -51,7 +51,7 @@ def why(row: SweepRow, trial: Trial, baseline: Trial) -> None:
     if found:
         _why(found)
     else:
-        _ask(
+        ask(
             job,
             "Profile it beside the baseline",
             "Runs both files on this server’s machine with ONNX Runtime’s own profiler, a few seconds, and keeps what it found.",
@@ -65,7 +65,7 @@ def portability(row: SweepRow, trial: Trial) -> None:
     if found:
         _portability(found)
     else:
-        _ask(
+        ask(
             job,
             "Predict it",
             f"Emulates saturating sums on {SAMPLES} test samples, layer by layer, and keeps what it found.",
@@ -83,14 +83,14 @@ def confirmation(row: SweepRow, trial: Trial) -> None:
             "`measure: {held_back: 0.2}` into the spec and run it as a new sweep."
         )
     else:
-        _ask(
+        ask(
             Job("confirm", row.id, trial.id),
             "Confirm on held-back samples",
             f"Evaluates the file once on the {share_text(held_back)} of the test samples that no figure of this sweep has seen.",
         )
 
 
-def _ask(job: Job, label: str, about: str) -> None:
+def ask(job: Job, label: str, about: str) -> None:
     """A button that starts a job, and its progress while it runs; the page is drawn anew when it has ended."""
     waiting = jobs.elapsed_s(job) is not None
 

@@ -23,7 +23,7 @@ from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
 from pages.shared import answers, comparison, notes, pickers, queries, share, shell, slices, trial_panel
 from pages.shared.trial_panel import Number
-from pages.trial import boards, explanations, network
+from pages.trial import boards, explanations, layers, network
 
 _GROUPS = {
     "On the test samples": ON_IMAGES,
@@ -96,10 +96,10 @@ def _tables(row: SweepRow, trial: Trial) -> dict[str, Callable[[], share.Rows]]:
         "Numbers": lambda: table_export.number_rows([trial], ("host", *(d for d in trial.projections if d != "host")))
     }
     found |= slices.tables(trial)
-    if layers := trial.size_layers:
+    if held := trial.size_layers:
         bits = trial.layer_bits or {}
         found["Bytes by layer"] = lambda: [
-            {"layer": n, "bytes": b, "weight_bits": bits.get(n)} for n, b in layers.items()
+            {"layer": n, "bytes": b, "weight_bits": bits.get(n)} for n, b in held.items()
         ]
     if trial.timing:
         found["Latency samples"] = lambda: _sample_rows(row, trial)
@@ -174,7 +174,7 @@ def _number(number: Number, with_how: bool) -> None:
 
 
 def _size(trial: Trial) -> None:
-    types, layers = size_types(trial), size_by_layer(trial)
+    types, held = size_types(trial), size_by_layer(trial)
     if not types or trial.size_bytes is None:
         return
     st.subheader("Where the bytes are", anchor=False)
@@ -186,10 +186,10 @@ def _size(trial: Trial) -> None:
         st.caption(f"{parts} = {trial.size_bytes:,} bytes: the whole file{_zipped(trial)}.")
     with right:
         st.markdown("###### By layer")
-        if not layers:
+        if not held:
             st.caption("No layer of this file holds weights.")
             return
-        _bars("trial layers", "Bytes by layer", layers)
+        _bars("trial size layers", "Bytes by layer", held)
         own = sum((trial.size_layers or {}).values())
         st.caption(
             f"Weights, scales and biases of the layers, {own:,} bytes, and {trial.size_bytes - own:,} that are no layer’s own "
@@ -268,6 +268,13 @@ def _insights(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
         st.subheader("Why isn’t it faster?", anchor=False)
         with shell.one_line_errors():
             explanations.why(row, trial, baseline)
+    if queries.file_of(trial):
+        st.subheader("Layer by layer", anchor=False)
+        if baseline and trial.id != baseline.id and queries.file_of(baseline):
+            with shell.one_line_errors():
+                layers.divergence(row, trial, baseline)
+        with shell.one_line_errors():
+            layers.sensitivity(row, trial)
     if computes_in_integers(trial.recipe) and queries.file_of(trial):
         st.subheader("On CPUs without VNNI", anchor=False)
         st.caption("8-bit products can saturate there, and the same file may answer differently.")
