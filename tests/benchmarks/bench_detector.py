@@ -11,7 +11,6 @@ rapidocr-onnxruntime 1.4.4, the photographs are skimage/data of scikit-image 0.2
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -21,9 +20,8 @@ import yaml
 
 from engine.measure.machine import machine
 from tests.helpers import text_on_photographs
-from tests.helpers.swept import peers, swept, table
+from tests.helpers.swept import PEERS, arguments, peers, swept, table
 
-PEERS = ("onnxruntime-dynamic", "onnxruntime", "onnxruntime-reduced", "nncf-performance", "nncf-mixed")
 RECIPES = (
     None,
     {"weight_bits": 8, "activation_bits": 8},
@@ -38,12 +36,7 @@ RECIPES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--peers", required=True)
-    parser.add_argument("--network", type=Path, required=True)
-    parser.add_argument("--photographs", type=Path, required=True)
-    parser.add_argument("--keep", type=Path)
-    given = parser.parse_args()
+    given = arguments("network", "photographs")
     os.environ["PHOTOGRAPHS"] = str(given.photographs.resolve())
     with tempfile.TemporaryDirectory() as kept:
         folder = (given.keep or Path(kept)).resolve()

@@ -12,7 +12,6 @@ share of chunks of 32 ms told right, speech or none, by what is loud in the clea
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -23,9 +22,8 @@ import yaml
 
 from engine.measure.machine import machine
 from tests.helpers import spoken_clips
-from tests.helpers.swept import File, peers, swept, table
+from tests.helpers.swept import PEERS, File, arguments, peers, swept, table
 
-PEERS = ("onnxruntime-dynamic", "onnxruntime", "onnxruntime-reduced", "nncf-performance", "nncf-mixed")
 RECIPES = (
     None,
     {"weight_bits": 8, "activation_bits": 8},
@@ -41,12 +39,7 @@ RECIPES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--peers", required=True)
-    parser.add_argument("--silero", type=Path, required=True)
-    parser.add_argument("--prompts", type=Path, required=True)
-    parser.add_argument("--keep", type=Path)
-    given = parser.parse_args()
+    given = arguments("silero", "prompts")
     os.environ["SPOKEN_PROMPTS"] = str(given.prompts.resolve())
     with tempfile.TemporaryDirectory() as kept:
         folder = (given.keep or Path(kept)).resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ from engine.graph.counts import graph_facts
 from engine.graph.graph import first_line, read_onnx
 
 PACKAGES = ("nncf==3.4.0", "onnxruntime==1.32.0", "torch==2.14.1")
+PEERS = ("onnxruntime-dynamic", "onnxruntime", "onnxruntime-reduced", "nncf-performance", "nncf-mixed")
 TURNS = 15
 
 
@@ -31,6 +33,16 @@ class File:
     path: Path
     said: float | None = None
     seconds: float | None = None
+
+
+def arguments(*paths: str) -> argparse.Namespace:
+    """The command line of such a benchmark: the peers' Python, the paths that are named, and a folder to keep everything in."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peers", required=True)
+    for name in paths:
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--keep", type=Path)
+    return parser.parse_args()
 
 
 def paretoscope(home: Path, *arguments: object, check: bool = True) -> str:
