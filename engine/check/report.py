@@ -245,7 +245,10 @@ def _ways(sweep: Sweep, data: Dataset, layouts: tuple[str, ...]) -> tuple[Candid
     if stated is not None and stated.says_numbers:
         if "layout" not in stated.model_fields_set:
             stated = stated.model_copy(update={"layout": layouts[0]})
-        return (Candidate(AS_STATED, stated), *usual)
+        # Beside targets that are no numbers, and without any, nothing contradicts what is stated: others would be tried for nothing.
+        targets = data.test.targets
+        told = data.has_classes or (targets is not None and targets.dtype.kind == "f")
+        return (Candidate(AS_STATED, stated), *(usual if told else ()))
     if not brings_own_weights(sweep.model):
         return (Candidate("as the network was trained", stated or Preprocess()), *usual)
     return usual or (Candidate("as stored", Preprocess(scale=1.0, layout=layouts[0])),)

@@ -24,6 +24,8 @@ _CLEARLY = 4.0
 # So many times smaller must the error be for another preprocessing to contradict what a spec says.
 _MUCH = 1.2
 _FOLLOWS = 0.7
+# A share of a hundred or more is hardly meant: rates of errors may pass 1, not by so much.
+_SHARES = 2.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,18 @@ def judge(
         findings.append(Finding("error", told, "write data.preprocess so"))
     elif one is not None and one.mean() >= 1:
         findings.append(_no_better_than_the_mean(answers[chosen], samples, float(np.sqrt(one.mean())), has_weights))
-    return Judged(errors, chosen, tuple(findings), _baseline(metric, answers[chosen], samples))
+    baseline = _baseline(metric, answers[chosen], samples)
+    if (
+        baseline is not None
+        and baseline["unit"] == "%"
+        and metric is not None
+        and metric.source
+        and baseline["value"] > _SHARES
+    ):
+        value = baseline["value"]
+        told = f"the metric gives {value:.4g} in the unit %, which shows a share as a hundred times that: {value * 100:.6g} %"
+        findings.append(Finding("warning", told, f"return shares ({value / 100:.4g}), or state another unit"))
+    return Judged(errors, chosen, tuple(findings), baseline)
 
 
 def _squares(outputs: Floats, targets: npt.NDArray[Any] | None) -> Floats | None:

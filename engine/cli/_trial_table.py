@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def trial_cells(trial: Trial, device: str, judged_by: str = "accuracy") -> tuple[str, ...]:
     """A trial as a row under `trial_columns`, of trials that are judged by that metric."""
     if trial.state != "done":
-        return (trial.id, trial.label, trial.error or trial.state, *[""] * 6)
+        # In a column of numbers, which are not wrapped, a line of words would leave no room for what the row is of.
+        recipe = f"{trial.label}: {trial.error}" if trial.error else trial.label
+        return (trial.id, recipe, trial.state, *[""] * 6)
     if trial.stated:
         return _stated_cells(trial, device)
     quality, ratio, projection = _quality_cell(trial, judged_by), trial.latency_ratio, trial.projections.get(device)
@@ -124,6 +126,8 @@ def _unit(key: str, scenario: Scenario) -> str:
 def machine_line(trials: Sequence[Trial], device: str) -> str:
     """Where the times were measured, and for what they are estimates."""
     machines = sorted({t.machine.label for t in trials if t.machine})
+    if not machines:
+        return "Nothing is measured yet."
     measured = "; ".join(machines)
     if device == "host":
         return f"Measured on {measured}."

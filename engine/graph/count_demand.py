@@ -177,7 +177,7 @@ def _biases(node: onnx.NodeProto, factors: Factors, layer: LayerFacts, constants
         return layer.output_shape[-1 if factors.form == "product" else 1]
     attributes = {a.name: a for a in node.attribute}
     both = "direction" in attributes and attributes["direction"].s == b"bidirectional"
-    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]
+    gates = {"GRU": 3, "RNN": 1}.get(node.op_type, 4)
     return (2 if both else 1) * 2 * gates * layer.output_shape[-1]
 
 

@@ -19,7 +19,7 @@ import onnx
 from engine.errors import StepError
 from engine.graph.graph import Array, constant_names, constant_values, first_line
 from engine.graph.inline import inlined
-from engine.graph.multiplying import MULTIPLYING, RECURRENT_OPS, factors_of, rounds_to_integers
+from engine.graph.multiplying import MULTIPLYING, factors_of, rounds_to_integers
 
 Role = Literal["weights", "scales", "biases"]
 ROLES: tuple[Role, ...] = ("weights", "scales", "biases")
@@ -177,8 +177,10 @@ class _Tracer:
     def _weight_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
         """What of a layer's inputs are weights."""
         factors = factors_of(node, self.constant)
-        state = [node.input[2]] if node.op_type in RECURRENT_OPS else []
-        return [(name, "weights") for name in (factors.weight, *state)] if factors else []
+        if factors is None:
+            return []
+        state = [node.input[2]] if factors.form == "recurrent" else []
+        return [(name, "weights") for name in (factors.weight, *state)]
 
     def _bias_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
         """What of a layer's inputs is added, or scales channels."""

@@ -92,7 +92,7 @@ def check_shape(source: str, taken: Shape, data: Dataset) -> None:
             f"{here}, here; {remedy}"
         )
     # Arrays of three axes are read as images of one channel.
-    kept = ", or write data.kind: series" if len(taken) == 2 and shape[0] == 1 and taken == shape[1:] else ""
+    kept = ", or write data.kind: series" if len(taken) == 2 and shape[0] == 1 and agrees(taken, shape[1:]) else ""
     here = f"those of {data.name} are" if len(taken) == len(shape) else f"{data.name} has {noun(shape)} of"
     raise ModelError(
         f"model {source} takes {noun(taken)} of {'×'.join(str(size or '?') for size in taken)}, but {here} "

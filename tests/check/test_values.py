@@ -79,3 +79,33 @@ def test_a_metric_that_does_not_fit_is_told_before_anything_runs(house):
     report = check(sweep)
     assert not report.ok
     assert "metric iou: target maps are float32" in report.findings[-1].what
+
+
+def of_own_metric(house: Path, tmp_path: Path, returns: str, **data: object) -> Sweep:
+    """Targets that are whole numbers, no classes, and a metric of the user's own in %."""
+    with np.load(house / "d.npz") as arrays:
+        np.savez(tmp_path / "d.npz", x=arrays["x"], y=arrays["y"].astype(np.int64))
+    (tmp_path / "own.py").write_text(f"def hits(outputs, targets):\n    return {returns}\n")
+    told = {
+        "model": {"source": str(house / "net.py:build"), "weights": str(house / "net.pt")},
+        "data": {"source": "d.npz", "task": "other", **data},
+        "metric": {"source": "own.py:hits", "higher_is_better": True, "unit": "%"},
+    }
+    return parse_sweep(told, tmp_path)
+
+
+def test_other_ways_are_not_tried_where_nothing_could_contradict_the_spec(house, tmp_path):
+    hits = "abs(outputs[:, 0] - targets) < 5"
+    (only,) = check(of_own_metric(house, tmp_path, hits, preprocess="standardize")).tried
+    assert (only.chosen, only.name) == (True, "as the spec says")
+    found = check(of_own_metric(house, tmp_path, hits)).tried
+    assert [t.name for t in found if t.chosen] == ["mean and deviation of the training data"]
+    assert len(found) > 1
+
+
+def test_a_metric_that_gives_percent_where_shares_are_shown_as_percent_is_told(house, tmp_path):
+    (split,) = check(of_own_metric(house, tmp_path, "abs(outputs[:, 0] - targets) < 500")).findings
+    assert "has no test" in split.what
+    _, found = check(of_own_metric(house, tmp_path, "57.0")).findings
+    assert "gives 57 in the unit %, which shows a share as a hundred times that: 5700 %" in found.what
+    assert "return shares (0.57)" in found.remedy

@@ -153,6 +153,13 @@ def test_a_file_of_channels_last_and_data_of_channels_first_are_told_apart(tmp_p
         ModelError, match=r"takes series of 4×32, but toy has images of 1×4×32; .*, or write data\.kind: series"
     ):
         check_fits(str(tmp_path / "series.onnx"), dataset((1, 4, 32)))
+    free = onnx.load(tmp_path / "series.onnx")
+    free.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "time"
+    onnx.save(free, tmp_path / "series.onnx")
+    with pytest.raises(
+        ModelError, match=r"takes series of 4×\?, but toy has images of 1×4×32; .*, or write data\.kind: series"
+    ):
+        check_fits(str(tmp_path / "series.onnx"), dataset((1, 4, 32)))
     first = tmp_path / "first.onnx"
     onnx.save(export_onnx(nn.Sequential(nn.Conv2d(3, 3, (8, 9)), nn.Flatten()).eval(), (3, 8, 9)), first)
     with pytest.raises(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -11,8 +13,10 @@ from torch import nn
 
 from engine.compress.quantization.others import other_values
 from engine.compress.quantize import apply, make_scheme, prepare
+from engine.graph.count_demand import graph_demand
 from engine.graph.counts import graph_facts
-from engine.graph.graph import open_session
+from engine.graph.graph import open_session, save_onnx
+from engine.measure.size_parts import measure_parts
 from engine.models.export import export_onnx
 from engine.spec.steps import Quantize
 from tests.compress.quantization.test_block_weights import looked_up
@@ -112,7 +116,7 @@ def test_a_transposed_convolution_is_stored_in_few_bits_in_integer_networks_too(
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bits", [8, 6])
 def test_an_lstm_multiplies_in_integers_that_are_rounded_as_it_runs(
-    peepholes: bool, bidirectional: bool, bits: int
+    peepholes: bool, bidirectional: bool, bits: int, tmp_path: Path
 ) -> None:
     model = recurrent("LSTM", bidirectional, peepholes)
     step = Quantize(method="dynamic", weight_bits=bits, weight_range="safe", **NOTHING_ELSE)
@@ -125,6 +129,11 @@ def test_an_lstm_multiplies_in_integers_that_are_rounded_as_it_runs(
     layer = next(x for x in graph_facts(found).layers if x.op_type == "DynamicQuantizeLSTM")
     assert layer.activation_bits == 8
     assert graph_facts(found).macs == graph_facts(model).macs
+    before, after = (graph_demand(m).layers[0] for m in (model, found))
+    assert (after.weights, after.biases, after.weight_bits) == (before.weights, before.biases, min(bits, 7))
+    save_onnx(found, tmp_path / "found.onnx")
+    codes = (1 + bidirectional) * 4 * 16 * (12 + 16)  # of the input and of the state
+    assert measure_parts(tmp_path / "found.onnx").by_layer[layer.name]["weights"] >= codes * min(bits, 7) // 8
 
 
 def test_a_gru_for_which_there_is_no_such_kernel_computes_in_floats() -> None:
