@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from engine.check.answers import Network, layouts_of, open_answers
+from engine.check.answers import Network, layouts_of, open_answers, output_layout
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
 from engine.check.samples import looked_at, range_of, shown
@@ -149,6 +149,7 @@ def check(sweep: Sweep) -> Report:
                 check_fits(sweep.model, first)
             check_trained(sweep)
             network, untrained = open_answers(sweep.model, first)
+            layout = output_layout(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
             ]
@@ -167,7 +168,7 @@ def check(sweep: Sweep) -> Report:
         sweep, names = _with_task(sweep, data), [way.name for way in ways]
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                values = judge(names, answers, samples, sweep.metric, fixed, _usual(ways, data), has_weights)
+                values = judge(names, answers, samples, sweep.metric, fixed, _usual(ways, data), has_weights, layout)
         except (InputError, StepError) as error:
             return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
         best = chosen = values.chosen
@@ -212,6 +213,8 @@ def _with_classes(sweep: Sweep) -> Sweep:
     except ClassesUnknownError:
         if not sweep.model.is_onnx:
             raise
+        if sweep.model.outputs:
+            return sweep.model_copy(update={"data": sweep.data.model_copy(update={"task": "fidelity"})})
         two = sweep.data.model_copy(update={"classes": 2})
         data = load_dataset(two)
         layout = layouts_of(sweep.model, data.train.inputs, sweep.data)[0]
@@ -276,7 +279,7 @@ def _best(answers: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64] 
 def _with_task(sweep: Sweep, data: Dataset) -> Sweep:
     """With the task and its metric said, which are what results are keyed by."""
     known = sweep.model_copy(update={"data": sweep.data.model_copy(update={"task": data.task})})
-    return with_metric(known, sweep.metric or usual_metric(data.task))
+    return with_metric(known, sweep.metric or (None if sweep.model.outputs else usual_metric(data.task)))
 
 
 def _usual(ways: tuple[Candidate, ...], data: Dataset) -> int:

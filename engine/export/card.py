@@ -86,12 +86,20 @@ def _kind(dataset: Dataset) -> str:
 
 def _use(sweep: Sweep, dataset: Dataset) -> str:
     """How the file is fed, as code."""
-    stored, unit = dataset.test.inputs, sweep.metric.shown_unit if sweep.metric else ""
+    unit = sweep.metric.shown_unit if sweep.metric and not sweep.model.outputs else ""
     said = (
         "outputs.argmax(1) counts lines of labels.txt"
         if dataset.has_classes
         else f"values{f', in {unit}' if unit else ''}"
     )
+    if sweep.model.outputs:
+        said = "all that count, in the order of preprocess.json; " + said
+    use = _fed_by(dataset, said)
+    return use.replace(")[0]  # all that", ")  # all that")
+
+
+def _fed_by(dataset: Dataset, said: str) -> str:
+    stored = dataset.test.inputs
     if not is_array(stored):
         listed = "; ".join(f"{n}: {a.dtype} (n, {', '.join(map(str, a.shape[1:]))})" for n, a in stored.arrays.items())
         return _USE_NAMED.format(listed=listed, feed=", ".join(f'"{name}": …' for name in stored.arrays), said=said)

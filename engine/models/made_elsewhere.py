@@ -72,10 +72,18 @@ def _read(path: Path, data: Dataset, like: Model | None) -> onnx.ModelProto:
         constants={name: value for name, value in wanted.constants.items() if name in names},
         state={name: back if back in given else None for name, back in wanted.state.items() if name in names},
         output=None if len(given) == 1 else wanted.output,
+        outputs=_counted(wanted.outputs, [o.name for o in model.graph.output]),
         # A single input may be called otherwise.
         arrays=None if len(names) == 1 and is_array(data.train.inputs) else wanted.arrays,
     )
     return read_file(path, wanted)
+
+
+def _counted(wanted: tuple[str | int, ...], given: list[str]) -> tuple[str | int, ...]:
+    """The outputs that count: as many as a file has may be called otherwise in it, and a file made from the sweep's own has no others."""
+    if all(at in given for at in wanted) or len(wanted) != len(given):
+        return wanted
+    return tuple(range(len(given)))
 
 
 def fit(made: Path, data: Dataset, output: Path, like: Model | None = None) -> str:

@@ -23,7 +23,7 @@ from engine.quality.predictions import Predictions
 from engine.quality.scored import Scored
 from engine.quality.scores import Labels
 from engine.quality.statistics import Z_95, Bools, Floats, paired_difference, wilson
-from engine.quality.values import Values, relative_error
+from engine.quality.values import Values, alike, relative_error
 from engine.quality.worst_of_many import largest_drop, lowest_share, lowest_value
 from engine.spec.metric import BUILT_IN
 from engine.trials.evidence import Interval
@@ -171,9 +171,10 @@ def _fidelity(found: Predictions | Values, baseline: Predictions | Values | None
     assert isinstance(other, Values)
     if len(found.outputs) < found.count:
         return _Figure((None,) * len(rows), None)  # not all outputs are kept
+    mine, theirs = alike(found, other)
     numbers: list[_Told | None] = []
     for r in rows:
-        some = relative_error(found.outputs[r.places], other.outputs[r.places]) if len(r) > 1 else None
+        some = relative_error(mine[r.places], theirs[r.places]) if len(r) > 1 else None
         if some is None:
             numbers.append(None)
             continue

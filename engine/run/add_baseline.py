@@ -24,8 +24,9 @@ from engine.datasets.load import load_dataset
 from engine.errors import SpecError
 from engine.models.made_elsewhere import bytes_of, check_made
 from engine.run.run import Outcome, Progress, execute
+from engine.spec.goals import Search
 from engine.spec.names import checked_name, fitting_name
-from engine.spec.sections import Model, Search
+from engine.spec.sections import Model
 from engine.spec.steps import Imported
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.artifacts import Artifacts

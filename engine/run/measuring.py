@@ -26,7 +26,7 @@ def facts(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.size_parts import external_files, measure_parts
 
     path = task.input()
-    model, parts = load_onnx(path), measure_parts(path)
+    model, parts = load_onnx(path, several=True), measure_parts(path)
     layers = {layer: sum(roles.values()) for layer, roles in parts.by_layer.items()}
     size = asdict(measure_size(path, external_files(path)))
     demand = graph_demand(model).to_json()
