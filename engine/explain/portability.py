@@ -44,6 +44,7 @@ def portability(
             data.preprocessing(calibration.inputs),
             data.preprocessing(test.inputs),
             test.labels,
+            data.has_classes,
         )
         return asdict(found)
 

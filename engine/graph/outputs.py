@@ -76,3 +76,10 @@ def levelled(reference: npt.NDArray[np.float64], parts: Parts) -> npt.NDArray[np
         scales.append(np.full(width, length))
         start += width
     return np.concatenate(scales)
+
+
+def share_apart(found: Array, reference: Array, parts: Parts = ()) -> float:
+    """How far outputs (n, …) are from others, as a share of how these vary; of several the root mean square of each one's."""
+    one, other = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (found, reference))
+    units = levelled(other, parts or (("", other.shape[1]),))
+    return float(np.sqrt(np.square((one - other) / units).sum(axis=1).mean() / max(1, len(parts))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +14,13 @@ from engine.datasets.user_function import called, function_code, load_function
 from engine.errors import StepError
 from engine.graph.outputs import Layout
 from engine.quality.scored import DRAWS, Scored, scored_calls, scored_samples, scored_set
-from engine.quality.task_scores import of_set, per_sample
+from engine.quality.task_scores import of_set, per_sample, same_axes
 from engine.spec.metric import MetricChoice
 
 Array = npt.NDArray[Any]
 Places = npt.NDArray[np.intp]
 # The user's function is called so often, and for about so long, to know how sure a number of the whole set is.
+_FEW = 200
 _FEWEST_DRAWS, _SECONDS = 100, 20.0
 
 
@@ -60,6 +62,8 @@ def scored(
                 f"decode {choice.decode} returned {_shown(answers)} for {len(outputs)} samples; return one answer for each"
             )
     if choice.source is not None:
+        if choice.decode is None:
+            _check_shapes(choice.source, answers, targets)
         return _by_function(choice.source, answers, targets, name, parts, len(outputs)), took
     samples = per_sample(name, answers, targets)
     if samples is not None:
@@ -70,6 +74,24 @@ def scored(
         return scored_set(of_set(name, _taken(answers, some), wanted[some]), len(some), name)
 
     return scored_set(of_set(name, answers, targets), len(outputs), name).with_parts(parts, of), took
+
+
+def _check_shapes(source: str, outputs: Any, targets: Array) -> None:
+    """Outputs (n, 1) and targets (n,) become (n, n) in numpy's arithmetic, silently: raises StepError where the function falls for it."""
+    if isinstance(outputs, dict) or outputs.shape == targets.shape or not same_axes(outputs.shape, targets.shape):
+        return
+    function, numbers = load_function(source, "metric"), list[float]()
+    few, wanted = outputs[:_FEW], targets[:_FEW]
+    for some in (few, few.reshape(wanted.shape)):
+        try:
+            numbers.append(float(np.asarray(function(some, wanted), np.float64).mean()))
+        except Exception:
+            return  # it reads one of the two forms alone, and means it
+    if len(few) > 1 and np.isfinite(numbers).all() and not math.isclose(*numbers, rel_tol=1e-6, abs_tol=1e-12):
+        raise StepError(
+            f"metric {source} gives {numbers[0]:.6g} for outputs {few.shape} and targets {wanted.shape}, and {numbers[1]:.6g} for the "
+            f"same numbers in one shape: numpy compares every sample with every other; begin with outputs = outputs.reshape(targets.shape)"
+        )
 
 
 def _judged(choice: MetricChoice, outputs: Array, layout: Layout | None) -> Any:

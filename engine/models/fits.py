@@ -67,6 +67,11 @@ def check_rows(source: str, found: tuple[int, ...], n: int, many: str) -> None:
 
 def check_scores(source: str, given: int, data: Dataset) -> None:
     """Raises ModelError unless there is a score for each class."""
+    if given == 1 and len(data.classes) == 2:
+        raise ModelError(
+            f"model {source} gives one number for two classes; export it with a score for each, or write data.task: other with a metric of "
+            "your own, path/to/file.py:function(outputs, targets)"
+        )
     if given != len(data.classes):
         raise ModelError(
             f"model {source} gives {given} scores for {_article(data)} {noun(data.input_shape, 1)}, but the dataset has "
