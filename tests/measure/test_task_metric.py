@@ -79,3 +79,11 @@ def test_a_function_that_compares_every_sample_with_every_other_is_refused(tmp_p
         scored(own(tmp_path, "return float(np.abs(outputs - targets).mean())"), column, TARGETS)
     for body in ("return np.abs(outputs[:, 0] - targets)", "return float(np.abs(outputs.ravel() - targets).mean())"):
         assert scored(own(tmp_path, body), column, TARGETS)[0].value == pytest.approx(0.5)
+
+
+def test_a_function_may_import_what_lies_beside_it_as_it_runs(tmp_path):
+    (tmp_path / "lazy_sibling_of_a_metric.py").write_text("def half(x):\n    return x / 2\n")
+    body = "from lazy_sibling_of_a_metric import half; return half(np.abs(outputs[:, 1] - targets))"
+    assert scored(own(tmp_path, body), OUTPUTS, TARGETS)[0].value == pytest.approx(1 / 6)
+    with pytest.raises(StepError, match="No module named 'nothing_of_the_kind'"):
+        scored(own(tmp_path, "import nothing_of_the_kind"), OUTPUTS, TARGETS)
