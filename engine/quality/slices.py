@@ -166,7 +166,8 @@ def _fidelity(found: Predictions | Values, baseline: Predictions | Values | None
     other = found if baseline is None else baseline
     if isinstance(found, Predictions) and isinstance(other, Predictions):
         same = found.predicted == other.predicted
-        return _Figure((shares := _shares(same, None, rows, maximise=True)).parts, shares.worst)
+        shares = _shares(same, None, rows, maximise=True)
+        return _Figure(shares.parts, shares.worst, shares.worst and (shares.worst[0], _missing(shares.worst[1])))
     assert isinstance(found, Values)
     assert isinstance(other, Values)
     if len(found.outputs) < found.count:
@@ -180,7 +181,14 @@ def _fidelity(found: Predictions | Values, baseline: Predictions | Values | None
             continue
         error = (some.high - some.low) / (2 * Z_95)
         numbers.append(_spread(some.value, error, some.low, some.high, len(r)))
-    return _figure(numbers, [None] * len(rows), maximise=False, ends=(0.0, math.inf))
+    figure = _figure(numbers, [None] * len(rows), maximise=False, ends=(0.0, math.inf))
+    # The baseline is no distance from itself: all of it was lost.
+    return _Figure(figure.parts, figure.worst, figure.worst)
+
+
+def _missing(share: Interval) -> Interval:
+    """What is missing to all of it, which the baseline has of itself."""
+    return Interval(1 - share.value, 1 - share.high, 1 - share.low)
 
 
 def _figure(numbers: _All, changes: _All, maximise: bool, ends: tuple[float, float] = (-math.inf, math.inf)) -> _Figure:
