@@ -67,9 +67,9 @@ def _kept_here(part: Part) -> None:
             st.error(shell.plain(why), icon=":material/error:")
         for one in mine[:_MOST_LISTED]:
             sweeps = used[one.sha256]
-            by = f"of {len(sweeps)} sweep{'s' if len(sweeps) > 1 else ''}" if sweeps else "of no sweep"
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"**{shell.plain(one.name)}**, {bounds.size(one.n_bytes)}, {by}", width="stretch")
+            by = f"in {len(sweeps)} sweep{'s' if len(sweeps) > 1 else ''}" if sweeps else "in no sweep"
+            st.markdown(f"**{shell.plain(one.name)}**, {bounds.size(one.n_bytes)}, {by}")
+            with st.container(horizontal=True):
                 st.button("Use", key=f"use {one.sha256}", on_click=_use, args=(part, one))
                 st.button(
                     "Remove",
