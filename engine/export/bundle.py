@@ -132,6 +132,7 @@ def write_bundle(
         inputs = {
             n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
         }
+        settings |= _several(session, inputs, settings)
         outputs = predict_template.outputs(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
@@ -151,7 +152,9 @@ def write_bundle(
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
         "predict.py": predict_program().encode(),
         "verify.py": verify_program().encode(),
-        "sample.npz": _sample(sample, inputs, outputs, predictions, dataset),
+        "sample.npz": _sample(
+            sample, inputs, outputs if "outputs" in settings else outputs.astype(np.float32), predictions, dataset
+        ),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
@@ -200,7 +203,7 @@ def _sample(
     if dataset.has_classes:
         return _npz(**arrays, labels=sample.labels, predictions=predictions.astype(np.int64))
     targets = {} if sample.targets is None else {"targets": sample.targets}
-    return _npz(**arrays, outputs=outputs.astype(np.float32), **targets)
+    return _npz(**arrays, outputs=outputs, **targets)
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
@@ -244,6 +247,21 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     return {"formula": formula, "input": own, "output": output}
 
 
+def _several(session: Any, inputs: dict[str, npt.NDArray[Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """What comes out where several outputs count: their names, number types, and shapes for one sample, as a run tells them."""
+    names = [output.name for output in session.get_outputs()]
+    if len(names) < 2:
+        return {}
+    some = {name: array[:1] for name, array in inputs.items()}
+    given = session.run(None, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
+    return {
+        "outputs": [
+            {"name": name, "dtype": str(a.dtype), "shape": list(a.shape[1:])}
+            for name, a in zip(names, given, strict=True)
+        ]
+    }
+
+
 def _layout(dataset: Dataset) -> str:
     if dataset.is_images:
         return "NHWC" if dataset.preprocessing.channels_last else "NCHW"
@@ -275,6 +293,7 @@ def _manifest(
         "arithmetic": arithmetic,
         "metric": sweep.metric.name if sweep.metric and sweep.metric.source is None else None,
         "runtime": _runtime(trial, sweep).options,
+        **({"metric_output": sweep.metric.output} if sweep.metric and sweep.metric.output else {}),
         "expected": {**trial.to_json(), "baseline_accuracy": reference},
         "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},
     }

@@ -30,6 +30,7 @@ from engine.export.predict_template import (
     one_line,
     open_model,
     outputs,
+    parts_of,
     read_arrays,
     read_json,
 )
@@ -163,15 +164,29 @@ def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings:
     found = outputs(session, inputs, settings)
     if found.shape != recorded.shape or not len(recorded):
         raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")
-    off, most = relative_error(found, recorded), VALUES_MAY_DIFFER[manifest["arithmetic"]]
-    checks = [Check("outputs as recorded", off <= most, f"{off:.2g} of their spread off", f"{most:g} at most")]
+    most, here_by, before_by = (
+        VALUES_MAY_DIFFER[manifest["arithmetic"]],
+        parts_of(found, settings),
+        parts_of(recorded, settings),
+    )
+    checks = []
+    for output, part in here_by.items():
+        off = relative_error(part, before_by[output])
+        said = f"{output} as recorded"
+        checks.append(Check(said, off <= most, f"{off:.2g} of their spread off", f"{most:g} at most"))
     name = manifest["metric"]
     if name in SCORES:
         (targets,) = read_arrays(folder / "sample.npz", ("targets",))
+        found, recorded = _judged(here_by, manifest), _judged(before_by, manifest)
         here, before = SCORES[name](found, targets), SCORES[name](recorded, targets)
         fits = abs(here - before) <= most * float(np.std(targets))
         checks.append(Check(f"{name} of the sample", fits, f"{here:.5g}", f"{before:.5g}"))
     return checks
+
+
+def _judged(parts: Inputs, manifest: dict[str, Any]) -> Array:
+    """The output that the metric is of."""
+    return parts[manifest.get("metric_output") or next(iter(parts))]
 
 
 def relative_error(found: Array, recorded: Array) -> float:
@@ -246,7 +261,8 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
             if settings["task"] == "classification":
                 measured = float((classes_of(found) == targets).mean())
             elif (name := manifest["metric"]) in SCORES:
-                checks.append(Check(f"{name} on your data", True, f"{SCORES[name](found, targets):.5g} of {n}", "-"))
+                value = SCORES[name](_judged(parts_of(found, settings), manifest), targets)
+                checks.append(Check(f"{name} on your data", True, f"{value:.5g} of {n}", "-"))
             else:
                 raise BundleError("--data: what this model is judged by cannot be counted here; leave it out")
         checks += check_drop(measured, n, manifest, limits.max_drop)
