@@ -30,7 +30,7 @@ from engine.errors import InputError
 from engine.export import predict_template, verify_main_template, verify_template
 from engine.export.card import card
 from engine.export.predict_template import BundleError
-from engine.export.verify_template import Check, Limits
+from engine.export.verify_template import Check, Limits, Quality, recorded_quality
 from engine.export.zips import check_target, packed, unpacked, write_atomically
 from engine.graph.graph import read_onnx
 from engine.graph.inputs import Signature, is_array
@@ -284,7 +284,6 @@ def _manifest(
     parts: Mapping[str, bytes], trial: Trial, sweep: Sweep, baseline: Trial | None, arithmetic: str
 ) -> dict[str, Any]:
     """SHA-256 of every other part, and the figures that `verify.py` holds the model against."""
-    reference = baseline.accuracy.value if baseline and baseline.accuracy else None
     return {
         "format": verify_template.FORMAT,
         "paretoscope": __version__,
@@ -294,7 +293,8 @@ def _manifest(
         "metric": sweep.metric.name if sweep.metric and sweep.metric.source is None else None,
         "runtime": _runtime(trial, sweep).options,
         **({"metric_output": sweep.metric.output} if sweep.metric and sweep.metric.output else {}),
-        "expected": {**trial.to_json(), "baseline_accuracy": reference},
+        "expected": trial.to_json(),
+        "baseline": asdict(recorded_quality({"expected": baseline.to_json()}) if baseline else Quality(None)),
         "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},
     }
 
@@ -313,20 +313,14 @@ def _npz(**arrays: npt.NDArray[Any]) -> bytes:
     return packed(members)
 
 
-def verify_bundle(
-    bundle: Path,
-    data: Path | None = None,
-    max_drop: float | None = None,
-    max_p95_ms: float | None = None,
-    max_kb: float | None = None,
-) -> VerifyReport:
+def verify_bundle(bundle: Path, data: Path | None = None, limits: Limits | None = None) -> VerifyReport:
     """Check a bundle as its `verify.py` would, with this program's copy of that file, in a temporary folder.
 
-    `data`: an .npz with x_test and y_test; `max_drop` in percentage points, `max_p95_ms` in ms, `max_kb` in kB of 1000 bytes.
-    Raises InputError when the zip is none, is unsafe to unpack or lacks a part, and when the data cannot be used.
+    `data`: an .npz with x_test and y_test. Raises InputError when the zip is none, is unsafe to unpack or lacks a part, and when the data
+    cannot be used or a limit has no sense for what the model is judged by.
     """
     with unpacked(bundle, PARTS) as folder:
         try:
-            return VerifyReport(tuple(verify_template.verify(folder, data, Limits(max_drop, max_p95_ms, max_kb))))
+            return VerifyReport(tuple(verify_template.verify(folder, data, limits or Limits())))
         except BundleError as error:
             raise InputError(f"{bundle}: {error}") from None
