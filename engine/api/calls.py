@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from engine.api.sweep import Sweep
 from engine.errors import InputError, ParetoscopeError
 from engine.explain.why import why as explained
-from engine.export.bundle import VerifyReport, export_bundle, verify_bundle
+from engine.export.bundle import VerifyReport, export_bundle
+from engine.export.gate import gate
 from engine.export.tables import number_rows
+from engine.export.verify_template import Limits
 from engine.frontier.front import best_under, find_front, parse_objectives, usual_objectives
 from engine.paths import DATA
 from engine.store.artifacts import Artifacts
@@ -138,12 +140,16 @@ def export(run: Run | str, trial: str, path: str | Path) -> Path:
 def verify(
     bundle: str | Path,
     data: str | Path | None = None,
-    max_drop: float | None = None,
-    max_p95_ms: float | None = None,
-    max_kb: float | None = None,
+    against: str | Path | None = None,
+    max_ratio: float | None = None,
+    **limits: float,
 ) -> VerifyReport:
-    """Check a bundle and hold it against limits, as `paretoscope verify` does; `.ok` says whether it passed, `.lines` is the table."""
-    return verify_bundle(Path(bundle), Path(data) if data else None, max_drop, max_p95_ms, max_kb)
+    """Check a bundle and hold it against limits, as `paretoscope verify` does; `.ok` says whether it passed, `.lines` is the table.
+
+    `limits`: `max_drop`, `max_worst_class_drop`, `min_metric`, `max_metric`, `max_p95_ms`, `max_kb`.
+    """
+    other = Path(against) if against else None
+    return gate(Path(bundle), Limits(**limits), Path(data) if data else None, other, max_ratio)
 
 
 def _run(run: Run | str) -> Run:

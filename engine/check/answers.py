@@ -12,7 +12,8 @@ import onnx
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import first_line, gives_shares, open_session
-from engine.graph.inputs import Feeds, Held, Inputs, Signature, is_array, padded, shape_of
+from engine.graph.inputs import Feeds, Held, Inputs, Signature, is_array, padded, resized, shape_of
+from engine.graph.outputs import Layout, side_by_side
 from engine.models.catalog import source_kind
 from engine.models.files import load_file, taken_by
 from engine.models.fits import agrees
@@ -44,6 +45,16 @@ def layouts_of(model: Model, inputs: Held, data: Data | None = None) -> tuple[st
         taken = only[0] if only else ()
     found = tuple(name for name, shape in (("NCHW", stored), ("NHWC", moved)) if agrees(taken, shape))
     return found or ("NCHW",)
+
+
+def output_layout(model: Model, data: Dataset) -> Layout | None:
+    """How several outputs that count lie side by side in what the network answers; None where one counts. Raises ModelError."""
+    if not model.outputs:
+        return None
+    graph = load_file(model, data)[0]
+    feeds, names = Feeds.of_graph(graph), [o.name for o in graph.graph.output]
+    inputs = resized(data.preprocessing(data.train.inputs[:1]), feeds.batch or 1)
+    return Layout.of(names, open_session(graph).run(None, feeds(inputs)))
 
 
 def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
@@ -88,14 +99,16 @@ def _is_untrained(model: Model, network: LoadedNetwork) -> bool:
 
 def _of_graph(model: onnx.ModelProto, source: str, classes: bool) -> Network:
     session, feeds = open_session(model), Feeds.of_graph(model)
-    fixed = feeds.batch
+    fixed, names = feeds.batch, [o.name for o in model.graph.output]
     shares, batch = classes and gives_shares(model), fixed or BATCH
 
     def answer(inputs: Inputs) -> Float64:
         n = len(inputs)
         inputs = padded(inputs, fixed or n)
         try:
-            scores: Float64 = session.run(None, feeds(inputs))[0][:n].astype(np.float64)
+            given = session.run(None, feeds(inputs))
+            found = given[0] if len(given) == 1 else side_by_side(given, names)
+            scores: Float64 = found[:n].astype(np.float64)
         except ModelError as error:
             raise ModelError(f"model {source}: {error}") from None
         except Exception as error:  # the runtime's own classes share no base below Exception

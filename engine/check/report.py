@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
-from engine.check.answers import Network, layouts_of, open_answers
+from engine.check.answers import Network, layouts_of, open_answers, output_layout
 from engine.check.candidates import Candidate, candidates
-from engine.check.findings import Finding, alone_findings, better, is_chance, label_findings, split_findings
+from engine.check.findings import Finding, alone_findings, split_findings
 from engine.check.samples import looked_at, range_of, shown
 from engine.check.slices import slice_counts, slice_findings
-from engine.check.sureness import confidence, information, log_shares
+from engine.check.tried import AS_STATED, Tried, best_of, judged, said, tried_with
 from engine.check.values import judge
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
@@ -30,28 +29,10 @@ from engine.models.convertible import check_trained
 from engine.models.files import check_fits, given_by, taken_by
 from engine.quality.statistics import wilson
 from engine.spec.metric import usual_metric
-from engine.spec.sections import EMBEDDED, NAMED_PREPROCESSING, Data, Preprocess
+from engine.spec.sections import EMBEDDED, Data, Preprocess
 from engine.spec.sweep import Sweep, with_metric
 
-AS_STATED = "as the spec says"
 _ALONE = 8
-
-
-@dataclass(frozen=True)
-class Tried:
-    """How a network answers samples prepared in one way. `right` of `n` samples, None without labels; `confidence`, the mean softmax of the
-    class that is named; `information`: nats that an answer tells of the sample, by which ways are compared without labels. `error`: of
-    outputs that are values, the root of the mean squared error as a share of the targets' deviation.
-    """
-
-    name: str
-    preprocess: Preprocess
-    right: int | None
-    n: int
-    confidence: float
-    information: float
-    chosen: bool = False
-    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ class Report:
             "ok": self.ok,
             "findings": [asdict(f) for f in self.findings],
             "baseline": self.baseline,
-            "preprocessing": [asdict(t) | {"preprocess": _said(t.preprocess)} for t in self.tried],
+            "preprocessing": [asdict(t) | {"preprocess": said(t.preprocess)} for t in self.tried],
             "inputs": self.inputs,
             "splits": self.splits,
             "classes": list(self.classes),
@@ -149,6 +130,7 @@ def check(sweep: Sweep) -> Report:
                 check_fits(sweep.model, first)
             check_trained(sweep)
             network, untrained = open_answers(sweep.model, first)
+            layout = output_layout(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways
             ]
@@ -161,18 +143,18 @@ def check(sweep: Sweep) -> Report:
     # A network without weights is trained here, on standardised numbers, which are the last of the usual ways.
     fixed = 0 if says or not own else len(ways) - 1 if untrained else None
     if data.has_classes:
-        best = _best(answers, labels)
+        best = best_of(answers, labels)
         chosen = best if fixed is None else fixed
     else:
         sweep, names = _with_task(sweep, data), [way.name for way in ways]
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                values = judge(names, answers, samples, sweep.metric, fixed, _usual(ways, data), has_weights)
+                values = judge(names, answers, samples, sweep.metric, fixed, _usual(ways, data), has_weights, layout)
         except (InputError, StepError) as error:
             return Report(None, (*findings, Finding.of(error)), None, (), **about, samples=())
         best = chosen = values.chosen
     tried = tuple(
-        _tried(way, scores, labels, i == chosen)
+        tried_with(way, scores, labels, i == chosen)
         if values is None
         else Tried(way.name, way.preprocess, None, len(scores), 0.0, 0.0, i == chosen, values.errors[i])
         for i, (way, scores) in enumerate(zip(ways, answers, strict=True))
@@ -181,6 +163,16 @@ def check(sweep: Sweep) -> Report:
         alone = _alone(network, sweep.data, data, ways[chosen], samples)
     # Answers that depend on what else is in the batch prove nothing of preprocessing or labels.
     mixed = alone_findings(answers[chosen][:_ALONE], alone, data.has_classes)
+    lost = np.asarray(np.isnan(answers[chosen].reshape(len(samples), -1)).any(axis=1))
+    if lost.any():
+        told = f"the network gives no numbers (NaN) for {lost.sum()} of {len(lost)} samples"
+        mixed = [
+            Finding(
+                "error",
+                told,
+                "see that the weights are those of a trained network, and that inputs are prepared as in training",
+            )
+        ]
     findings += mixed
     if untrained:
         told = "the network has random weights: it answers no better than chance before a step trains it"
@@ -188,7 +180,7 @@ def check(sweep: Sweep) -> Report:
     elif own and not mixed and values is not None:
         findings += values.findings
     elif own and not mixed:
-        findings += _judged(tried, answers, labels, data.classes, chosen, best, has_weights)
+        findings += judged(tried, answers, labels, data.classes, chosen, best, has_weights)
     preprocess = ways[chosen].preprocess
     if sweep.data.preprocess is not None:
         preprocess = preprocess.model_copy(
@@ -212,6 +204,8 @@ def _with_classes(sweep: Sweep) -> Sweep:
     except ClassesUnknownError:
         if not sweep.model.is_onnx:
             raise
+        if sweep.model.outputs:
+            return sweep.model_copy(update={"data": sweep.data.model_copy(update={"task": "fidelity"})})
         two = sweep.data.model_copy(update={"classes": 2})
         data = load_dataset(two)
         layout = layouts_of(sweep.model, data.train.inputs, sweep.data)[0]
@@ -268,18 +262,10 @@ def _prepared(spec: Data, data: Dataset, preprocess: Preprocess) -> Dataset:
     return data if other is None else replace(data, preprocessing=other)
 
 
-def _best(answers: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64] | None) -> int:
-    """Of answers (n, classes) each: the most right ones, of equals the likelier; without labels those that are sure and differ."""
-    if labels is None:
-        return int(np.argmax([information(scores) for scores in answers]))
-    rated = [((s.argmax(1) == labels).sum(), log_shares(s)[np.arange(len(labels)), labels].mean()) for s in answers]
-    return max(range(len(rated)), key=rated.__getitem__)
-
-
 def _with_task(sweep: Sweep, data: Dataset) -> Sweep:
     """With the task and its metric said, which are what results are keyed by."""
     known = sweep.model_copy(update={"data": sweep.data.model_copy(update={"task": data.task})})
-    return with_metric(known, sweep.metric or usual_metric(data.task))
+    return with_metric(known, sweep.metric or (None if sweep.model.outputs else usual_metric(data.task)))
 
 
 def _usual(ways: tuple[Candidate, ...], data: Dataset) -> int:
@@ -289,62 +275,6 @@ def _usual(ways: tuple[Candidate, ...], data: Dataset) -> int:
     return next((i for i, way in enumerate(ways) if way.name == "0 … 1" and pixels), 0)
 
 
-def _tried(
-    way: Candidate,
-    scores: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64] | None,
-    chosen: bool,
-) -> Tried:
-    right = None if labels is None else int((scores.argmax(1) == labels).sum())
-    return Tried(way.name, way.preprocess, right, len(scores), confidence(scores), information(scores), chosen)
-
-
-def _judged(
-    tried: tuple[Tried, ...],
-    answers: list[npt.NDArray[np.float64]],
-    labels: npt.NDArray[np.int64] | None,
-    classes: tuple[str, ...],
-    chosen: int,
-    best: int,
-    has_weights: bool,
-) -> list[Finding]:
-    """What the answers say of preprocessing and labels."""
-    if labels is None:
-        if len(tried) == 1:
-            return []
-        if tried[0].name != AS_STATED:
-            told = f"without labels the preprocessing {tried[chosen].name!r} is a guess: answers are sure and differ most with it"
-        elif chosen == best:
-            return []
-        else:
-            told = f"without labels nothing proves the preprocessing; answers are surer, or differ more, with {tried[best].name!r}"
-        return [Finding("warning", told, "state data.preprocess as in training")]
-    if chosen != best and better(answers[best].argmax(1) == labels, answers[chosen].argmax(1) == labels):
-        told = (
-            f"inputs are not prepared as in training: {tried[chosen].right} of {tried[chosen].n} samples are right as the spec says, "
-            f"{tried[best].right} with {tried[best].name!r}"
-        )
-        return [Finding("error", told, f"write data.preprocess: {_said(tried[best].preprocess)}")]
-    as_they_are = answers[chosen].argmax(1) == labels
-    for scores in (answers[chosen], *answers):
-        if found := label_findings(scores, labels, classes, as_they_are):
-            return found
-    if not is_chance(tried[chosen].right or 0, labels):
-        return []
-    told = f"the network is right on {tried[best].right} of {len(labels)} samples at best, no better than chance for {len(classes)} classes"
-    # What a function builds may be meant to be trained by the recipes; a file, or a checkpoint, is not.
-    level: Literal["error", "warning"] = "error" if has_weights else "warning"
-    remedy = "see that it is trained, that `weights` are given, and that labels are numbered as in training"
-    return [Finding(level, told, remedy)]
-
-
 def _alone(network: Network, spec: Data, data: Dataset, way: Candidate, samples: Split) -> npt.NDArray[np.float64]:
     prepared = _prepared(spec, data, way.preprocess).preprocessing(samples.inputs[:_ALONE])
     return np.concatenate([network(prepared[i : i + 1]) for i in range(len(prepared))])
-
-
-def _said(preprocess: Preprocess) -> str:
-    """As one would write it in a spec."""
-    said = preprocess.model_dump(mode="json", exclude_defaults=True)
-    named = next((name for name, value in NAMED_PREPROCESSING.items() if value == said), None)
-    return named or yaml.safe_dump(said, default_flow_style=True, width=1000, sort_keys=False).strip()

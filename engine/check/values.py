@@ -12,6 +12,7 @@ import numpy.typing as npt
 from engine.check.findings import Finding
 from engine.datasets.splits import Split
 from engine.errors import StepError
+from engine.graph.outputs import Layout
 from engine.measure.task_metric import scored
 from engine.metrics import METRICS
 from engine.quality.scored import score
@@ -50,14 +51,19 @@ def judge(
     fixed: int | None,
     usual: int,
     has_weights: bool,
+    layout: Layout | None = None,
 ) -> Judged:
-    """Answers (n, …) by every way. `fixed` is the one that is taken whatever they say, `usual` where nothing tells. Raises StepError."""
-    squares = [_squares(found, samples.targets) for found in answers]
+    """Answers (n, …) by every way, of several outputs side by side as `layout` has it. `fixed` is the one that is taken whatever they say,
+    `usual` where nothing tells. Raises StepError.
+    """
+    # Of several outputs only what the metric names can be held against the targets as numbers.
+    held = [found if layout is None else _held(found, layout, metric) for found in answers]
+    squares = [None if found is None else _squares(found, samples.targets) for found in held]
     errors = tuple(None if s is None else float(np.sqrt(s.mean())) for s in squares)
     known = [i for i, s in enumerate(squares) if s is not None]
     rated: list[float] | None = [errors[i] or 0.0 for i in known] if known else None
     if rated is None and metric is not None and samples.targets is not None:
-        known, rated = list(range(len(answers))), [_rating(metric, found, samples) for found in answers]
+        known, rated = list(range(len(answers))), [_rating(metric, found, samples, layout) for found in answers]
     best = None if rated is None else known[int(np.argmin(rated))]
     chosen = fixed if fixed is not None else usual if best is None else best
     findings: list[Finding] = []
@@ -71,9 +77,9 @@ def judge(
             f"{errors[best or 0]:.3g} with {names[best or 0]!r}"
         )
         findings.append(Finding("error", told, "write data.preprocess so"))
-    elif one is not None and one.mean() >= 1:
-        findings.append(_no_better_than_the_mean(answers[chosen], samples, float(np.sqrt(one.mean())), has_weights))
-    baseline = _baseline(metric, answers[chosen], samples)
+    elif one is not None and (own := held[chosen]) is not None and one.mean() >= 1:
+        findings.append(_no_better_than_the_mean(own, samples, float(np.sqrt(one.mean())), has_weights))
+    baseline = _baseline(metric, answers[chosen], samples, layout)
     if (
         baseline is not None
         and baseline["unit"] == "%"
@@ -85,6 +91,12 @@ def judge(
         told = f"the metric gives {value:.4g} in the unit %, which shows a share as a hundred times that: {value * 100:.6g} %"
         findings.append(Finding("warning", told, f"return shares ({value / 100:.4g}), or state another unit"))
     return Judged(errors, chosen, tuple(findings), baseline)
+
+
+def _held(found: Floats, layout: Layout, metric: MetricChoice | None) -> Floats | None:
+    if metric is None or metric.output is None or metric.output not in layout.names:
+        return None
+    return layout.apart(found)[metric.output].astype(np.float64)
 
 
 def _squares(outputs: Floats, targets: npt.NDArray[Any] | None) -> Floats | None:
@@ -124,19 +136,21 @@ def _no_better_than_the_mean(outputs: Floats, samples: Split, error: float, has_
     return Finding("error" if has_weights else "warning", told, remedy)
 
 
-def _rating(metric: MetricChoice, outputs: Floats, samples: Split) -> float:
+def _rating(metric: MetricChoice, outputs: Floats, samples: Split, layout: Layout | None) -> float:
     """Smaller is better; a way with which the metric is not defined is the worst."""
     try:
-        value = scored(metric, outputs, samples.targets)[0].value
+        value = scored(metric, outputs, samples.targets, layout=layout)[0].value
     except StepError:
         return np.inf
     return -value if metric.better == "max" else value
 
 
-def _baseline(metric: MetricChoice | None, outputs: Floats, samples: Split) -> dict[str, Any] | None:
+def _baseline(
+    metric: MetricChoice | None, outputs: Floats, samples: Split, layout: Layout | None
+) -> dict[str, Any] | None:
     if metric is None or samples.targets is None:
         return None
-    found = score(metric.key, scored(metric, outputs, samples.targets)[0], len(samples), None)
+    found = score(metric.key, scored(metric, outputs, samples.targets, layout=layout)[0], len(samples), None)
     shown = METRICS[metric.key]
     return {
         "metric": shown.name,

@@ -12,7 +12,8 @@ from engine.metrics import METRICS, text_of
 MOST_SLICES = 12
 
 if TYPE_CHECKING:
-    from engine.check.report import Report, Tried
+    from engine.check.report import Report
+    from engine.check.tried import Tried
 
 
 def check(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -> None:  # noqa: B006

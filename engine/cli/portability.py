@@ -9,7 +9,7 @@ import typer
 
 from engine.cli._options import JsonFlag, SweepRef, TrialRef, print_json
 from engine.cli._tables import print_table
-from engine.trials.text import SATURATION_RISKS
+from engine.trials.text import apart_text, risk_text
 
 
 def portability(
@@ -32,7 +32,16 @@ def print_portability(found: dict[str, Any]) -> None:
     columns = {"layer": "left", "pairs saturated": "right", "outputs changed": "right"}
     rows = [(x["name"], f"{x['saturated']:.3%}", f"{x['outputs_changed']:.2%}") for x in found["layers"]]
     print_table(columns, rows)
-    print(f"\n{found['label']}: risk on CPUs without VNNI {SATURATION_RISKS[found['risk']]}")
+    print(f"\n{found['label']}: risk on CPUs without VNNI {risk_text(found)}")
+    if found["accuracy"] is None:
+        print(apart_text(found))
+    else:
+        _print_accuracies(found)
+    if found["safe_recipe"]:
+        print(f"safe everywhere, as a line of `recipes` in a spec: - {json.dumps(found['safe_recipe'])}")
+
+
+def _print_accuracies(found: dict[str, Any]) -> None:
     measured, predicted = "as run here", "predicted"
     exact, saturating = (measured, predicted) if found["here"] == "exact" else (predicted, measured)
     print(
@@ -40,5 +49,3 @@ def print_portability(found: dict[str, Any]) -> None:
         f"{found['saturated_accuracy']:.2%} where they saturate ({saturating}); "
         f"{found['flips']} change class, {found['harmed']} to wrong and {found['helped']} to right (mid-p {found['p_value']:.3g}, McNemar)"
     )
-    if found["safe_recipe"]:
-        print(f"safe everywhere, as a line of `recipes` in a spec: - {json.dumps(found['safe_recipe'])}")

@@ -32,3 +32,5 @@ def print_why(found: dict[str, Any]) -> None:
     print(f"{found['label']}: kernels of one sample on {found['machine']}")
     for line in found["advice"]:
         print(f"- {line}")
+    if slices := found.get("slices"):
+        print(f"What it costs is not the same everywhere: {slices}")

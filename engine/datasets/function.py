@@ -26,12 +26,11 @@ from engine.datasets.cache import is_large
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.items import SPLIT_NAMES, Gathered
 from engine.datasets.splits import Array
+from engine.datasets.user_function import called, failure, function_code, load_function
 from engine.errors import DatasetError
 from engine.graph.on_disk import OnDisk, of_mapped
 from engine.spec.canonical import digest
-from engine.spec.code_hash import code_sha256
 from engine.spec.sections import Data
-from engine.spec.user_code import importing, run_file
 
 _FILES = "DATA_FILES"
 _WANTED = 'return {"x_train": …, "y_train": …, "x_test": …, "y_test": …}, {"x": …, "y": …}, or a pair (train, test) of datasets'
@@ -66,19 +65,12 @@ def function_checksum(source: str) -> str:
     Nothing is run. What the function reads beyond these files is not seen. Raises DatasetError.
     """
     path, function = _parts(source)
-    code = _code(source, path)
+    code = function_code(source, "data")
     files = [
         (file.relative_to(path.parent).as_posix(), file_sha256(file, f"{path}: {_FILES}: {file}", "correct the list"))
         for file in _declared(path)
     ]
     return digest([function, code, files])
-
-
-def _code(source: str, path: Path) -> str:
-    def hashed(file: Path) -> str:
-        return file_sha256(file, f"data {source!r}: {file}", "give the path of a Python file")
-
-    return code_sha256([path], path.parent, hashed)
 
 
 def _declared(path: Path) -> list[Path]:
@@ -115,7 +107,8 @@ def gather_function(data: Data) -> Gathered:
         )
     if not path.is_file():
         raise DatasetError(f"data {data.source!r}: {path} does not exist; give the path of a Python file")
-    arrays, nested = _as_arrays(_called(data.source, path, function), name)
+    build = load_function(data.source, "data", DatasetError)
+    arrays, nested = _as_arrays(called(data.source, "data", build, refusal=DatasetError), name)
     if nested and not data.arrays:
         data = data.model_copy(update={"inputs": {key: key for key in nested} | data.constants})
     found = gathered(name, name, arrays, data, "return")
@@ -126,28 +119,6 @@ def gather_function(data: Data) -> Gathered:
         "its code when they change"
     )
     return replace(found, notes=(*found.notes, note))
-
-
-def _called(source: str, path: Path, function: str) -> Any:
-    try:
-        with importing(path.resolve().parent, first=True):
-            module = run_file(path, _code(source, path))
-            if module is None:
-                raise DatasetError(f"data {source!r}: {path} is not a Python file")
-            build = getattr(module, function, None)
-            if not callable(build):
-                raise DatasetError(
-                    f"data {source!r}: {path} has no function {function!r}; check the name after the colon"
-                )
-            return build()
-    except DatasetError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DatasetError(f"data {source!r} failed: {_line(error)}; fix the function") from None
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _as_arrays(value: Any, name: str) -> tuple[dict[str, Array | OnDisk], tuple[str, ...]]:
@@ -198,7 +169,7 @@ def _array(value: Any, where: str) -> Array:
     try:
         found = np.asarray(value)
     except Exception as error:  # tensors on a device, ragged lists, and what else a user's own class raises
-        raise DatasetError(f"{where} is no array ({_line(error)}); return numpy arrays") from None
+        raise DatasetError(f"{where} is no array ({failure(error)}); return numpy arrays") from None
     if found.dtype.kind == "O" and all(isinstance(v, str) for v in found.ravel().tolist()):
         return found.astype(str)
     if found.dtype.kind not in "iufbU":
@@ -221,7 +192,7 @@ def _from_dataset(part: Any, split: str, where: str) -> tuple[dict[str, Array], 
         try:
             item = part[i]
         except Exception as error:  # the user's own code
-            raise DatasetError(f"{where}: item {i} failed: {_line(error)}; fix the dataset") from None
+            raise DatasetError(f"{where}: item {i} failed: {failure(error)}; fix the dataset") from None
         if not isinstance(item, list | tuple) or len(item) != 2:
             raise DatasetError(f"{where}: item {i} is {_shown(item)}, not a pair (input, label); return pairs")
         label = item[1]

@@ -98,8 +98,8 @@ def _from_one_hot(array: Array, where: str) -> Labels:
     values = np.asarray(array, np.float64) if array.dtype.kind in "iufb" else None
     if values is None or array.ndim != 2 or not (((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all()):
         raise DatasetError(
-            f"{where} has shape {array.shape}, but its rows are not one-hot (one 1, all else 0); give one integer an item, "
-            "or write data.task: other where they are no classes but what your metric compares with"
+            f"{where} has shape {array.shape}, but its rows are not one-hot (one 1, all else 0); give one integer an item, or write "
+            "data.task: regression where they are values, other where they are what your metric compares with"
         )
     places: Labels = values.argmax(1).astype(np.int64)
     return places

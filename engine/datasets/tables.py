@@ -1,7 +1,8 @@
 """Tables: of picture paths and labels, of pictures themselves (Hugging Face's `image` column), or of numbers, one column each.
 
-The labels' column is called `label`, `target`, `class` or `y`, or `data.target` names it. A column `split` says train, test, validation or
-calibration. Paths are relative to the table. Of numbers, every other column is one of the vector (n, columns).
+The labels' column is called `label`, `target`, `class` or `y`, or `data.target` names it, or several, whose numbers are the targets
+(n, columns). A column `split` says train, test, validation or calibration. Paths are relative to the table. Of numbers, every other
+column is one of the vector (n, columns).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def gather_table(data: Data) -> Gathered:
     """What a table holds. Raises DatasetError."""
     path = Path(data.source)
     table = read_table(path)
-    split = next((c for c in table.columns if c.lower() == _SPLIT and c != data.target), None)
+    split = next((c for c in table.columns if c.lower() == _SPLIT and c not in data.targets), None)
     if split is None:
         return _gathered(data, path.name, {ALL: table}, [path])
     tables: dict[str, DataFrame] = {}
@@ -99,13 +100,10 @@ def _gathered(data: Data, name: str, tables: dict[str, DataFrame], files: list[P
             raise DatasetError(
                 f"{where}: the columns of {split} are {', '.join(table.columns)}, not {', '.join(first.columns)}; make them alike"
             )
-    pictures, target = _pictures_of(first, where), _target_of(first, data)
-    if pictures is not None and pictures == target:
-        raise DatasetError(f"{where}: column {target!r} holds the pictures, not the labels; correct data.target")
-    labels = {
-        split: None if target is None else _labels(t[target], f"{where}: column {target!r}")
-        for split, t in tables.items()
-    }
+    pictures, targets = _pictures_of(first, where), _targets_of(first, data)
+    if pictures in targets:
+        raise DatasetError(f"{where}: column {pictures!r} holds the pictures, not the labels; correct data.target")
+    labels = {split: _labels_of(t, targets, where) for split, t in tables.items()}
     slices = _slices(tables, data)
     items: dict[str, Items]
     notes: tuple[str, ...]
@@ -117,15 +115,30 @@ def _gathered(data: Data, name: str, tables: dict[str, DataFrame], files: list[P
             raise DatasetError(
                 f"data.preprocess.resize and crop are for pictures, but {where} holds numbers; leave them out"
             )
-        if target is None and data.classes is None and data.task != "fidelity":
+        if not targets and data.classes is None and data.task != "fidelity":
             raise DatasetError(
                 f"{where} has no column called {', '.join(TARGETS[:-1])} or {TARGETS[-1]} (it has {', '.join(first.columns)}); write "
                 "data.target: NAME, or data.classes where there are no labels"
             )
-        items, notes = _numbers(tables, target, data)
+        items, notes = _numbers(tables, targets, data)
     row = "its rows" if ALL in tables else "the rows of {}"
-    called = {s: (row.format(s), f"column {target!r}") for s in tables}
-    return Gathered(name, items, labels, called, class_names_of(files[0], target) if target else None, notes, slices)
+    said = f"column{'s' if len(targets) > 1 else ''} {', '.join(map(repr, targets))}"
+    called = {s: (row.format(s), said) for s in tables}
+    names = class_names_of(files[0], targets[0]) if len(targets) == 1 else None
+    return Gathered(name, items, labels, called, names, notes, slices)
+
+
+def _labels_of(table: DataFrame, targets: tuple[str, ...], where: str) -> Array | None:
+    """The labels; of several columns their numbers (n, columns)."""
+    found = [_labels(table[target], f"{where}: column {target!r}") for target in targets]
+    if len(found) < 2:
+        return found[0] if found else None
+    for target, values in zip(targets, found, strict=True):
+        if values.dtype.kind not in "iuf":
+            raise DatasetError(
+                f"{where}: column {target!r} holds {values[0]!r:.40}, but several targets are numbers; name one column under data.target"
+            )
+    return np.column_stack([values.astype(np.float64) for values in found])
 
 
 def _slices(tables: dict[str, DataFrame], data: Data) -> dict[str, dict[str, Array]]:
@@ -158,19 +171,18 @@ def _pictures_of(table: DataFrame, where: str) -> str | None:
     return None
 
 
-def _target_of(table: DataFrame, data: Data) -> str | None:
-    if data.target is not None:
-        if data.target not in table.columns:
-            raise DatasetError(
-                f"data.target {data.target!r} is no column of {data.source}; it has {', '.join(table.columns)}"
-            )
-        return data.target
+def _targets_of(table: DataFrame, data: Data) -> tuple[str, ...]:
+    for name in data.targets:
+        if name not in table.columns:
+            raise DatasetError(f"data.target {name!r} is no column of {data.source}; it has {', '.join(table.columns)}")
+    if data.targets:
+        return data.targets
     found = [c for c in table.columns if c.lower() in TARGETS]
     if len(found) > 1:
         raise DatasetError(
             f"{data.source} has the columns {found[0]!r} and {found[1]!r}; say which holds the labels: data.target: {found[0]}"
         )
-    return found[0] if found else None
+    return (str(found[0]),) if found else ()
 
 
 def _labels(column: Series[Any], where: str) -> Array:
@@ -203,18 +215,22 @@ def _files(column: Series[Any], folder: Path, where: str) -> list[Picture]:
     return found
 
 
-def _numbers(tables: dict[str, DataFrame], target: str | None, data: Data) -> tuple[dict[str, Items], tuple[str, ...]]:
+def _numbers(
+    tables: dict[str, DataFrame], targets: tuple[str, ...], data: Data
+) -> tuple[dict[str, Items], tuple[str, ...]]:
     """Rows of numbers as float32 (n, columns)."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     if data.kind not in (None, "vector", "array"):
         raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds rows of numbers; leave it out")
     first = next(iter(tables.values()))
-    others = [c for c in first.columns if c != target and c not in data.slices]
+    others = [c for c in first.columns if c not in targets and c not in data.slices]
     columns = [c for c in others if not _is_index(c, tables)]
     dropped = [c for c in others if c not in columns]
     if not columns:
-        raise DatasetError(f"{data.source} has no column beside {target!r}; add the numbers that the network reads")
+        raise DatasetError(
+            f"{data.source} has no column beside {', '.join(map(repr, targets))}; add the numbers that the network reads"
+        )
     items: dict[str, Items] = {}
     for split, table in tables.items():
         for column in columns:

@@ -25,34 +25,52 @@ def function_code(source: str, what: str) -> str:
     return code_sha256([path], path.parent, hashed)
 
 
-def load_function(source: str, what: str) -> Callable[..., Any]:
-    """The function, of its file as it lies there now. Raises StepError, in one line, where the file fails or has no such function."""
+def load_function(source: str, what: str, refusal: type[Exception] = StepError) -> Callable[..., Any]:
+    """The function, of its file as it lies there now, which may import what lies beside it as it runs, too. Raises `refusal`, in one line,
+    where the file fails or has no such function.
+    """
     path, function = Path(source.rpartition(":")[0]), source.rpartition(":")[2]
+    folder = path.resolve().parent
     try:
-        with importing(path.resolve().parent, first=True):
+        with importing(folder, first=True):
             module = run_file(path, function_code(source, what))
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # the user's own code
-        raise StepError(f"{what} {source!r} cannot be loaded: {failure(error)}; fix the file") from None
+        raise refusal(f"{what} {source!r} cannot be loaded: {failure(error)}; fix the file") from None
     found = getattr(module, function, None)
     if not callable(found):
-        raise StepError(f"{what} {source!r}: {path} has no function {function!r}; check the name after the colon")
-    return found  # type: ignore[no-any-return]
+        raise refusal(f"{what} {source!r}: {path} has no function {function!r}; check the name after the colon")
+
+    def beside(*arguments: Any) -> Any:
+        try:
+            return found(*arguments)
+        except ModuleNotFoundError:
+            # Not around every call: the path of imports is one for all threads.
+            with importing(folder, first=True):
+                return found(*arguments)
+
+    return beside
 
 
-def called(source: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What it returns; raises StepError, in one line with the place, where it fails."""
+def called(
+    source: str, what: str, function: Callable[..., Any], *arguments: Any, refusal: type[Exception] = StepError
+) -> Any:
+    """What it returns; raises `refusal`, in one line with the place, where it fails."""
     try:
         return function(*arguments)
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:  # the user's own code
-        raise StepError(f"{what} {source!r} failed: {failure(error)}; fix the function") from None
+        raise refusal(f"{what} {source!r} failed: {failure(error)}; fix the function") from None
 
 
 def failure(error: BaseException) -> str:
     """An exception as one line, with the place where it was raised."""
     place, trace = "", error.__traceback__
     while trace is not None:
-        place = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+        file = trace.tb_frame.f_code.co_filename
+        # Python's own way of importing is no place to look.
+        place = place if file.startswith("<") else f" ({Path(file).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"

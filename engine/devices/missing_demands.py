@@ -26,7 +26,7 @@ def demand_of_file(name: str, artifacts: Artifacts) -> Demand | None:
     from engine.graph.graph import load_onnx
 
     try:
-        return graph_demand(load_onnx(artifacts.local(name))) if artifacts.has(name) else None
+        return graph_demand(load_onnx(artifacts.local(name), several=True)) if artifacts.has(name) else None
     except ParetoscopeError:
         # A damaged file is told of where it is exported or measured; here it is only not known.
         return None

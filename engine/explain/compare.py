@@ -211,7 +211,7 @@ def read_layers(name: str, artifacts: Artifacts) -> tuple[Layer, ...]:
     from engine.graph.counts import graph_facts
     from engine.graph.graph import load_onnx
 
-    layers = graph_facts(load_onnx(artifacts.local(name))).layers
+    layers = graph_facts(load_onnx(artifacts.local(name), several=True)).layers
     return tuple(Layer(**{field: getattr(layer, field) for field in Layer.__dataclass_fields__}) for layer in layers)
 
 

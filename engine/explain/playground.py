@@ -16,7 +16,7 @@ from engine.datasets.splits import Array
 from engine.errors import StepError
 from engine.graph.graph import gives_shares
 from engine.measure.session import FloatArray, Runner
-from engine.quality.changed_values import value_text
+from engine.quality.changed_values import outputs_text
 from engine.quality.predictions import are_shares, least_share, scores_of_shares
 
 Floats = npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ def answer(model: Model, image: Array, preprocessing: Preprocessing, classes: Se
     scores = runner(images)
     if not classes:
         times = _times_ms(runner, images)
-        return Answer((), float(np.median(times)), len(times), batch, value_text(scores[0]))
+        return Answer((), float(np.median(times)), len(times), batch, outputs_text(scores[0], runner.parts))
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise StepError(
             f"{runner.name} gives an output of shape {scores.shape}; {len(classes)} scores are needed, one for each class"

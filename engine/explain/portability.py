@@ -40,10 +40,11 @@ def portability(
         data = load_dataset(sweep.data)
         calibration, test = data.calibration.head(CALIBRATION_IMAGES), reported(data.test, sweep.measure).head(samples)
         found = measure_portability(
-            load_onnx(artifacts.local(name)),
+            load_onnx(artifacts.local(name), several=True),
             data.preprocessing(calibration.inputs),
             data.preprocessing(test.inputs),
             test.labels,
+            data.has_classes,
         )
         return asdict(found)
 

@@ -17,11 +17,14 @@ from engine.spec.sections import LatencyOptions
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
+from engine.trials.slice_texts import worst_text
 from engine.trials.trial import Trial
 
 
 def why(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: str) -> dict[str, Any]:
     """`diagnose.Why` of a trial as JSON, with its label; profiled here, once for each pair of files and machine.
+
+    `slices`: where it is worst, in words, of data with slices.
 
     Raises NotFoundError or InputError.
     """
@@ -46,7 +49,10 @@ def kept_why(store: Store, sweep: Sweep, trial: Trial, baseline: Trial) -> dict[
 
 
 def _about(trial: Trial) -> dict[str, Any]:
-    return {"trial": trial.id, "label": trial.label, "machine": machine().label}
+    slices = worst_text(trial.slices) if trial.slices else ""
+    return {"trial": trial.id, "label": trial.label, "machine": machine().label} | (
+        {"slices": slices} if slices else {}
+    )
 
 
 def _runtimes(sweep: Sweep, trial: Trial) -> list[Runtime]:

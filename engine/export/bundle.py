@@ -30,7 +30,7 @@ from engine.errors import InputError
 from engine.export import predict_template, verify_main_template, verify_template
 from engine.export.card import card
 from engine.export.predict_template import BundleError
-from engine.export.verify_template import Check, Limits
+from engine.export.verify_template import Check, Limits, Quality, recorded_quality
 from engine.export.zips import check_target, packed, unpacked, write_atomically
 from engine.graph.graph import read_onnx
 from engine.graph.inputs import Signature, is_array
@@ -132,6 +132,7 @@ def write_bundle(
         inputs = {
             n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
         }
+        settings |= _several(session, inputs, settings)
         outputs = predict_template.outputs(session, inputs, settings)
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
@@ -151,7 +152,9 @@ def write_bundle(
         "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
         "predict.py": predict_program().encode(),
         "verify.py": verify_program().encode(),
-        "sample.npz": _sample(sample, inputs, outputs, predictions, dataset),
+        "sample.npz": _sample(
+            sample, inputs, outputs if "outputs" in settings else outputs.astype(np.float32), predictions, dataset
+        ),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
     write_atomically(target, packed(parts))
@@ -200,7 +203,7 @@ def _sample(
     if dataset.has_classes:
         return _npz(**arrays, labels=sample.labels, predictions=predictions.astype(np.int64))
     targets = {} if sample.targets is None else {"targets": sample.targets}
-    return _npz(**arrays, outputs=outputs.astype(np.float32), **targets)
+    return _npz(**arrays, outputs=outputs, **targets)
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
@@ -244,6 +247,21 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     return {"formula": formula, "input": own, "output": output}
 
 
+def _several(session: Any, inputs: dict[str, npt.NDArray[Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """What comes out where several outputs count: their names, number types, and shapes for one sample, as a run tells them."""
+    names = [output.name for output in session.get_outputs()]
+    if len(names) < 2:
+        return {}
+    some = {name: array[:1] for name, array in inputs.items()}
+    given = session.run(None, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
+    return {
+        "outputs": [
+            {"name": name, "dtype": str(a.dtype), "shape": list(a.shape[1:])}
+            for name, a in zip(names, given, strict=True)
+        ]
+    }
+
+
 def _layout(dataset: Dataset) -> str:
     if dataset.is_images:
         return "NHWC" if dataset.preprocessing.channels_last else "NCHW"
@@ -266,7 +284,6 @@ def _manifest(
     parts: Mapping[str, bytes], trial: Trial, sweep: Sweep, baseline: Trial | None, arithmetic: str
 ) -> dict[str, Any]:
     """SHA-256 of every other part, and the figures that `verify.py` holds the model against."""
-    reference = baseline.accuracy.value if baseline and baseline.accuracy else None
     return {
         "format": verify_template.FORMAT,
         "paretoscope": __version__,
@@ -275,7 +292,9 @@ def _manifest(
         "arithmetic": arithmetic,
         "metric": sweep.metric.name if sweep.metric and sweep.metric.source is None else None,
         "runtime": _runtime(trial, sweep).options,
-        "expected": {**trial.to_json(), "baseline_accuracy": reference},
+        **({"metric_output": sweep.metric.output} if sweep.metric and sweep.metric.output else {}),
+        "expected": trial.to_json(),
+        "baseline": asdict(recorded_quality({"expected": baseline.to_json()}) if baseline else Quality(None)),
         "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},
     }
 
@@ -294,20 +313,14 @@ def _npz(**arrays: npt.NDArray[Any]) -> bytes:
     return packed(members)
 
 
-def verify_bundle(
-    bundle: Path,
-    data: Path | None = None,
-    max_drop: float | None = None,
-    max_p95_ms: float | None = None,
-    max_kb: float | None = None,
-) -> VerifyReport:
+def verify_bundle(bundle: Path, data: Path | None = None, limits: Limits | None = None) -> VerifyReport:
     """Check a bundle as its `verify.py` would, with this program's copy of that file, in a temporary folder.
 
-    `data`: an .npz with x_test and y_test; `max_drop` in percentage points, `max_p95_ms` in ms, `max_kb` in kB of 1000 bytes.
-    Raises InputError when the zip is none, is unsafe to unpack or lacks a part, and when the data cannot be used.
+    `data`: an .npz with x_test and y_test. Raises InputError when the zip is none, is unsafe to unpack or lacks a part, and when the data
+    cannot be used or a limit has no sense for what the model is judged by.
     """
     with unpacked(bundle, PARTS) as folder:
         try:
-            return VerifyReport(tuple(verify_template.verify(folder, data, Limits(max_drop, max_p95_ms, max_kb))))
+            return VerifyReport(tuple(verify_template.verify(folder, data, limits or Limits())))
         except BundleError as error:
             raise InputError(f"{bundle}: {error}") from None

@@ -12,8 +12,7 @@ from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
 from engine.trials.evidence import Interval, Score
 from engine.trials.measurements import Energy
-from engine.trials.metric_values import slice_metrics, worst_slice
-from engine.trials.slice_texts import slice_rows
+from engine.trials.slice_texts import slice_rows, worst_text
 from engine.trials.text import baseline_text, confirmation_text, seeds_text, stage_rows, sums_text, timing_texts
 from engine.trials.trial import Trial
 
@@ -86,12 +85,20 @@ def _kind(dataset: Dataset) -> str:
 
 def _use(sweep: Sweep, dataset: Dataset) -> str:
     """How the file is fed, as code."""
-    stored, unit = dataset.test.inputs, sweep.metric.shown_unit if sweep.metric else ""
+    unit = sweep.metric.shown_unit if sweep.metric and not sweep.model.outputs else ""
     said = (
         "outputs.argmax(1) counts lines of labels.txt"
         if dataset.has_classes
         else f"values{f', in {unit}' if unit else ''}"
     )
+    if sweep.model.outputs:
+        said = "all that count, in the order of preprocess.json; " + said
+    use = _fed_by(dataset, said)
+    return use.replace(")[0]  # all that", ")  # all that")
+
+
+def _fed_by(dataset: Dataset, said: str) -> str:
+    stored = dataset.test.inputs
     if not is_array(stored):
         listed = "; ".join(f"{n}: {a.dtype} (n, {', '.join(map(str, a.shape[1:]))})" for n, a in stored.arrays.items())
         return _USE_NAMED.format(listed=listed, feed=", ".join(f'"{name}": …' for name in stored.arrays), said=said)
@@ -182,14 +189,7 @@ def _slices(trial: Trial) -> list[str]:
         return []
     rows = slice_rows(trial.slices)
     lines = [[*rows[0]], ["---"] * len(rows[0]), *([cell.replace("|", "\\|") for cell in r.values()] for r in rows)]
-    said = []
-    for key, words in zip(slice_metrics(trial.slices.key), ("worst", "worse than the baseline by most"), strict=True):
-        if worst := worst_slice(trial.slices, key):
-            number, low, high = (text_of(key, getattr(worst.interval, end)) for end in ("value", "low", "high"))
-            said.append(
-                f"{words} in {worst.array} {worst.value}: {number} (95 % interval of the worst of many {low} to {high})"
-            )
-    told = f"\n\n{METRICS[trial.slices.key].name} is {'; '.join(said)}." if said else ""
+    told = f"\n\n{text}" if (text := worst_text(trial.slices)) else ""
     return ["## By slice\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + told]
 
 

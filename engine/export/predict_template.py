@@ -134,7 +134,7 @@ def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) 
 
 
 def outputs(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> Array:
-    """The model's output for each stored input, shape (n, ...); raises BundleError.
+    """The model's output for each stored input, shape (n, ...), several side by side (`parts_of`); raises BundleError.
 
     One by one where the file rounds to what it finds in a batch (`alone`).
     """
@@ -143,12 +143,27 @@ def outputs(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> A
     for start in range(0, len(first), size := fixed or (1 if settings.get("alone") else 100)):
         some = {name: array[start : start + size] for name, array in named.items()}
         try:  # A file may fix its batch: the last one is filled up with its first image.
-            found.append(np.asarray(session.run(None, fed(session, some, settings, fixed))[0])[: len(first) - start])
+            given = session.run(None, fed(session, some, settings, fixed))
+            # Whole numbers and float64 lose digits in float32.
+            kind = np.float32 if all(a.dtype == np.float32 for a in given) else np.float64
+            whole = given[0] if len(given) == 1 else np.hstack([a.reshape(len(a), -1).astype(kind) for a in given])
+            found.append(np.asarray(whole)[: len(first) - start])
         except Exception as error:  # as in open_model
             raise BundleError(f"the model cannot run on inputs of {first.shape[1:]}: {one_line(error)}") from None
     if not found:
         raise BundleError("there are no inputs")
     return np.concatenate(found)
+
+
+def parts_of(found: Array, settings: dict[str, Any]) -> Inputs:
+    """What `outputs` gives by the outputs' names, each (n, ...) in its own number type; one output alone is called `outputs`."""
+    if "outputs" not in settings:
+        return {"outputs": found}
+    ends = np.cumsum([int(np.prod(one["shape"])) for one in settings["outputs"]])
+    return {
+        one["name"]: part.reshape(len(found), *one["shape"]).astype(one["dtype"])
+        for one, part in zip(settings["outputs"], np.split(found, ends[:-1], axis=1), strict=True)
+    }
 
 
 def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
@@ -283,10 +298,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     for path, found in zip(given.inputs, every, strict=True):
-        for i, line in enumerate(told(found, labels)):
-            print(f"{path.name}{f'[{i}]' if len(found) > 1 else ''}  {line}")
+        for name, part in parts_of(found, settings).items():
+            said = f"  {name}" if "outputs" in settings else ""
+            for i, line in enumerate(told(part, labels)):
+                print(f"{path.name}{f'[{i}]' if len(found) > 1 else ''}{said}  {line}")
     if given.output:
-        np.savez(given.output, outputs=np.concatenate(every))
+        np.savez(given.output, allow_pickle=False, **parts_of(np.concatenate(every), settings))
     return 0
 
 

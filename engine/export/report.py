@@ -19,13 +19,13 @@ from engine.figures.graph import CSS, JS
 from engine.frontier.columns import Trials
 from engine.frontier.front import OBJECTIVES, Front, find_front
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS, text_of
+from engine.metrics import METRICS, SHORT_PARTS, score_part, text_of
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import measured_metrics, metric_value
+from engine.trials.metric_values import is_slice, measured_metrics, metric_value, worst_slice
 from engine.trials.text import is_estimated, metric_range, sums_text
 from engine.trials.trial import Trial
 
@@ -150,7 +150,9 @@ def _table(trials: Sequence[Trial], front: Front, device: str) -> str:
     ids = {t.id for t in [*shown, *others[: max(0, MOST_ROWS - len(shown))]]}
     listed = [t for t in done if t.id in ids]
     measured = measured_metrics(listed, device)
-    columns = [key for key in (Trials.of(trials).judged_by, *_COLUMNS) if key in measured]
+    judged_by = Trials.of(trials).judged_by
+    slices = [score_part(judged_by, part) for part in SHORT_PARTS]
+    columns = [key for key in (judged_by, *slices, *_COLUMNS) if key in measured]
     head = "".join(f"<th scope=col>{_column(key, listed, device)}</th>" for key in columns)
     body = "\n".join(_row(t, columns, t.id in on_front, t.id == front.knee, device) for t in listed)
     left = (
@@ -191,9 +193,11 @@ def _label(trial: Trial) -> str:
 def _cell(trial: Trial, key: str, device: str) -> str:
     text = text_of(key, metric_value(trial, key, device), unit=False)
     ends = metric_range(trial, key, device)
+    slice_ = worst_slice(trial.slices, key) if is_slice(key) else None
+    where = f" <small>{_text(slice_.array)} {_text(slice_.value)}</small>" if slice_ else ""
     if not ends:
-        return text
-    return f"{text} <small>({text_of(key, ends[0], unit=False)} to {text_of(key, ends[1], unit=False)})</small>"
+        return text + where
+    return f"{text} <small>({text_of(key, ends[0], unit=False)} to {text_of(key, ends[1], unit=False)})</small>{where}"
 
 
 def _network(done: Sequence[Trial], front: Front, artifacts: Artifacts | None) -> str:

@@ -82,13 +82,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of verify.py; returns the exit code."""
     parser = argparse.ArgumentParser(description="Check this Paretoscope bundle on this machine.")
     parser.add_argument("--data", type=Path, metavar="FILE.npz", help="measure accuracy on your x_test and y_test too")
-    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="accuracy that may be lost to the baseline")
+    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="what may be lost to the baseline")
+    parser.add_argument(
+        "--max-worst-class-drop", type=float, metavar="POINTS", help="the same for the class that loses most"
+    )
+    parser.add_argument(
+        "--min-metric", type=float, metavar="VALUE", help="least of what it is judged by; accuracy as a share"
+    )
+    parser.add_argument("--max-metric", type=float, metavar="VALUE", help="most of it, where less is better")
     parser.add_argument("--max-p95-ms", type=float, metavar="MS", help="95th percentile of latency on this machine")
     parser.add_argument("--max-kb", type=float, metavar="KB", help="size of model.onnx, 1 kB = 1000 bytes")
     parser.add_argument("--json", action="store_true", help="print JSON, with this machine's latency in it")
     given = parser.parse_args(arguments)
     folder = Path(__file__).resolve().parent
-    limits = Limits(given.max_drop, given.max_p95_ms, given.max_kb)
+    limits = Limits(
+        given.max_drop, given.max_worst_class_drop, given.min_metric, given.max_metric, given.max_p95_ms, given.max_kb
+    )
     try:
         checks = verify(folder, given.data, limits)
         lines = [json.dumps(report(folder, checks), indent=1)] if given.json else table(checks)

@@ -30,12 +30,13 @@ from engine.export.predict_template import (
     one_line,
     open_model,
     outputs,
+    parts_of,
     read_arrays,
     read_json,
 )
 
 Array = npt.NDArray[Any]
-FORMAT = 3  # Of the bundle's layout; a reader refuses a newer one.
+FORMAT = 4  # Of the bundle's layout; a reader refuses a newer one.
 
 FLIPS_ALLOWED = {"float": 0.002, "int8": 0.02}
 """Share of the sample's images whose predicted class may differ from the recorded one, by the model's arithmetic.
@@ -62,11 +63,25 @@ class Check:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the caller asks for: accuracy lost in percentage points, p95 latency in ms, model.onnx in kB (1000 bytes)."""
+    """What the caller asks for: what may be lost (percentage points of accuracy, else the metric's own unit), the same for the class that
+    loses most, the metric itself (accuracy as a share), p95 latency in ms, model.onnx in kB (1000 bytes).
+    """
 
     max_drop: float | None = None
+    max_worst_class_drop: float | None = None
+    min_metric: float | None = None
+    max_metric: float | None = None
     max_p95_ms: float | None = None
     max_kb: float | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a model is judged by: the `value` of its metric (accuracy as a share), the share right of each class, on `n` samples."""
+
+    value: float | None
+    recalls: tuple[float, ...] = ()
+    n: int = 0
 
 
 def _one_line(error: BaseException) -> str:
@@ -163,15 +178,29 @@ def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings:
     found = outputs(session, inputs, settings)
     if found.shape != recorded.shape or not len(recorded):
         raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")
-    off, most = relative_error(found, recorded), VALUES_MAY_DIFFER[manifest["arithmetic"]]
-    checks = [Check("outputs as recorded", off <= most, f"{off:.2g} of their spread off", f"{most:g} at most")]
+    most, here_by, before_by = (
+        VALUES_MAY_DIFFER[manifest["arithmetic"]],
+        parts_of(found, settings),
+        parts_of(recorded, settings),
+    )
+    checks = []
+    for output, part in here_by.items():
+        off = relative_error(part, before_by[output])
+        said = f"{output} as recorded"
+        checks.append(Check(said, off <= most, f"{off:.2g} of their spread off", f"{most:g} at most"))
     name = manifest["metric"]
     if name in SCORES:
         (targets,) = read_arrays(folder / "sample.npz", ("targets",))
+        found, recorded = _judged(here_by, manifest), _judged(before_by, manifest)
         here, before = SCORES[name](found, targets), SCORES[name](recorded, targets)
         fits = abs(here - before) <= most * float(np.std(targets))
         checks.append(Check(f"{name} of the sample", fits, f"{here:.5g}", f"{before:.5g}"))
     return checks
+
+
+def _judged(parts: Inputs, manifest: dict[str, Any]) -> Array:
+    """The output that the metric is of."""
+    return parts[manifest.get("metric_output") or next(iter(parts))]
 
 
 def relative_error(found: Array, recorded: Array) -> float:
@@ -212,24 +241,70 @@ def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
     return inputs, targets
 
 
-def check_drop(measured: float | None, n: int, manifest: dict[str, Any], limit: float | None) -> list[Check]:
-    """Accuracy on the caller's data, where given, and the points lost against the baseline's recorded accuracy."""
-    checks = [] if measured is None else [Check("accuracy on your data", True, f"{measured:.2%} of {n}", "-")]
-    if limit is not None:
-        accuracy = (manifest["expected"]["accuracy"] or {}).get("value") if measured is None else measured
-        baseline = manifest["expected"].get("baseline_accuracy")
-        if baseline is None or accuracy is None:
-            return [*checks, Check("points lost", False, "no accuracy recorded", f"at most {limit:g}")]
-        # Rounded so that a drop of exactly the limit passes whatever the binary fractions are.
-        drop = round(100 * (baseline - accuracy), 9)
-        checks.append(Check("points lost", drop <= limit, f"{drop:.2f}", f"at most {limit:g}"))
+def recorded_quality(manifest: dict[str, Any]) -> Quality:
+    """What was measured of the model when it was exported."""
+    metric, more = manifest["expected"]["metric"] or {}, manifest["expected"]["quality"] or {}
+    return Quality(metric.get("value"), tuple(more.get("class_recall") or ()), metric.get("n") or 0)
+
+
+def quality_on(session: Any, data: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> Quality:
+    """The same of the caller's data; raises BundleError."""
+    inputs, targets = read_data(data, settings)
+    found, n = outputs(session, inputs, settings), len(targets)
+    if settings["task"] == "classification":
+        right = classes_of(found) == targets
+        there = range(int(targets.max()) + 1)
+        recalls = tuple(float(right[targets == k].mean()) if (targets == k).any() else math.nan for k in there)
+        return Quality(float(right.mean()), recalls, n)
+    if (name := manifest["metric"]) in SCORES:
+        return Quality(SCORES[name](_judged(parts_of(found, settings), manifest), targets), (), n)
+    raise BundleError("--data: what this model is judged by cannot be counted here; leave it out")
+
+
+def check_quality(
+    here: Quality, before: Quality, manifest: dict[str, Any], labels: Sequence[str], limits: Limits
+) -> list[Check]:
+    """Limits of the metric and of what is lost to `before`, the baseline's or another model's; raises BundleError for a senseless one."""
+    metric = manifest["expected"]["metric"] or {"name": "metric", "unit": "", "higher_is_better": True}
+    name, up, unit = str(metric["name"]).lower(), metric["higher_is_better"], metric["unit"]
+    scale = 100 if unit == "%" else 1
+    checks = []
+    for limit, allowed, word in ((limits.min_metric, up, "min"), (limits.max_metric, not up, "max")):
+        if limit is None:
+            continue
+        if not allowed:
+            better, other = ("more", "min") if up else ("less", "max")
+            raise BundleError(f"--{word}-metric: of {name}, {better} is better; give --{other}-metric")
+        kept = here.value is not None and (here.value >= limit if up else here.value <= limit)
+        found = "not measured" if here.value is None else f"{here.value:.5g}"
+        checks.append(Check(name, kept, found, f"{'at least' if up else 'at most'} {limit:g}"))
+    if limits.max_drop is not None:
+        if here.value is None or before.value is None:
+            checks.append(Check("points lost", False, f"no {name} recorded", f"at most {limits.max_drop:g}"))
+        else:
+            # Rounded so that a drop of exactly the limit passes whatever the binary fractions are.
+            drop = round(scale * (before.value - here.value) * (1 if up else -1), 9)
+            said, lost = ("points lost", f"{drop:.2f}") if scale == 100 else (f"{name} lost", f"{drop:.5g}")
+            checks.append(Check(said, drop <= limits.max_drop, lost, f"at most {limits.max_drop:g}"))
+    if (most := limits.max_worst_class_drop) is not None:
+        drops = [round(100 * (b - a), 9) for a, b in zip(here.recalls, before.recalls, strict=False)]
+        known = [(drop, k) for k, drop in enumerate(drops) if not math.isnan(drop)]
+        if known:
+            drop, worst = max(known)
+            said = f"{drop:.2f} ({labels[worst] if worst < len(labels) else worst})"
+            checks.append(Check("points lost by the worst class", drop <= most, said, f"at most {most:g}"))
+        else:
+            checks.append(Check("points lost by the worst class", False, "no classes recorded", f"at most {most:g}"))
     return checks
 
 
-def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) -> list[Check]:
+def verify(
+    folder: Path, data: Path | None = None, limits: Limits = Limits(), reference: Quality | None = None
+) -> list[Check]:
     """All checks of an unpacked bundle; raises BundleError when a part is missing or cannot be read.
 
-    `max_drop` is held against the accuracy on `data`; without them against the recorded ones, which the sample's checks tie to this file.
+    Limits of quality are held against what `data` give; without them against what was recorded, which the sample's checks tie to this file.
+    What is lost is lost to the `reference`, or to the baseline as it was recorded.
     """
     manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
     if manifest.get("format") != FORMAT:
@@ -239,17 +314,15 @@ def verify(folder: Path, data: Path | None = None, limits: Limits = Limits()) ->
         how = manifest["runtime"]
         session = open_model(folder / "model.onnx", how["threads"], how["graph_optimisation"], how["provider"])
         checks += check_sample(session, folder, manifest, settings)
-        measured, n = None, 0
+        here, before = recorded_quality(manifest), Quality(**manifest["baseline"])
         if data:
-            inputs, targets = read_data(data, settings)
-            found, n = outputs(session, inputs, settings), len(targets)
-            if settings["task"] == "classification":
-                measured = float((classes_of(found) == targets).mean())
-            elif (name := manifest["metric"]) in SCORES:
-                checks.append(Check(f"{name} on your data", True, f"{SCORES[name](found, targets):.5g} of {n}", "-"))
-            else:
-                raise BundleError("--data: what this model is judged by cannot be counted here; leave it out")
-        checks += check_drop(measured, n, manifest, limits.max_drop)
+            here = quality_on(session, data, manifest, settings)
+            shown = f"{here.value:.2%}" if settings["task"] == "classification" else f"{here.value:.5g}"
+            name = "accuracy" if settings["task"] == "classification" else manifest["metric"]
+            checks.append(Check(f"{name} on your data", True, f"{shown} of {here.n}", "-"))
+        before = reference or before
+        labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+        checks += check_quality(here, before, manifest, labels, limits)
         if (most := limits.max_p95_ms) is not None:
             first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
             batch = fixed_batch(session) or how["batch"]

@@ -63,7 +63,9 @@ def graph_demand(model: onnx.ModelProto) -> Demand:
     tensors = _run_tensors(model, [o for n in nodes for o in n.output if o])
     feeds = Feeds.of_graph(model)
     tensors |= {name: (array.size, 8 * array.itemsize) for name, array in feeds.blank().items()}
-    buffers, operators = _place(nodes, tensors, constants, model.graph.output[0].name, [t.name for t in feeds.taken])
+    buffers, operators = _place(
+        nodes, tensors, constants, [o.name for o in model.graph.output], [t.name for t in feeds.taken]
+    )
     moved = sum(
         sum({id(buffers[t]): buffers[t].size for t in (*n.input, *n.output) if t in buffers}.values())
         for n in operators
@@ -92,7 +94,7 @@ def _place(
     nodes: Sequence[onnx.NodeProto],
     tensors: dict[str, tuple[int, int]],
     constants: set[str],
-    output: str,
+    outputs: Sequence[str],
     inputs: Sequence[str],
 ) -> tuple[dict[str, _Buffer], list[onnx.NodeProto]]:
     """Tensor -> the memory it lies in, and the operators that are left when views and what works in place are taken away."""
@@ -113,6 +115,8 @@ def _place(
         with_constant = node.op_type in ("Add", "Sub", "Mul", "Div") and any(n in constants for n in node.input)
         view = node.op_type in _VIEWS
         alone = source is not None and _last_use(source, nodes, uses) == i
+        # What is given in the end is not written over on the way.
+        alone = alone and not any(buffers.get(name) is buffers[source or ""] for name in outputs)
         fused = source is not None and (view or ((node.op_type in _IN_PLACE or with_constant) and alone))
         if not fused:
             operators.append(node)
@@ -125,8 +129,9 @@ def _place(
                 buffers[name].bits = min(buffers[name].bits, bits) if node.op_type != "Cast" else buffers[name].bits
             else:
                 buffers[name] = _Buffer(elements, bits, i, i)
-    if output in buffers:
-        buffers[output].last = len(nodes)
+    for name in outputs:
+        if name in buffers:
+            buffers[name].last = len(nodes)
     return buffers, operators
 
 

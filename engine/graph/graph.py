@@ -26,14 +26,14 @@ Array = npt.NDArray[np.generic]
 _UNOPTIMIZED = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """Read and check a file.
+def load_onnx(path: Path, several: bool = False) -> onnx.ModelProto:
+    """Read and check a file; `several`: it may have more outputs than one.
 
     Raises ModelError, in one line, for: no such file, not ONNX or cut short, weights in other files that are missing, more outputs than
     one, an input that is not (N, …) of numbers with known axes behind the first.
     """
     model = read_onnx(path)
-    check_interface(model, str(path))
+    check_interface(model, str(path), outputs_count=(len(model.graph.output) or 1) if several else 1)
     return model
 
 
@@ -92,8 +92,8 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [i for i in model.graph.input if i.name not in weights]
 
 
-def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False) -> None:
-    """Raises ModelError unless the graph has inputs (N, …) of numbers, one of them with two axes or more, and one output.
+def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False, outputs_count: int = 1) -> None:
+    """Raises ModelError unless the graph has inputs (N, …) of numbers, one of them with two axes or more, and `outputs_count` outputs.
 
     Axes behind the first have fixed sizes, unless `free_axes`.
     """
@@ -105,7 +105,7 @@ def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False) 
         )
     if not inputs or not outputs:
         raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; export it with one at least")
-    if len(outputs) != 1:
+    if len(outputs) != outputs_count:
         names = ", ".join(o.name for o in outputs)
         raise ModelError(
             f"{name} has {len(outputs)} outputs ({names}); say which counts: model.output: {outputs[0].name}"
@@ -146,7 +146,8 @@ _KEEPS_SHARES = {
 def softmax_behind(model: onnx.ModelProto) -> onnx.NodeProto | None:
     """The node that makes the output, but for what rounds, casts or reshapes it afterwards; None where it is no (log) softmax."""
     makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(model.graph.output[0].name)
+    # Of several outputs none is scores of classes.
+    node = makers.get(model.graph.output[0].name) if len(model.graph.output) == 1 else None
     while node is not None and node.op_type in _KEEPS_SHARES:
         node = makers.get(node.input[0])
     return node if node is not None and node.op_type in ("Softmax", "LogSoftmax", "QLinearSoftmax") else None

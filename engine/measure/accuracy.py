@@ -17,6 +17,7 @@ from engine.errors import StepError
 from engine.graph.graph import gives_shares, read_onnx
 from engine.graph.inputs import padded
 from engine.graph.multiplying import rounds_as_it_runs
+from engine.graph.outputs import Layout
 from engine.measure.session import Runner
 from engine.quality.predictions import (
     Predictions,
@@ -96,7 +97,7 @@ def predictions_of(batches: list[npt.NDArray[Any]], split: Split) -> Predictions
 
 
 def values(path: Path, split: Split, preprocessing: Preprocessing, **how: Any) -> npt.NDArray[Any]:
-    """The file's output for every sample of `split`, (n, …) of any shape, run as `predict` does.
+    """The file's output for every sample of `split`, (n, …) of any shape, run as `predict` does; several outputs as `layout_of` has them.
 
     Raises StepError when there are no samples, ONNX Runtime cannot load or run the file, or the output does not have one row for each
     sample, or holds NaN.
@@ -110,6 +111,16 @@ def values(path: Path, split: Split, preprocessing: Preprocessing, **how: Any) -
 
     nan = "outputs that are not numbers (NaN), first for sample"
     return np.concatenate(_run(path, split, preprocessing, check, nan, **how))
+
+
+def layout_of(path: Path, split: Split, preprocessing: Preprocessing) -> Layout | None:
+    """How `values` of a file with several outputs lie side by side; None for a file with one. Raises StepError as `values`."""
+    if len(onnx.load_model(path, load_external_data=False).graph.output) < 2:
+        return None
+    runner = Runner(path, 1)
+    inputs = preprocessing(split.inputs[:1])
+    runner(padded(inputs, runner.fixed_batch or 1))
+    return runner.layout
 
 
 def _run(

@@ -12,7 +12,7 @@ import numpy as np
 from engine.datasets.dataset import Dataset
 from engine.datasets.slices import rows_of
 from engine.datasets.splits import Split
-from engine.measure.accuracy import as_scores, class_outputs, predictions_of, values
+from engine.measure.accuracy import as_scores, class_outputs, layout_of, predictions_of, values
 from engine.measure.task_metric import metric_of, scored
 from engine.quality.predictions import Predictions
 from engine.quality.values import Values
@@ -39,11 +39,12 @@ def answers(
         # A function of the user's own reads what the network gives, shares say, not what we make of it.
         counted, took = scored(choice, np.concatenate(raw if choice.files else batches), known, parts)
         return replace(found, scored=counted), _decoding(took)
-    outputs = values(path, split, data.preprocessing, **numerics)
+    outputs, layout = values(path, split, data.preprocessing, **numerics), layout_of(path, split, data.preprocessing)
+    widths = layout.parts if layout else ()
     if choice is None:
-        return Values.of(outputs, None), None
-    counted, took = scored(choice, outputs, split.targets, parts)
-    return Values.of(outputs, counted), _decoding(took)
+        return Values.of(outputs, None, widths), None
+    counted, took = scored(choice, outputs, split.targets, parts, layout)
+    return Values.of(outputs, counted, widths), _decoding(took)
 
 
 def _decoding(took: float | None) -> str | None:

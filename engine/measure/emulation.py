@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.graph.graph import Array, fixed_batch, graph_inputs, open_session
 from engine.graph.inputs import Feeds, Inputs, padded
 from engine.graph.multiplying import rounds_as_it_runs
+from engine.graph.outputs import side_by_side
 from engine.measure.integer_nodes import PLACES, IntegerLayer, multiplies_uint8_by_int8, name_of, places
 from engine.measure.saturation import LayerSaturation
 
@@ -82,16 +83,18 @@ class Emulator:
             layer.forget()
 
     def exact(self, images: Inputs) -> Array:
-        """The first output (n, …) for preprocessed images where sums are exact: as run here, or with kernels that are exact everywhere."""
+        """The output (n, …), several side by side, for preprocessed images where sums are exact: as run here, or with kernels that are
+        exact everywhere.
+        """
         if runtime_sums() == "exact" or not self.possible:
             return self._as_run(self._file, images)
         return self._as_run(_with_uint8_weights(self._model, self._layers), images)
 
     def saturating(self, images: Inputs) -> Array:
-        """The first output for preprocessed images where sums saturate: as run here, or emulated."""
+        """The same where sums saturate: as run here, or emulated."""
         if runtime_sums() == "saturating" or not self.possible:
             return self._as_run(self._file, images)
-        return self.emulated(images)[self._outputs[0]]
+        return self._together([*self.emulated(images).values()])
 
     def emulated(self, images: Inputs) -> dict[str, Array]:
         """Every output, by name, with saturating sums, emulated whatever this CPU does; counts what saturated."""
@@ -100,7 +103,10 @@ class Emulator:
 
     def _as_run(self, model: onnx.ModelProto, images: Inputs) -> Array:
         session, feeds = open_session(model), Feeds.of_graph(model)
-        return self._batched(lambda part: session.run(None, feeds(part))[:1], images)[0]
+        return self._together(self._batched(lambda part: session.run(None, feeds(part)), images))
+
+    def _together(self, found: list[Array]) -> Array:
+        return found[0] if len(found) == 1 else side_by_side(found, self._outputs)
 
     def _batched(self, run: Callable[[Inputs], list[Array]], images: Inputs) -> list[Array]:
         batch = self._batch or (1 if self._alone else IMAGES_AT_ONCE)

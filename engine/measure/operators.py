@@ -77,7 +77,7 @@ def profile_pair(paths: Sequence[Path], runtimes: Sequence[Runtime]) -> list[Pro
 
     Raises ModelError or StepError when one cannot be loaded or run.
     """
-    models = [load_onnx(path) for path in paths]
+    models = [load_onnx(path, several=True) for path in paths]
     facts = [graph_facts(model) for model in models]
     with tempfile.TemporaryDirectory(prefix="paretoscope-profile-") as folder:
         runners = []

@@ -11,10 +11,15 @@ import numpy.typing as npt
 import onnx
 
 from engine.errors import StepError
-from engine.graph.inputs import Inputs
+from engine.graph.graph import open_session
+from engine.graph.inputs import Feeds, Inputs, resized
+from engine.graph.outputs import Layout, Parts, share_apart
 from engine.measure.emulation import Emulator, runtime_sums
 from engine.measure.saturation import LayerSaturation
 from engine.quality.statistics import mcnemar_midp
+
+HARMFUL_SHARE = 0.01
+"""Outputs that are no classes are another network's when they are off by more than this share of how they vary."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +31,22 @@ class Portability:
     did, and accuracy is not told apart; `harmful`, accuracy differs (McNemar's mid-p below 0.05). `accuracy` and `saturated_accuracy` are
     shares of `images` test images, with exact and with saturating sums; `flips` change class where sums saturate, `harmed` of them are
     right with exact sums and `helped` with saturating ones. `layers`: shares on calibration images.
+
+    Without labels there are no accuracies, and of values no flips either: `relative_error` is then how far outputs with saturating sums are
+    from those with exact ones, as a share of how these vary, and `harmful` above `HARMFUL_SHARE`.
     """
 
     here: Literal["exact", "saturating"]
     risk: Literal["none", "unseen", "harmless", "harmful"]
     images: int
-    accuracy: float
-    saturated_accuracy: float
-    flips: int
-    harmed: int
-    helped: int
-    p_value: float
+    accuracy: float | None
+    saturated_accuracy: float | None
+    flips: int | None
+    harmed: int | None
+    helped: int | None
+    p_value: float | None
     layers: tuple[LayerSaturation, ...]
+    relative_error: float | None = None
 
 
 def measure_portability(
@@ -45,21 +54,40 @@ def measure_portability(
     calibration: Inputs,
     images: Inputs,
     labels: npt.NDArray[np.int64],
+    classes: bool = True,
 ) -> Portability:
     """Run preprocessed images (n, C, H, W) through an int8 file with exact and with saturating sums.
 
-    `calibration` images give the layers' shares, `images` with their labels the accuracies. Raises StepError for a file without integer
+    `calibration` images give the layers' shares, `images` with their labels the accuracies; labels below 0 are not known, and
+    outputs may be values, not scores of `classes`. Raises StepError for a file without integer
     layers, or with some that cannot be emulated, and ModelError for one that the runtime refuses.
     """
     emulator = Emulator(model)
     if not emulator.layers():
         raise StepError("portability: this file has no integer layers, so nothing in it can saturate; int8 files have")
-    exact = emulator.exact(images).argmax(1)
-    found = emulator.saturating(images).argmax(1)
+    parts = _parts(model, images) if not classes else ()
+    exact, found = emulator.exact(images), emulator.saturating(images)
     emulator.forget()
     emulator.emulated(calibration)
     layers = emulator.layers()
     seen = any(layer.saturated for layer in layers)
+    changed = bool((exact.argmax(1) != found.argmax(1)).any()) if classes else not np.array_equal(exact, found)
+    if not classes or (labels < 0).any():
+        off = share_apart(found, exact, parts)
+        return Portability(
+            here=runtime_sums(),
+            risk=_risk(layers, seen or changed, 0.0 if off > HARMFUL_SHARE else 1.0),
+            images=len(exact),
+            accuracy=None,
+            saturated_accuracy=None,
+            flips=int((exact.argmax(1) != found.argmax(1)).sum()) if classes else None,
+            harmed=None,
+            helped=None,
+            p_value=None,
+            layers=layers,
+            relative_error=off,
+        )
+    exact, found = exact.argmax(1), found.argmax(1)
     right, still = exact == labels, found == labels
     p_value = mcnemar_midp(right, still)
     return Portability(
@@ -74,6 +102,14 @@ def measure_portability(
         p_value=p_value,
         layers=layers,
     )
+
+
+def _parts(model: onnx.ModelProto, images: Inputs) -> Parts:
+    """Names and widths of several outputs; empty for one."""
+    if len(model.graph.output) < 2:
+        return ()
+    feeds, names = Feeds.of_graph(model), [o.name for o in model.graph.output]
+    return Layout.of(names, open_session(model).run(None, feeds(resized(images[:1], feeds.batch or 1)))).parts
 
 
 def _risk(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.errors import StepError
 from engine.graph.inputs import Feeds, Inputs, is_array
+from engine.graph.outputs import Layout, Parts, side_by_side
 from engine.measure.providers import add_provider, placement_of
 from engine.spec.providers import provider_of
 
@@ -101,23 +102,37 @@ class Runner:
         if not inputs or any(t.kind.kind not in "iufb" or len(t.axes) < least for t in self.feeds.taken):
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "none"
             raise StepError(f"{self.name} must take inputs (N, …) of numbers, but takes: {found}")
-        self._outputs = [self._session.get_outputs()[0].name]
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.layout: Layout | None = None
+        """How several outputs lie side by side, known after the first call; None where there is one."""
         self.fixed_batch: int | None = self.feeds.batch
         """The batch that the file insists on; None where any will do."""
 
     def __call__(self, images: Inputs) -> npt.NDArray[Any]:
-        """Images (n, channels, height, width), or what else the file takes -> the first output; raises StepError when it does not take
-        them.
+        """Images (n, channels, height, width), or what else the file takes -> its output, several side by side as (n, numbers); raises
+        StepError when it does not take them.
         """
         with self._told(images):
-            output: npt.NDArray[Any] = self._session.run(self._outputs, self.feeds(images))[0]
-        return output
+            found = self._session.run(self._outputs, self.feeds(images))
+        return self._together(found)
 
-    def fed(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The first output for arrays as `feeds` made them. Raises StepError."""
+    def _together(self, found: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        if len(found) == 1:
+            return found[0]
+        together = side_by_side(found, self._outputs)
+        self.layout = Layout.of(self._outputs, found)
+        return together
+
+    @property
+    def parts(self) -> Parts:
+        """Names and widths of outputs that lie side by side; empty where there is one."""
+        return self.layout.parts if self.layout else ()
+
+    def fed(self, feed: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """The outputs for arrays as `feeds` made them. Raises StepError."""
         with self._told(feed):
-            output: npt.NDArray[Any] = self._session.run(self._outputs, feed)[0]
-        return output
+            found: list[npt.NDArray[Any]] = self._session.run(self._outputs, feed)
+        return found
 
     def repeated(self, images: Inputs) -> Callable[[], object]:
         """One call on these images, to be repeated and timed or counted; raises StepError when the graph does not take them.
@@ -134,7 +149,7 @@ class Runner:
     def bound(self, images: Inputs, device: str) -> Bound:
         """A call on these images with its inputs and output in the memory of `device`, `cpu` or `cuda`. Raises StepError."""
         with self._told(images):
-            bound = Bound(self._session, self.feeds(images), self._outputs[0], device)
+            bound = Bound(self._session, self.feeds(images), self._outputs, device)
             bound()
         return bound
 
@@ -156,13 +171,14 @@ class Runner:
 class Bound:
     """A call whose inputs were copied to a device once and whose output stays there; it returns when the device is done."""
 
-    def __init__(self, session: Any, feed: dict[str, npt.NDArray[Any]], output: str, device: str) -> None:
+    def __init__(self, session: Any, feed: dict[str, npt.NDArray[Any]], outputs: list[str], device: str) -> None:
         import onnxruntime as ort
 
         self._session, self._binding = session, session.io_binding()
         for name, array in feed.items():
             self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, device, 0))
-        self._binding.bind_output(output, device, 0)
+        for name in outputs:
+            self._binding.bind_output(name, device, 0)
         self._binding.synchronize_inputs()
 
     def __call__(self) -> None:

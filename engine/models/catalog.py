@@ -166,6 +166,11 @@ def brings_own_weights(model: Model) -> bool:
 def check_model(model: Model) -> None:
     """Everything about a model source that can be checked without loading it; raises ModelError."""
     kind = source_kind(model.source)
+    if model.outputs and kind not in {"onnx", "exported"}:
+        raise ModelError(
+            f"model {model.source!r}: several outputs can count of an .onnx file alone; export the network with torch.onnx.export and give "
+            "that, or name the one that counts under model.output"
+        )
     if kind in {"zoo", "torchvision", "timm"} and (model.output is not None or model.state or model.axes):
         raise ModelError(
             f"model {model.source!r} has one input and one output; leave model.output, model.state and model.axes out"

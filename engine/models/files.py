@@ -36,9 +36,9 @@ def batch_of(model: Model | Path, data: Data | None = None) -> int | None:
     path = Path(model.source)
     if not _is_program(path):
         return read_checked(model, data).batch
-    if model.output is not None or model.state or model.axes:
+    if model.output is not None or model.outputs or model.state or model.axes:
         raise ModelError(
-            f"model {path} is an exported program, of which model.output, model.state and model.axes change nothing; leave them out"
+            f"model {path} is an exported program, of which model.output, outputs, state and axes change nothing; leave them out"
         )
     return read_interface(path).taken[0] or None
 

@@ -31,15 +31,22 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
     for n in (fixed,) if fixed else (3, 1):
         many = f"{n} {noun(shape)}" if n > 1 else f"one {noun(shape, 1)}"
         try:
-            found = session.run(None, feeds(blank(shape, n) if some is None else resized(some, n)))[0].shape
+            given = session.run(None, feeds(blank(shape, n) if some is None else resized(some, n)))
+            found = given[0].shape
         except ModelError as error:
             raise ModelError(f"model {source}: {error}") from None
         except Exception as error:  # the runtime's own classes share no base below Exception
             raise ModelError(
                 f"model {source} does not run on {many}: {first_line(error)}; export it with a free batch"
             ) from None
+        if len(given) > 1 and data.has_classes:
+            raise ModelError(
+                f"model {source}: several outputs count, but the data have classes; name the one with their scores under model.output, or "
+                "write data.task: other, with a metric of your own"
+            )
         if not data.has_classes:
-            check_rows(source, found, n, many)
+            for one in given:
+                check_rows(source, one.shape, n, many)
             continue
         if len(found) != 2 or found[0] != n:
             raise ModelError(
@@ -60,6 +67,11 @@ def check_rows(source: str, found: tuple[int, ...], n: int, many: str) -> None:
 
 def check_scores(source: str, given: int, data: Dataset) -> None:
     """Raises ModelError unless there is a score for each class."""
+    if given == 1 and len(data.classes) == 2:
+        raise ModelError(
+            f"model {source} gives one number for two classes; export it with a score for each, or write data.task: other with a metric of "
+            "your own, path/to/file.py:function(outputs, targets)"
+        )
     if given != len(data.classes):
         raise ModelError(
             f"model {source} gives {given} scores for {_article(data)} {noun(data.input_shape, 1)}, but the dataset has "

@@ -5,7 +5,7 @@ Afterwards a graph takes what the data have, and gives one tensor. Never imports
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +32,18 @@ class Interface:
     state: Mapping[str, str | None] = field(default_factory=dict)
     axes: Mapping[str, int] = field(default_factory=dict)
     output: str | int | None = None
+    outputs: tuple[str | int, ...] = ()
     known: bool = False
 
     @classmethod
     def of(cls, model: Model, data: Dataset | Data | None = None) -> Interface:
         """Of a model's section and, where they are at hand, the data."""
-        own: dict[str, Any] = {"state": model.state, "axes": model.axes, "output": model.output}
+        own: dict[str, Any] = {
+            "state": model.state,
+            "axes": model.axes,
+            "output": model.output,
+            "outputs": model.outputs,
+        }
         if data is None:
             return cls(None, **own)
         if isinstance(data, Data):
@@ -115,31 +121,41 @@ def _keep_output(model: onnx.ModelProto, said: str, wanted: Interface) -> None:
     fed_back = {name for name in wanted.state.values() if name is not None}
     if unknown := sorted(fed_back - {*outputs}):
         raise ModelError(f"{said} has no output {unknown[0]!r} (it gives {', '.join(outputs)}); correct model.state")
-    if wanted.output is not None:
-        at = wanted.output
-        if isinstance(at, int) and 0 <= at < len(outputs):
-            kept = outputs[at]
-        elif at in outputs:
-            kept = str(at)
-        else:
-            raise ModelError(f"{said} has no output {at!r} (it gives {', '.join(outputs)}); correct model.output")
+    if wanted.outputs:
+        kept = [_named(at, outputs, f"{said} has no output {at!r}", "model.outputs") for at in wanted.outputs]
+        twice = next((name for i, name in enumerate(kept) if name in kept[:i]), None)
+        if twice is not None:
+            raise ModelError(
+                f"{said}: the output {twice!r} is under model.outputs twice, by its name and its number; leave one out"
+            )
+    elif wanted.output is not None:
+        kept = [_named(wanted.output, outputs, f"{said} has no output {wanted.output!r}", "model.output")]
     else:
         rest = [name for name in outputs if name not in fed_back]
         if len(rest) != 1:
             raise ModelError(
-                f"{said} has {len(outputs)} outputs ({', '.join(outputs)}); say which counts: model.output: {(rest or outputs)[0]}"
+                f"{said} has {len(outputs)} outputs ({', '.join(outputs)}); say which counts: model.output: "
+                f"{(rest or outputs)[0]}, or which count at once: model.outputs"
             )
-        kept = rest[0]
-    if len(outputs) > 1:
+        kept = rest
+    if kept != outputs:
         _prune(model.graph, kept)
 
 
-def _prune(graph: onnx.GraphProto, output: str) -> None:
-    """One output, and the nodes and weights that it is made from, in place; the inputs stay."""
-    value = next(onnx.ValueInfoProto.FromString(o.SerializeToString()) for o in graph.output if o.name == output)
+def _named(at: str | int, outputs: Sequence[str], lacks: str, section: str) -> str:
+    if isinstance(at, int) and 0 <= at < len(outputs):
+        return outputs[at]
+    if at in outputs:
+        return str(at)
+    raise ModelError(f"{lacks} (it gives {', '.join(outputs)}); correct {section}")
+
+
+def _prune(graph: onnx.GraphProto, outputs: Sequence[str]) -> None:
+    """The outputs named, in that order, and the nodes and weights that they are made from, in place; the inputs stay."""
+    values = {o.name: onnx.ValueInfoProto.FromString(o.SerializeToString()) for o in graph.output}
     del graph.output[:]
-    graph.output.append(value)
-    needed, nodes = {output}, []
+    graph.output.extend(values[name] for name in outputs)
+    needed, nodes = {*outputs}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))

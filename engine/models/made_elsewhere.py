@@ -64,18 +64,42 @@ def check_made(
 
 def _read(path: Path, data: Dataset, like: Model | None) -> onnx.ModelProto:
     """The file's graph, with constants, states and the output as in the sweep's own; one that has been made so already needs none of it."""
-    model = read_onnx(path)
-    wanted = Interface.of(like or Model(source=str(path)), data)
-    names, given = {i.name for i in graph_inputs(model)}, {o.name for o in model.graph.output}
+    wanted, names = Interface.of(section_for(path, like or Model(source=str(path))), data), inputs_of(path)
     wanted = replace(
         wanted,
         constants={name: value for name, value in wanted.constants.items() if name in names},
-        state={name: back if back in given else None for name, back in wanted.state.items() if name in names},
-        output=None if len(given) == 1 else wanted.output,
         # A single input may be called otherwise.
         arrays=None if len(names) == 1 and is_array(data.train.inputs) else wanted.arrays,
     )
     return read_file(path, wanted)
+
+
+def section_for(path: Path, like: Model) -> Model:
+    """The model's section for a file that stands in the place of a sweep's own: as the sweep has it, but for what the file has no more.
+
+    Raises ModelError for a file that cannot be read.
+    """
+    model = read_onnx(path)
+    names, given = {i.name for i in graph_inputs(model)}, [o.name for o in model.graph.output]
+    return Model(
+        source=str(path.resolve()),
+        output=None if len(given) == 1 else like.output,
+        outputs=_counted(like.outputs, given),
+        state={name: back if back in given else None for name, back in like.state.items() if name in names},
+        axes=like.axes,
+    )
+
+
+def inputs_of(path: Path) -> set[str]:
+    """The names of what a file is fed. Raises ModelError."""
+    return {i.name for i in graph_inputs(read_onnx(path))}
+
+
+def _counted(wanted: tuple[str | int, ...], given: list[str]) -> tuple[str | int, ...]:
+    """The outputs that count: as many as a file has may be called otherwise in it, and a file made from the sweep's own has no others."""
+    if all(at in given for at in wanted) or len(wanted) != len(given):
+        return wanted
+    return tuple(range(len(given)))
 
 
 def fit(made: Path, data: Dataset, output: Path, like: Model | None = None) -> str:

@@ -27,7 +27,7 @@ from engine.graph.graph import (
     read_onnx,
 )
 from engine.graph.inline import inlined
-from engine.graph.inputs import Feeds, Inputs, Shape, Signature, blank, drawn
+from engine.graph.inputs import Array, Feeds, Inputs, Shape, Signature, blank, drawn
 from engine.graph.tidy import constants_to_initializers, fold, has_subgraphs
 from engine.models.accepted import accepted_facts
 from engine.models.interface import Interface, shape_interface
@@ -62,7 +62,9 @@ def read_checked(model: Model | Path, data: Data | None = None) -> Checked:
     """
     model = model if isinstance(model, Model) else Model(source=str(model))
     path = Path(model.source)
-    said = model.output is not None or model.state or model.axes or (data is not None and data.constants)
+    said = (
+        model.output is not None or model.outputs or model.state or model.axes or (data is not None and data.constants)
+    )
     known = None if said else accepted_facts(path)
     if known is not None:
         taken = known["taken"]
@@ -130,7 +132,7 @@ def read_file(path: Path, wanted: Interface | None = None) -> onnx.ModelProto:
     if graph_inputs(model):
         shape_interface(model, str(path), wanted)
     if wanted.known or len(graph_inputs(model)) <= 1:
-        check_interface(model, str(path), free_axes=True)
+        check_interface(model, str(path), free_axes=True, outputs_count=len(wanted.outputs) or 1)
     if (opset := opset_of(model)) < OLDEST:
         raise ModelError(
             f"{path} is of opset {opset}, older than {OLDEST}; export the network again, with opset 13 or later"
@@ -238,20 +240,25 @@ def _difference(model: onnx.ModelProto, other: onnx.ModelProto, path: Path) -> f
     for draw in range(_TRIED):
         feed = feeds(_tried(feeds, draw, rng))
         try:
-            expected = first.run(None, feed)[0]
+            expected = first.run(None, feed)
         except Exception:  # the runtime's own classes share no base below Exception
             return worst  # a file that does not run is told of where it meets the data
         try:
-            found = second.run(None, feed)[0]
+            found = second.run(None, feed)
         except Exception:
             return np.inf
-        if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
-            return np.inf
-        finite = np.isfinite(expected)
-        if finite.any():
-            size = max(float(np.abs(expected[finite]).max()), 1e-6)
-            worst = max(worst, float(np.abs(expected[finite] - found[finite]).max()) / size)
+        worst = max(worst, *(_apart(*pair) for pair in zip(expected, found, strict=True)))
     return worst
+
+
+def _apart(expected: Array, found: Array) -> float:
+    if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
+        return np.inf
+    finite = np.isfinite(expected)
+    if not finite.any():
+        return 0.0
+    size = max(float(np.abs(expected[finite]).max()), 1e-6)
+    return float(np.abs(expected[finite].astype(np.float64) - found[finite]).max()) / size
 
 
 def _tried(feeds: Feeds, draw: int, rng: np.random.Generator) -> Inputs:

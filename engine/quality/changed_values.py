@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import StepError
+from engine.graph.outputs import Parts
 from engine.metrics import METRICS
 from engine.quality.statistics import Floats
-from engine.quality.values import Values
+from engine.quality.values import Values, alike
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def changes(
         moved, by_metric = other - one, True
         worsened = -moved if METRICS[key].maximise else moved
     else:
-        a, b = (x.outputs.reshape(len(x.outputs), -1).astype(np.float64) for x in (before, after))
+        b, a = alike(after, before)
         typical = float(np.sqrt(np.square(a - a.mean(axis=0)).sum(axis=1).mean())) or 1.0
         worsened = moved = np.linalg.norm(b - a, axis=1) / typical
         by_metric = False
@@ -59,8 +60,8 @@ def changes(
         Change(
             int(i),
             None if targets is None else value_text(targets[i]),
-            value_text(before.outputs[i]),
-            value_text(after.outputs[i]),
+            outputs_text(before.outputs[i], before.parts),
+            outputs_text(after.outputs[i], after.parts),
             float(moved[i]),
         )
         for i in order
@@ -74,3 +75,13 @@ def value_text(value: Any) -> str:
     flat = np.atleast_1d(value).ravel()
     some = [str(v)[:20] if flat.dtype.kind == "U" else f"{v:.4g}" for v in flat[:3].tolist()]
     return ", ".join(some) + (", …" if len(flat) > 3 else "")
+
+
+def outputs_text(outputs: npt.NDArray[Any], parts: Parts) -> str:
+    """The first few numbers of what a network gives for a sample; of each output by its name where several lie side by side."""
+    if not parts:
+        return value_text(outputs)
+    ends = np.cumsum([width for _, width in parts])[:-1]
+    return "; ".join(
+        f"{name} {value_text(part)}" for (name, _), part in zip(parts, np.split(outputs, ends), strict=True)
+    )

@@ -23,7 +23,7 @@ from engine.quality.predictions import Predictions
 from engine.quality.scored import Scored
 from engine.quality.scores import Labels
 from engine.quality.statistics import Z_95, Bools, Floats, paired_difference, wilson
-from engine.quality.values import Values, relative_error
+from engine.quality.values import Values, alike, relative_error
 from engine.quality.worst_of_many import largest_drop, lowest_share, lowest_value
 from engine.spec.metric import BUILT_IN
 from engine.trials.evidence import Interval
@@ -166,20 +166,29 @@ def _fidelity(found: Predictions | Values, baseline: Predictions | Values | None
     other = found if baseline is None else baseline
     if isinstance(found, Predictions) and isinstance(other, Predictions):
         same = found.predicted == other.predicted
-        return _Figure((shares := _shares(same, None, rows, maximise=True)).parts, shares.worst)
+        shares = _shares(same, None, rows, maximise=True)
+        return _Figure(shares.parts, shares.worst, shares.worst and (shares.worst[0], _missing(shares.worst[1])))
     assert isinstance(found, Values)
     assert isinstance(other, Values)
     if len(found.outputs) < found.count:
         return _Figure((None,) * len(rows), None)  # not all outputs are kept
+    mine, theirs = alike(found, other)
     numbers: list[_Told | None] = []
     for r in rows:
-        some = relative_error(found.outputs[r.places], other.outputs[r.places]) if len(r) > 1 else None
+        some = relative_error(mine[r.places], theirs[r.places]) if len(r) > 1 else None
         if some is None:
             numbers.append(None)
             continue
         error = (some.high - some.low) / (2 * Z_95)
         numbers.append(_spread(some.value, error, some.low, some.high, len(r)))
-    return _figure(numbers, [None] * len(rows), maximise=False, ends=(0.0, math.inf))
+    figure = _figure(numbers, [None] * len(rows), maximise=False, ends=(0.0, math.inf))
+    # The baseline is no distance from itself: all of it was lost.
+    return _Figure(figure.parts, figure.worst, figure.worst)
+
+
+def _missing(share: Interval) -> Interval:
+    """What is missing to all of it, which the baseline has of itself."""
+    return Interval(1 - share.value, 1 - share.high, 1 - share.low)
 
 
 def _figure(numbers: _All, changes: _All, maximise: bool, ends: tuple[float, float] = (-math.inf, math.inf)) -> _Figure:

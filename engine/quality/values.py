@@ -4,6 +4,8 @@ An `.npz` without pickles, arrays in the order of the samples:
 
     outputs   float32 (k, …)   what the network gives, of the first k of the n samples: all of them unless that were more than 64 MB
     count     int64 ()         n
+    names     text (outputs,)  where several outputs count, which lie side by side then, (k, numbers): their names,
+    widths    int64 (outputs,) and how many numbers each has
 
 beside what the metric says (`scored.py`).
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import SetupError, StepError
+from engine.graph.outputs import Parts, levelled
 from engine.quality.scored import DRAWS, Scored, drawn
 from engine.quality.statistics import Floats, mean_interval
 from engine.quality.task_scores import cosines
@@ -34,11 +38,12 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFil
 
 @dataclass(frozen=True)
 class Values:
-    """Outputs (k, …) of the first samples of `count`, and what the metric says of all of them."""
+    """Outputs (k, …) of the first samples of `count`, and what the metric says of all of them; `parts` of several, side by side."""
 
     outputs: npt.NDArray[np.float32]
     count: int
     scored: Scored | None = None
+    parts: Parts = ()
 
     def __len__(self) -> int:
         return self.count
@@ -49,14 +54,17 @@ class Values:
         return None
 
     @classmethod
-    def of(cls, outputs: npt.NDArray[Any], scored: Scored | None) -> Values:
+    def of(cls, outputs: npt.NDArray[Any], scored: Scored | None, parts: Parts = ()) -> Values:
         """Of all samples' outputs (n, …), as many as are kept."""
         kept = max(1, MOST_NUMBERS // max(1, outputs[:1].size))
-        return cls(np.ascontiguousarray(outputs[:kept], np.float32), len(outputs), scored)
+        return cls(np.ascontiguousarray(outputs[:kept], np.float32), len(outputs), scored, parts)
 
     def save(self, path: Path) -> None:
         """Write the file under exactly this name; the same values give the same bytes."""
         arrays: dict[str, Any] = {"outputs": self.outputs, "count": np.int64(self.count)}
+        if self.parts:
+            names, widths = zip(*self.parts, strict=True)
+            arrays |= {"names": np.array(names), "widths": np.array(widths, np.int64)}
         with path.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays, **(self.scored.arrays() if self.scored else {}))
 
@@ -69,7 +77,11 @@ class Values:
             outputs, count = arrays["outputs"], int(arrays["count"])
             if outputs.dtype != np.float32 or not 1 <= len(outputs) <= count:
                 raise ValueError("wrong type or shape")
-            return cls(outputs, count, Scored.of(arrays))
+            widths = arrays.get("widths", np.empty(0, np.int64)).tolist()
+            parts = tuple(zip(map(str, arrays.get("names", ())), widths, strict=True))
+            if parts and outputs.shape[1:] != (sum(widths),):
+                raise ValueError("wrong type or shape")
+            return cls(outputs, count, Scored.of(arrays), parts)
         except _DAMAGE as error:
             raise SetupError(f"{path} holds no outputs ({error}); delete it and run the sweep again") from None
 
@@ -77,18 +89,41 @@ class Values:
 def value_fidelity(found: Values, baseline: Values | None) -> Fidelity:
     """How close outputs are to the baseline's (None for the baseline itself); raises StepError where samples or shapes differ."""
     other = found if baseline is None else baseline
-    if found.outputs.shape != other.outputs.shape or found.count != other.count:
+    mine, theirs = alike(found, other)
+    widths = [width for _, width in found.parts] or [theirs.shape[1]]
+    ends = np.cumsum(widths)[:-1]
+    pairs = list(zip(np.split(mine, ends, axis=1), np.split(theirs, ends, axis=1), strict=True))
+    # Of one number a cosine is a sign.
+    angled = [pair for pair in pairs if pair[1].shape[1] > 1]
+    embeds = [pair for pair in pairs if pair[1].shape[1] >= _LEAST_WIDTH and len(theirs) >= _LEAST_SAMPLES]
+    kept = Interval(1.0, 1.0, 1.0)
+
+    def mean(of: Callable[[Floats, Floats], Floats], some: list[tuple[Floats, Floats]]) -> Interval | None:
+        if not some:
+            return None
+        return Interval(*mean_interval(np.mean([of(*pair) for pair in some], axis=0))) if baseline else kept
+
+    return Fidelity(
+        relative_error=relative_error(mine, theirs),
+        cosine=mean(cosines, angled),
+        neighbours=mean(_kept_neighbours, embeds),
+    )
+
+
+def alike(found: Values, other: Values) -> tuple[Floats, Floats]:
+    """The kept outputs of two files, (k, numbers) each; of several outputs each divided by how much the other file's varies, so that all
+    weigh the same. Raises StepError where samples, shapes or outputs differ.
+    """
+    widths = [[width for _, width in x.parts] for x in (found, other)]
+    if found.outputs.shape != other.outputs.shape or found.count != other.count or widths[0] != widths[1]:
         raise StepError(
             f"fidelity: outputs {found.outputs.shape} of {found.count} against the baseline's {other.outputs.shape} of {other.count}"
         )
     mine, theirs = (x.outputs.reshape(len(x.outputs), -1).astype(np.float64) for x in (found, other))
-    embeds = theirs.shape[1] >= _LEAST_WIDTH and len(theirs) >= _LEAST_SAMPLES
-    kept = Interval(1.0, 1.0, 1.0)
-    return Fidelity(
-        relative_error=relative_error(mine, theirs),
-        cosine=(Interval(*mean_interval(cosines(mine, theirs))) if baseline else kept) if theirs.shape[1] > 1 else None,
-        neighbours=(Interval(*mean_interval(_kept_neighbours(mine, theirs))) if baseline else kept) if embeds else None,
-    )
+    if not found.parts:
+        return mine, theirs
+    units = levelled(theirs, found.parts)
+    return mine / units, theirs / units
 
 
 def relative_error(found: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Interval | None:

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from engine.datasets.load import load_dataset
 from engine.errors import SpecError
-from engine.models.made_elsewhere import bytes_of, check_made
+from engine.models.made_elsewhere import bytes_of, check_made, inputs_of, section_for
 from engine.run.run import Outcome, Progress, execute
+from engine.spec.goals import Search
 from engine.spec.names import checked_name, fitting_name
-from engine.spec.sections import Model, Search
 from engine.spec.steps import Imported
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.artifacts import Artifacts
@@ -66,7 +66,9 @@ def add_as_baseline(
     if path.suffix != ".onnx":
         raise SpecError(f"{path} is not called .onnx, by which a sweep knows what its model is; rename it")
     latency = old.measure.latency
-    check_made(path, load_dataset(old.data), latency.filled(None).batch if latency else None)
+    check_made(
+        path, load_dataset(old.data), latency.filled(None).batch if latency else None, like=section_for(path, old.model)
+    )
     steps, left_out = _as_files(done, artifacts, hashlib.sha256(bytes_of(path)).hexdigest(), old.name)
     new = _sweep(old, path, name, steps)
     outcome = execute(new, store, artifacts, scheduler, on_progress)
@@ -75,7 +77,11 @@ def add_as_baseline(
 
 def _sweep(old: Sweep, path: Path, name: str, steps: Sequence[Imported]) -> Sweep:
     said = {key: getattr(old, key) for key in ("data", "measure", "seed", "target", "metric", "loss")}
-    model = Model(source=str(path.resolve()))
+    if gone := old.data.constants.keys() - inputs_of(path):
+        # The file has them stored already, as those of the old sweep have.
+        kept = {name: value for name, value in (old.data.inputs or {}).items() if name not in gone}
+        said["data"] = old.data.model_copy(update={"inputs": kept})
+    model = section_for(path, old.model)
     title = f"{old.name} against {name}"[:200]
     recipes = tuple((step,) for step in steps)
     made = Sweep(name=title, model=model, search=Search(), recipes=recipes, **said)

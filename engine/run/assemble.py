@@ -24,7 +24,7 @@ from engine.spec.providers import provider_of
 from engine.spec.sections import Data, Measure
 from engine.spec.steps import Prune
 from engine.store.artifacts import Artifacts
-from engine.trials.evidence import Accuracy, Interval, SeedRun, Seeds
+from engine.trials.evidence import Accuracy, Interval, Score, SeedRun, Seeds
 from engine.trials.measurements import Latency, Machine, Projection, Timing
 from engine.trials.text import placement_texts
 from engine.trials.trial import Stage, Trial
@@ -56,6 +56,7 @@ def assemble(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]], ar
     key = plan.sweep.metric.key if plan.sweep.metric else None
     found = judged(answers, reference, labels, classes, key, slices)
     found["accuracy"] = _accuracy(found["accuracy"], results[chain.accuracy])
+    found["score"] = _score(found["score"], results[chain.accuracy])
     latency, elsewhere = _latency(chain, baseline, results)
     demand = Demand.from_json(facts["demand"])
     projections, notes = _projections(plan, demand, latency)
@@ -88,6 +89,11 @@ def _accuracy(found: Accuracy | None, result: Mapping[str, Any]) -> Accuracy | N
     """With what it is where sums are exact, if it was counted where they saturate."""
     right = result.get("exact_right")
     return found if found is None or right is None else replace(found, exact_sums=right / found.n)
+
+
+def _score(found: Score | None, result: Mapping[str, Any]) -> Score | None:
+    """As `_accuracy`, of the spec's own metric."""
+    return found if found is None else replace(found, exact_sums=result.get("exact_score"))
 
 
 def _seeds(plan: Plan, chain: Chain, results: Mapping[str, dict[str, Any]]) -> Seeds | None:

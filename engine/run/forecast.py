@@ -156,8 +156,14 @@ def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float],
 def _longest_way_s(plan: Plan, seconds: Mapping[str, float], cores: int) -> float:
     """Seconds of the nodes on the longest way through the plan that compute, each on all cores that it can use."""
     until: dict[str, float] = {}
-    for key, node in plan.nodes.items():
-        own = 0.0 if node.kind in EXCLUSIVE else seconds.get(key, 0.0)
-        wide = min(max(1, cores), max_cores()) if node.is_wide else 1
-        until[key] = own / wide + max((until[k] for k in node.inputs), default=0.0)
-    return max(until.values(), default=0.0)
+    most = min(max(1, cores), max_cores())
+
+    # From the nodes that run back to what they wait for: a plan may have thousands, and each recipe needs a dozen.
+    def way(key: str) -> float:
+        if key not in until:
+            node = plan.nodes[key]
+            own = 0.0 if node.kind in EXCLUSIVE else seconds.get(key, 0.0)
+            until[key] = own / (most if node.is_wide else 1) + max(map(way, node.inputs), default=0.0)
+        return until[key]
+
+    return max(map(way, seconds), default=0.0)

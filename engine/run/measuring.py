@@ -26,7 +26,7 @@ def facts(task: Task, output: Path) -> dict[str, Any]:
     from engine.measure.size_parts import external_files, measure_parts
 
     path = task.input()
-    model, parts = load_onnx(path), measure_parts(path)
+    model, parts = load_onnx(path, several=True), measure_parts(path)
     layers = {layer: sum(roles.values()) for layer, roles in parts.by_layer.items()}
     size = asdict(measure_size(path, external_files(path)))
     demand = graph_demand(model).to_json()
@@ -37,8 +37,9 @@ def accuracy(task: Task, output: Path) -> dict[str, Any]:
     """Answers to the test samples, which are left as the node's file."""
     from engine.measure.answers import answers
     from engine.measure.batches import batch_note
-    from engine.measure.elsewhere import right_with_exact_sums
+    from engine.measure.elsewhere import metric_with_exact_sums, right_with_exact_sums
     from engine.measure.machine import machine
+    from engine.measure.task_metric import metric_of
 
     data, options = dataset_of(task.data), task.node.options
     split = reported(data.test, Measure(test_samples=options["samples"], held_back=options["held_back"]))
@@ -46,12 +47,15 @@ def accuracy(task: Task, output: Path) -> dict[str, Any]:
     said.save(output)
     note = batch_note(task.input(), split, data.preprocessing, data.has_classes, **_numerics(task))
     elsewhere = right_with_exact_sums(task.input(), split, data.preprocessing, **_numerics(task))
+    choice = metric_of(metric) if (metric := options.get("metric")) else None
+    exact_score, apart = metric_with_exact_sums(task.input(), split, data, choice, **_numerics(task))
     score = None if said.scored is None else said.scored.value
     found = {"n": len(split), "right": said.right_count, "exact_right": elsewhere, "machine": asdict(machine())}
     return (
         found
         | ({} if score is None else {"score": score})
-        | noted("; ".join(n for n in (note, metric_note) if n) or None)
+        | ({} if exact_score is None else {"exact_score": exact_score})
+        | noted("; ".join(n for n in (note, metric_note, apart) if n) or None)
     )
 
 

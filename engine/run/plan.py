@@ -77,7 +77,7 @@ class Node:
         """The name of the file it makes, if it makes one."""
         return self.key + self.suffix if self.suffix else None
 
-    @property
+    @cached_property
     def is_wide(self) -> bool:
         """Whether more cores than one make it faster."""
         return self.kind in _WIDE or (self.kind in ("quantize", "fewest") and _learns_rounding(self.options))

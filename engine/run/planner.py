@@ -123,7 +123,7 @@ class _Builder:
                 continue  # changes no file
             if isinstance(step, Imported):
                 # Whatever it is called: its bytes are what is measured.
-                stated = self.sweep.model.model_dump(include={"output", "state", "axes"})
+                stated = self.sweep.model.model_dump(include={"output", "outputs", "state", "axes"})
                 key = self.add("imported", (), {"sha256": step.sha256} | ({"like": stated} if stated else {}))
                 continue
             macs = _macs_after(step, macs, self.own_macs)

@@ -28,6 +28,8 @@ from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
 if TYPE_CHECKING:
     import onnx
 
+    from engine.datasets.dataset import Dataset
+
 # Real images on which an exported graph is held against the network.
 _COMPARED = 100
 
@@ -104,12 +106,31 @@ def _convert(task: Task, output: Path) -> dict[str, Any]:
     return noted(network.note)
 
 
+def _steps_graph(path: Path, data: Dataset) -> tuple[onnx.ModelProto, list[onnx.ValueInfoProto]]:
+    """A network's graph as steps work on it, with one output, and the outputs that its file has."""
+    from engine.graph.graph import load_onnx
+    from engine.graph.one_output import as_one
+
+    model = load_onnx(path, several=True)
+    outputs = list(model.graph.output)
+    if len(outputs) > 1:
+        model = as_one(model, data.preprocessing(data.calibration.head(_COMPARED).inputs))
+    return model, outputs
+
+
+def _save_made(model: onnx.ModelProto, outputs: list[onnx.ValueInfoProto], path: Path) -> None:
+    """Write what a step made of `_steps_graph`'s, with the outputs of the file that it was made from."""
+    from engine.graph.graph import save_onnx
+    from engine.graph.one_output import as_several
+
+    save_onnx(as_several(model, outputs) if len(outputs) > 1 else model, path)
+
+
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import teacher_note, teacher_outputs
-    from engine.graph.graph import load_onnx
 
     data, options = dataset_of(task.data), task.node.options
-    model = load_onnx(task.input())
+    model, _ = _steps_graph(task.input(), data)
     images = data.train.head(options["images"])
     values = not data.has_classes
     outputs = teacher_outputs(
@@ -203,19 +224,17 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.quantization.sensitivity import measure_sensitivity
-    from engine.graph.graph import load_onnx
 
-    step = Quantize(**task.node.options)
-    output.write_text(json.dumps(measure_sensitivity(step, load_onnx(task.input()), dataset_of(task.data))))
+    step, data = Quantize(**task.node.options), dataset_of(task.data)
+    output.write_text(json.dumps(measure_sensitivity(step, _steps_graph(task.input(), data)[0], data)))
     return {}
 
 
 def _layer_times(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.quantization.sensitivity import layer_times
-    from engine.graph.graph import load_onnx
 
-    step = Quantize(**task.node.options)
-    output.write_text(json.dumps(layer_times(step, load_onnx(task.input()), dataset_of(task.data))))
+    step, data = Quantize(**task.node.options), dataset_of(task.data)
+    output.write_text(json.dumps(layer_times(step, _steps_graph(task.input(), data)[0], data)))
     return {}
 
 
@@ -236,14 +255,13 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
 
 def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import quantize
-    from engine.graph.graph import load_onnx, save_onnx
 
-    step = Quantize(**_of_step(task))
-    model, data = load_onnx(task.input()), dataset_of(task.data)
+    step, data = Quantize(**_of_step(task)), dataset_of(task.data)
+    model, outputs = _steps_graph(task.input(), data)
     images = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, model)
     done = quantize.quantized(step, model, images, bits)
-    save_onnx(done.model, output)
+    _save_made(done.model, outputs, output)
     return shown | {"chosen": list(done.chosen)} | noted(done.note)
 
 
@@ -262,11 +280,10 @@ def _fewest(task: Task, output: Path) -> dict[str, Any]:
 def _qat(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import qat, quantize
     from engine.compress.losses import task_loss
-    from engine.graph.graph import load_onnx, save_onnx
     from engine.models.sources import open_network
 
-    step = Quantize(**_of_step(task))
-    model, losses = load_onnx(task.input()), list[float]()
+    step, losses = Quantize(**_of_step(task)), list[float]()
+    model, outputs = _steps_graph(task.input(), dataset_of(task.data))
     bits, shown = _chosen_bits(task, step, model)
     exported = task.inputs[-1].endswith(".safetensors")
     trained = qat.train_quantized(
@@ -279,7 +296,7 @@ def _qat(task: Task, output: Path) -> dict[str, Any]:
         task=task_loss(dataset_of(task.data), task.node.options.get("loss")),
         network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
-    save_onnx(trained.model, output)
+    _save_made(trained.model, outputs, output)
     notes = [trained.note, None if exported else qat.note(model), quantize.note(step, model)]
     found = {"loss": losses, "chosen": quantize.chosen_range(step)} | shown
     return found | noted("; ".join(note for note in notes if note) or None)

@@ -148,7 +148,7 @@ class _Server:
 
             # In a thread whatever its size: a small picture may be large.
             found = await self._answer(name, loaded, await asyncio.to_thread(read))
-            predictions = await asyncio.to_thread(plain.told_of, model, found[0])
+            predictions = await asyncio.to_thread(plain.told_of, model, found)
         return _json({"model": name, "trial": model.trial, "predictions": predictions})
 
     async def _answer(self, name: str, loaded: Loaded, inputs: Mapping[str, Array]) -> list[Array]:
@@ -163,7 +163,7 @@ class _Server:
             ours, theirs = await asyncio.gather(loaded.ask(inputs), other.ask(inputs))
         rows = len(ours[0])
         self._metrics.compared.labels(name, canary.canary).inc(rows)
-        self._metrics.agreed.labels(name, canary.canary).inc(rows * same_answers(loaded.model, theirs[0], ours[0]))
+        self._metrics.agreed.labels(name, canary.canary).inc(rows * same_answers(loaded.model, theirs, ours))
         return theirs
 
     async def _body(self, request: Request) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import psutil
 
 from engine.errors import InputError
 from engine.export.bundle import PARTS
-from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_model, read_json, told
+from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_model, read_json
 from engine.export.verify_template import VALUES_MAY_DIFFER, check_files, read_sample, relative_error
 from engine.export.zips import unpacked
 from engine.serve.errors import Malformed, Refused
@@ -120,14 +120,10 @@ class Model:
         most = VALUES_MAY_DIFFER[arithmetic] / 10
         return all(relative_error(a, b) <= most for a, b in zip(together, alone, strict=True) if a.dtype.kind == "f")
 
-    def said(self, output: Array) -> list[str]:
-        """Each row's answer in words, as predict.py tells it."""
-        return told(output, self.labels)
 
-
-def same_answers(model: Model, ours: Array, theirs: Array) -> float:
-    """Share of rows whose class is the same in both outputs; of values, the share of rows that lie within 1 % of their length."""
-    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (ours, theirs))
+def same_answers(model: Model, ours: Sequence[Array], theirs: Sequence[Array]) -> float:
+    """Share of rows whose class is the same in both; of values, of rows whose outputs lie within 1 % of their length."""
+    a, b = (np.hstack([x.reshape(len(x), -1).astype(np.float64) for x in outputs]) for outputs in (ours, theirs))
     if a.shape != b.shape or not len(a):
         return 0.0
     if model.labels:

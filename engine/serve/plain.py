@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,11 +128,17 @@ def _numbers(value: Any, dtype: str, name: str) -> Array:
     return found.astype(kind)
 
 
-def told_of(model: Model, output: Array) -> list[dict[str, Any]]:
-    """An answer a sample: its likeliest classes with their shares, or its values and their shape."""
-    if not model.labels:
-        return [{"values": row.tolist()} for row in output]
-    return [_likeliest(row, model.labels) for row in shares_of(output)]
+def told_of(model: Model, outputs: Sequence[Array]) -> list[dict[str, Any]]:
+    """An answer a sample: its likeliest classes with their shares, or its values, by output where there are several."""
+    if model.labels:
+        return [_likeliest(row, model.labels) for row in shares_of(outputs[0])]
+    if len(outputs) == 1:
+        return [{"values": row.tolist()} for row in outputs[0]]
+    names = [tensor.name for tensor in model.outputs]
+    return [
+        {"outputs": {name: row.tolist() for name, row in zip(names, rows, strict=True)}}
+        for rows in zip(*outputs, strict=True)
+    ]
 
 
 def _likeliest(shares: Array, labels: list[str]) -> dict[str, Any]:

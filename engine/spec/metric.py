@@ -53,6 +53,7 @@ class MetricChoice(Frozen):
     """`name` of a built-in metric, or `source`, `path/to/file.py:function(outputs, targets)`, which returns a number for each sample, or
     one for all of them. A function's direction must be said; `unit` is shown behind the number (`%` multiplies it by 100).
 
+    `output` is the one that it judges where several count (`model.outputs`), of which a function otherwise gets all, by name.
     `decode`, `path/to/file.py:function(outputs)`, makes of what the network gives what the metric compares (texts, of CER and WER).
     """
 
@@ -61,6 +62,8 @@ class MetricChoice(Frozen):
     higher_is_better: bool | None = None
     unit: str | None = Field(None, max_length=12)
     decode: str | None = None
+    output: str | None = Field(None, min_length=1)
+    came_later = frozenset({"output"})
 
     @model_validator(mode="before")
     @classmethod

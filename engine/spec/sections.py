@@ -1,4 +1,4 @@
-"""The sections of a spec beside its space: model, data, what to measure, how to search, what the network is for."""
+"""The sections of a spec that say what is compressed and measured: model, data, what to measure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pydantic import (
     model_validator,
 )
 
-from engine.metrics import METRICS
 from engine.spec.canonical import canonical_json
 from engine.spec.frozen import Frozen
 from engine.spec.metric import Task
@@ -27,14 +26,16 @@ class Model(Frozen):
 
     `weights` is a checkpoint for a network that is built (safetensors, or a .pt/.pth file of plain tensors). `options` are what the
     function is called with, beside the classes and channels of the data. `output` is the one that counts where there are several: its
-    name, or its number. `state`: inputs that begin as zeros for each sample, each with the output that is fed back into it, if any.
-    `axes`: sizes of axes that an ONNX file leaves free and the data do not fix, by the file's names of them.
+    name, or its number; `outputs` are those that count at once, in this order. `state`: inputs that begin as zeros for each sample, each
+    with the output that is fed back into it, if any. `axes`: sizes of axes that an ONNX file leaves free and the data do not fix, by the
+    file's names of them.
     """
 
     source: str = Field(min_length=1)
     weights: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
     output: str | int | None = None
+    outputs: tuple[str | int, ...] = ()
     state: dict[str, str | None] = Field(default_factory=dict)
     axes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
@@ -42,6 +43,22 @@ class Model(Frozen):
     @classmethod
     def _states_by_name(cls, state: Any) -> Any:
         return dict.fromkeys(state) if isinstance(state, list | tuple) else state
+
+    @field_validator("outputs")
+    @classmethod
+    def _outputs_are_several(cls, outputs: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        if len(outputs) == 1:
+            raise ValueError(f"one output is {outputs[0]!r} alone; write model.output: {outputs[0]}")
+        twice = next((name for i, name in enumerate(outputs) if name in outputs[:i]), None)
+        if twice is not None:
+            raise ValueError(f"the output {twice!r} is named twice; name it once")
+        return outputs
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Model:
+        if self.outputs and self.output is not None:
+            raise ValueError(f"output {self.output!r} stands beside outputs; leave one of them out")
+        return self
 
     @field_validator("options")
     @classmethod
@@ -55,7 +72,7 @@ class Model(Frozen):
     def _without_what_is_not_said(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What came later than source and weights: a model without it is the same model as ever, in every key and id."""
         stated: dict[str, Any] = whole(self)
-        return {n: v for n, v in stated.items() if n in ("source", "weights") or v not in (None, {})}
+        return {n: v for n, v in stated.items() if n in ("source", "weights") or v not in (None, {}, (), [])}
 
     def __hash__(self) -> int:
         return hash(canonical_json(self.model_dump(mode="json")))
@@ -145,10 +162,10 @@ class Data(Frozen):
 
     `preprocess` is a mapping, `none` or `standardize`; `mean` and `std` may stand beside `source`, as a short form. `kind` says what arrays
     hold where their shape does not; `classes` names the classes, or says how many there are; `labels` is the file of labels of an `.npy`
-    source, `target` the column of a table that holds them. `task` is told by the labels where it can be. `inputs`: for each input of the
-    network the name of its array, or a number, or a list of numbers, that is the same for every sample; names alone where arrays are called
-    like inputs. A network with one needs none. `slices` name arrays, or columns of a table, that say of each item where it is from (site,
-    device, speaker): every figure is told by them, too. A column of a table that is named so is no input.
+    source, `target` the column of a table that holds them, or the columns of several values. `task` is told by the labels where it can be.
+    `inputs`: for each input of the network the name of its array, or a number, or a list of numbers, that is the same for every sample;
+    names alone where arrays are called like inputs. A network with one needs none. `slices` name arrays, or columns of a table, that say of
+    each item where it is from (site, device, speaker): every figure is told by them, too. A column of a table that is named so is no input.
     """
 
     source: str = Field("fashion_mnist", min_length=1)
@@ -156,7 +173,7 @@ class Data(Frozen):
     classes: int | tuple[str, ...] | None = None
     kind: Literal["image", "series", "vector", "array"] | None = None
     labels: str | None = Field(None, min_length=1)
-    target: str | None = Field(None, min_length=1)
+    target: Annotated[str, Field(min_length=1)] | tuple[str, ...] | None = None
     task: Task | None = None
     inputs: dict[str, JsonValue] | None = None
     slices: tuple[str, ...] = ()
@@ -171,6 +188,21 @@ class Data(Frozen):
         if twice is not None:
             raise ValueError(f"the array {twice!r} is named twice; name it once")
         return names
+
+    @field_validator("target")
+    @classmethod
+    def _targets_are_named(cls, target: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if not isinstance(target, tuple):
+            return target
+        twice = next((name for i, name in enumerate(target) if name in target[:i]), None)
+        if not target or twice is not None:
+            raise ValueError("names no column" if not target else f"the column {twice!r} is named twice; name it once")
+        return target[0] if len(target) == 1 else target
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are said to hold what the network is to say; empty where nothing is said."""
+        return (self.target,) if isinstance(self.target, str) else self.target or ()
 
     @property
     def arrays(self) -> dict[str, str]:
@@ -296,41 +328,3 @@ class Measure(Frozen):
     held_back: float = Field(0.0, ge=0, lt=1)
     latency: LatencyOptions | None = LatencyOptions()
     profiles: tuple[str, ...] = ("host", "stm32h7a3-xcubeai")
-
-
-class Search(Frozen):
-    """How the space is walked: `grid` is every combination in the order of the plan, `random` another order, the others are samplers that
-    learn from what is measured where the frontier may grow: `nsga2` (Deb et al. 2002), `tpe` (Bergstra et al. 2011), `gp` (a Gaussian
-    process for each objective).
-
-    One run measures at most `trials` recipes that are not measured yet and stops after about `minutes`. What is left stays "not measured
-    yet"; the next run goes on with it. Without either, every recipe is measured, and the method is the order.
-    """
-
-    method: Literal["grid", "random", "nsga2", "tpe", "gp"] = "grid"
-    trials: int | None = Field(None, ge=1)
-    minutes: float | None = Field(None, gt=0, le=100_000)
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether a run may leave recipes for the next one."""
-        return self.trials is not None or self.minutes is not None
-
-
-class Target(Frozen):
-    """What the network is for: the device, and what must be kept there. The results open with it, and a sampler searches within it; a grid
-    is measured all the same.
-
-    `limits`: metric -> most (accuracy and its like: least), in base units: shares, bytes, milliseconds, millijoules.
-    """
-
-    device: str = Field("host", min_length=1)
-    limits: dict[str, float] = Field(default_factory=dict)
-
-    @field_validator("limits")
-    @classmethod
-    def _limits_are_on_metrics(cls, limits: dict[str, float]) -> dict[str, float]:
-        unknown = next((key for key in limits if key not in METRICS), None)
-        if unknown is not None:
-            raise ValueError(f"{unknown!r} is not a metric; known: {', '.join(METRICS)}")
-        return limits

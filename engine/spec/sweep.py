@@ -17,11 +17,12 @@ from engine.errors import SpecError
 from engine.metrics import SHORT_PARTS, score_part
 from engine.spec.canonical import digest
 from engine.spec.frozen import Frozen
+from engine.spec.goals import Search, Target
 from engine.spec.metric import MetricChoice, names_function, usual_metric
 from engine.spec.recipe import Recipe
-from engine.spec.sections import EMBEDDED, Data, Measure, Model, Preprocess, Search, Target
+from engine.spec.sections import EMBEDDED, Data, Measure, Model, Preprocess
 from engine.spec.space import _as_list, expand_space
-from engine.spec.steps import SELF, TORCH_STEPS, Distill, Step
+from engine.spec.steps import SELF, TORCH_STEPS, Distill, Quantize, Step
 from engine.spec.validation import validated
 
 LOSSES = ("imitation", "task")
@@ -79,7 +80,9 @@ class Sweep(Frozen):
                 raise ValueError(
                     f"target.limits names {asked[0]}, but data.slices names no array; write data.slices: [site], say"
                 )
-            meant |= _slice_limits(choice, stated.get("task"))
+            model = value.get("model")
+            several = model.outputs if isinstance(model, Model) else isinstance(model, Mapping) and model.get("outputs")
+            meant |= _slice_limits(choice, "other" if several else stated.get("task"))
         limits = {meant.get(key, key): limit for key, limit in target["limits"].items()}
         return {**value, "target": {**target, "limits": limits}} | ({"metric": choice} if choice else {})
 
@@ -96,6 +99,27 @@ class Sweep(Frozen):
             )
         if self.data.source not in EMBEDDED:
             object.__setattr__(self, "data", self.data.model_copy(update={"task": task}))
+        return self
+
+    @model_validator(mode="after")
+    def _several_outputs_are_judged(self) -> Sweep:
+        several, metric = self.model.outputs, self.metric
+        if metric is not None and metric.output is not None and not several:
+            raise ValueError(
+                "metric.output is for networks of which several outputs count; write model.outputs, or leave it out"
+            )
+        if not several:
+            return self
+        if metric is not None and metric.source is None and metric.output is None:
+            raise ValueError(
+                f"metric {metric.name} judges one output, and model.outputs names {len(several)}; write metric: {{name: {metric.name}, "
+                f"output: {several[0] if isinstance(several[0], str) else 'NAME'}}}"
+            )
+        if self.data.task == "classification":
+            raise ValueError(
+                "model.outputs names several outputs, but the task is classification; name the one with the scores under model.output, or "
+                "write data.task: other, with a metric of your own"
+            )
         return self
 
     @model_validator(mode="after")
@@ -196,6 +220,8 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
     for recipe in sweep.all_recipes:
         if sweep.model.is_onnx:
             _check_onnx_steps(recipe, sweep.model.source)
+        if sweep.model.outputs:
+            _check_steps_of_several(recipe, sweep.loss)
     return sweep
 
 
@@ -230,6 +256,26 @@ def _check_onnx_steps(recipe: Recipe, source: str) -> None:
         f"space: {what} needs a torch network, but {source} is an exported program, which has no layers left to train; use quantize, or "
         "distill it into a built-in student"
     )
+
+
+def _check_steps_of_several(recipe: Recipe, loss: str | None) -> None:
+    """Where several outputs count, what trains in torch is left out, and what trains on the graph imitates all of them."""
+    step = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
+    if step is not None:
+        raise SpecError(
+            f"space: {step.step} trains one output, and model.outputs names several; use quantize, which keeps all of them close, or name "
+            "the one that counts under model.output"
+        )
+    qat = any(isinstance(s, Quantize) and s.method == "qat" for s in recipe.steps)
+    limited = any(isinstance(s, Quantize) and s.max_drop is not None for s in recipe.steps)
+    if qat and loss not in (None, "imitation"):
+        raise SpecError(
+            f"loss {loss}: where several outputs count, training imitates all of the baseline's; write loss: imitation, or leave it out"
+        )
+    if limited:
+        raise SpecError(
+            "space: quantize max_drop is for networks with one output that counts; name layers under float_layers, or give mean_bits"
+        )
 
 
 def _trains_the_network(recipe: Recipe) -> bool:

@@ -58,7 +58,7 @@ class Score:
 
     `key` says what the metric is called, its unit and which way is better (`engine/metrics.py`). `p_vs_baseline`: that this trial and the
     baseline are equally good on these samples, by swapping the two sample by sample, or by the bootstrap of a metric of the whole set;
-    `vs_baseline`: this number minus the baseline's, paired. None for the baseline.
+    `vs_baseline`: this number minus the baseline's, paired. None for the baseline. `exact_sums`: as of an accuracy.
     """
 
     key: str
@@ -68,6 +68,7 @@ class Score:
     n: int
     p_vs_baseline: float | None = None
     vs_baseline: Interval | None = None
+    exact_sums: float | None = None
 
     @property
     def tied_with_baseline(self) -> bool | None:

@@ -100,7 +100,7 @@ def slice_interval(slices: Slices | None, key: str, is_baseline: bool) -> Interv
     """One number of a trial's slices, where it is the one of the key; no slice of the baseline dropped."""
     found = worst_slice(slices, key)
     if found is None and is_baseline and slices is not None and slices.worst and key == slice_metrics(slices.key)[1]:
-        return None if slices.figure == "fidelity" else 0.0
+        return 0.0
     return found.interval if found else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.metrics import METRICS, text_of
+from engine.trials.metric_values import slice_metrics, worst_slice
 from engine.trials.slices import FIGURES, Figure, Slice, SliceFigure, Slices
 from engine.trials.text import signed
 
@@ -68,3 +69,15 @@ def flat_slices(slices: Slices) -> list[dict[str, float | int | str | None]]:
                 row[f"{figure}_change_{end}"] = getattr(change, end, None)
         rows.append(row)
     return rows
+
+
+def worst_text(slices: Slices) -> str:
+    """Where a trial is worst, and where it lost most against the baseline; empty where neither is known."""
+    said = []
+    for key, words in zip(slice_metrics(slices.key), ("worst", "worse than the baseline by most"), strict=True):
+        if worst := worst_slice(slices, key):
+            number, low, high = (text_of(key, getattr(worst.interval, end)) for end in ("value", "low", "high"))
+            said.append(
+                f"{words} in {worst.array} {worst.value}: {number} (95 % interval of the worst of many {low} to {high})"
+            )
+    return f"{METRICS[slices.key].name} is {'; '.join(said)}." if said else ""

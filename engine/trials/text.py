@@ -6,6 +6,7 @@ Plain text without markup, so that the browser, the command line and a bundle's 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from engine.metrics import METRICS, SCENARIO_METRICS, shown, text_of
 from engine.spec.providers import provider_of
@@ -23,7 +24,23 @@ SATURATION_RISKS = {
     "harmless": "harmless: some saturate, and the accuracy is not told apart",
     "harmful": "harmful: the accuracy is another one",
 }
-"""What an int8 file risks on CPUs without VNNI, by `risk` of its portability."""
+"""What an int8 file risks on CPUs without VNNI, by `risk` of its portability, where accuracies tell."""
+_VALUE_RISKS = {
+    "harmless": "harmless: some saturate, and outputs stay within a hundredth of how they vary",
+    "harmful": "harmful: outputs are off by more than a hundredth of how they vary",
+}
+
+
+def risk_text(found: Mapping[str, Any]) -> str:
+    """What an int8 file risks on CPUs without VNNI, of a `Portability` as JSON."""
+    risk = found["risk"]
+    return SATURATION_RISKS[risk] if found["accuracy"] is not None else {**SATURATION_RISKS, **_VALUE_RISKS}[risk]
+
+
+def apart_text(found: Mapping[str, Any]) -> str:
+    """How far outputs with saturating sums are from those with exact ones, where no accuracy tells, of a `Portability` as JSON."""
+    flips = "" if found["flips"] is None else f"; {found['flips']:,} get another class"
+    return f"{found['images']:,} test samples: outputs are {found['relative_error']:.2%} of how they vary apart{flips}"
 
 
 def metric_range(trial: Trial, key: str, device: str = "host") -> tuple[float, float] | None:
@@ -166,12 +183,17 @@ def baseline_text(trial: Trial) -> str:
 
 
 def sums_text(trial: Trial) -> str:
-    """Where an accuracy holds that was counted on a CPU whose int8 sums saturate, and what it is elsewhere; empty for all others."""
-    if trial.accuracy is None or trial.accuracy.exact_sums is None:
+    """Where an accuracy, or the spec's own metric, holds that was counted on a CPU whose int8 sums saturate, and what it is elsewhere;
+    empty for all others.
+    """
+    counted = (("accuracy", trial.accuracy), (trial.score.key if trial.score else "", trial.score))
+    other = [(key, found.exact_sums) for key, found in counted if found is not None and found.exact_sums is not None]
+    if not other:
         return ""
+    names = " and ".join(METRICS[key].name if key != "accuracy" else key for key, _ in other)
     return (
-        f"accuracy was counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, Arm) the same file has "
-        f"{text_of('accuracy', trial.accuracy.exact_sums)} on the same samples"
+        f"{names} {'were' if len(other) > 1 else 'was'} counted on a CPU whose int8 sums saturate; with exact sums (CPUs with VNNI or AMX, "
+        f"Arm) the same file has {' and '.join(text_of(key, value) for key, value in other)} on the same samples"
     )
 
 

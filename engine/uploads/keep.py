@@ -229,6 +229,17 @@ def users(store: Store, uploads: Iterable[Upload]) -> dict[str, list[str]]:
     return {u.sha256: [name for name, text in specs.items() if u.sha256 in text] for u in uploads}
 
 
+def remove(store: Store, upload: Upload) -> None:
+    """Remove one that no sweep names, however young; raises Refused where one does."""
+    if named := users(store, [upload])[upload.sha256]:
+        some = ", ".join(named[:3]) + (", …" if len(named) > 3 else "")
+        raise Refused(
+            f"{upload.name} is what {some} measured on or with; delete {'it' if len(named) == 1 else 'them'} first"
+        )
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(uploads_path() / upload.sha256)
+
+
 def remove_unused(store: Store) -> list[Upload]:
     """Remove those that no sweep names, but for the last hour's; what was removed."""
     everything = kept_uploads()

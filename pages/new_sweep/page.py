@@ -12,7 +12,7 @@ from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.frontier.recommendation import View, usual_view
 from engine.run.forecast import Preview, preview
 from engine.run.planner import providers_here
-from engine.spec.sections import Target
+from engine.spec.goals import Target
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.rows import SweepRow
 from engine.trials.text import duration

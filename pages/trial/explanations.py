@@ -19,7 +19,7 @@ from engine.metrics import text_of
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep
 from engine.store.rows import SweepRow
-from engine.trials.text import SATURATION_RISKS, confirmation_text, duration, share_text
+from engine.trials.text import apart_text, confirmation_text, duration, risk_text, share_text
 from engine.trials.trial import Trial
 from pages.shared import access, jobs, queries, share, shell
 from pages.shared.jobs import Job
@@ -197,24 +197,30 @@ def _portability(found: Mapping[str, Any]) -> None:
     saturating = (
         run if found["here"] == "saturating" else "The same samples with sums that saturate, emulated pair by pair."
     )
-    st.markdown(f"**Risk {SATURATION_RISKS[found['risk']]}.**")
+    st.markdown(f"**Risk {risk_text(found)}.**")
+    if found["accuracy"] is None:
+        st.markdown(f"{apart_text(found)}.")
     with st.container(horizontal=True):
         for label, value, about in (
-            (
-                "Exact sums",
-                text_of("accuracy", found["accuracy"]),
-                f"Right of {found['images']:,} test samples on CPUs with VNNI or AMX, and on Arm. {exact}",
-            ),
-            (
-                "Saturating sums" + ("" if found["here"] == "saturating" else " (sim.)"),
-                text_of("accuracy", found["saturated_accuracy"]),
-                f"Right on x86 without VNNI. {saturating}",
-            ),
-            (
-                "Other answers",
-                f"{found['flips']:,}",
-                f"{found['harmed']} turn wrong, {found['helped']} turn right (p = {found['p_value']:.3g}, McNemar).",
-            ),
+            ()
+            if found["accuracy"] is None
+            else (
+                (
+                    "Exact sums",
+                    text_of("accuracy", found["accuracy"]),
+                    f"Right of {found['images']:,} test samples on CPUs with VNNI or AMX, and on Arm. {exact}",
+                ),
+                (
+                    "Saturating sums" + ("" if found["here"] == "saturating" else " (sim.)"),
+                    text_of("accuracy", found["saturated_accuracy"]),
+                    f"Right on x86 without VNNI. {saturating}",
+                ),
+                (
+                    "Other answers",
+                    f"{found['flips']:,}",
+                    f"{found['harmed']} turn wrong, {found['helped']} turn right (p = {found['p_value']:.3g}, McNemar).",
+                ),
+            )
         ):
             st.metric(label, value, help=about, border=True, width=180)
     touched = [x for x in found["layers"] if x["saturated"]]

@@ -27,7 +27,7 @@ from engine.frontier import dominance  # noqa: E402
 from engine.frontier.front import objective_points, within_limits  # noqa: E402
 from engine.metrics import METRICS  # noqa: E402
 from engine.search.search import Chooser  # noqa: E402
-from engine.spec.sections import Target  # noqa: E402
+from engine.spec.goals import Target  # noqa: E402
 from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 from engine.trials.trial import Trial  # noqa: E402

@@ -213,3 +213,45 @@ def test_answers_that_depend_on_the_batch_are_told_and_prove_nothing_else(tmp_pa
     report = check(spec(tmp_path, preprocess={"scale": 1 / 255}))
     assert report.ok
     assert [f.what.partition(":")[0] for f in report.findings] == ["answers depend on the other items of a batch"]
+
+
+def test_a_preprocessing_that_others_answer_as_well_with_is_not_taken_in_silence(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz", dtype=np.uint8)
+    brightness_net(tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    said = [f.what for f in check(spec(tmp_path)).findings]
+    assert not any("do not tell the preprocessing" in what for what in said)
+    # Of the larger of two numbers nothing tells in what unit they are.
+    node = helper.make_node("Flatten", [model.graph.input[0].name], ["flat"])
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    weights = np.zeros((int(np.prod(shape)), 4), np.float32)
+    weights[0, 0], weights[1, 1] = 1, 1
+    weights[:, 2:] = -1
+    last = helper.make_node("MatMul", ["flat", "w"], [model.graph.output[0].name])
+    graph = helper.make_graph([node, last], "larger", list(model.graph.input), list(model.graph.output))
+    graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    onnx.save(helper.make_model(graph, opset_imports=model.opset_import, ir_version=8), tmp_path / "net.onnx")
+    held = np.load(tmp_path / "data.npz")
+    relabelled = {
+        n: (held[n.replace("y", "x")].reshape(len(held[n]), -1)[:, :2].argmax(1) if n.startswith("y") else held[n])
+        for n in held.files
+    }
+    np.savez(tmp_path / "data.npz", **relabelled)
+    report = check(spec(tmp_path, classes=4))
+    assert report.ok
+    (what,) = [f.what for f in report.findings if "do not tell the preprocessing" in f.what]
+    assert "which is taken, from" in what
+    assert not any("do not tell" in f.what for f in check(spec(tmp_path, classes=4, preprocess={"scale": 1})).findings)
+
+
+def test_a_network_that_gives_no_numbers_is_an_error(tmp_path: Path) -> None:
+    brightness_data(tmp_path / "data.npz")
+    brightness_net(tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size:
+            tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+    onnx.save(model, tmp_path / "net.onnx")
+    (what,) = errors(spec(tmp_path))
+    assert "the network gives no numbers (NaN) for 200 of 200 samples" in what

@@ -79,8 +79,8 @@ def test_a_pair_of_lists_of_pictures(write):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("raise KeyError('x.npy')", "failed: KeyError: 'x.npy'; fix the function"),
-        ("raise SystemExit(3)", "failed: SystemExit: 3; fix the function"),
+        ("raise KeyError('x.npy')", r"failed: KeyError: 'x.npy' \(own.py, line \d+\); fix the function"),
+        ("raise SystemExit(3)", r"failed: SystemExit: 3 \(own.py, line \d+\); fix the function"),
         ("return 7", r"own.py:build returned a int; return \{\"x_train\""),
         ("return np.zeros(3), np.zeros(3)", r"returned a tuple of 2 \(ndarray, ndarray\)"),
         ("return iter(()), iter(())", "of which neither length nor items are known"),
@@ -101,7 +101,7 @@ def test_what_a_function_must_not_do_is_one_line(write, body, message):
 
 def test_a_file_that_is_none_is_one_line(write):
     for text, function, message in (
-        ("def build(:", "build", "failed: SyntaxError"),
+        ("def build(:", "build", "cannot be loaded: SyntaxError"),
         ("x = 1", "build", "has no function 'build'; check the name"),
         ("x = 1", "1 + 1", "'1 \\+ 1' is not a function's name"),
     ):

@@ -228,3 +228,42 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("a,a,label\n" + "1,2,0\n2,3,1\n" * 30)
     with pytest.raises(DatasetError, match="has two columns 'a'; give each a name of its own"):
         load_dataset(Data(source=str(tmp_path / "t.csv")))
+
+
+def test_several_columns_are_the_targets_of_a_regression(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(0, 1, (40, 5)).astype(np.float32)
+    pd.DataFrame(rows, columns=list("abcde")).to_csv(tmp_path / "t.csv", index=False)
+    data = load_dataset(Data(source=str(tmp_path / "t.csv"), target=["e", "b"]))
+    assert data.task == "regression"
+    assert data.input_shape == (3,)
+    found = {
+        tuple(map(float, x)): y
+        for part in (data.train, data.test)
+        for x, y in zip(part.inputs, part.targets, strict=True)
+    }
+    for row in rows:
+        if (own := tuple(map(float, row[[0, 2, 3]]))) in found:
+            assert np.array_equal(found.pop(own), row[[4, 1]])
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (["d", "zz"], "data.target 'zz' is no column"),
+        (["d", "name"], "column 'name' holds 'a', but several targets are numbers; name one column under data.target"),
+        (
+            ["d", "e"],
+            "its rows are not one-hot (one 1, all else 0); give one integer an item, or write data.task: regression",
+        ),
+        (["gap", "d"], "column 'gap' has 1 missing values"),
+    ],
+)
+def test_columns_that_are_no_targets_are_named(tmp_path: Path, target: list[str], told: str) -> None:
+    table = pd.DataFrame(
+        {"x": np.arange(20.0) / 7, "d": range(20), "e": range(20), "name": ["a"] * 20, "gap": [np.nan] + [0.5] * 19}
+    )
+    table[[name for name in table if name in ("x", *target)]].to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(Data(source=str(tmp_path / "t.csv"), target=target))
+    assert told in str(caught.value)

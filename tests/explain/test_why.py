@@ -1,10 +1,14 @@
 """Answers about a stored trial, on the shipped example: worked out once, then read from the store."""
 
+from dataclasses import replace
+
 import pytest
 
 from engine.errors import InputError
 from engine.explain import portability, why
 from engine.measure.profile import Kernel, Profile
+from engine.trials.evidence import Interval
+from engine.trials.slices import Slice, Slices, WorstSlice
 from tests.helpers.portability import made_portability
 
 
@@ -24,6 +28,18 @@ def test_why_sets_a_trial_beside_the_baseline_and_is_kept(example, monkeypatch):
     assert found["advice"]
     monkeypatch.setattr("engine.measure.operators.profile_pair", lambda *_: pytest.fail("it was worked out already"))
     assert why.why(store, artifacts, sweep, ids["int8"]) == found
+
+
+def test_data_with_slices_say_where_a_trial_is_worst(example):
+    store, _, sweep, ids = example
+    trial = store.trial(sweep, ids["int8"])
+    worst, drop = (WorstSlice("site", n, Interval(v, v - 0.02, v + 0.02)) for n, v in (("b", 0.81), ("c", 0.05)))
+    found = why._about(replace(trial, slices=Slices("accuracy", (Slice("site", "b", 9),), worst, drop)))
+    assert found["slices"].startswith(
+        "Accuracy is worst in site b: 81.00 % (95 % interval of the worst of many 79.00 % to 83.00 %)"
+    )
+    assert "worse than the baseline by most in site c: " in found["slices"]
+    assert "slices" not in why._about(trial)
 
 
 def test_the_baseline_has_nothing_to_be_set_against(example):

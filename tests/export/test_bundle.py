@@ -24,6 +24,7 @@ from engine.errors import InputError, NotFoundError
 from engine.export import bundle as bundles
 from engine.export import predict_template
 from engine.export.bundle import export_bundle, verify_bundle, write_bundle
+from engine.export.verify_template import Limits
 from engine.spec.recipe import Recipe
 from engine.spec.sections import Model
 from engine.spec.space import expand_space
@@ -72,7 +73,7 @@ def test_the_same_trial_gives_the_same_bytes(world: World) -> None:
 @pytest.mark.parametrize("batch", [1, 64])
 def test_a_model_with_a_fixed_batch_is_exported_and_checked(world: World, batch: int) -> None:
     world.model = linear_model(world.folder / "fixed.onnx", batch=batch)
-    assert verify_bundle(world.write(), max_p95_ms=1e6).ok
+    assert verify_bundle(world.write(), limits=Limits(max_p95_ms=1e6)).ok
 
 
 def test_a_file_that_rounds_as_it_runs_answers_one_by_one_as_it_was_measured(world: World) -> None:
@@ -286,7 +287,7 @@ def stored(world: World, home: Path) -> tuple[Store, Artifacts]:
 def test_a_stored_trial_is_exported_and_passes(world: World, stored: tuple[Store, Artifacts]) -> None:
     target = world.folder / "stored.zip"
     assert export_bundle(*stored, "first look", world.trial.id[:6], target) == target
-    report = verify_bundle(target, data=world.folder / "patches.npz", max_drop=1)
+    report = verify_bundle(target, data=world.folder / "patches.npz", limits=Limits(max_drop=1))
     assert report.ok, report.lines
     assert [c.found for c in report.checks if c.name == "points lost"] == ["1.00"]
 

@@ -14,6 +14,7 @@ from scipy.io import wavfile
 from engine.datasets import audio
 from engine.datasets.load import load_dataset
 from engine.export.bundle import verify_bundle
+from engine.export.verify_template import Limits
 from engine.measure.session import Runner
 from engine.spec.sections import Data
 from tests.helpers.bundles import World, make_sweep, make_trial, measured_accuracy, run_verify, unzip
@@ -61,7 +62,7 @@ def test_wav_files_and_arrays_are_prepared_as_they_were_measured(world: World) -
     with np.load(world.folder / "said.npz") as said:
         np.testing.assert_allclose(said["outputs"], runner(world.data.preprocessing(mels)), rtol=1e-5)
     assert run_verify(folder).returncode == 0
-    assert verify_bundle(bundle, max_p95_ms=1e6).ok
+    assert verify_bundle(bundle, limits=Limits(max_p95_ms=1e6)).ok
 
 
 def test_verify_takes_sounds_of_ones_own(world: World) -> None:

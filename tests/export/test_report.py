@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -19,6 +20,8 @@ from engine.spec.steps import Distill, Prune
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
+from engine.trials.evidence import Interval
+from engine.trials.slices import Slice, Slices, WorstSlice
 from tests.helpers.places import ROOT
 from tests.helpers.trial_factory import SPACE, sweep_trials, trial
 
@@ -84,6 +87,20 @@ def test_the_table_lists_every_measured_recipe_and_marks_the_frontier(stored):
     assert "Test CPU, 2 cores, Linux" in words
     assert "Remove whole channels until 25 % of the parameters are gone" in words
     assert "layer conv1 would have 0 channels" in words
+
+
+def test_slices_have_columns_that_name_the_worst(stored):
+    worst, drop = (
+        WorstSlice("site", name, Interval(v, v - 0.02, v + 0.02)) for name, v in (("<b>", 0.81), ("c", 0.05))
+    )
+    slices = Slices("accuracy", (Slice("site", "<b>", 9),), worst, drop)
+    row, sweep, trials = stored(trials=[replace(t, slices=slices) if t.state == "done" else t for t in sweep_trials()])
+    text = without_plotly(report_html(row, sweep, trials))
+    words = " ".join(Page(text).words)
+    assert "Accuracy of the worst slice (%)" in words
+    assert text.count("<td>81.00 <small>(79.00 to 83.00)</small> <small>site &lt;b&gt;</small></td>") == len(trials)
+    assert "site c" in words
+    assert "worst slice" not in " ".join(Page(without_plotly(report_html(*stored("plain")))).words)
 
 
 def test_each_other_objective_has_a_chart_against_the_first(stored):

@@ -28,7 +28,7 @@ from tests.helpers.bundles import (
         ({"manifest_json": b"{"}, "manifest.json cannot be read"),
         ({"manifest_json": b"[]"}, "not a JSON object"),
         ({"manifest_json": b'{"format": 99}'}, "format 99"),
-        ({"manifest_json": b'{"format": 3}'}, "lacks what is needed"),
+        ({"manifest_json": b'{"format": 4}'}, "lacks what is needed"),
         ({"preprocess_json": b"\xff"}, "preprocess.json cannot be read"),
         ({"model_onnx": b"junk"}, "cannot be loaded by onnxruntime"),
         ({"sample_npz": b"junk"}, "sample.npz is not a usable"),

@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.export import bundle as bundles
 from engine.export import verify_main_template, verify_template
 from engine.export.bundle import verify_bundle, write_bundle
+from engine.export.verify_template import Limits
 from tests.helpers.bundles import (
     CLASSES,
     World,
@@ -80,7 +81,7 @@ def test_verify_and_verify_py_say_the_same(world: World) -> None:
     bundle = world.write()
     arguments = ("--max-kb", "0.1", "--max-drop", "0.5")
     done = run_verify(unzip(bundle, world.folder / "out"), *arguments)
-    report = verify_bundle(bundle, max_kb=0.1, max_drop=0.5)
+    report = verify_bundle(bundle, limits=Limits(max_kb=0.1, max_drop=0.5))
     assert done.returncode == 1
     assert done.stdout.splitlines() == list(report.lines)
     assert json.loads(json.dumps(report.to_json()))["ok"] is False
@@ -99,13 +100,13 @@ def test_verify_and_verify_py_say_the_same(world: World) -> None:
     ],
 )
 def test_limits_decide(world: World, limits: dict[str, float], ok: bool) -> None:
-    assert verify_bundle(world.write(), **limits).ok is ok
+    assert verify_bundle(world.write(), limits=Limits(**limits)).ok is ok
 
 
 def test_a_drop_without_a_recorded_baseline_is_not_judged_good(world: World) -> None:
     bundle = write_bundle(world.folder / "b.zip", world.model, world.trial, world.sweep, world.data)
     assert verify_bundle(bundle).ok
-    assert not verify_bundle(bundle, max_drop=50).ok
+    assert not verify_bundle(bundle, limits=Limits(max_drop=50)).ok
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -115,13 +116,13 @@ def test_accuracy_on_the_callers_data_counts_towards_the_drop(world: World, layo
     path = world.folder / "mine.npz"
     np.savez(path, x_test=inputs, y_test=fresh.labels)
     right = measured_accuracy(world.model, dataclasses.replace(world.data, test=fresh))
-    report = verify_bundle(world.write(), data=path, max_drop=100)
+    report = verify_bundle(world.write(), data=path, limits=Limits(max_drop=100))
     checks = {check.name: check for check in report.checks}
     assert checks["accuracy on your data"].found == f"{right:.2%} of 300"
     assert world.baseline.accuracy is not None
     assert checks["points lost"].found == f"{100 * (world.baseline.accuracy.value - right):.2f}"
     np.savez(path, x_test=inputs, y_test=(fresh.labels + 1) % CLASSES)
-    assert not verify_bundle(world.write(), data=path, max_drop=20).ok
+    assert not verify_bundle(world.write(), data=path, limits=Limits(max_drop=20)).ok
 
 
 @pytest.mark.parametrize(

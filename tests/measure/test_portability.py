@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from engine.errors import StepError
-from engine.measure.emulation import runtime_sums
+from engine.measure.emulation import Emulator, runtime_sums
 from engine.measure.portability import measure_portability
 from tests.helpers.integer_nets import qdq_net
 
@@ -37,6 +37,26 @@ def test_the_report_tells_what_saturation_does_to_the_classes():
         qdq_net(weights // 2, pads=0, scale=0.002, head=head), bright, bright, np.zeros(12, np.int64)
     )
     assert (safe.risk, safe.flips, safe.saturated_accuracy, safe.p_value) == ("none", 0, 1.0, 1.0)
+
+
+def test_values_are_held_against_each_other_not_against_classes():
+    weights = np.zeros((2, 2, 1, 2), int)
+    weights[0, :, 0, 0] = 127
+    weights[1, 0, 0, :] = 95
+    model = qdq_net(weights, pads=0, scale=0.001, head=np.eye(5, 2, dtype=int) * 100)
+    bright, dark = np.full((12, 2, 6, 6), 5.5, np.float32), np.full((8, 2, 6, 6), 0.1, np.float32)
+    x, unknown = np.concatenate([bright, dark]), np.full(20, -1)
+    emulator = Emulator(model)
+    exact, found = emulator.exact(x).astype(np.float64), emulator.saturating(x).astype(np.float64)
+    off = np.linalg.norm(found - exact) / np.linalg.norm(exact - exact.mean(0))
+    report = measure_portability(model, bright, x, unknown, classes=False)
+    assert report.relative_error == pytest.approx(off)
+    assert off > 0.1
+    assert (report.risk, report.accuracy, report.flips, report.p_value) == ("harmful", None, None, None)
+    named = measure_portability(model, bright, x, unknown)
+    assert (named.risk, named.accuracy, named.flips) == ("harmful", None, 12)
+    unseen = measure_portability(model, dark, dark, unknown[:8], classes=False)
+    assert (unseen.risk, unseen.relative_error) == ("unseen", 0)
 
 
 def test_a_float_file_is_told_so():

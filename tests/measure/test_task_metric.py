@@ -69,3 +69,21 @@ def test_without_targets_there_is_nothing_to_count(tmp_path):
         scored(own(tmp_path, "return 1.0"), OUTPUTS, None)
     with pytest.raises(StepError, match="has no function 'g'"):
         scored(own(tmp_path, "return 1.0").model_copy(update={"source": f"{tmp_path / 'mine.py'}:g"}), OUTPUTS, TARGETS)
+
+
+def test_a_function_that_compares_every_sample_with_every_other_is_refused(tmp_path):
+    column = TARGETS[:, None] + np.float32(0.5)
+    with pytest.raises(
+        StepError, match=r"for outputs \(6, 1\) and targets \(6,\), and 0.5 for the same numbers in one shape"
+    ):
+        scored(own(tmp_path, "return float(np.abs(outputs - targets).mean())"), column, TARGETS)
+    for body in ("return np.abs(outputs[:, 0] - targets)", "return float(np.abs(outputs.ravel() - targets).mean())"):
+        assert scored(own(tmp_path, body), column, TARGETS)[0].value == pytest.approx(0.5)
+
+
+def test_a_function_may_import_what_lies_beside_it_as_it_runs(tmp_path):
+    (tmp_path / "lazy_sibling_of_a_metric.py").write_text("def half(x):\n    return x / 2\n")
+    body = "from lazy_sibling_of_a_metric import half; return half(np.abs(outputs[:, 1] - targets))"
+    assert scored(own(tmp_path, body), OUTPUTS, TARGETS)[0].value == pytest.approx(1 / 6)
+    with pytest.raises(StepError, match="No module named 'nothing_of_the_kind'"):
+        scored(own(tmp_path, "import nothing_of_the_kind"), OUTPUTS, TARGETS)

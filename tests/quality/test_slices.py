@@ -19,6 +19,7 @@ from engine.quality.statistics import paired_difference, wilson
 from engine.quality.values import Values
 from engine.quality.worst_of_many import lowest_value
 from engine.spec.metric import MetricChoice
+from engine.trials.evidence import Interval
 from engine.trials.metric_values import own_metrics, slice_interval, slice_metrics
 from engine.trials.slices import Slices
 
@@ -187,10 +188,20 @@ def test_without_labels_slices_say_how_close_answers_are():
     found = by_slice(after, before, NONE, {"site": site}, None)
     assert (found.key, found.parts[0].fidelity.value, found.worst.value) == ("agreement", 0.5, "a")
     assert METRICS[slice_metrics(found.key)[0]].name == "Agreement of the worst slice"
+    # The baseline agrees with itself everywhere, so what a slice lacks is what it lost.
+    worst, drop = found.worst.interval, found.worst_drop
+    assert (drop.value, drop.interval) == ("a", Interval(1 - worst.value, 1 - worst.high, 1 - worst.low))
     outputs = rng.normal(0, 1, (400, 3)).astype(np.float32)
     off = outputs + np.where(np.arange(400)[:, None] < 40, 0.5, 0.01).astype(np.float32)
     near = by_slice(Values(off, 400), Values(outputs, 400), NONE, {"site": site}, None)
     assert (near.key, near.worst.value) == ("relative_error", "a")
+    assert near.worst_drop == near.worst
+    assert (
+        slice_interval(
+            by_slice(Values(outputs, 400), None, NONE, {"site": site}, None), slice_metrics(near.key)[1], True
+        )
+        == 0
+    )
     mine, theirs = off[:40].astype(float), outputs[:40].astype(float)
     share = np.sqrt(((mine - theirs) ** 2).sum() / ((theirs - theirs.mean(axis=0)) ** 2).sum())
     assert near.parts[0].fidelity.value == pytest.approx(share)

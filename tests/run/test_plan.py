@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cores import max_cores
 from engine.errors import ModelError, SpecError
 from engine.measure.machine import machine
 from engine.run.forecast import forecast_s, next_nodes
@@ -125,6 +126,33 @@ def test_the_forecast_grows_with_the_work_and_shrinks_with_cores():
     assert forecast_s(
         plan, frozenset(k for k, n in plan.nodes.items() if n.kind == "export"), rates, 1
     ) == pytest.approx(8)
+
+
+def test_a_forecast_of_each_recipe_looks_at_what_that_recipe_needs(monkeypatch: pytest.MonkeyPatch):
+    bits = {"weight_bits": [4, 5, 6, 7, 8], "activation_bits": 8, "rounding": ["nearest", "learned"]}
+    plan = plan_of(space={"quantize": [None, bits]})
+    rates, cores = {"quantize": 3.0, "export": 2.0, "accuracy": 1e-3}, 4
+
+    def slowly(needed: frozenset[str]) -> float:
+        """The longest way, with every node of the plan in its order."""
+        until: dict[str, float] = {}
+        for key, node in plan.nodes.items():
+            own = 0.0 if node.kind == "latency" or key not in needed else node.work * rates.get(node.kind, 0.0)
+            until[key] = own / (min(cores, max_cores()) if node.is_wide else 1) + max(
+                (until[k] for k in node.inputs), default=0.0
+            )
+        return max(until.values())
+
+    for chain in plan.chains:
+        needed = frozenset(k for k in plan.needed(chain) if plan.nodes[k].kind in (*rates, "latency"))
+        work = sum(plan.nodes[k].work * rates.get(plan.nodes[k].kind, 0.0) for k in needed)
+        found = forecast_s(plan, needed, rates | {"latency": 0.0}, cores)
+        assert found == pytest.approx(max(work / cores, slowly(needed)))
+    read: list[str] = []
+    monkeypatch.setattr("engine.run.plan._learns_rounding", lambda options: read.append("") or False)
+    for chain in plan_of(space={"quantize": [None, bits]}).chains:
+        forecast_s(plan, plan.needed(chain), {}, cores)
+    assert len(read) <= len(plan.nodes)
 
 
 def test_an_unknown_student_is_refused_before_anything_runs():

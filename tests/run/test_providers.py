@@ -15,6 +15,7 @@ import pytest
 
 from engine.cli.doctor import examine
 from engine.export.bundle import export_bundle, verify_bundle
+from engine.export.verify_template import Limits
 from engine.measure.answers import answers
 from engine.measure.machine import machine
 from engine.run.assemble import assemble
@@ -132,7 +133,7 @@ def test_openvino_is_a_second_runtime_from_the_spec_to_the_bundle(place: Path) -
         assert other.machine.versions["onnxruntime-ep-openvino"]
     last = trials[f"{int8} · OpenVINO"]
     bundle = export_bundle(store, artifacts, sweep.id, last.id, place / "bundle.zip")
-    assert verify_bundle(bundle, max_p95_ms=10_000).ok
+    assert verify_bundle(bundle, limits=Limits(max_p95_ms=10_000)).ok
     with zipfile.ZipFile(bundle) as archive:
         archive.extractall(place / "out")
     assert json.loads((place / "out" / "manifest.json").read_text())["runtime"]["provider"] == "OpenVINO"

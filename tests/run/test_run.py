@@ -17,6 +17,7 @@ import pytest
 from engine.check.report import settled
 from engine.errors import SetupError
 from engine.export.bundle import export_bundle, verify_bundle
+from engine.export.verify_template import Limits
 from engine.measure.machine import machine
 from engine.run.forecast import preview
 from engine.run.planner import make_plan
@@ -193,7 +194,7 @@ def test_one_file_run_in_another_way_is_a_trial_of_its_own(place: Path):
         assert "batch: 16" in archive.read("recipe.yaml").decode()
         assert "16 samples per call" in archive.read("card.md").decode()
     assert manifest["runtime"] == {"threads": 1, "batch": 16, "graph_optimisation": "all", "provider": "CPU"}
-    assert verify_bundle(bundle, max_p95_ms=10_000).ok
+    assert verify_bundle(bundle, limits=Limits(max_p95_ms=10_000)).ok
 
 
 def test_a_budget_leaves_the_rest_for_the_next_run(place: Path):

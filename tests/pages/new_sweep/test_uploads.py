@@ -9,12 +9,15 @@ import streamlit as st
 
 from engine.errors import AccessError
 from engine.spec.sweep import parse_sweep
+from engine.store.store import Store
 from engine.uploads import keep
+from engine.uploads.bounds import Refused
 from engine.uploads.folders import VARIABLE
 from pages.shared import reach, runner
 from tests.helpers.brightness import brightness_data, brightness_net
 from tests.helpers.new_sweep import errors, press, turn_to, typed
 from tests.helpers.pages import open_app, words
+from tests.helpers.trial_factory import sweep_trials
 from tests.helpers.uploads import picture, zipped
 from tests.helpers.visitors import write
 
@@ -103,3 +106,24 @@ def test_a_server_that_others_reach_plans_no_path(
     assert any("this server reads none" in e for e in errors(app))
     app = typed("name: x\nmodel: {source: 'os:system'}\n")
     assert any("is Python code, which this server does not run" in e for e in errors(app))
+
+
+def test_what_was_uploaded_before_is_used_again_or_removed(tmp_path: Path) -> None:
+    app = upload("model", brightness_net(tmp_path / "net.onnx").read_bytes(), "net.onnx")
+    app = upload("model", brightness_net(tmp_path / "other.onnx", scale=3.0).read_bytes(), "other.onnx", app)
+    other, net = keep.kept_uploads()
+    assert "other.onnx" in words(app).replace("\\", "")
+    app.button(key=f"use {net.sha256}").click().run()
+    assert app.session_state["form model upload"] == str(net.path)
+    app.button(key=f"remove {net.sha256}").click().run()
+    assert not app.exception
+    assert [u.sha256 for u in keep.kept_uploads()] == [other.sha256]
+    assert any("there is no network yet" in e for e in errors(app))
+    # A sweep that names it keeps it, and the button is not to be pressed.
+    sweep = parse_sweep({"model": {"source": str(other.path)}, "data": {"source": "x.npz"}})
+    Store.open().begin(sweep, sweep_trials(), 1, 0)
+    app = app.run()
+    assert app.button(key=f"remove {other.sha256}").disabled
+    with pytest.raises(Refused, match=f"other.onnx is what {sweep.id} measured on or with; delete it first"):
+        keep.remove(Store.open(), other)
+    assert [u.sha256 for u in keep.kept_uploads()] == [other.sha256]

@@ -1,0 +1,147 @@
+"""A bundle as a gate in front of a release: held against limits and against another bundle, told as a table, JUnit or Markdown.
+
+A build machine is not the machine that a limit is meant for, and never twice the same. So against another bundle time is judged by the
+ratio of the two, measured in turns here; a limit in milliseconds is held against that ratio times what the other one took where it was
+measured.
+"""
+
+from __future__ import annotations
+
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import InputError
+from engine.export.bundle import PARTS, VerifyReport, verify_bundle
+from engine.export.predict_template import BundleError, fed, fixed_batch, open_model, read_json
+from engine.export.verify_template import Check, Limits, Quality, quality_on, read_sample, recorded_quality, verify
+from engine.export.zips import unpacked
+
+_BLOCKS, _CALLS, _LONGEST_S = 40, 5, 20.0
+
+
+def gate(
+    bundle: Path, limits: Limits, data: Path | None = None, against: Path | None = None, max_ratio: float | None = None
+) -> VerifyReport:
+    """All checks of a bundle; with `against` what is lost is lost to that bundle, on `data` where given, and time is judged by their ratio.
+
+    `max_ratio` is the most of the other one's time. Raises InputError for what is no bundle, and for limits that need another one or have
+    no sense.
+    """
+    if against is None:
+        if max_ratio is not None:
+            raise InputError("--max-ratio is a share of another bundle's time; name it with --against OTHER.zip")
+        return verify_bundle(bundle, data, limits)
+    with unpacked(bundle, PARTS) as ours, unpacked(against, PARTS) as theirs:
+        try:
+            before, other = _quality(theirs, data), read_json(theirs / "manifest.json")
+            checks = verify(ours, data, replace(limits, max_p95_ms=None), before)
+            if max_ratio is not None or limits.max_p95_ms is not None:
+                checks += _times(ours, theirs, other, limits.max_p95_ms, max_ratio)
+        except BundleError as error:
+            raise InputError(f"{bundle} against {against}: {error}") from None
+    return VerifyReport(tuple(checks))
+
+
+def _quality(folder: Path, data: Path | None) -> Quality:
+    manifest = read_json(folder / "manifest.json")
+    if data is None:
+        return recorded_quality(manifest)
+    return quality_on(_session(folder, manifest), data, manifest, read_json(folder / "preprocess.json"))
+
+
+def _session(folder: Path, manifest: dict[str, Any]) -> Any:
+    how = manifest["runtime"]
+    return open_model(folder / "model.onnx", how["threads"], how["graph_optimisation"], how["provider"])
+
+
+def _times(
+    ours: Path, theirs: Path, other: dict[str, Any], max_p95_ms: float | None, max_ratio: float | None
+) -> list[Check]:
+    """The checks of time, by the ratio of a sample's time."""
+    value, low, high = ratio_in_turns(_call(ours), _call(theirs))
+    said = f"×{value:.3f} (×{low:.3f} to ×{high:.3f})"
+    checks = []
+    if max_ratio is not None:
+        checks.append(
+            Check("time against the other, in turns here", value <= max_ratio, said, f"at most ×{max_ratio:g}")
+        )
+    if max_p95_ms is not None:
+        then = (other["expected"]["latency_ms"] or {}).get("p95")
+        if then is None:
+            raise BundleError(
+                "the other bundle has no latency, by which milliseconds could be judged; give --max-ratio"
+            )
+        found = f"{then * value:.3f}: {then:.3f} of the other, {said} here"
+        checks.append(
+            Check(
+                "p95 latency where the other was measured, ms",
+                then * value <= max_p95_ms,
+                found,
+                f"at most {max_p95_ms:g}",
+            )
+        )
+    return checks
+
+
+def _call(folder: Path) -> Callable[[], float]:
+    """A call of the bundle's model on its first sample, which tells the seconds that it took for one sample."""
+    manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
+    session = _session(folder, manifest)
+    first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
+    batch = fixed_batch(session) or manifest["runtime"]["batch"]
+    feed = fed(session, first, settings, batch)
+
+    def call() -> float:
+        start = time.perf_counter()
+        session.run(None, feed)
+        return (time.perf_counter() - start) / batch
+
+    return call
+
+
+def ratio_in_turns(a: Callable[[], float], b: Callable[[], float]) -> tuple[float, float, float]:
+    """How long `a` takes as a share of `b`: the median over blocks of a few calls each, in turns, with its 95 % interval by their order."""
+    for call in (a, b) * 10:
+        call()
+    ratios, start = list[float](), time.perf_counter()
+    while len(ratios) < _BLOCKS and (len(ratios) < 8 or time.perf_counter() - start < _LONGEST_S):
+        # Each begins every other time: what warms up or cools down meets both.
+        first, second = (a, b) if len(ratios) % 2 else (b, a)
+        taken = {call: float(np.median([call() for _ in range(_CALLS)])) for call in (first, second)}
+        ratios.append(taken[a] / taken[b])
+    reach = min(50.0, 98 / len(ratios) ** 0.5)
+    low, value, high = np.percentile(ratios, [50 - reach, 50, 50 + reach])
+    return float(value), float(low), float(high)
+
+
+def junit(name: str, checks: Sequence[Check]) -> str:
+    """The checks as JUnit XML, which every build server shows: one test case each."""
+    failed = sum(not check.ok for check in checks)
+    suite = ET.Element(
+        "testsuite", name=f"paretoscope {name}", tests=str(len(checks)), failures=str(failed), errors="0"
+    )
+    for check in checks:
+        case = ET.SubElement(suite, "testcase", classname="paretoscope", name=check.name)
+        if check.ok:
+            ET.SubElement(case, "system-out").text = f"{check.found}; expected {check.expected}"
+        else:
+            ET.SubElement(case, "failure", message=f"{check.found}; expected {check.expected}")
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def markdown(name: str, checks: Sequence[Check]) -> str:
+    """The checks as a table of Markdown, as GitHub's summary of a step takes it."""
+    failed = sum(not check.ok for check in checks)
+    verdict = f"{failed} of {len(checks)} checks failed" if failed else f"passed, {len(checks)} checks"
+    rows: list[tuple[str, ...]] = [("", "check", "found", "expected"), ("---",) * 4]
+    rows += [("✅" if c.ok else "❌", *(x.replace("|", "\\|") for x in (c.name, c.found, c.expected))) for c in checks]
+    return f"### {name}: {verdict}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n"
