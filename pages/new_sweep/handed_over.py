@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from engine.errors import SpecError
+from engine.spec.goals import Search
 from engine.spec.recipe import Recipe
-from engine.spec.sections import Search
 from engine.spec.sweep import Sweep
 from pages.new_sweep import spec_editor
 from pages.shared import handed_recipe, queries
