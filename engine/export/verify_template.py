@@ -84,10 +84,6 @@ class Quality:
     n: int = 0
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -252,8 +248,10 @@ def quality_on(session: Any, data: Path, manifest: dict[str, Any], settings: dic
     inputs, targets = read_data(data, settings)
     found, n = outputs(session, inputs, settings), len(targets)
     if settings["task"] == "classification":
+        there = range(found.reshape(n, -1).shape[1])
+        if targets.dtype.kind not in "iuf" or not np.isin(targets, there).all():
+            raise BundleError(f"{data.name}: y_test must hold the numbers of classes, 0 to {there[-1]}")
         right = classes_of(found) == targets
-        there = range(int(targets.max()) + 1)
         recalls = tuple(float(right[targets == k].mean()) if (targets == k).any() else math.nan for k in there)
         return Quality(float(right.mean()), recalls, n)
     if (name := manifest["metric"]) in SCORES:
@@ -319,6 +317,12 @@ def verify(
             here = quality_on(session, data, manifest, settings)
             shown = f"{here.value:.2%}" if settings["task"] == "classification" else f"{here.value:.5g}"
             name = "accuracy" if settings["task"] == "classification" else manifest["metric"]
+            judged = (manifest["expected"]["metric"] or {"name": name})["name"]
+            asked = {limits.max_drop, limits.min_metric, limits.max_metric} != {None}
+            if name == "accuracy" != judged.lower() and asked:
+                raise BundleError(
+                    f"--data: {judged}, which limits are held against, cannot be counted here; leave it out"
+                )
             checks.append(Check(f"{name} on your data", True, f"{shown} of {here.n}", "-"))
         before = reference or before
         labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
