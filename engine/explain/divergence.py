@@ -99,7 +99,8 @@ def compare_layers(
     None where nothing differs (`exact`) and where there is no number (a tensor of zeros); `output`: the same of the network's first output,
     None for other shapes; `others`: {name: the same} of its further outputs; `shared`, `compared`: how many layers have a namesake, and how
     many of those the same shape; `all`: layers of `found`. `largest`: the name of the first of those whose ratio falls most against that of
-    what they read, None where none falls by a decibel; ratios above 40 dB count as 40. Raises StepError or ModelError for a graph that the runtime refuses.
+    what they read, None where none falls by a decibel; ratios above 40 dB count as 40. Raises StepError or ModelError for
+    a graph that the runtime refuses.
     """
     mine, theirs = _points(reference), _points(found, biased=_biased(reference))
     names = [name for name in mine if name in theirs] if same else []
