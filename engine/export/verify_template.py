@@ -174,11 +174,8 @@ def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings:
     found = outputs(session, inputs, settings)
     if found.shape != recorded.shape or not len(recorded):
         raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")
-    most, here_by, before_by = (
-        VALUES_MAY_DIFFER[manifest["arithmetic"]],
-        parts_of(found, settings),
-        parts_of(recorded, settings),
-    )
+    most = VALUES_MAY_DIFFER[manifest["arithmetic"]]
+    here_by, before_by = (parts_of(values, settings) for values in (found, recorded))
     checks = []
     for output, part in here_by.items():
         off = relative_error(part, before_by[output])
@@ -230,6 +227,8 @@ def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
         inputs = {"": as_stored(stored, settings, path.name)}
     if settings["task"] == "classification":
         targets = targets.reshape(-1)
+    if targets.dtype.kind not in "biuf" or not np.isfinite(targets).all():
+        raise BundleError(f"{path.name}: y_test must hold numbers; found {targets.dtype}, or numbers that are none")
     n = len(targets)
     if not n or any(len(array) != n for array in inputs.values()):
         lengths = ", ".join(str(len(array)) for array in inputs.values())
@@ -249,7 +248,7 @@ def quality_on(session: Any, data: Path, manifest: dict[str, Any], settings: dic
     found, n = outputs(session, inputs, settings), len(targets)
     if settings["task"] == "classification":
         there = range(found.reshape(n, -1).shape[1])
-        if targets.dtype.kind not in "iuf" or not np.isin(targets, there).all():
+        if not np.isin(targets, there).all():
             raise BundleError(f"{data.name}: y_test must hold the numbers of classes, 0 to {there[-1]}")
         right = classes_of(found) == targets
         recalls = tuple(float(right[targets == k].mean()) if (targets == k).any() else math.nan for k in there)
