@@ -186,7 +186,7 @@ def test_labels_that_are_no_class_numbers_are_refused(world: World, wrong: str) 
     labels = world.data.test.labels
     given = {"names": np.array(world.data.classes)[labels], "from one": labels + 1, "no number": labels / 0.5 * np.nan}
     np.savez(path := world.folder / "own.npz", x_test=world.data.test.inputs, y_test=given[wrong])
-    with pytest.raises(InputError, match="y_test must hold (the numbers of classes, 0 to 3|numbers; found)"):
+    with pytest.raises(InputError, match=r"y_test must hold (the numbers of classes, 0 to 3|numbers; found)"):
         verify_bundle(world.write(), path)
 
 
