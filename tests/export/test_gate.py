@@ -209,3 +209,18 @@ def test_bundles_that_cannot_be_compared_are_refused(world: World) -> None:
     old = replace_part(bundle, world.folder / "old.zip", manifest_json=json.dumps(older).encode())
     with pytest.raises(InputError, match="the other has format 3, this program reads 4; export it again"):
         gate(bundle, Limits(max_drop=1), against=old)
+
+
+def test_a_summary_that_cannot_be_written_is_no_failed_check(world: World, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "engine.cli",
+        "verify",
+        str(world.write()),
+        "--summary",
+        str(tmp_path / "no" / "s.md"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f"the folder {tmp_path / 'no'} does not exist")
