@@ -80,13 +80,15 @@ def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -
     taken = {v.name for v in outputs}
     # A tensor may have lost its name to the one before it was rounded.
     names = {made: value.name for value, made in zip(outputs, found, strict=True)}
-    names |= {
-        name: f"{name}/before" for node in graph.node for name in node.output if name in taken and name not in names
-    }
+    # What a step named shortly may have an output's name, too, weights among it.
+    own = [*(name for node in graph.node for name in node.output), *(t.name for t in graph.initializer)]
+    names |= {name: f"{name}/before" for name in own if name in taken and name not in names}
     for node in graph.node:
         for side in (node.input, node.output):
             for i, name in enumerate(side):
                 side[i] = names.get(name, name)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
     del graph.output[:]
     graph.output.extend(outputs)
     _drop_unread(graph)

@@ -87,3 +87,21 @@ def test_outputs_are_named_or_numbered_once() -> None:
         shape_interface(several_net(), "net.onnx", Interface(outputs=("boxes", "labels")))
     with pytest.raises(ModelError, match=r"'boxes' is under model\.outputs twice"):
         shape_interface(several_net(), "net.onnx", Interface(outputs=("boxes", 0)))
+
+
+def test_a_weight_that_a_step_gave_an_outputs_name_makes_room_for_it() -> None:
+    """Steps name tensors by a letter or two; an output may be called so."""
+    model, x = several_net(), several_inputs(5, 1)
+    outputs = list(model.graph.output)
+    one = as_one(model, x)
+    names = {"boxes": "q", "a": "boxes"}
+    for node in one.graph.node:
+        for side in (node.input, node.output):
+            side[:] = [names.get(name, name) for name in side]
+    for tensor in one.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    found = as_several(one, outputs)
+    onnx.checker.check_model(found)
+    before, after = unoptimised(model, x), unoptimised(found, x)
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
