@@ -28,7 +28,7 @@ from onnx import numpy_helper, version_converter
 
 from engine.compress.quantization.bias import correct_biases
 from engine.compress.quantization.block_weights import block_tables, nearest_blocks
-from engine.compress.quantization.calibrate import activation_scales, observe, runs
+from engine.compress.quantization.calibrate import activation_scales, observe, runs, squared_distance
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.dynamic import has_products
 from engine.compress.quantization.equalize import equalize
@@ -44,6 +44,7 @@ from engine.compress.quantization.weights import (
     PRODUCTS,
     Layer,
     as_matrix,
+    compared_tensors,
     find_layers,
     first_use,
     layer_bits,
@@ -166,8 +167,12 @@ def _smoothed(
     if step.activation_bits > INTEGER_BITS or not any(n.op_type == "LayerNormalization" for n in prepared.graph.node):
         return prepared, 0.0
     some = calibration[:_COMPARED_IMAGES]
-    tried = {0.0: prepared} | {strength: smooth(prepared, some, strength) for strength in _STRENGTHS}
-    off = {s: _distance(make_scheme(step, graph, some, bits), some) for s, graph in tried.items()}
+
+    def distance(strength: float) -> float:
+        graph = smooth(prepared, some, strength) if strength else prepared
+        return _distance(make_scheme(step, graph, some, bits), some)
+
+    off = {strength: distance(strength) for strength in (0.0, *_STRENGTHS)}
     best = min(off, key=lambda strength: off[strength])
     return (prepared if not best else smooth(prepared, calibration, best)), best
 
@@ -175,13 +180,11 @@ def _smoothed(
 def _distance(scheme: Scheme, calibration: Inputs) -> float:
     """The squared distance of the rounded network's outputs from the float network's on calibration images."""
     images = calibration[:_COMPARED_IMAGES]
-    names = [o.name for o in scheme.model.graph.output]
+    names = compared_tensors(scheme.model, scheme.layers)
     exact = runs(scheme.model, names, images)
     found = runs(write(scheme, packed=False), names, images)
     return sum(
-        float(np.square(a - b, dtype=np.float64).sum())
-        for one, other in zip(exact, found, strict=True)
-        for a, b in zip(one, other, strict=True)
+        squared_distance(b, a) for one, other in zip(exact, found, strict=True) for a, b in zip(one, other, strict=True)
     )
 
 
@@ -230,7 +233,8 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
         raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
     _check_finite(folded)
-    return folded
+    # A message that was rewritten keeps the memory of what it held before, several times that of the weights.
+    return onnx.ModelProto.FromString(folded.SerializeToString())
 
 
 def make_scheme(
