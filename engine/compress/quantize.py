@@ -114,20 +114,22 @@ def quantized(
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
     plain, strength = _smoothed(step, plain, calibration, bits)
+    told = _told(step, prepared)
+    del prepared  # as large as the network, and of no use any more
     chosen += [f"smoothed {strength:g}"] if strength and step.smooth == "auto" else []
     scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
     if step.method == "block":
-        return Quantized(write(scheme), note=_told(step, prepared))
+        return Quantized(write(scheme), note=told)
     if step.equalize == "auto" and not step.per_channel and step.activation_bits <= INTEGER_BITS:
         other = make_scheme(step, equalize(plain), calibration, bits)
         equalised, _ = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
             scheme, chosen = equalised, [*chosen, "equalised"]
-    why = None
     if why_nearest:
         chosen.append("nearest rounding")
         why = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
-    return Quantized(write(scheme), tuple(chosen), _told(step, prepared, why))
+        told = f"{told} {why}" if told else why
+    return Quantized(write(scheme), tuple(chosen), told)
 
 
 def chosen_range(step: Quantize) -> list[str]:
@@ -167,12 +169,10 @@ def _smoothed(
     if step.activation_bits > INTEGER_BITS or not any(n.op_type == "LayerNormalization" for n in prepared.graph.node):
         return prepared, 0.0
     some = calibration[:_COMPARED_IMAGES]
-
-    def distance(strength: float) -> float:
-        graph = smooth(prepared, some, strength) if strength else prepared
-        return _distance(make_scheme(step, graph, some, bits), some)
-
-    off = {strength: distance(strength) for strength in (0.0, *_STRENGTHS)}
+    off = {
+        s: _distance(make_scheme(step, smooth(prepared, some, s) if s else prepared, some, bits), some)
+        for s in (0.0, *_STRENGTHS)
+    }
     best = min(off, key=lambda strength: off[strength])
     return (prepared if not best else smooth(prepared, calibration, best)), best
 
@@ -202,10 +202,10 @@ def note(step: Quantize, model: onnx.ModelProto) -> str | None:
     return _told(step, prepare(model))
 
 
-def _told(step: Quantize, prepared: onnx.ModelProto, *further: str | None) -> str | None:
+def _told(step: Quantize, prepared: onnx.ModelProto) -> str | None:
     if step.weight_bits != 16:
         one_scale = not step.per_channel and step.method != "block"
-        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None, *further)
+        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None)
         return " ".join(sentence for sentence in found if sentence) or None
     count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
@@ -234,7 +234,8 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
     _check_finite(folded)
     # A message that was rewritten keeps the memory of what it held before, several times that of the weights.
-    return onnx.ModelProto.FromString(folded.SerializeToString())
+    compact: onnx.ModelProto = onnx.ModelProto.FromString(folded.SerializeToString())
+    return compact
 
 
 def make_scheme(

@@ -54,9 +54,10 @@ _SETTLED = 1e-3
 _BLOCK = 64
 LARGEST_FAN_IN = 8192
 """A layer with more inputs per output than this keeps its codes: their moments would not fit in memory."""
-# Bytes of activations kept at a time; images that do not fit are left out.
-_MEMORY = 2**30
-_CHUNK = 32
+# Bytes of activations kept between two layers, of both networks; images that do not fit are left out.
+_MEMORY = 2**28
+# Images that are run at a time, at most, and bytes that their activations take meanwhile.
+_CHUNK, _PART = 32, 2**26
 
 
 def learn_rounding(scheme: Scheme, calibration: Inputs, moves_biases: bool = True) -> Scheme:
@@ -73,8 +74,11 @@ def learn_rounding(scheme: Scheme, calibration: Inputs, moves_biases: bool = Tru
     with torch.no_grad():
         parts = _parts(simulation, scheme, calibration)
         exact, fed = _FloatGraph(scheme, parts), _fed(scheme, parts)
-        # Constants and weights once, not for each part.
-        fixed = {name: value for name, value in call_with(simulation.values, parts[0]).items() if name not in fed[0]}
+        # Constants once, not for each part; the weights of layers are those that are learned here.
+        read = {name for call in simulation.calls if not isinstance(call.run, RoundedLayer) for name in call.inputs}
+        start = call_with(simulation.values, parts[0])
+        fixed = {name: value for name, value in start.items() if name in read and name not in fed[0]}
+        del start
         values = [fixed | some for some in fed]
         between: list[Call] = []
         for call in simulation.calls:
@@ -180,18 +184,20 @@ class _FloatGraph:
 
 
 def _parts(simulation: Simulation, scheme: Scheme, images: Inputs) -> list[Tensors]:
-    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds activations of in both networks."""
+    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds what is kept of in both networks."""
     batch = fixed_batch(scheme.model)
     if batch:
         images = resized(images, max(batch, len(images) // batch * batch))
     some = images[: batch or 1]
     values = call_with(simulation.values, from_inputs(some))
-    constant, most = set(values), 1
+    constant, most, kept = set(values), 1, 1
     for call in simulation.calls:
+        here = sum(v.nbytes for name, v in values.items() if name not in constant)
+        kept = max(kept, here) if isinstance(call.run, RoundedLayer) else kept
         execute([call], values)
         most = max(most, sum(v.nbytes for name, v in values.items() if name not in constant))
-    fitting = max(1, _MEMORY // (2 * most))
-    used, size = images[: fitting * len(some)], batch or _CHUNK
+    fitting = max(1, _MEMORY // (2 * kept))
+    used, size = images[: fitting * len(some)], batch or max(1, min(_CHUNK, _PART // most))
     return [from_inputs(used[start : start + size]) for start in range(0, len(used), size)]
 
 
