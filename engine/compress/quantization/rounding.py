@@ -55,7 +55,7 @@ _BLOCK = 64
 LARGEST_FAN_IN = 8192
 """A layer with more inputs per output than this keeps its codes: their moments would not fit in memory."""
 # Bytes of activations kept between two layers, of both networks; images that do not fit are left out.
-_MEMORY = 2**28
+_MEMORY = 2**29
 # Images that are run at a time, at most, and bytes that their activations take meanwhile.
 _CHUNK, _PART = 32, 2**26
 
