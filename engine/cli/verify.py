@@ -47,19 +47,25 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a bundle again and hold it against its card and your limits; exit code 1 when it fails."""
+    from engine.errors import InputError
     from engine.export import gate
     from engine.export.verify_template import Limits
     from engine.export.zips import check_target, write_atomically
 
     if junit is not None:
         check_target(junit, "checks.xml")
+    if summary is not None:
+        check_target(summary, "summary.md")
     limits = Limits(max_drop, max_worst_class_drop, min_metric, max_metric, max_p95_ms, max_kb)
     report = gate.gate(bundle, limits, data, against, max_ratio)
     if junit is not None:
         write_atomically(junit, gate.junit(bundle.name, report.checks).encode())
     if summary is not None:
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(gate.markdown(bundle.name, report.checks))
+        try:
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(gate.markdown(bundle.name, report.checks))
+        except OSError as error:
+            raise InputError(f"{summary} cannot be written ({error.strerror}); give --summary another path") from None
     print_json(report.to_json()) if as_json else print("\n".join(report.lines))
     if not report.ok:
         sys.exit(1)

@@ -97,20 +97,23 @@ def compare_layers(
     Both graphs as `plain` makes them; where they are not the `same` network, names mean nothing and only outputs are compared.
     `layers`: [{name, op_type, cosine, sqnr_db, exact, before_db, before_exact}], decibels of what the layer hands on and of what it reads,
     None where nothing differs (`exact`) and where there is no number (a tensor of zeros); `output`: the same of the network's first output,
-    None for other shapes; `shared`, `compared`: how many layers have a namesake, and how many of those the same shape; `all`: layers of
-    `found`. `largest`: the name of the first of those whose ratio falls most against that of what they read, None where none falls by a
-    decibel; ratios above 40 dB count as 40. Raises StepError or ModelError for a graph that the runtime refuses.
+    None for other shapes; `others`: {name: the same} of its further outputs; `shared`, `compared`: how many layers have a namesake, and how
+    many of those the same shape; `all`: layers of `found`. `largest`: the name of the first of those whose ratio falls most against that of
+    what they read, None where none falls by a decibel; ratios above 40 dB count as 40. Raises StepError or ModelError for
+    a graph that the runtime refuses.
     """
     mine, theirs = _points(reference), _points(found, biased=_biased(reference))
     names = [name for name in mine if name in theirs] if same else []
-    ends = tuple(m.graph.output[0].name for m in (reference, found))
-    batch, wanted, ends_alike = _alike(reference, found, images, names, mine, theirs, ends)
+    named = [[o.name for o in m.graph.output] for m in (reference, found)]
+    ends = list(zip(*named, strict=True)) if named[0] == named[1] else [(named[0][0], named[1][0])]
+    batch, wanted, alike = _alike(reference, found, images, names, mine, theirs, ends)
     pairs = [
         pair
         for name in wanted
         for pair in ((mine[name].data, theirs[name].data), (mine[name].output, theirs[name].output))
     ]
-    pairs += [ends] if ends_alike else []
+    first = len(pairs)
+    pairs += [pair for pair in ends if pair in alike]
     sums = [_Sums() for _ in pairs]
     for one, other in _both(reference, found, pairs, images, batch):
         for total, (a, b) in zip(sums, pairs, strict=True):
@@ -119,9 +122,11 @@ def compare_layers(
     for i, name in enumerate(wanted):
         before, after = sums[2 * i], sums[2 * i + 1]
         layers.append({"name": name, "op_type": mine[name].op_type} | _told(after) | _told_before(before))
+    told = {pair: _told(total) for pair, total in zip(pairs[first:], sums[first:], strict=True)}
     return {
         "layers": layers,
-        "output": _told(sums[-1]) if ends_alike else None,
+        "output": told.get(ends[0]),
+        "others": {pair[1]: told[pair] for pair in ends[1:] if pair in told},
         "shared": len(names),
         "compared": len(wanted),
         "all": len(theirs),
@@ -216,14 +221,14 @@ def _alike(
     names: Sequence[str],
     mine: dict[str, _Point],
     theirs: dict[str, _Point],
-    ends: tuple[str, ...],
-) -> tuple[int, list[str], bool]:
-    """How many samples to run at once, the layers whose tensors have the same shapes in both, and whether the outputs have."""
+    ends: Sequence[tuple[str, str]],
+) -> tuple[int, list[str], list[tuple[str, str]]]:
+    """How many samples to run at once, the layers whose tensors have the same shapes in both, and the outputs that have."""
     fixed = max(Feeds.of_graph(m).batch or 0 for m in (reference, found))
     every = [
         p for name in names for p in ((mine[name].data, theirs[name].data), (mine[name].output, theirs[name].output))
     ]
-    one, other = next(_both(reference, found, [*every, (ends[0], ends[1])], images[: fixed or 1], fixed or 1))
+    one, other = next(_both(reference, found, [*every, *ends], images[: fixed or 1], fixed or 1))
     wanted = [
         name
         for name in names
@@ -236,7 +241,7 @@ def _alike(
     # What rounds to the range of a batch answers otherwise in another.
     alone = rounds_as_it_runs(found) or rounds_as_it_runs(reference)
     batch = fixed or (1 if alone else int(np.clip(_RUN_BYTES // max(1, size), 1, _MOST_SAMPLES)))
-    return batch, wanted, one[ends[0]].shape == other[ends[1]].shape
+    return batch, wanted, [(a, b) for a, b in ends if one[a].shape == other[b].shape]
 
 
 def _both(

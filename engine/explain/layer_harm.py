@@ -27,6 +27,7 @@ from engine.errors import ModelError, StepError
 from engine.graph.counts import graph_facts
 from engine.graph.graph import load_onnx, save_onnx
 from engine.graph.inputs import Inputs
+from engine.graph.one_output import as_one, as_several
 from engine.measure.answers import Answers, answers
 from engine.measure.operators import profile_pair
 from engine.measure.size_parts import ROLES, measure_parts
@@ -139,10 +140,12 @@ def measure_layers(asked: Asked, source: Path, data: Dataset) -> dict[str, Any]:
     none computes in fewer bits. `metric`, `divergence`: their names and units, and whether a loss can be chance (`tested`), as it cannot
     be where answers are held against the float network's own. Raises StepError or ModelError.
     """
-    prepared = prepare(load_onnx(source))
+    calibration = data.preprocessing(data.calibrating(_CALIBRATING).inputs)[:_CALIBRATING]
+    model = load_onnx(source, several=True)
+    ends = list(model.graph.output) if len(model.graph.output) > 1 else []
+    prepared = prepare(as_one(model, calibration) if ends else model)
     prepared = equalize(prepared) if asked.step.equalize is True else prepared
     rows = layers_of(prepared)
-    calibration = data.preprocessing(data.calibrating(_CALIBRATING).inputs)[:_CALIBRATING]
     macs = max(1, graph_facts(prepared).macs)
     most = asked.samples or int(np.clip(_WORK // (macs * len(rows) * len(asked.bits)), _FEWEST, _MOST))
     split = data.validation.head(most)
@@ -150,7 +153,7 @@ def measure_layers(asked: Asked, source: Path, data: Dataset) -> dict[str, Any]:
         raise StepError("the dataset has no validation samples, and test samples may not guide a choice")
     with TemporaryDirectory(prefix="paretoscope-layers-") as folder:
         path = Path(folder) / "float.onnx"
-        save_onnx(prepared, path)
+        save_onnx(as_several(prepared, ends) if ends else prepared, path)
         before, _ = answers(path, split, data, asked.metric)
         counted = (*ROLES, "constants") if asked.step.method == "block" else ROLES  # where scales of blocks are found
         whole = _bytes(path, counted)
@@ -160,7 +163,7 @@ def measure_layers(asked: Asked, source: Path, data: Dataset) -> dict[str, Any]:
             cells = []
             for bits, model in rounded_alone(asked, prepared, calibration, layer):
                 path = Path(folder) / "rounded.onnx"
-                save_onnx(model, path)
+                save_onnx(as_several(model, ends) if ends else model, path)
                 after, _ = answers(path, split, data, asked.metric)
                 times = saved.get(bits)
                 cells.append(

@@ -84,7 +84,7 @@ def _worked_out(
 
     data = load_dataset(sweep.data)
     images = data.preprocessing(reported(data.test, sweep.measure).head(samples).inputs)
-    found = plain(load_onnx(artifacts.local(trial.artifact or "")))
+    found = plain(load_onnx(artifacts.local(trial.artifact or ""), several=True))
     own = before is not None and before.trial.id != baseline.id
     step = before.step if before else None
     moves = step is not None and (step.equalize is True or bool(_moved(trial)))
@@ -92,7 +92,7 @@ def _worked_out(
     student = any(isinstance(step, Distill) and step.is_fresh for step in trial.recipe.steps)
 
     def against(other: Trial) -> dict[str, Any]:
-        reference = plain(load_onnx(artifacts.local(other.artifact or "")))
+        reference = plain(load_onnx(artifacts.local(other.artifact or ""), several=True))
         if before is not None and other.id == before.trial.id:
             reference = _with_ranges_moved(reference, before, trial, data)
         # A student's layers may bear the names of its teacher's, and are others.
@@ -134,6 +134,8 @@ def sentence(found: dict[str, Any]) -> str:
     """Where answers begin to differ, in words."""
     end = found["output"]
     answers = "" if end is None else f" At the output {_db(end['sqnr_db'], end['exact'])}{_cosine(end['cosine'])}."
+    for name, other in found.get("others", {}).items():
+        answers += f" At the output {name} {_db(other['sqnr_db'], other['exact'])}{_cosine(other['cosine'])}."
     if not found["compared"]:
         return f"No layer can be held against {found['reference']}.{answers}"
     layer = next((x for x in found["layers"] if x["name"] == found["largest"]), None)
@@ -166,7 +168,10 @@ def note(found: dict[str, Any]) -> str | None:
     """What is not compared and why, in words; None where every layer is."""
     missing, other = found["all"] - found["shared"], found["shared"] - found["compared"]
     if not found["shared"]:
-        return f"It shares no layer with {found['reference']}: it is another network (a student, say), or was made elsewhere."
+        return (
+            f"It shares no layer with {found['reference']}: it is another network (a student, say), was made elsewhere, or its nodes "
+            "have no names."
+        )
     parts = []
     if missing:
         parts.append(f"{missing} of its {found['all']} layers are none of {found['reference']}’s")

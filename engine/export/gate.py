@@ -19,7 +19,16 @@ import numpy as np
 from engine.errors import InputError
 from engine.export.bundle import PARTS, VerifyReport, verify_bundle
 from engine.export.predict_template import BundleError, fed, fixed_batch, open_model, read_json
-from engine.export.verify_template import Check, Limits, Quality, quality_on, read_sample, recorded_quality, verify
+from engine.export.verify_template import (
+    FORMAT,
+    Check,
+    Limits,
+    Quality,
+    quality_on,
+    read_sample,
+    recorded_quality,
+    verify,
+)
 from engine.export.zips import unpacked
 
 _BLOCKS, _CALLS, _LONGEST_S = 40, 5, 20.0
@@ -39,6 +48,7 @@ def gate(
         return verify_bundle(bundle, data, limits)
     with unpacked(bundle, PARTS) as ours, unpacked(against, PARTS) as theirs:
         try:
+            _comparable(ours, theirs, limits, data)
             before, other = _quality(theirs, data), read_json(theirs / "manifest.json")
             checks = verify(ours, data, replace(limits, max_p95_ms=None), before)
             if max_ratio is not None or limits.max_p95_ms is not None:
@@ -46,6 +56,32 @@ def gate(
         except BundleError as error:
             raise InputError(f"{bundle} against {against}: {error}") from None
     return VerifyReport(tuple(checks))
+
+
+def _comparable(ours: Path, theirs: Path, limits: Limits, data: Path | None) -> None:
+    """Raises BundleError for another bundle of an older layout, and where limits of quality would set unlike numbers side by side."""
+    one, other = (read_json(folder / "manifest.json") for folder in (ours, theirs))
+    if other.get("format") != FORMAT:
+        raise BundleError(f"the other has format {other.get('format')!r}, this program reads {FORMAT}; export it again")
+    if limits.max_drop is None and limits.max_worst_class_drop is None:
+        return
+    judged = [(manifest["expected"]["metric"] or {}).get("name") for manifest in (one, other)]
+    if judged[0] != judged[1]:
+        raise BundleError(f"one is judged by {judged[0]}, the other by {judged[1]}; what is lost cannot be told")
+    labels = [(folder / "labels.txt").read_text(encoding="utf-8").splitlines() for folder in (ours, theirs)]
+    if labels[0] != labels[1]:
+        raise BundleError(
+            f"they know other classes ({_few(labels[0])}; {_few(labels[1])}); what is lost cannot be told"
+        )
+    counted = [recorded_quality(manifest).n for manifest in (one, other)]
+    if data is None and counted[0] != counted[1]:
+        raise BundleError(
+            f"they were measured on {counted[0]} and {counted[1]} samples; give the same to both with --data"
+        )
+
+
+def _few(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:3]) + (f" … {len(labels)} in all" if len(labels) > 3 else "") or "none"
 
 
 def _quality(folder: Path, data: Path | None) -> Quality:

@@ -179,7 +179,8 @@ def as_stored(inputs: Array, settings: dict[str, Any], name: str) -> Array:
             raise BundleError(f"{name} {error}") from None
     if inputs.shape[1:] != stored:
         raise BundleError(f"{name}: inputs of {inputs.shape[1:]}, but the model is given {'×'.join(map(str, stored))}")
-    if (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
+    kinds = "biu" if np.dtype(settings["stored_dtype"]).kind in "biu" else "biuf"  # fractions would be cut off
+    if inputs.dtype.kind not in kinds or (inputs.dtype == np.uint8) != (settings["stored_dtype"] == "uint8"):
         raise BundleError(
             f"{name}: inputs are {inputs.dtype}, but this model was measured on {settings['stored_dtype']}"
         )

@@ -84,10 +84,6 @@ class Quality:
     n: int = 0
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -178,11 +174,8 @@ def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings:
     found = outputs(session, inputs, settings)
     if found.shape != recorded.shape or not len(recorded):
         raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")
-    most, here_by, before_by = (
-        VALUES_MAY_DIFFER[manifest["arithmetic"]],
-        parts_of(found, settings),
-        parts_of(recorded, settings),
-    )
+    most = VALUES_MAY_DIFFER[manifest["arithmetic"]]
+    here_by, before_by = (parts_of(values, settings) for values in (found, recorded))
     checks = []
     for output, part in here_by.items():
         off = relative_error(part, before_by[output])
@@ -234,6 +227,8 @@ def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
         inputs = {"": as_stored(stored, settings, path.name)}
     if settings["task"] == "classification":
         targets = targets.reshape(-1)
+    if targets.dtype.kind not in "biuf" or not np.isfinite(targets).all():
+        raise BundleError(f"{path.name}: y_test must hold numbers; found {targets.dtype}, or numbers that are none")
     n = len(targets)
     if not n or any(len(array) != n for array in inputs.values()):
         lengths = ", ".join(str(len(array)) for array in inputs.values())
@@ -252,8 +247,10 @@ def quality_on(session: Any, data: Path, manifest: dict[str, Any], settings: dic
     inputs, targets = read_data(data, settings)
     found, n = outputs(session, inputs, settings), len(targets)
     if settings["task"] == "classification":
+        there = range(found.reshape(n, -1).shape[1])
+        if not np.isin(targets, there).all():
+            raise BundleError(f"{data.name}: y_test must hold the numbers of classes, 0 to {there[-1]}")
         right = classes_of(found) == targets
-        there = range(int(targets.max()) + 1)
         recalls = tuple(float(right[targets == k].mean()) if (targets == k).any() else math.nan for k in there)
         return Quality(float(right.mean()), recalls, n)
     if (name := manifest["metric"]) in SCORES:
@@ -319,6 +316,12 @@ def verify(
             here = quality_on(session, data, manifest, settings)
             shown = f"{here.value:.2%}" if settings["task"] == "classification" else f"{here.value:.5g}"
             name = "accuracy" if settings["task"] == "classification" else manifest["metric"]
+            judged = (manifest["expected"]["metric"] or {"name": name})["name"]
+            asked = {limits.max_drop, limits.min_metric, limits.max_metric} != {None}
+            if name == "accuracy" != judged.lower() and asked:
+                raise BundleError(
+                    f"--data: {judged}, which limits are held against, cannot be counted here; leave it out"
+                )
             checks.append(Check(f"{name} on your data", True, f"{shown} of {here.n}", "-"))
         before = reference or before
         labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()

@@ -156,10 +156,8 @@ class _Server:
         if (canary := self._canaries.get(name)) is None or not canary.drawn():
             return await loaded.ask(inputs)
         async with self.models.use(canary.canary) as other:
-            if {(t.name, t.datatype, t.shape[1:]) for t in other.model.inputs} != {
-                (t.name, t.datatype, t.shape[1:]) for t in loaded.model.inputs
-            }:
-                raise Refused(500, f"{canary.canary} takes other inputs than {name}; it cannot be its canary")
+            if unlike := loaded.model.unlike(other.model):
+                raise Refused(500, f"{canary.canary} has other {unlike} than {name}; it cannot be its canary")
             ours, theirs = await asyncio.gather(loaded.ask(inputs), other.ask(inputs))
         rows = len(ours[0])
         self._metrics.compared.labels(name, canary.canary).inc(rows)

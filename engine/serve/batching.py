@@ -16,10 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.serve.errors import Busy, Refused
+from engine.serve.errors import Busy, Malformed, Refused
 
 Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], list[Array]]
+
+
+def rows_of(inputs: Mapping[str, Array]) -> int:
+    """How many rows each input has; raises Malformed where they differ."""
+    rows = {name: len(array) for name, array in inputs.items()}
+    if len(set(rows.values())) > 1:
+        said = ", ".join(f"{name} has {n}" for name, n in rows.items())
+        raise Malformed(f"each input needs the same number of rows; {said}")
+    return next(iter(rows.values()))
 
 
 @dataclass(eq=False)
@@ -52,8 +61,10 @@ class Batcher:
         return sum(asked.rows for asked in self._queue)
 
     async def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """All outputs for the inputs (rows, …) of one request. Raises Busy where the queue has no room for it, Refused as `run` does."""
-        rows = len(next(iter(inputs.values())))
+        """All outputs for the inputs (rows, …) of one request. Raises Busy where the queue has no room for it, Malformed for
+        inputs of unlike many rows, of which some would meet another request's, Refused as `run` does.
+        """
+        rows = rows_of(inputs) if self._largest else len(next(iter(inputs.values())))
         if self._queue and self.rows + rows > self._waiting:
             raise Busy(f"{self.rows} rows wait already and {self._waiting} may; try again shortly")
         kind = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(inputs.items()))

@@ -17,6 +17,7 @@ from engine.export.bundle import PARTS
 from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_model, read_json
 from engine.export.verify_template import VALUES_MAY_DIFFER, check_files, read_sample, relative_error
 from engine.export.zips import unpacked
+from engine.serve.batching import rows_of
 from engine.serve.errors import Malformed, Refused
 
 Array = npt.NDArray[Any]
@@ -31,6 +32,9 @@ NUMPY = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool"
 }
 """The protocol's name of a type -> numpy's."""
 _TRIED = 8
+_PREPARING = (
+    "scale", "mean", "std", "flip", "channels_last", "untouched", "stored_dtype", "stored_shape", "inputs", "pictures", "audio",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,9 @@ class Model:
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         """All outputs for what the graph takes, as it takes it; a fixed batch is filled up, and cut off again. Raises Refused."""
-        rows = len(next(iter(inputs.values())))
         if not self.fixed:
             return self._called(inputs)
-        parts = []
+        rows, parts = rows_of(inputs), []
         for start in range(0, rows, self.fixed):
             some = {name: array[start : start + self.fixed] for name, array in inputs.items()}
             held = len(next(iter(some.values())))
@@ -92,7 +95,7 @@ class Model:
 
     def one_by_one(self, inputs: Mapping[str, Array]) -> list[Array]:
         """As `run`, each row by itself: for files that round to what they find in a batch."""
-        rows = len(next(iter(inputs.values())))
+        rows = rows_of(inputs)
         parts = [self.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
@@ -102,6 +105,21 @@ class Model:
             return fed(self._session, dict(stored), self.settings)
         except (BundleError, KeyError, ValueError) as error:
             raise Malformed(f"the inputs do not fit the model: {one_line(error)}") from None
+
+    def unlike(self, other: Model) -> str | None:
+        """What keeps another model from answering requests that were made for this one, told in its words; None for nothing."""
+
+        def kinds(tensors: Sequence[Tensor]) -> list[tuple[object, ...]]:
+            return [(t.name, t.datatype, t.shape[1:]) for t in tensors]
+
+        if sorted(kinds(self.inputs)) != sorted(kinds(other.inputs)):
+            return "inputs"
+        if kinds(self.outputs) != kinds(other.outputs):
+            return "outputs"
+        if self.labels != other.labels:
+            return "classes"
+        before, after = ({key: model.settings.get(key) for key in _PREPARING} for model in (self, other))
+        return "preprocessing" if before != after else None
 
     def _called(self, inputs: Mapping[str, Array]) -> list[Array]:
         try:

@@ -107,7 +107,11 @@ def _of_json(data: Any, kind: np.dtype[Any], count: int, name: str) -> Array:
     if found.size != count or not count or found.dtype.kind not in fits:
         raise Malformed(f"the data of input {name!r} must be {count} numbers of the type {kind.name}")
     if kind.kind == "f":
-        return found.astype(kind).reshape(-1)
+        with np.errstate(over="ignore"):
+            values = found.astype(kind).reshape(-1)
+        if not np.isfinite(values).all():
+            raise Malformed(f"the data of input {name!r} hold numbers that are too large for {kind.name}")
+        return values
     low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
     if int(found.min()) < low or int(found.max()) > high:
         raise Malformed(f"the data of input {name!r} lie outside {kind.name}, {low} to {high}")
@@ -149,12 +153,12 @@ def _asked(request: Mapping[str, Any], tensors: Sequence[Tensor]) -> dict[str, d
     known = {tensor.name for tensor in tensors}
     found = {}
     for one in asked:
-        if one.get("name") not in known:
+        if not isinstance(one.get("name"), str) or one["name"] not in known:
             raise Malformed(f"the model has no output {str(one.get('name'))[:80]!r}; it gives {', '.join(known)}")
         parameters = _parameters(one)
         if "classification" in parameters:
             raise Malformed("outputs as classes are not given here; /predict names them")
-        found[str(one["name"])] = parameters
+        found[one["name"]] = parameters
     return found
 
 

@@ -30,6 +30,7 @@ def from_params(params: Mapping[str, str]) -> tuple[str, Recipe] | None:
     if len(text) <= LONGEST:
         try:
             steps = json.loads(text)
+            json.dumps(steps, ensure_ascii=False).encode()  # halves of letters, which no page can show
         except (ValueError, RecursionError):
             steps = None
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from engine.errors import InputError
 from engine.export.bundle import verify_bundle
 from engine.export.gate import gate, junit, markdown, ratio_in_turns
 from engine.export.verify_template import Check, Limits
+from engine.metrics import score_key
 from engine.quality.scores import Quality
-from tests.helpers.bundles import World, linear_model, make_dataset, measured_accuracy
+from engine.trials.evidence import Score
+from tests.helpers.bundles import World, linear_model, make_dataset, make_sweep, measured_accuracy, replace_part
 from tests.helpers.places import ROOT
 
 RECALLS, BEFORE = (0.9, 0.7, 0.8, 0.6), (0.91, 0.75, 0.8, 0.6)
@@ -159,3 +162,65 @@ def test_the_command_writes_them_and_ends_with_1_where_a_check_fails(world: Worl
     assert failed == ["model.onnx, kB"]
     assert ET.parse(xml).getroot()[0].get("failures") == "1"
     assert "model.onnx, kB" in summary.read_text()
+
+
+def judged_by_f1(world: World) -> World:
+    """The same world where macro F1, half of it, is what the sweep asked for."""
+    score = Score(score_key("Macro F1", "max", "%"), 0.5, 0.4, 0.6, 700)
+    trial, baseline = (dataclasses.replace(t, score=score) for t in (world.trial, world.baseline))
+    return dataclasses.replace(world, trial=trial, baseline=baseline, sweep=make_sweep(metric="macro_f1"))
+
+
+def test_accuracy_of_the_callers_data_is_not_taken_for_another_metric(world: World) -> None:
+    path = world.folder / "own.npz"
+    np.savez(path, x_test=world.data.test.inputs, y_test=world.data.test.labels)
+    bundle = judged_by_f1(world).write()
+    assert "accuracy on your data" in {check.name for check in verify_bundle(bundle, path).checks}
+    for limits in (Limits(max_drop=1), Limits(min_metric=0.6)):
+        with pytest.raises(InputError, match="Macro F1, which limits are held against, cannot be counted here"):
+            gate(bundle, limits, path)
+
+
+@pytest.mark.parametrize("wrong", ["names", "from one", "no number"])
+def test_labels_that_are_no_class_numbers_are_refused(world: World, wrong: str) -> None:
+    labels = world.data.test.labels
+    given = {"names": np.array(world.data.classes)[labels], "from one": labels + 1, "no number": labels / 0.5 * np.nan}
+    np.savez(path := world.folder / "own.npz", x_test=world.data.test.inputs, y_test=given[wrong])
+    with pytest.raises(InputError, match=r"y_test must hold (the numbers of classes, 0 to 3|numbers; found)"):
+        verify_bundle(world.write(), path)
+
+
+def test_bundles_that_cannot_be_compared_are_refused(world: World) -> None:
+    bundle = world.write()
+    with zipfile.ZipFile(bundle) as archive:
+        older = json.loads(archive.read("manifest.json")) | {"format": 3}
+    others = {
+        "one is judged by Accuracy, the other by Macro F1": judged_by_f1(world),
+        r"they know other classes \(top left.*; x, y": dataclasses.replace(
+            world, data=dataclasses.replace(world.data, classes=("x", "y", "z", "q"))
+        ),
+        "they were measured on 700 and 650 samples": dataclasses.replace(
+            world, trial=dataclasses.replace(world.trial, accuracy=dataclasses.replace(world.trial.accuracy, n=650))
+        ),
+    }
+    for said, other in others.items():
+        with pytest.raises(InputError, match=said):
+            gate(bundle, Limits(max_drop=1), against=other.write("other.zip"))
+    old = replace_part(bundle, world.folder / "old.zip", manifest_json=json.dumps(older).encode())
+    with pytest.raises(InputError, match="the other has format 3, this program reads 4; export it again"):
+        gate(bundle, Limits(max_drop=1), against=old)
+
+
+def test_a_summary_that_cannot_be_written_is_no_failed_check(world: World, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "engine.cli",
+        "verify",
+        str(world.write()),
+        "--summary",
+        str(tmp_path / "no" / "s.md"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f"the folder {tmp_path / 'no'} does not exist")

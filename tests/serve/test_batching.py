@@ -137,3 +137,21 @@ def test_a_full_queue_says_so_and_those_who_have_gone_make_room() -> None:
     found = asked(model, ask, waiting=2)
     assert [one[0].item() for one in found] == [0, 2]
     assert sum(model.runs) == 2
+
+
+def test_inputs_of_unlike_many_rows_are_refused_before_they_could_meet_those_of_another() -> None:
+    """Two that are short of opposite inputs would have fitted together, and the one between them been given their rows."""
+
+    async def run() -> Any:
+        batcher = Batcher(lambda inputs: [inputs["a"] + inputs["b"]], 32, 100)
+        asked = [{"a": np.ones((n, 1)), "b": np.ones((m, 1))} for n, m in ((2, 3), (1, 1), (3, 2))]
+        found = await asyncio.gather(*(batcher(inputs) for inputs in asked), return_exceptions=True)
+        await batcher.close()
+        return found
+
+    first, fair, last = asyncio.run(run())
+    assert fair[0].tolist() == [[2.0]]
+    assert [str(error) for error in (first, last)] == [
+        "each input needs the same number of rows; a has 2, b has 3",
+        "each input needs the same number of rows; a has 3, b has 2",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import zipfile
 from pathlib import Path
@@ -148,6 +149,21 @@ def test_a_canary_answers_its_share_and_is_compared(world: World) -> None:
     counts = dict(re.findall(r"paretoscope_canary_(compared|agreed)_total\{[^}]*\} (\S+)", text))
     assert float(counts["compared"]) == 64
     assert float(counts["agreed"]) == sum(a == b for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("unlike", ["classes", "preprocessing"])
+def test_a_canary_of_another_kind_is_refused(world: World, unlike: str) -> None:
+    """Its classes would be told by the other's names, and its inputs prepared as the other's."""
+    ours = world.write("ours.zip")
+    bright = dataclasses.replace(world.data.preprocessing, scale=2 * world.data.preprocessing.scale)
+    changed = {"classes": {"classes": ("x", "y", "z", "q")}, "preprocessing": {"preprocessing": bright}}[unlike]
+    other = dataclasses.replace(world, data=dataclasses.replace(world.data, **changed)).write("other.zip")
+    x = npy(world.data.test.inputs[:1])
+    answer = with_server(
+        {"a": ours, "b": other}, lambda c: c.post("/predict/a", content=x), canaries=[Canary("a", "b", 1.0)]
+    )
+    assert answer.status_code == 500
+    assert answer.json()["error"] == f"b has other {unlike} than a; it cannot be its canary"
 
 
 @pytest.mark.parametrize("text", ["a", "a=b", "a=c:10%", "a=a:10%", "a=b:0", "a=b:101%", "a=b:1.5"])

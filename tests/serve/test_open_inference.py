@@ -74,6 +74,7 @@ def test_binary_tensors_both_ways(world: World, bundle: Path) -> None:
         ({"data": ["a"] * 90}, "90 numbers"),
         ({"data": [[1, 2], [3]]}, "ragged"),
         ({"data": None}, "90 numbers"),
+        ({"data": [1e39] * 90}, "too large for float32"),
         ({"parameters": {"binary_data_size": 360}}, "0 are there"),
         ({"parameters": []}, "must be an object"),
     ],
@@ -146,3 +147,9 @@ def test_metadata_health_and_description_agree(bundle: Path) -> None:
     for schema in ("Error", "InferenceRequest", "InferenceAnswer", "Predictions", "Tensor"):
         assert f"#/components/schemas/{schema}" in named
         assert schema in described["components"]["schemas"]
+
+
+def test_an_output_whose_name_is_no_text_is_told(world: World, bundle: Path) -> None:
+    x = prepared(world, 1)
+    answer = posted({"net": bundle}, INFER, json={"inputs": [tensor(x, data=x.tolist())], "outputs": [{"name": ["a"]}]})
+    assert (answer.status_code, "no output" in answer.json()["error"]) == (400, True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.export.predict_template import BundleError, as_stored
 from engine.serve.repository import Options
 from tests.helpers.bundles import World
 from tests.helpers.serving import posted, with_server
@@ -109,3 +110,11 @@ def test_several_models_are_asked_by_name(bundle: Path) -> None:
     answer = posted({"a": bundle, "b": bundle}, "/predict", content=b"x")
     assert answer.status_code == 404
     assert "/predict/a" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("given", "stored"), [("float32", "int64"), ("complex64", "float32"), ("uint8", "float32")])
+def test_numbers_of_another_kind_are_refused_and_not_cut(given: str, stored: str) -> None:
+    settings = {"stored_dtype": stored, "stored_shape": [4]}
+    assert as_stored(np.ones((2, 4), stored), settings, "x.npy").dtype == stored
+    with pytest.raises(BundleError, match=f"inputs are {given}, but this model was measured on {stored}"):
+        as_stored(np.ones((2, 4), given), settings, "x.npy")
