@@ -167,6 +167,19 @@ def share_torch_threads() -> None:
         torch.set_num_threads(wanted)
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Torch on one core in this thread meanwhile: over many small sums, two threads beside busy programs took ten times as long as one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def each(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """`work` of every item, in their order, on as many cores at once as the calling task has; raises what the first to fail raised.
 

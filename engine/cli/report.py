@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def report(
     as_json: JsonFlag = False,
 ) -> None:
     """Write the frontier as one HTML file that stays interactive without a network."""
+    from engine.explain.network import network
     from engine.export.report import write_report
     from engine.frontier.front import parse_objectives, usual_objectives
     from engine.store.artifacts import Artifacts
@@ -34,5 +36,7 @@ def report(
     store = Store.open()
     row = store.sweep(sweep)
     wanted = parse_objectives(objectives, trials) if objectives is not None else usual_objectives(trials, device)
-    path = write_report(output, row, store.spec(row.id), trials, wanted, device, Artifacts.open())
+    path = write_report(
+        output, row, store.spec(row.id), trials, wanted, device, partial(network, artifacts=Artifacts.open())
+    )
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

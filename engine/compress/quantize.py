@@ -28,7 +28,7 @@ from onnx import numpy_helper, version_converter
 
 from engine.compress.quantization.bias import correct_biases
 from engine.compress.quantization.block_weights import block_tables, nearest_blocks
-from engine.compress.quantization.calibrate import activation_scales, observe, runs
+from engine.compress.quantization.calibrate import activation_scales, observe, runs, squared_distance
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.dynamic import has_products
 from engine.compress.quantization.equalize import equalize
@@ -44,6 +44,7 @@ from engine.compress.quantization.weights import (
     PRODUCTS,
     Layer,
     as_matrix,
+    compared_tensors,
     find_layers,
     first_use,
     layer_bits,
@@ -113,20 +114,22 @@ def quantized(
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
     plain, strength = _smoothed(step, plain, calibration, bits)
+    told = _told(step, prepared)
+    del prepared  # as large as the network, and of no use any more
     chosen += [f"smoothed {strength:g}"] if strength and step.smooth == "auto" else []
     scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
     if step.method == "block":
-        return Quantized(write(scheme), note=_told(step, prepared))
+        return Quantized(write(scheme), note=told)
     if step.equalize == "auto" and not step.per_channel and step.activation_bits <= INTEGER_BITS:
         other = make_scheme(step, equalize(plain), calibration, bits)
         equalised, _ = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
             scheme, chosen = equalised, [*chosen, "equalised"]
-    why = None
     if why_nearest:
         chosen.append("nearest rounding")
         why = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
-    return Quantized(write(scheme), tuple(chosen), _told(step, prepared, why))
+        told = f"{told} {why}" if told else why
+    return Quantized(write(scheme), tuple(chosen), told)
 
 
 def chosen_range(step: Quantize) -> list[str]:
@@ -166,8 +169,10 @@ def _smoothed(
     if step.activation_bits > INTEGER_BITS or not any(n.op_type == "LayerNormalization" for n in prepared.graph.node):
         return prepared, 0.0
     some = calibration[:_COMPARED_IMAGES]
-    tried = {0.0: prepared} | {strength: smooth(prepared, some, strength) for strength in _STRENGTHS}
-    off = {s: _distance(make_scheme(step, graph, some, bits), some) for s, graph in tried.items()}
+    off = {
+        s: _distance(make_scheme(step, smooth(prepared, some, s) if s else prepared, some, bits), some)
+        for s in (0.0, *_STRENGTHS)
+    }
     best = min(off, key=lambda strength: off[strength])
     return (prepared if not best else smooth(prepared, calibration, best)), best
 
@@ -175,13 +180,11 @@ def _smoothed(
 def _distance(scheme: Scheme, calibration: Inputs) -> float:
     """The squared distance of the rounded network's outputs from the float network's on calibration images."""
     images = calibration[:_COMPARED_IMAGES]
-    names = [o.name for o in scheme.model.graph.output]
+    names = compared_tensors(scheme.model, scheme.layers)
     exact = runs(scheme.model, names, images)
     found = runs(write(scheme, packed=False), names, images)
     return sum(
-        float(np.square(a - b, dtype=np.float64).sum())
-        for one, other in zip(exact, found, strict=True)
-        for a, b in zip(one, other, strict=True)
+        squared_distance(b, a) for one, other in zip(exact, found, strict=True) for a, b in zip(one, other, strict=True)
     )
 
 
@@ -199,10 +202,10 @@ def note(step: Quantize, model: onnx.ModelProto) -> str | None:
     return _told(step, prepare(model))
 
 
-def _told(step: Quantize, prepared: onnx.ModelProto, *further: str | None) -> str | None:
+def _told(step: Quantize, prepared: onnx.ModelProto) -> str | None:
     if step.weight_bits != 16:
         one_scale = not step.per_channel and step.method != "block"
-        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None, *further)
+        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None)
         return " ".join(sentence for sentence in found if sentence) or None
     count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
@@ -230,7 +233,9 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
         raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
     _check_finite(folded)
-    return folded
+    # A message that was rewritten keeps the memory of what it held before, several times that of the weights.
+    compact: onnx.ModelProto = onnx.ModelProto.FromString(folded.SerializeToString())
+    return compact
 
 
 def make_scheme(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 from engine.frontier.columns import Trials
 from engine.metrics import METRICS, text_of
@@ -207,11 +208,16 @@ QUANTITIES = {
 
 def read_layers(name: str, artifacts: Artifacts) -> tuple[Layer, ...]:
     """The layers of an artifact's ONNX file, in the order in which they run; raises NotFoundError, or ModelError for a damaged file."""
+    return layers_of_file(artifacts.local(name))
+
+
+def layers_of_file(path: Path) -> tuple[Layer, ...]:
+    """The same of a file; raises ModelError."""
     # onnx and onnxruntime take a while to load, and only this needs them.
     from engine.graph.counts import graph_facts
     from engine.graph.graph import load_onnx
 
-    layers = graph_facts(load_onnx(artifacts.local(name), several=True)).layers
+    layers = graph_facts(load_onnx(path, several=True)).layers
     return tuple(Layer(**{field: getattr(layer, field) for field in Layer.__dataclass_fields__}) for layer in layers)
 
 

@@ -5,6 +5,7 @@ sample.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from engine.errors import InputError, NotFoundError
@@ -21,16 +22,20 @@ def network(trial: Trial, artifacts: Artifacts, fold: bool = True) -> LayerGraph
 
     Raises InputError for a trial without a file, NotFoundError for one whose file is gone, ModelError for a damaged one.
     """
+    if trial.artifact is None:
+        raise InputError(f"trial {trial.id} ({trial.label}) has no file to look into: {trial.error or trial.state}")
+    if not artifacts.has(trial.artifact):
+        raise NotFoundError(f"the file of trial {trial.id} ({trial.label}) is gone; run the sweep again to make it")
+    return graph_of_file(artifacts.local(trial.artifact), fold)
+
+
+def graph_of_file(path: Path, fold: bool = True) -> LayerGraph:
+    """The graph of an ONNX file; raises ModelError for a damaged one."""
     # onnx and onnxruntime take a while to load, and only this needs them.
     from engine.graph.count_layer_graph import layer_graph
     from engine.graph.graph import read_onnx
     from engine.measure.size_parts import measure_parts
 
-    if trial.artifact is None:
-        raise InputError(f"trial {trial.id} ({trial.label}) has no file to look into: {trial.error or trial.state}")
-    if not artifacts.has(trial.artifact):
-        raise NotFoundError(f"the file of trial {trial.id} ({trial.label}) is gone; run the sweep again to make it")
-    path = artifacts.local(trial.artifact)
     return layer_graph(read_onnx(path), {n: sum(b.values()) for n, b in measure_parts(path).by_layer.items()}, fold)
 
 

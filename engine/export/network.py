@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ParetoscopeError
-from engine.explain.network import network, network_difference, network_rows
+from engine.explain.network import difference_of_graphs, network_rows
 from engine.export.zips import check_target, write_atomically
 from engine.figures.graph import CSS, JS, graph_html
 from engine.figures.graph_info import GraphInfo, difference_info, graph_info
 from engine.graph.graph_difference import IN_SHORT, difference_rows, summary
-from engine.store.artifacts import Artifacts
+from engine.graph.layer_graph import LayerGraph
 from engine.trials.trial import Trial
 
+NetworkOf = Callable[[Trial], LayerGraph]
+"""How a trial's file is read: `engine.explain.network.network` with its artifacts, or where hostile ones are."""
 MOST_BYTES = 100_000
 """A report takes no larger picture: with plotly.js in it, it shall stay below 5 MB, and what is larger is better looked at by itself."""
 
@@ -37,17 +39,17 @@ def network_page(title: str, lines: Sequence[str], info: GraphInfo, rows: Sequen
     )
 
 
-def report_section(baseline: Trial | None, chosen: Trial | None, artifacts: Artifacts) -> str:
-    """The baseline's network, and what a recipe made of it; "" where the baseline's file is not there."""
+def report_section(baseline: Trial | None, chosen: Trial | None, network_of: NetworkOf) -> str:
+    """The baseline's network, and what a recipe made of it; "" where `network_of` raises, as for a file that is not there."""
     if baseline is None:
         return ""
     try:
         if chosen is None or chosen.id == baseline.id:
-            graph = network(baseline, artifacts)
+            graph = network_of(baseline)
             info, rows = graph_info(graph), network_rows(graph)
             head, words = "The network", "Its layers, coloured by bytes."
         else:
-            found = network_difference(baseline, chosen, artifacts)
+            found = difference_of_graphs(network_of(baseline), network_of(chosen), baseline.recipe, chosen.recipe)
             about = summary(found)
             info = difference_info(found, about, ("baseline", "recipe"))
             rows = [{name: row[name] for name in IN_SHORT} for row in difference_rows(found)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine import __version__
 from engine.errors import SpecError
-from engine.export.network import report_section
+from engine.export.network import NetworkOf, report_section
 from engine.export.zips import check_target, write_atomically
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo, drawn_text, frontier_info
@@ -23,7 +23,6 @@ from engine.metrics import METRICS, SHORT_PARTS, score_part, text_of
 from engine.spec.labels import source_name
 from engine.spec.sentences import recipe_texts
 from engine.spec.sweep import Sweep
-from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import is_slice, measured_metrics, metric_value, worst_slice
 from engine.trials.text import is_estimated, metric_range, sums_text
@@ -41,11 +40,11 @@ def write_report(
     trials: Sequence[Trial],
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
-    artifacts: Artifacts | None = None,
+    network_of: NetworkOf | None = None,
 ) -> Path:
     """Write `report_html` to `target`, whole or not at all; a file that is there is replaced. Raises InputError, SpecError."""
     check_target(target, "report.html")
-    write_atomically(target, report_html(row, sweep, trials, objectives, device, artifacts).encode())
+    write_atomically(target, report_html(row, sweep, trials, objectives, device, network_of).encode())
     return target
 
 
@@ -55,11 +54,11 @@ def report_html(
     trials: Sequence[Trial],
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
-    artifacts: Artifacts | None = None,
+    network_of: NetworkOf | None = None,
 ) -> str:
     """The whole page; the same sweep gives the same bytes.
 
-    The first objective is drawn against each of the others; the table's frontier is that of all of them together. With the `artifacts` the
+    The first objective is drawn against each of the others; the table's frontier is that of all of them together. With `network_of` the
     baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there. Raises SpecError for
     fewer than two objectives, and where nothing has been measured.
     """
@@ -78,7 +77,7 @@ def report_html(
         *(_figure(done, objectives[0], other, device) for other in dict.fromkeys(objectives[1:])),
         _frontier_words(front, objectives),
         _table(trials, front, device),
-        _network(done, front, artifacts),
+        _network(done, front, network_of),
         _failures(trials),
         f"<footer>Made by Paretoscope {_text(__version__)}. This file loads nothing from the network.</footer>",
     ]
@@ -200,11 +199,11 @@ def _cell(trial: Trial, key: str, device: str) -> str:
     return f"{text} <small>({text_of(key, ends[0], unit=False)} to {text_of(key, ends[1], unit=False)})</small>{where}"
 
 
-def _network(done: Sequence[Trial], front: Front, artifacts: Artifacts | None) -> str:
-    if artifacts is None:
+def _network(done: Sequence[Trial], front: Front, network_of: NetworkOf | None) -> str:
+    if network_of is None:
         return ""
     baseline = next((t for t in done if not t.recipe.steps), None)
-    return report_section(baseline, next((t for t in front.trials if t.id == front.knee), None), artifacts)
+    return report_section(baseline, next((t for t in front.trials if t.id == front.knee), None), network_of)
 
 
 def _failures(trials: Sequence[Trial]) -> str:

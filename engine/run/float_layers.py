@@ -1,6 +1,7 @@
 """The fewest layers in float with which a quantized network keeps what it is judged by.
 
-Layers are ranked by what rounding each of them alone costs (`sensitivity`, measured once for a network), and the ladder of 0, 1, 2, 4, …
+Layers are ranked by what rounding each of them alone costs (`sensitivity`, measured once for a network), or by that for each millisecond
+that it saves (`cheapest`, by the layers' own kernels in floats and in integers), and the ladder of 0, 1, 2, 4, …
 of them in float is climbed until the metric, counted on validation samples in ONNX Runtime on the file that would be exported, is within
 the limit; between the last rung that was not and the first that was, the number is bisected. So some 2 · log2(layers) networks are made,
 where reverting one layer after the other makes as many as there are layers. The paired interval of the difference goes with the answer.
@@ -13,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engine.compress.quantization.allocation import by_layer, mixed_bits, most_in_float, ranked, stated_bits
+from engine.compress.quantization.allocation import Times, by_layer, mixed_bits, most_in_float, ranked, stated_bits
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import Quantized, prepare, quantized
 from engine.datasets.dataset import Dataset
@@ -55,10 +56,12 @@ def fewest_in_float(
     data: Dataset,
     sensitivity: Mapping[str, Mapping[str, float]],
     choice: Mapping[str, Any] | None,
+    times: Times | None = None,
 ) -> tuple[Quantized, dict[str, Any]]:
     """The network with as few layers in float as `step.max_drop` allows, and what the trial shows of it, bits by layer.
 
-    `source`: the float network's file; `choice`: options of the spec's own metric, None without one. Where no number of layers keeps the
+    `source`: the float network's file; `choice`: options of the spec's own metric, None without one; `times`: by layer, for a step that
+    takes the `cheapest`. Where no number of layers keeps the
     limit, the best that was tried is returned, and its note says how far off it is.
     """
     assert step.max_drop is not None
@@ -68,7 +71,7 @@ def fewest_in_float(
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
     plain = step.model_copy(update={"max_drop": None})
     usual = mixed_bits(plain, prepared)
-    order = ranked(sensitivity, usual, stated_bits(step, layers))
+    order = ranked(sensitivity, usual, stated_bits(step, layers), times)
     key = metric_of(choice).key if choice else None
     split = data.validation
     before, _ = answers(source, split, data, choice)

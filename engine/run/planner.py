@@ -150,7 +150,7 @@ class _Builder:
         if any(getattr(step, n) is not None for n in ("mean_bits", "max_latency", "max_drop", "float_layers")):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
             inputs += (self.add("sensitivity", (onnx,), shared),)
-            if step.max_latency is not None:
+            if step.max_latency is not None or step.cheapest:
                 inputs += (self.add("layer_times", (onnx,), shared),)
         if step.method == "qat":
             # Last, where the network is not the file itself: it knows which of its weights were pruned.

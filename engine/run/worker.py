@@ -269,10 +269,10 @@ def _fewest(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import save_onnx
     from engine.run.float_layers import fewest_in_float
 
-    step, sensitivity = Quantize(**_of_step(task)), json.loads(task.input(1).read_text())
-    done, shown = fewest_in_float(
-        step, task.input(), dataset_of(task.data), sensitivity, task.node.options.get("metric")
-    )
+    step = Quantize(**_of_step(task))
+    sensitivity, *times = (json.loads(task.input(i).read_text()) for i in range(1, len(task.inputs)))
+    choice = task.node.options.get("metric")
+    done, shown = fewest_in_float(step, task.input(), dataset_of(task.data), sensitivity, choice, *times)
     save_onnx(done.model, output)
     return shown | {"chosen": list(done.chosen)} | noted(done.note)
 

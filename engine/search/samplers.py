@@ -7,7 +7,7 @@ measurements is told the same, whether the run that measured them still goes on 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from engine.cores import one_torch_thread
 from engine.search.search_space import Codes, Space, Told
 
 _PARENTS = 12
@@ -36,7 +37,8 @@ def suggestions(method: str, space: Space, told: Told, left: Codes, seed: int, m
     study.add_trials(_history(space, told, distributions))
     for attempt in range(most):
         study.sampler = _sampler(method, space, left, seed + attempt)
-        with _one_torch_thread(method):
+        # The matrices of a Gaussian process are small.
+        with one_torch_thread() if method == "gp" else nullcontext():
             trial = study.ask(distributions)
             point = np.array([int(trial.params[axis.name]) for axis in space.axes], np.int64)
         # What becomes of it is not this study's to know.
@@ -108,19 +110,3 @@ class _ScoresAllThatIsLeft(GPSampler):
         gains = np.concatenate([acqf.eval_acqf_no_grad(part) for part in parts])
         best: npt.NDArray[np.float64] = self._left[int(np.argmax(gains))]
         return best
-
-
-@contextmanager
-def _one_torch_thread(method: str) -> Iterator[None]:
-    """The matrices of a Gaussian process are small: beside busy workers, two threads took ten times as long over them as one."""
-    if method != "gp":
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

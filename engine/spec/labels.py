@@ -120,6 +120,7 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
         notes.append("ends 8 bit" if step.ends_8bit else "ends too")
     notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
     notes += [f"drop ≤ {step.max_drop:g}"] if step.max_drop is not None else []
+    notes += ["cheapest"] if step.cheapest else []
     if step.float_layers is not None:
         notes.append(f"{step.float_layers} layer{'s' if step.float_layers > 1 else ''} in float")
     notes += [_layers_text(dict(step.layers))] if step.layers is not None else []

@@ -135,7 +135,8 @@ def _in_float(step: Quantize) -> str:
         layers = "layer that loses" if step.float_layers == 1 else f"{step.float_layers} layers that lose"
         return f"; the {layers} most in floats"
     if step.max_drop is not None:
-        return f"; as few layers in floats, those that lose most, as keep the metric within {step.max_drop:g} of what it was"
+        those = "those that lose most for the time they cost" if step.cheapest else "those that lose most"
+        return f"; as few layers in floats, {those}, as keep the metric within {step.max_drop:g} of what it was"
     return ""
 
 

@@ -1,7 +1,4 @@
-"""The steps that recipes are made of: frozen, their options checked.
-
-Nothing here imports torch: the command line and the browser check steps before any work starts.
-"""
+"""The steps that recipes are made of: frozen, options checked, without torch: command line and browser check before any work starts."""
 
 from __future__ import annotations
 
@@ -53,18 +50,18 @@ class Quantize(Frozen):
     `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
     `rounding`: learned in integer networks, or to the nearest where one has operators that learning does not know. `bias_correction`: of
-    integer networks. `equalize`: with one scale per layer, where it brings answers on calibration images
-    closer; `smooth`, in integer networks with LayerNormalization, moves ranges from activations to weights (SmoothQuant), 0 not at all, as
-    strongly as brings answers closest. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
+    integer networks. `equalize`: with one scale per layer, where it brings answers on calibration images closer; `smooth`, in integer
+    networks with LayerNormalization, moves ranges from activations to weights (SmoothQuant), 0 not at all, as strongly as brings answers
+    closest. `calibration`: tensor by tensor, the range that changes least of what is computed from it.
 
     Mixed precision: with `mean_bits` every layer gets 2 to `weight_bits` bits, on average (over weights) no more than so many; with
     `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; with
-    `float_layers` so many of them do, with `max_drop` as few as keep the metric, counted on validation samples, within so much of the
-    network before (in its own unit, points of accuracy); `layers` states the bits of named layers outright (32: float).
+    `float_layers` so many of them do, with `max_drop` as few as keep the metric, on validation samples, within so much of the network
+    before (its own unit; points of accuracy), those of most harm for their measured time if `cheapest`; `layers` states bits (32: float).
     """
 
     came_later: ClassVar[frozenset[str]] = frozenset(
-        {"smooth", "max_drop", "float_layers", "block_size", "accuracy_level"}
+        {"smooth", "max_drop", "cheapest", "float_layers", "block_size", "accuracy_level"}
     )
     step: Literal["quantize"] = "quantize"
     weight_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
@@ -84,6 +81,7 @@ class Quantize(Frozen):
     mean_bits: float | None = Field(None, ge=2, le=8)
     max_latency: float | None = Field(None, gt=0, le=1)
     max_drop: float | None = Field(None, gt=0)
+    cheapest: bool = False
     float_layers: int | None = Field(None, ge=1, le=10_000)
     layers: LayerBits | None = None
     block_size: Literal[16, 32, 64, 128, 256] | None = None
@@ -120,9 +118,7 @@ class Quantize(Frozen):
         if self.method in _USUAL_OF_METHOD or self.block_size or self.accuracy_level is not None:
             self._fits_dynamic_or_block()
         if self.method == "qat" and (self.activation_bits > 8 or self.weight_bits > 8):
-            raise ValueError(
-                "method qat is for integer networks; use activation_bits 8 or fewer, and weight_bits 8 or fewer"
-            )
+            raise ValueError("method qat is for integer networks; use activation_bits 8 or fewer, and weight_bits too")
         integer = self.activation_bits <= 8
         if not self.symmetric and self.per_channel and integer:
             raise ValueError(
@@ -146,6 +142,8 @@ class Quantize(Frozen):
                 f"{choosing[0]} chooses between integer and float layers; use activation_bits 8, without "
                 + " or ".join(["mean_bits", *(choosing[1:])])
             )
+        if self.cheapest and (self.max_drop is None or self.method != "ptq"):
+            raise ValueError("cheapest says which layers max_drop leaves in float; use it with max_drop and method ptq")
         if self.max_drop is not None and self.method == "qat":
             raise ValueError("max_drop is no knob of method qat, which trains; use float_layers, or method ptq")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 from engine.datasets.pictures import MOST_PIXELS
 from engine.errors import InputError, SetupError
@@ -29,6 +30,12 @@ LOOKING = Limits(memory_bytes=3 << 30, cpu_s=120, wall_s=240, file_bytes=MOST_UN
 """What the process takes at most that looks at a file."""
 CHECKING = Limits(memory_bytes=8 << 30, cpu_s=180, wall_s=120, file_bytes=8 << 30)
 """And the one that tries a few samples of uploaded data, which may have to unpack them into a file first."""
+UNLIMITED = 1 << 62
+_YEARS_S = 10**9  # Linux counts in nanoseconds, and ends what is told more than it can count
+OPENING = Limits(memory_bytes=3 << 30, cpu_s=_YEARS_S, wall_s=30, file_bytes=1 << 30)
+"""The process that pages open networks in, for each of their questions; its computing is what one question's time allows."""
+OPENING_OWN = replace(OPENING, memory_bytes=UNLIMITED, wall_s=600, file_bytes=UNLIMITED)
+"""Of networks that lay on the server already."""
 _KEPT_GB = 10.0
 
 

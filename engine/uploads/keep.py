@@ -221,6 +221,12 @@ def upload_at(source: str) -> Upload | None:
     return found if found is not None and found.path == path else None
 
 
+def names_upload(source: str) -> bool:
+    """Whether a source of a spec is an upload by its form, also one that is gone, or of a home that was moved."""
+    folder = Path(source).parent
+    return folder.parent.name == uploads_path().name and _ID.fullmatch(folder.name) is not None
+
+
 def users(store: Store, uploads: Iterable[Upload]) -> dict[str, list[str]]:
     """SHA-256 of each upload -> the sweeps that name it, by their ids, also such as a page has only just started."""
     specs = {row.id: store.spec(row.id).model_dump_json() for row in store.sweeps()}

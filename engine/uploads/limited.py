@@ -16,8 +16,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
+"""Where such a process runs."""
 _MOST_OUTPUT = 64 << 20
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH")
 """Of our environment, what a process needs that is shown nothing else of it."""
@@ -64,19 +66,13 @@ def run_limited(
 
     Its environment is ours only where it is given. Whatever ends the wait ends the process, and all that it started.
     """
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    known = dict(passed if environment is None else environment)
-    known["PYTHONPATH"] = os.pathsep.join(p for p in (str(_ROOT), known.get("PYTHONPATH", "")) if p)
-    # Threads of libraries reserve memory, each.
-    known |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    given = [str(limits.memory_bytes), str(limits.cpu_s), str(limits.file_bytes), module, *arguments]
     output: list[str] = []
     length = 0
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__, *given],
-            cwd=_ROOT,
-            env=known,
+        process: subprocess.Popen[str] = subprocess.Popen(
+            command(module, arguments, limits),
+            cwd=ROOT,
+            env=surroundings(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -89,7 +85,7 @@ def run_limited(
 
         def stop() -> None:
             late.set()
-            _end(process)
+            end(process)
 
         timer = threading.Timer(limits.wall_s, stop)
         timer.start()
@@ -105,7 +101,7 @@ def run_limited(
                 process.wait()
         finally:
             timer.cancel()
-            _end(process)
+            end(process)
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
@@ -114,8 +110,23 @@ def run_limited(
     return Ended(None if late.is_set() else process.returncode, "".join(output), said)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """The process, where it still runs, and all that it started; it leads a group of its own."""
+def command(module: str, arguments: Sequence[str], limits: Limits) -> list[str]:
+    """What starts `python -m module arguments` with these limits, but for the time, which is the starter's to hold."""
+    given = (limits.memory_bytes, limits.cpu_s, limits.file_bytes)
+    return [sys.executable, "-m", __name__, *map(str, given), module, *arguments]
+
+
+def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of such a process: of ours what it cannot do without, unless another one is given."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    known = dict(passed if environment is None else environment)
+    known["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), known.get("PYTHONPATH", "")) if p)
+    # Threads of libraries reserve memory, each.
+    return known | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process, where it still runs, and all that it started; it leads a group of its own."""
     if process.poll() is not None:
         return  # its number may be another one's by now
     with contextlib.suppress(ProcessLookupError, PermissionError):

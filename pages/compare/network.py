@@ -32,7 +32,7 @@ def _difference(row: SweepRow, named: Mapping[str, Trial]) -> None:
         st.caption("Choose two different recipes.")
         return
     first, second = (named[letter] for letter in pair)
-    found = network_view.difference_of(first, second)
+    found = network_view.difference_of(row, first, second)
     if found is None:
         st.caption("The file of one of them is gone; run the sweep again to read it.")
         return

@@ -63,7 +63,8 @@ def render() -> None:
     _table(metric_rows(chosen, device), named, all_rows, "Numbers of the recipes side by side")
     st.markdown("##### Options of the steps")
     _table(recipe_rows(chosen), named, all_rows, "Options of the steps side by side")
-    _layers(named, all_rows)
+    with shell.one_line_errors():
+        _layers(row, named, all_rows)
     network.show(row, named)
 
 
@@ -185,11 +186,11 @@ def _table(rows: Sequence[Row], named: Mapping[str, Trial], all_rows: bool, alt:
         st.caption("No recipe has any.")
 
 
-def _layers(named: Mapping[str, Trial], all_rows: bool) -> None:
+def _layers(row: SweepRow, named: Mapping[str, Trial], all_rows: bool) -> None:
     st.markdown("##### Layer by layer")
     if not st.toggle("Read the layers from the files", key="compare layers"):
         return
-    found = {t.id: layers for t in named.values() if (layers := queries.layers(t)) is not None}
+    found = {t.id: layers for t in named.values() if (layers := queries.layers(row, t)) is not None}
     letters = {trial.id: letter for letter, trial in named.items()}
     gone = [letters[i] for i in letters if i not in found]
     if gone:

@@ -11,9 +11,10 @@ import streamlit as st
 from engine.datasets.pictures import MOST_BYTES, decode, to_input
 from engine.datasets.splits import Array
 from engine.errors import InputError, StepError
-from engine.explain.playground import Answer, answer
+from engine.explain.playground import Answer
 from engine.metrics import text_of
 from engine.quality.changed_values import value_text
+from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.playground import drawing
 from pages.shared import answers, comparison, queries, sample_picture, shell
@@ -57,7 +58,7 @@ def render() -> None:
         if subject.truth is not None:
             st.markdown(f"It is: **{shell.plain(subject.truth)}**")
     with right:
-        _answers(trials, baseline, subject, images)
+        _answers(row, trials, baseline, subject, images)
 
 
 def _test_image(images: answers.TestImages) -> Subject:
@@ -157,16 +158,18 @@ def _subject(content: bytes, images: answers.TestImages, swap: bool, name: str) 
         return None
 
 
-def _answers(trials: Sequence[Trial], baseline: Trial | None, subject: Subject, images: answers.TestImages) -> None:
+def _answers(
+    row: SweepRow, trials: Sequence[Trial], baseline: Trial | None, subject: Subject, images: answers.TestImages
+) -> None:
     found: dict[str, Answer] = {}
     trouble: dict[str, str] = {}
     for trial in trials:
         try:
-            model = queries.model(trial)
-            if model is None:
+            file = queries.network_file(row, trial)
+            if file is None:
                 trouble[trial.id] = "The file of this recipe is gone; run the sweep again."
             else:
-                found[trial.id] = answer(model, subject.image, images.preprocessing, images.classes)
+                found[trial.id] = file.answer(subject.image, images.preprocessing, images.classes)
         except (InputError, StepError) as error:
             trouble[trial.id] = str(error)
     reference = found.get(baseline.id) if baseline else None

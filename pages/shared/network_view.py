@@ -14,7 +14,9 @@ from engine.figures.graph_info import GraphInfo
 from engine.graph.graph_difference import Difference
 from engine.graph.layer_graph import LayerGraph
 from engine.spec.recipe import Recipe
+from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
+from engine.uploads.networks import NetworkFile
 from pages.shared import queries, share
 
 MOST_ROWS = 300
@@ -38,20 +40,19 @@ _component = st.components.v2.component(
 
 
 @st.cache_resource(max_entries=32, ttl=3600, show_spinner="Reading the network …")
-def _graph(home: tuple[str, str], name: str, fold: bool, _trial: Trial) -> LayerGraph:
-    # The file says it all; of the trial only its name is told where something is wrong.
-    return network.network(_trial, queries.artifacts(), fold)
+def _graph(home: tuple[str, str], name: str, fold: bool, _file: NetworkFile) -> LayerGraph:
+    return _file.graph(fold)
 
 
-def graph_of(trial: Trial, fold: bool = True) -> LayerGraph | None:
-    """A trial's network; None when its file is gone. Raises ModelError for a damaged one."""
-    name = queries.file_of(trial)
-    return _graph(queries.address(), name, fold, trial) if name else None
+def graph_of(row: SweepRow, trial: Trial, fold: bool = True) -> LayerGraph | None:
+    """A trial's network; None when its file is gone. Raises as NetworkFile."""
+    file = queries.network_file(row, trial)
+    return _graph(queries.address(), trial.artifact or "", fold, file) if file else None
 
 
-def difference_of(first: Trial, second: Trial) -> Difference | None:
+def difference_of(row: SweepRow, first: Trial, second: Trial) -> Difference | None:
     """What became of each layer of the first in the second; None when a file is gone."""
-    one, other = graph_of(first), graph_of(second)
+    one, other = graph_of(row, first), graph_of(row, second)
     if one is None or other is None:
         return None
     return _difference(

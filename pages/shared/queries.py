@@ -16,7 +16,7 @@ from engine.devices.cost import Scenario, read_scenarios
 from engine.devices.profiles import Profile, all_profiles
 from engine.devices.projected import Projector, under_scenario
 from engine.devices.validation import Check, ErrorLine, all_checks, error_table
-from engine.explain import compare, playground
+from engine.explain import compare
 from engine.explain import latency_samples as samples
 from engine.figures.frontier_info import FrontierInfo, frontier_info
 from engine.figures.thumbnail import Summary, summarise_sweep
@@ -30,6 +30,8 @@ from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
 from engine.store.store import Store
 from engine.trials.trial import Trial
+from engine.uploads.keep import names_upload
+from engine.uploads.networks import NetworkFile
 
 
 def address() -> tuple[str, str]:
@@ -189,27 +191,26 @@ def file_of(trial: Trial) -> str | None:
     return trial.artifact if trial.artifact is not None and artifacts().has(trial.artifact) else None
 
 
+def network_file(row: SweepRow, trial: Trial) -> NetworkFile | None:
+    """A trial's file, to be asked in a process of its own; None when it is gone."""
+    name = file_of(trial)
+    return NetworkFile(artifacts().local(name), trial.label, is_uploaded(row)) if name else None
+
+
+def is_uploaded(row: SweepRow) -> bool:
+    """Whether a sweep's network was sent by a browser, and may be hostile."""
+    return names_upload(spec(row).model.source)
+
+
 @st.cache_resource(max_entries=128, ttl=3600, show_spinner="Reading the files …")
-def _layers(home: tuple[str, str], name: str) -> tuple[compare.Layer, ...]:
-    return compare.read_layers(name, artifacts())
+def _layers(home: tuple[str, str], name: str, _file: NetworkFile) -> tuple[compare.Layer, ...]:
+    return _file.layers()
 
 
-def layers(trial: Trial) -> tuple[compare.Layer, ...] | None:
-    """What a trial's file says of its layers; None when the file is gone."""
-    name = file_of(trial)
-    return _layers(address(), name) if name else None
-
-
-# Sessions of ONNX Runtime may run in several threads at once; twelve small networks are a few dozen MB.
-@st.cache_resource(max_entries=12, ttl=600, show_spinner=False)
-def _model(home: tuple[str, str], name: str) -> playground.Model:
-    return playground.open_model(artifacts().local(name))
-
-
-def model(trial: Trial) -> playground.Model | None:
-    """A trial's file, opened; None when it is gone. Raises StepError when it cannot be opened."""
-    name = file_of(trial)
-    return _model(address(), name) if name else None
+def layers(row: SweepRow, trial: Trial) -> tuple[compare.Layer, ...] | None:
+    """What a trial's file says of its layers; None when the file is gone. Raises as NetworkFile."""
+    file = network_file(row, trial)
+    return _layers(address(), trial.artifact or "", file) if file else None
 
 
 @st.cache_data(ttl=3600, show_spinner=False)

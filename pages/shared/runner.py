@@ -7,23 +7,23 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from engine.errors import SetupError, SpecError
+from engine.errors import InputError, SetupError, SpecError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
 from engine.spec.read import to_yaml
 from engine.spec.sweep import Sweep
-from engine.uploads.bounds import CHECKING
+from engine.uploads.bounds import CHECKING, UNLIMITED
 from engine.uploads.keep import upload_at
-from engine.uploads.limited import run_limited
+from engine.uploads.limited import Ended, Limits, run_limited
 from pages.shared import access, jobs, queries, reach
 
-_MOST = 1 << 62
-_UNCHECKED = replace(CHECKING, memory_bytes=_MOST, file_bytes=_MOST)
+_UNCHECKED = replace(CHECKING, memory_bytes=UNLIMITED, file_bytes=UNLIMITED)
 """Of what lies on the server already, only the time is limited."""
 
 
@@ -80,31 +80,42 @@ def check(sweep: Sweep) -> dict[str, Any]:
         # What the sweep leaves open is left open: a layout that nobody stated is the network's.
         stated = sweep.model_dump(mode="json", exclude_unset=True)
         spec.write_text(yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        try:
-            done = run_limited("engine.cli", ["check", str(spec), "--json"], limits, environment=os.environ)
-        except OSError as error:
-            raise SetupError(
-                f"the check cannot be started: {error}; try `paretoscope check` on the command line"
-            ) from None
-    if over := done.overstepped(limits):
-        raise SetupError(
-            f"the check takes {over}; make network or data smaller, or try `paretoscope check` on the command line"
-        )
+        done = _ended(["check", str(spec), "--json"], limits, "the check", "`paretoscope check`")
     try:
         found: dict[str, Any] = json.loads(done.output)
     except ValueError:
-        raise SpecError(_last_line(done.errors)) from None
+        raise SpecError(_last_line(done.errors, "the check")) from None
     return found
+
+
+def run_program(arguments: Sequence[str], limits: Limits, called: str, instead: str) -> None:
+    """`paretoscope ARGUMENTS` with limits, waited for; InputError in one line where it fails.
+
+    `instead`: what to type where it oversteps.
+    """
+    done = _ended(arguments, limits, called, instead)
+    if done.code != 0:
+        raise InputError(_last_line(done.errors, called))
+
+
+def _ended(arguments: Sequence[str], limits: Limits, called: str, instead: str) -> Ended:
+    try:
+        done = run_limited("engine.cli", arguments, limits, environment=os.environ)
+    except OSError as error:
+        raise SetupError(f"{called} cannot be started: {error}; try {instead} on the command line") from None
+    if over := done.overstepped(limits):
+        raise SetupError(f"{called} takes {over}; make network or data smaller, or try {instead} on the command line")
+    return done
 
 
 def _has_uploads(sweep: Sweep) -> bool:
     return any(upload_at(source) for source in (sweep.model.source, sweep.data.source))
 
 
-def _last_line(errors: str) -> str:
-    lines = errors.strip().splitlines() or ["the check failed"]
+def _last_line(errors: str, called: str) -> str:
+    lines = errors.strip().splitlines() or [f"{called} failed"]
     if "MemoryError" in lines[-1]:
-        return "the check takes more memory than is given to uploads; make network or data smaller"
+        return f"{called} takes more memory than is given to uploads; make network or data smaller"
     return lines[-1].removeprefix("paretoscope: ")
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from engine.errors import SpecError
+from engine.errors import NotFoundError, SpecError
 from engine.export import tables as table_export
 from engine.frontier.columns import Trials
 from engine.frontier.front import objective_points
 from engine.frontier.recommendation import Choice
+from engine.graph.layer_graph import LayerGraph
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import access, queries
@@ -137,8 +139,15 @@ def report_bytes(row: SweepRow, keys: Sequence[str], device: str) -> bytes:
     from engine.export.report import report_html
 
     try:
-        trials, files = queries.columns_on(row, device), queries.artifacts()
-        return report_html(row, queries.store().spec(row.id), trials, keys, device, files).encode()
+        trials = queries.columns_on(row, device)
+        return report_html(row, queries.store().spec(row.id), trials, keys, device, partial(_network, row)).encode()
     except SpecError as error:
         # A download that fails shows nothing, so the file says it.
         return f"<!doctype html><meta charset=utf-8><title>No report</title><p>{html.escape(str(error))}</p>".encode()
+
+
+def _network(row: SweepRow, trial: Trial) -> LayerGraph:
+    file = queries.network_file(row, trial)
+    if file is None:
+        raise NotFoundError(f"the file of {trial.label} is gone; run the sweep again to make it")
+    return file.graph()

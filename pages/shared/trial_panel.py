@@ -22,7 +22,8 @@ from engine.trials.text import (
     sums_text,
 )
 from engine.trials.trial import Trial
-from pages.shared import access, comparison, notes, queries, shell
+from engine.uploads.bounds import CHECKING
+from pages.shared import access, comparison, notes, queries, runner, shell
 
 _COSTS = ("size_bytes", "latency_ms", "energy_mj")
 # What says by itself how far from the baseline it is.
@@ -209,9 +210,15 @@ def export(row: SweepRow, trial: Trial) -> None:
 
 
 def bundle_bytes(sweep_id: str, trial_id: str) -> bytes:
-    """The bundle of a trial; raises InputError when it cannot be made."""
+    """The bundle of a trial, of an uploaded network made with limits; raises InputError when it cannot be made."""
     from engine.export.bundle import export_bundle
 
+    store = queries.store()
     with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
-        path = export_bundle(queries.store(), queries.artifacts(), sweep_id, trial_id, Path(folder) / "bundle.zip")
+        path = Path(folder) / "bundle.zip"
+        if queries.is_uploaded(store.sweep(sweep_id)):
+            asked = ["export", sweep_id, trial_id, "--output", str(path)]
+            runner.run_program(asked, CHECKING, "the bundle", f"`paretoscope export {sweep_id} {trial_id}`")
+        else:
+            export_bundle(store, queries.artifacts(), sweep_id, trial_id, path)
         return path.read_bytes()

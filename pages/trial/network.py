@@ -44,7 +44,7 @@ def _graph(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
             width=220,
             help="Time is there once “Why isn’t it faster?” has profiled this recipe.",
         )
-    graph = network_view.graph_of(trial, level == "Layers")
+    graph = network_view.graph_of(row, trial, level == "Layers")
     if graph is None:
         return
     info = graph_info(graph, colour, times if colour == _TIME else None, "Time" if colour == _TIME else None)

@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
 
 from engine.errors import InputError, SpecError
+from engine.explain.network import network
 from engine.export.report import MOST_ROWS, report_html, write_report
 from engine.export.tables import flat_rows, has_parquet, to_csv, to_json, to_parquet
 from engine.frontier.front import OBJECTIVES, find_front
@@ -24,6 +26,10 @@ from engine.trials.evidence import Interval
 from engine.trials.slices import Slice, Slices, WorstSlice
 from tests.helpers.places import ROOT
 from tests.helpers.trial_factory import SPACE, sweep_trials, trial
+
+
+def from_files():
+    return partial(network, artifacts=Artifacts.open())
 
 
 @pytest.fixture
@@ -236,12 +242,12 @@ def test_a_report_shows_what_became_of_the_network(home):
     store = Store.open()
     row = next(r for r in store.sweeps() if r.example)
     made = row, store.spec(row.id), store.trials(row.id)
-    with_network = without_plotly(report_html(*made, artifacts=Artifacts.open()))
+    with_network = without_plotly(report_html(*made, network_of=from_files()))
 
     assert with_network.count('<div class="network">') == 1
     assert 'class="mark"' in with_network
     assert "The same as a table" in with_network
-    assert with_network == without_plotly(report_html(*made, artifacts=Artifacts.open()))
+    assert with_network == without_plotly(report_html(*made, network_of=from_files()))
     assert 'class="mark"' not in without_plotly(report_html(*made))
     knee = find_front([t for t in made[2] if t.state == "done"], OBJECTIVES).knee
     chosen = next(t for t in made[2] if t.id == knee)
@@ -251,10 +257,10 @@ def test_a_report_shows_what_became_of_the_network(home):
 def test_files_that_are_gone_or_too_much_to_draw_leave_the_report_whole(home, monkeypatch, stored):
     # Trials of the factory name files that are nowhere.
     row, sweep, trials = stored()
-    assert '<div class="network">' not in report_html(row, sweep, trials, artifacts=Artifacts.open())
+    assert '<div class="network">' not in report_html(row, sweep, trials, network_of=from_files())
     store = Store.open()
     example = next(r for r in store.sweeps() if r.example)
     monkeypatch.setattr("engine.export.network.MOST_BYTES", 1_000)
-    text = report_html(example, store.spec(example.id), store.trials(example.id), artifacts=Artifacts.open())
+    text = report_html(example, store.spec(example.id), store.trials(example.id), network_of=from_files())
     assert 'class="mark"' not in text
     assert "too many for a report" in text

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from engine.run.float_layers import climbed
+import pytest
+import torch
+
+from engine.compress.quantization.allocation import mixed_bits, ranked
+from engine.compress.quantization.sensitivity import measure_sensitivity
+from engine.compress.quantization.weights import find_layers, weight_names
+from engine.compress.quantize import prepare, quantized
+from engine.graph.graph import save_onnx
+from engine.run.float_layers import climbed, fewest_in_float
+from engine.spec.steps import Quantize
+from tests.helpers.tiny_trained import tiny_data, tiny_graph
+
+torch.set_num_threads(1)
+DATA = tiny_data()
 
 
 @pytest.mark.parametrize("needed", range(34))
@@ -23,3 +36,51 @@ def test_the_fewest_are_found_in_few_tries(needed: int) -> None:
 def test_where_no_number_is_enough_the_best_of_them_is_taken() -> None:
     assert climbed(lambda count: 2 - 0.1 * count, 7, 0.5) == 7
     assert climbed(lambda count: {0: 3.0, 1: 2.0, 2: 2.5, 4: 2.0, 5: 4.0}[count], 5, 0.5) == 1
+
+
+@pytest.fixture(scope="module")
+def ranks() -> dict[str, dict[str, float]]:
+    step = Quantize(weight_bits=8, activation_bits=8)
+    return measure_sensitivity(step, tiny_graph(), DATA)
+
+
+COARSE = {"weight_bits": 2, "activation_bits": 4, "ends_8bit": False, "rounding": "nearest"}
+COARSE |= {"per_channel": False, "format": "u8u8", "bias_correction": False}
+
+
+def found(tmp_path: Path, ranks: dict[str, dict[str, float]], **options: object):
+    path = tmp_path / "float.onnx"
+    save_onnx(tiny_graph(), path)
+    return fewest_in_float(Quantize(**COARSE, **options), path, DATA, ranks, None)
+
+
+def test_a_rung_is_the_recipe_of_as_many_float_layers(tmp_path: Path, ranks: dict[str, dict[str, float]]) -> None:
+    """So `float_layers: [1, 2, 4]` makes points of the ladder's rungs, each measured like any other."""
+    done, shown = found(tmp_path, ranks, max_drop=0.01)
+    count = sum(bits == 32 for bits in shown["layer_bits"].values())
+    assert 0 < count < len(shown["layer_bits"])
+    step = Quantize(**COARSE, float_layers=count)
+    bits = mixed_bits(step, prepare(tiny_graph()), ranks)
+    images = DATA.preprocessing(DATA.calibrating(step.calibration_samples).inputs)
+    assert quantized(step, tiny_graph(), images, bits).model == done.model
+
+
+def test_a_limit_that_cannot_be_kept_says_how_far_off_the_best_is(
+    tmp_path: Path, ranks: dict[str, dict[str, float]]
+) -> None:
+    prepared = prepare(tiny_graph())
+    names = [layer.node.name for layer in find_layers(prepared.graph.node, weight_names(prepared.graph))]
+    done, shown = found(tmp_path, ranks, max_drop=1e-6, layers=dict.fromkeys(names[1:], 2))
+    assert done.note is not None
+    assert done.note.startswith("the limit cannot be kept: at best no layer of 1 in float: ")
+    assert "1e-06 allowed" in done.note
+    assert set(shown["layer_bits"].values()) == {2}
+
+
+def test_the_cheapest_come_first_by_harm_for_each_millisecond() -> None:
+    bits = dict.fromkeys("abcd", 8)
+    harm = {"a": {"8": 4.0}, "b": {"8": 1.0}, "c": {"8": 2.0}, "d": {"8": 0.5}}
+    times = {"": (1.0, 1.0), "a": (9.0, 1.0), "b": (2.0, 1.0), "c": (3.0, 2.5), "d": (1.0, 1.2)}
+    assert ranked(harm, bits, {}) == ["a", "c", "b", "d"]
+    assert ranked(harm, bits, {}, times) == ["d", "c", "b", "a"]
+    assert ranked(harm, bits, {"c": 8}, times) == ["d", "b", "a"]

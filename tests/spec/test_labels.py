@@ -98,6 +98,7 @@ KNOBS: list[tuple[type[Frozen], dict[str, object], dict[str, dict[str, object]]]
             "rounding": {"rounding": "learned"},
             "ends_8bit": {"ends_8bit": True}, "mean_bits": {"mean_bits": 3}, "max_latency": {"max_latency": 0.5},
             "max_drop": {"max_drop": 0.5, "method": "ptq"}, "float_layers": {"float_layers": 2},
+            "cheapest": {"max_drop": 0.5, "cheapest": True, "method": "ptq"},
             "block_size": {"method": "block", "activation_bits": 32, "block_size": 64},
             "accuracy_level": {"method": "block", "activation_bits": 32, "accuracy_level": 0},
             "layers": {"layers": {"a": 3}}, "epochs": {"epochs": 3}, "samples": {"samples": 100},

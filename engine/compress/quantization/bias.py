@@ -15,11 +15,11 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from engine.compress.quantization.calibrate import runs
+from engine.compress.quantization.calibrate import runs, squared_distance
 from engine.compress.quantization.kinds import limit_codes
 from engine.compress.quantization.others import other_values
 from engine.compress.quantization.scheme import Float32, Scheme
-from engine.compress.quantization.weights import Layer
+from engine.compress.quantization.weights import Layer, compared_tensors
 from engine.graph.graph import fixed_batch, open_session
 from engine.graph.inputs import Feeds, Inputs, resized
 
@@ -45,17 +45,13 @@ def correct_biases(scheme: Scheme, calibration: Inputs) -> Scheme:
     exact = {layer.output: written[(layer.node.op_type, *layer.node.input)] for layer in layers}
     images = _few(scheme, calibration, list(exact.values()))
     means, wanted = _float_means(scheme, list(exact.values()), images)
-    best, least = scheme.biases, _distance(_walk(scheme, images, {}, set())[1], wanted)
+    best, least = scheme.biases, squared_distance(_walk(scheme, images, {}, set())[1], wanted)
     targets = {layer: means[name] for layer, name in exact.items()}
     for known, own in ((targets, set[str]()), ({}, set(targets))):
         biases, found = _walk(scheme, images, known, own)
-        if (distance := _distance(found, wanted)) < least:
+        if (distance := squared_distance(found, wanted)) < least:
             best, least = biases, distance
     return replace(scheme, biases=best)
-
-
-def _distance(found: Float32, wanted: Float32) -> float:
-    return float(np.square(found - wanted, dtype=np.float64).sum())
 
 
 def _few(scheme: Scheme, images: Inputs, tensors: list[str]) -> Inputs:
@@ -74,14 +70,27 @@ def _mean(values: Float32) -> Float64:
 
 
 def _float_means(scheme: Scheme, tensors: list[str], images: Inputs) -> tuple[dict[str, Float64], Float32]:
-    """The float network's channel means, and its output on the images."""
+    """The float network's channel means, and what it is compared by on the images, end to end."""
     totals = dict.fromkeys(tensors, np.zeros(1))
-    outputs = []
-    for *values, output in runs(scheme.model, [*tensors, scheme.model.graph.output[0].name], images):
-        outputs.append(output)
+    answers, last = list[list[Float32]](), _compared(scheme)
+    for batch in runs(scheme.model, [*tensors, *last], images):
+        values, outputs = batch[: len(tensors)], batch[len(tensors) :]
+        answers.append(outputs)
         for name, value in zip(tensors, values, strict=True):
             totals[name] = totals[name] + _mean(value) * len(value)
-    return {name: total / len(images) for name, total in totals.items()}, np.concatenate(outputs)
+    return {name: total / len(images) for name, total in totals.items()}, _end_to_end(
+        [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+    )
+
+
+def _compared(scheme: Scheme) -> list[str]:
+    """The graph's first output, or what its last layers give where post-processing picks how many values there are."""
+    tensors = compared_tensors(scheme.model, scheme.layers)
+    return tensors[:1] if tensors[0] == scheme.model.graph.output[0].name else tensors
+
+
+def _end_to_end(values: list[Float32]) -> Float32:
+    return values[0] if len(values) == 1 else np.concatenate([value.ravel() for value in values])
 
 
 def _walk(
@@ -90,12 +99,12 @@ def _walk(
     """Run the rounded network node by node, each layer's bias corrected before the next layer sees its output.
 
     `means`: what layers are to have, by their output; `own`: layers that are to have what their float weights give. Returns the biases and
-    the network's output.
+    what the network is compared by.
     """
     biases = dict(scheme.biases)
     layers = {layer.output: layer for layer in scheme.layers}
     constants = {t.name: numpy_helper.to_array(t) for t in scheme.model.graph.initializer} | other_values(scheme)
-    result = scheme.model.graph.output[0].name
+    results = _compared(scheme)
     fed = Feeds.of_graph(scheme.model)(images)
     values = {name: _rounded(scheme, name, array) for name, array in fed.items()}
     last = {name: i for i, node in enumerate(scheme.nodes) for name in node.input}
@@ -111,9 +120,9 @@ def _walk(
         named = zip(filter(None, node.output), outputs, strict=True)
         values |= {name: _rounded(scheme, name, value) for name, value in named}
         for name in {*node.input, *node.output} & values.keys():
-            if last.get(name, i) <= i and name != result:
+            if last.get(name, i) <= i and name not in results:
                 del values[name]
-    return biases, values[result]
+    return biases, _end_to_end([values[name] for name in results])
 
 
 def _changed(scheme: Scheme, layer: Layer | None, biases: dict[str, Float32]) -> dict[str, npt.NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,3 +89,11 @@ def runs(model: onnx.ModelProto, tensors: Sequence[str], images: Inputs) -> Iter
         start += batch
         if not fixed and start == 1:
             batch = int(np.clip(_RUN_BYTES // max(1, sum(v.nbytes for v in values)), 1, _MOST_IMAGES))
+
+
+def squared_distance(found: npt.NDArray[np.floating[Any]], wanted: npt.NDArray[np.floating[Any]]) -> float:
+    """The sum of squared differences, in float64. Values that are the same infinity in both, as of classes that a mask rules out, are no
+    difference.
+    """
+    off = np.subtract(found, wanted, out=np.zeros(np.shape(found)), where=~(np.isinf(wanted) & (found == wanted)))
+    return float(np.square(off, out=off).sum())

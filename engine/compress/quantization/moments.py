@@ -6,7 +6,7 @@ each input of a sum that the moments are known to about a per cent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +36,7 @@ def groups_of(layer: Layer) -> int:
     return int(attributes(layer.node).get("group", 1))
 
 
-def moments(layer: Layer, data: Sequence[Tensor], wanted: Sequence[Tensor], weight: Tensor, centred: bool) -> Moments:
+def moments(layer: Layer, data: Sequence[Tensor], wanted: Iterable[Tensor], weight: Tensor, centred: bool) -> Moments:
     """Moments over the parts that images come in, each `data` and `wanted` of shape (n, …); `centred` where a bias takes the means up.
 
     The same arguments give the same moments.

@@ -38,6 +38,17 @@ def is_bias(value: Array, channels: int) -> bool:
     return value.size == 1 or (value.size == channels and value.shape[-1] == channels)
 
 
+_FAR = 1000.0
+
+
+def holds_a_mask(bias: Array) -> bool:
+    """Whether some numbers of a bias lie so far beyond the others that nothing is left of these in a few bits, as of -1e9 or -inf for a
+    class that is ruled out: above a thousand, and a thousand times the median.
+    """
+    size = np.abs(bias.astype(np.float64))
+    return bool(size.size and (size > _FAR * max(1.0, float(np.median(size)))).any())
+
+
 def _ranks(model: onnx.ModelProto, stored: dict[str, Array]) -> dict[str, int]:
     """How many axes the data of those products has whose matrix stands on the left or in a batch, seen in a run."""
     wanted = []
@@ -63,14 +74,18 @@ class _Rewriting:
         known = [name in self.stored for name in node.input]
         if node.domain not in ("", "ai.onnx"):
             self.nodes.append(node)
-        elif node.op_type == "Conv" and known[1] and len(known) > 2 and node.input[2] and not known[2]:
-            self._conv_with_computed_bias(node)
+        elif node.op_type == "Conv" and known[1] and len(known) > 2 and node.input[2] and self._is_apart(node.input[2]):
+            self._conv_with_addend(node)
         elif node.op_type == "Gemm" and known[0] != known[1]:
             self._gemm(node, on_the_left=known[0])
         elif node.op_type == "MatMul" and known[0] != known[1]:
             self._product(node, on_the_left=known[0])
         else:
             self.nodes.append(node)
+
+    def _is_apart(self, bias: str) -> bool:
+        """Whether a bias is computed, or would be lost in the layer's own few bits."""
+        return bias not in self.stored or holds_a_mask(self.stored[bias])
 
     def _keep(self, value: Array, name: str) -> str:
         self.made[name] = np.ascontiguousarray(value)
@@ -84,7 +99,7 @@ class _Rewriting:
         """The last two axes of a tensor exchanged."""
         return self._node("Transpose", [tensor], output, perm=[*range(rank - 2), rank - 1, rank - 2])
 
-    def _conv_with_computed_bias(self, node: Node) -> None:
+    def _conv_with_addend(self, node: Node) -> None:
         out, rank = node.output[0], self.stored[node.input[1]].ndim
         plain = Node()
         plain.CopyFrom(node)
@@ -130,7 +145,7 @@ class _Rewriting:
         seen = value.T if transposed and value.ndim == 2 else value
         if transposed and value.ndim == 1 and value.size > 1:
             seen = value[:, None]  # one number for each column of the result, which are the rows of the plain product
-        as_bias = is_bias(seen, channels)
+        as_bias = is_bias(seen, channels) and not holds_a_mask(seen)
         if beta != 1.0 or (as_bias and seen.shape != value.shape):
             addend = self._keep((seen if as_bias else value) * np.float32(beta), f"{out}/addend")
         return (addend, "") if as_bias else ("", addend)

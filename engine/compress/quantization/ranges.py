@@ -66,14 +66,23 @@ def _errors(
         for batch in runs(model, data, images):
             values = {name: from_array(np.ascontiguousarray(v)) for name, v in zip(data, batch, strict=True)}
             for name, layers in readers.items():
-                for layer in layers:
-                    run, weight, value = operator(layer.node), constants[layer.weight], values[layer.data]
-                    exact: Tensor = run(value, weight)
-                    energy = float(exact.square().sum()) or 1.0
-                    for method, scale in tried[name].items():
-                        found: Tensor = run(_rounded(value, scale), weight)
-                        errors[name, method] += float((found - exact).square().sum()) / energy
+                scales = dict.fromkeys(tried[name].values())
+                for read in dict.fromkeys(layer.data for layer in layers):
+                    value = values[read]
+                    rounded = {scale: _rounded(value, scale) for scale in scales}
+                    for layer in (layer for layer in layers if layer.data == read):
+                        run, weight = operator(layer.node), constants[layer.weight]
+                        exact: Tensor = run(value, weight)
+                        energy = float(exact.square().sum()) or 1.0
+                        off = {scale: _distance(run(some, weight), exact) for scale, some in rounded.items()}
+                        for method, scale in tried[name].items():
+                            errors[name, method] += off[scale] / energy
     return errors
+
+
+def _distance(found: Tensor, exact: Tensor) -> float:
+    """The sum of squared differences; `found` is used up, since a large tensor more costs as much as the sum."""
+    return float(found.sub_(exact).square_().sum())
 
 
 def _rounded(value: Tensor, scale: ActivationScale) -> Tensor:

@@ -9,7 +9,7 @@ learning rate and takes seconds. Biases take up what is left of the mean error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ from engine.compress.quantization.torch_graph import (
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.torch_device import from_array, from_inputs, to_array
-from engine.cores import share_torch_threads
+from engine.cores import one_torch_thread, share_torch_threads
 from engine.errors import StepError
 from engine.graph.graph import fixed_batch
 from engine.graph.inputs import Inputs, resized
@@ -54,9 +54,10 @@ _SETTLED = 1e-3
 _BLOCK = 64
 LARGEST_FAN_IN = 8192
 """A layer with more inputs per output than this keeps its codes: their moments would not fit in memory."""
-# Bytes of activations kept at a time; images that do not fit are left out.
-_MEMORY = 2**30
-_CHUNK = 32
+# Bytes of activations kept between two layers, of both networks; images that do not fit are left out.
+_MEMORY = 2**29
+# Images that are run at a time, at most, and bytes that their activations take meanwhile.
+_CHUNK, _PART = 32, 2**26
 
 
 def learn_rounding(scheme: Scheme, calibration: Inputs, moves_biases: bool = True) -> Scheme:
@@ -72,20 +73,32 @@ def learn_rounding(scheme: Scheme, calibration: Inputs, moves_biases: bool = Tru
     biases = dict(scheme.biases)
     with torch.no_grad():
         parts = _parts(simulation, scheme, calibration)
-        values, exact = [call_with(simulation.values, part) for part in parts], _FloatGraph(scheme, parts)
+        exact, fed = _FloatGraph(scheme, parts), _fed(scheme, parts)
+        # Constants once, not for each part; the weights of layers are those that are learned here.
+        read = {name for call in simulation.calls if not isinstance(call.run, RoundedLayer) for name in call.inputs}
+        start = call_with(simulation.values, parts[0])
+        fixed = {name: value for name, value in start.items() if name in read and name not in fed[0]}
+        del start
+        values = [fixed | some for some in fed]
+        between: list[Call] = []
         for call in simulation.calls:
+            if not isinstance(call.run, RoundedLayer):
+                between.append(call)
+                continue
             share_torch_threads()
-            if isinstance(call.run, RoundedLayer):
-                layer, data = layers[call.outputs[0]], [v[call.inputs[0]] for v in values]
-                weight, wanted = exact.constants[layer.weight], exact.product(layer)
-                if layer.weight not in learned:
-                    centred = moves_biases and layer.output in biases
-                    codes = scheme.weights[layer.weight]
-                    learned[layer.weight] = _learned(layer, data, wanted, weight, codes, centred)
-                _run_layer(call, layer, wanted if moves_biases else None, learned[layer.weight], biases, values)
-            else:
-                for some in values:
-                    execute([call], some)
+            layer = layers[call.outputs[0]]
+            # Part by part up to the next layer: what lies between two layers is there for one part at a time.
+            for some in values:
+                execute(between, some)
+            exact.run_up_to(layer)
+            if layer.weight not in learned:
+                data, weight = [some[layer.data] for some in values], exact.constants[layer.weight]
+                centred = moves_biases and layer.output in biases
+                codes = scheme.weights[layer.weight]
+                learned[layer.weight] = _learned(layer, data, exact.products(layer), weight, codes, centred)
+                del data
+            _run_layer(call, layer, exact if moves_biases else None, learned[layer.weight], biases, values)
+            between = []
     return replace(scheme, weights=learned, biases=biases)
 
 
@@ -101,62 +114,90 @@ def obstacle(scheme: Scheme) -> str | None:
 def _run_layer(
     call: Call,
     layer: Layer,
-    wanted: Sequence[Tensor] | None,
+    exact: _FloatGraph | None,
     codes: Codes,
     biases: dict[str, Float32],
     values: Sequence[dict[str, Tensor]],
 ) -> None:
-    """Run the rounded layer on all parts; its bias, where it has one, makes up for the mean error against what is `wanted`, if given."""
+    """Run the rounded layer on all parts; its bias, where it has one, makes up for the mean error against the `exact` graph, if given."""
     weight, run = from_array(codes.values()), operator(layer.node)
-    outputs: list[Tensor] = [run(some[call.inputs[0]], weight) for some in values]
-    if layer.output in biases:
-        channels = 1 if layer.node.op_type == "Conv" else outputs[0].ndim - 1
-        others = [i for i in range(outputs[0].ndim) if i != channels]
+    wanted = exact.products(layer) if exact is not None and layer.output in biases else None
+    outputs: list[Tensor] = []
+    error: Tensor | float = 0.0
+    for some in values:
+        output: Tensor = run(some[call.inputs[0]], weight)
+        for name in call.spent:
+            some.pop(name, None)
         if wanted is not None:
-            error = sum((exact - output).sum(others) for exact, output in zip(wanted, outputs, strict=True))
+            others = [i for i in range(output.ndim) if i != _channels(layer, output)]
+            error = error + (next(wanted) - output).sum(others)
+        outputs.append(output)
+    if layer.output in biases:
+        if wanted is not None:
             places = sum(output.numel() for output in outputs) // len(biases[layer.output])
             biases[layer.output] = biases[layer.output] + to_array(torch.as_tensor(error) / places)
         stored = from_array(storable_bias(biases[layer.output], codes.bits))
-        outputs = [o + stored.reshape([-1 if i == channels else 1 for i in range(o.ndim)]) for o in outputs]
-    for some, output in zip(values, outputs, strict=True):
-        some[layer.output] = output
-        for name in call.spent:
-            some.pop(name, None)
+        shape = [1] * outputs[0].ndim
+        shape[_channels(layer, outputs[0])] = -1
+        for output in outputs:
+            output += stored.reshape(shape)
+    if layer.output not in call.spent:
+        for some, output in zip(values, outputs, strict=True):
+            some[layer.output] = output
+
+
+def _channels(layer: Layer, output: Tensor) -> int:
+    """The axis of a layer's output that its bias lies along."""
+    return 1 if layer.node.op_type == "Conv" else output.ndim - 1
+
+
+def _fed(scheme: Scheme, parts: Sequence[Tensors]) -> list[dict[str, Tensor]]:
+    """What either network is fed, by name, for each part."""
+    types = input_types(scheme.model)
+    split = [((), part) if isinstance(part, dict) else ((part,), {}) for part in parts]
+    return [named_tensors(types, images, named) for images, named in split]
 
 
 class _FloatGraph:
     """The float network on the parts that the images come in, run as far as it is needed."""
 
     def __init__(self, scheme: Scheme, parts: Sequence[Tensors]) -> None:
-        self.constants, types = constants_of(scheme.model), input_types(scheme.model)
-        split = [((), part) if isinstance(part, dict) else ((part,), {}) for part in parts]
-        self._values = [{**self.constants, **named_tensors(types, images, named)} for images, named in split]
+        self.constants = constants_of(scheme.model)
+        self._values = [self.constants | some for some in _fed(scheme, parts)]
         kept = {scheme.model.graph.output[0].name, *self.constants}
         self._calls = iter(with_lifetimes([as_call(node) for node in scheme.model.graph.node], kept))
 
-    def product(self, layer: Layer) -> list[Tensor]:
-        """What the layer computes here, before its bias and activation function, a tensor for each part; layers in graph order."""
-        while layer.data not in self._values[0]:
-            call = next(self._calls)
-            for values in self._values:
-                execute([call], values)
+    def run_up_to(self, layer: Layer) -> None:
+        """Compute what the layer reads, for each part in turn; layers in graph order."""
+        calls: list[Call] = []
+        there = set(self._values[0])
+        while layer.data not in there:
+            calls.append(next(self._calls))
+            there.update(calls[-1].outputs)
+        for values in self._values:
+            execute(calls, values)
+
+    def products(self, layer: Layer) -> Iterator[Tensor]:
+        """What the layer computes here, before its bias and activation function, part by part; after `run_up_to` it."""
         run, weight = operator(layer.node), self.constants[layer.weight]
-        return [run(values[layer.data], weight) for values in self._values]
+        return (run(values[layer.data], weight) for values in self._values)
 
 
 def _parts(simulation: Simulation, scheme: Scheme, images: Inputs) -> list[Tensors]:
-    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds activations of in both networks."""
+    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds what is kept of in both networks."""
     batch = fixed_batch(scheme.model)
     if batch:
         images = resized(images, max(batch, len(images) // batch * batch))
     some = images[: batch or 1]
     values = call_with(simulation.values, from_inputs(some))
-    constant, most = set(values), 1
+    constant, most, kept = set(values), 1, 1
     for call in simulation.calls:
+        here = sum(v.nbytes for name, v in values.items() if name not in constant)
+        kept = max(kept, here) if isinstance(call.run, RoundedLayer) else kept
         execute([call], values)
         most = max(most, sum(v.nbytes for name, v in values.items() if name not in constant))
-    fitting = max(1, _MEMORY // (2 * most))
-    used, size = images[: fitting * len(some)], batch or _CHUNK
+    fitting = max(1, _MEMORY // (2 * kept))
+    used, size = images[: fitting * len(some)], batch or max(1, min(_CHUNK, _PART // most))
     return [from_inputs(used[start : start + size]) for start in range(0, len(used), size)]
 
 
@@ -167,7 +208,7 @@ def _as_rows(values: Tensor, layer: Layer) -> Tensor:
 
 
 def _learned(
-    layer: Layer, data: Sequence[Tensor], wanted: Sequence[Tensor], weight: Tensor, codes: Codes, centred: bool
+    layer: Layer, data: Sequence[Tensor], wanted: Iterable[Tensor], weight: Tensor, codes: Codes, centred: bool
 ) -> Codes:
     if weight.numel() // weight.shape[layer.axis] > LARGEST_FAN_IN:
         return codes
@@ -212,7 +253,8 @@ def least_error(
     `gram` (g, d, d), positive definite; all others and the result (g, o, d). Never worse than `nearest`. `passes`: how often every code is
     looked at again, at most.
     """
-    found = _descended(gram, cross, _in_sequence(gram, cross, below, above), below + above, passes)
+    with one_torch_thread():
+        found = _descended(gram, cross, _in_sequence(gram, cross, below, above), below + above, passes)
     worse = _error(gram, cross, found) > _error(gram, cross, nearest)
     return torch.where(worse, nearest, found)
 
@@ -231,15 +273,23 @@ def _in_sequence(gram: Tensor, cross: Tensor, below: Tensor, above: Tensor) -> T
     size = codes.shape[-1]
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
-        errors = []
-        for j in range(start, end):
-            wanted, low, high = best[..., j], below[..., j], above[..., j]
-            codes[..., j] = torch.where(wanted - low <= high - wanted, low, high)
-            error = (wanted - codes[..., j]) / passing_on[:, j, j, None]
-            best[..., j:end] -= error[..., None] * passing_on[:, None, j, j:end]
-            errors.append(error)
-        best[..., end:] -= torch.stack(errors, -1) @ passing_on[:, start:end, end:]
+        block = slice(start, end)
+        # Inputs first: what one step reads and writes lies together in memory, which takes a fraction of the time.
+        left, low, high = (_inputs_first(part[..., block].double()) for part in (best, below, above))
+        spread, errors, found = passing_on[:, block, block], torch.empty_like(left), torch.empty_like(left)
+        for j in range(end - start):
+            wanted = left[:, j]
+            found[:, j] = torch.where(wanted - low[:, j] <= high[:, j] - wanted, low[:, j], high[:, j])
+            errors[:, j] = (wanted - found[:, j]) / spread[:, j, j, None]
+            left[:, j + 1 :] -= errors[:, j, None] * spread[:, j, j + 1 :, None]
+        codes[..., block] = found.mT
+        best[..., end:] -= errors.mT.contiguous() @ passing_on[:, block, end:]
     return codes.to(below.dtype)
+
+
+def _inputs_first(values: Tensor) -> Tensor:
+    """(g, outputs, inputs) -> (g, inputs, outputs), a copy."""
+    return values.mT.contiguous()
 
 
 def _descended(gram: Tensor, cross: Tensor, codes: Tensor, both: Tensor, passes: int) -> Tensor:
@@ -260,12 +310,15 @@ def _descended(gram: Tensor, cross: Tensor, codes: Tensor, both: Tensor, passes:
 
 def _set_block(gram: Tensor, slope: Tensor, codes: Tensor, both: Tensor) -> Tensor:
     """Set a block of codes in place, one input at a time; what was added to them."""
-    before, local = codes.clone(), slope.clone()
-    for j in range(codes.shape[-1]):
-        step = both[..., j] - 2 * codes[..., j]
-        power = gram[:, j, j, None]
-        gain = step * (step * power + 2 * local[..., j])
-        step = torch.where(gain < -1e-6 * power * step * step, step, 0.0)
-        codes[..., j] += step
-        local += step[..., None] * gram[:, None, j]
-    return codes - before
+    local, steps = _inputs_first(slope), _inputs_first(both - 2 * codes)
+    power = gram.diagonal(dim1=1, dim2=2)[..., None]
+    bent, least = steps * power, -1e-6 * power * steps * steps
+    for j in range(steps.shape[1]):
+        step = steps[:, j]
+        gain = step * (bent[:, j] + 2 * local[:, j])
+        step = torch.where(gain < least[:, j], step, 0.0)
+        steps[:, j] = step
+        local[:, j + 1 :] += step[:, None] * gram[:, j, j + 1 :, None]
+    taken = _inputs_first(steps)
+    codes += taken
+    return taken

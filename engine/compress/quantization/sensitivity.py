@@ -28,7 +28,7 @@ from engine.compress.quantization.qdq_placement import place
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import Operator
-from engine.compress.quantization.weights import Layer, find_layers, first_use, weight_names
+from engine.compress.quantization.weights import Layer, compared_tensors, find_layers, first_use, weight_names
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare
 from engine.compress.teacher import logits_name
@@ -80,12 +80,13 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
 
 def _in_runtime(step: Quantize, scheme: Scheme, images: Inputs, classes: bool) -> dict[str, dict[str, float]]:
     """The same costs from whole files, each with one layer rounded."""
-    model, output = scheme.model, scheme.model.graph.output[0].name
+    model, outputs = scheme.model, compared_tensors(scheme.model, scheme.layers)
+    outputs = outputs[:1] if outputs[0] == model.graph.output[0].name else outputs
     shares = classes and gives_shares(model)
 
     def said(graph: onnx.ModelProto) -> Array:
-        found = np.concatenate([values[0] for values in runs(graph, [output], images)])[: len(images)]
-        found = found.astype(np.float64).reshape(len(found), -1)
+        batches = [[value.reshape(len(value), -1) for value in values] for values in runs(graph, outputs, images)]
+        found = np.concatenate([np.concatenate(batch, 1) for batch in batches])[: len(images)].astype(np.float64)
         if not classes:
             return found
         return np.log(np.maximum(found, 1e-12)) if shares else found - logsumexp(found, axis=1, keepdims=True)
@@ -113,7 +114,9 @@ def _in_runtime(step: Quantize, scheme: Scheme, images: Inputs, classes: bool) -
         for bits in BITS:
             codes = {w: quantized_weight(stored[w], every[w].axis, bits, step.per_channel, step.symmetric) for w in own}
             found = said(write(replace(part, weights=codes, others={}), packed=False))
-            off = np.exp(expected) * (expected - found) if classes else np.square(found - expected) / found.shape[1]
+            same = np.isinf(expected) if classes else np.isinf(expected) & (found == expected)
+            away = np.subtract(expected, found, out=np.zeros_like(expected), where=~same)
+            off = np.exp(expected) * away if classes else np.square(away) / found.shape[1]
             costs.setdefault(name, {})[str(bits)] = float(off.sum() / len(images))
     return costs
 
@@ -167,11 +170,10 @@ class _OneLayerRounded:
                 for bits in BITS:
                     weight = from_array(self._codes[name, bits].values())
                     found = self._said(self._run(rest, values | {name: weight}))
-                    cost = (
-                        F.kl_div(found, expected, reduction="sum", log_target=True)
-                        if self._classes
-                        else (found - expected).square().mean(dim=1).sum()
-                    )
+                    # What a mask rules out, for a class a share of nothing, is no difference.
+                    same = expected.isinf() if self._classes else expected.isinf() & (found == expected)
+                    off = torch.where(same, 0.0, expected - found)
+                    cost = (expected.exp() * off).sum() if self._classes else off.square().mean(dim=1).sum()
                     result[first_use(name), bits] += float(cost)
             execute([call], values)
         return result

@@ -51,6 +51,24 @@ def _is_plain(attributes: dict[str, Any]) -> bool:
     return bool(attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0)
 
 
+# How many values these give depends on the data.
+_PICKING = frozenset({"NonMaxSuppression", "NonZero", "Unique", "Compress"})
+
+
+def compared_tensors(model: onnx.ModelProto, layers: Sequence[Layer]) -> list[str]:
+    """What two roundings of a graph are held against each other by: its outputs, or what its last layers give where post-processing picks
+    how many values there are, as a detector's does. `layers`: the graph's, with outputs by the name that both have.
+    """
+    if not any(node.op_type in _PICKING for node in model.graph.node):
+        return [output.name for output in model.graph.output]
+    leading: set[str] = set()
+    read = {layer.data for layer in layers}
+    for node in reversed(model.graph.node):
+        if not (leading | read).isdisjoint(node.output):
+            leading.update(node.input)
+    return [layer.output for layer in layers if layer.output not in leading | read]
+
+
 def weight_names(graph: onnx.GraphProto) -> set[str]:
     """Initialisers that can be a layer's weight: float32 filters and matrices, not batches of matrices."""
     shapes = {t.name: len(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}

@@ -15,11 +15,6 @@ from tests.helpers.pages import address, open_app, words
 pytestmark = pytest.mark.usefixtures("home")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("engine.explain.playground.RUNS", 2)
-
-
 def example():
     store = Store.open()
     row = next(r for r in store.sweeps() if r.example)
@@ -102,7 +97,7 @@ def test_a_file_that_is_no_picture_is_one_clear_line():
 
 
 def test_a_file_that_is_gone_is_told_where_its_answer_would_be(monkeypatch):
-    monkeypatch.setattr("pages.shared.queries.model", lambda trial: None)
+    monkeypatch.setattr("pages.shared.queries.network_file", lambda row, trial: None)
     app = open_playground()
     assert "The file of this recipe is gone" in words(app)
 
