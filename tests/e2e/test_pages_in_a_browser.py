@@ -120,6 +120,34 @@ def test_the_report_works_from_a_file_without_a_network(page: Page, tmp_path: Pa
     assert page.locator(".chart .main-svg").count() >= 2
     points.nth(3).click(force=True)
     expect(page.locator("tr.picked details[open]")).to_have_count(1)
+    # A limit hides rows, fades points and names the best; the address keeps it, and a link opens the file so.
+    size = page.get_by_label("Limit of File size (kB)")
+    size.press("End")
+    expect(page.locator("#recipes tbody tr:visible")).to_have_count(1)
+    expect(page.locator("#verdict")).to_contain_text("1 of 24 recipes keep the limits. Best by Accuracy")
+    faded = page.evaluate(
+        "document.querySelector('.chart').data.flatMap(t => t.marker?.opacity ?? []).filter(o => o < 1).length"
+    )
+    assert faded >= 23
+    link = page.evaluate("location.href")
+    assert "size_bytes=" in link
+    size.press("Home")
+    expect(page.locator("#recipes tbody tr:visible")).to_have_count(24)
+    page.get_by_label("Find a recipe").fill("distil 4-bit")
+    shown = page.locator("#recipes tbody tr:visible")
+    assert 0 < shown.count() < 24
+    page.get_by_role("button", name="File size (kB)").click()
+    sizes = [float(v) for v in shown.locator("td:nth-child(4)").evaluate_all("cells => cells.map(c => c.dataset.v)")]
+    assert sizes == sorted(sizes)
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("MACs (M)", exact=True).uncheck()
+    expect(page.get_by_role("button", name="MACs (M)")).to_be_hidden()
+    page.goto("about:blank")
+    page.goto(link)
+    # The recipe that was picked is shown whether it keeps the limits or not.
+    expect(page.locator("#recipes tbody tr.picked")).to_be_visible()
+    expect(page.locator("#recipes tbody tr:not(.picked):visible")).to_have_count(1)
+    points.first.wait_for(state="attached")
     page.emulate_media(color_scheme="dark")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.wait_for_function(
