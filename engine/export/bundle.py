@@ -1,6 +1,7 @@
 """Bundles: a chosen trial as one zip that proves itself, and the check of such a zip.
 
-    model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  sample.npz  predict.py  verify.py  manifest.json
+    model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  card.html  metrics.json  sample.npz  predict.py  verify.py
+    Dockerfile  manifest.json
 
 `predict.py` is the template of that name in this folder, `verify.py` the two others as one text, which imports it. `verify_bundle` runs
 them from here: never code out of a zip.
@@ -28,6 +29,7 @@ from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
 from engine.errors import InputError
 from engine.export import predict_template, verify_main_template, verify_template
+from engine.export.bundle_parts import card_html, dockerfile, metadata_of, metrics_json, with_metadata
 from engine.export.card import card
 from engine.export.predict_template import BundleError
 from engine.export.verify_template import Check, Limits, Quality, recorded_quality
@@ -51,8 +53,8 @@ SAMPLE_BYTES = 16 << 20
 """The sample's size: 500 images put ±2 points around an accuracy of 95 %, and large images must not make the zip heavy."""
 
 PARTS = (
-    "card.md", "labels.txt", "manifest.json", "model.onnx", "predict.py", "preprocess.json", "recipe.yaml", "sample.npz",
-    "verify.py",
+    "Dockerfile", "card.html", "card.md", "labels.txt", "manifest.json", "metrics.json", "model.onnx", "predict.py", "preprocess.json",
+    "recipe.yaml", "sample.npz", "verify.py",
 )  # fmt: skip
 
 INTEGER_OPS = frozenset(
@@ -144,19 +146,24 @@ def write_bundle(
             f"the file of {trial.label} gets {right} of {len(sample)} test images right, but {trial.accuracy.value:.1%} were "
             "measured: it is not the file that was measured; run the sweep again"
         )
+    text, bare = card(trial, sweep, dataset, baseline, len(sample), __version__), model.read_bytes()
+    names = [" ".join(name.split()) for name in dataset.classes]
     parts = {
-        "model.onnx": model.read_bytes(),
+        "model.onnx": with_metadata(bare, metadata_of(trial, settings, names, dataset.checksum, __version__)),
         "recipe.yaml": recipe_yaml(trial.recipe, sweep).encode(),
         "preprocess.json": _json(settings),
-        "labels.txt": "".join(" ".join(name.split()) + "\n" for name in dataset.classes).encode(),
-        "card.md": card(trial, sweep, dataset, baseline, len(sample), __version__).encode(),
+        "labels.txt": "".join(f"{name}\n" for name in names).encode(),
+        "card.md": text.encode(),
+        "card.html": card_html(text).encode(),
+        "metrics.json": _json(metrics_json(trial, baseline)),
+        "Dockerfile": dockerfile(trial, dataset.is_images).encode(),
         "predict.py": predict_program().encode(),
         "verify.py": verify_program().encode(),
         "sample.npz": _sample(
             sample, inputs, outputs if "outputs" in settings else outputs.astype(np.float32), predictions, dataset
         ),
     }
-    parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)))
+    parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)) | {"bare": len(bare)})
     write_atomically(target, packed(parts))
     return target
 

@@ -68,7 +68,8 @@ def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, s
         *_slices(trial),
         "## Where\n\n" + _where(trial, sweep, dataset, paretoscope),
         "## How to use it\n\n" + use,
-        "`python predict.py INPUT...` says what the model says of pictures or arrays, preprocessing included.",
+        "`python predict.py INPUT...` says what the model says of pictures or arrays, preprocessing included. `model.onnx` is the file "
+        "that was measured, with metadata behind it: recipe, classes, preprocessing. `Dockerfile` makes a container that answers likewise.",
         f"`python verify.py` (numpy and onnxruntime, nothing else) {again} on {sample} test items in the bundle, "
         "and fails when the model was altered or answers otherwise than recorded. `python verify.py --json > results.json` measures "
         "latency there too, which `paretoscope measured SWEEP results.json` sets beside what was estimated.",

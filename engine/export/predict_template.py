@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What this bundle's model says of your inputs. Needs Python 3.11, numpy and onnxruntime; for pictures Pillow too.
+"""What this bundle's model says of your inputs. Needs Python 3.9 or newer, numpy and onnxruntime; for pictures Pillow too.
 
     python predict.py INPUT... [--output FILE.npz]
 
@@ -162,7 +162,7 @@ def parts_of(found: Array, settings: dict[str, Any]) -> Inputs:
     ends = np.cumsum([int(np.prod(one["shape"])) for one in settings["outputs"]])
     return {
         one["name"]: part.reshape(len(found), *one["shape"]).astype(one["dtype"])
-        for one, part in zip(settings["outputs"], np.split(found, ends[:-1], axis=1), strict=True)
+        for one, part in zip(settings["outputs"], np.split(found, ends[:-1], axis=1))
     }
 
 
@@ -278,7 +278,7 @@ def told(found: Array, labels: Sequence[str]) -> list[str]:
         rows = found.reshape(len(found), -1)
         return [" ".join(f"{v:.6g}" for v in row[:8]) + (" …" if len(row) > 8 else "") for row in rows]
     shares = shares_of(found)
-    return [f"{labels[i]}  {row[i]:.1%}" for i, row in zip(shares.argmax(axis=1), shares, strict=True)]
+    return [f"{labels[i]}  {row[i]:.1%}" for i, row in zip(shares.argmax(axis=1), shares)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BundleError, OSError, KeyError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    for path, found in zip(given.inputs, every, strict=True):
+    for path, found in zip(given.inputs, every):
         for name, part in parts_of(found, settings).items():
             said = f"  {name}" if "outputs" in settings else ""
             for i, line in enumerate(told(part, labels)):

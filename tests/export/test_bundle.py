@@ -66,6 +66,15 @@ def test_verify_py_needs_only_numpy_and_onnxruntime(world: World) -> None:
     assert names - sys.stdlib_module_names == {"numpy", "onnxruntime", "predict", "PIL"}
 
 
+def test_its_programs_are_python_3_9(world: World) -> None:
+    """Boards keep old Pythons: no newer syntax, no `zip(strict=…)`. Tried by hand on 3.9.18 with onnxruntime 1.19.2."""
+    folder = unzip(world.write(), world.folder / "out")
+    for part in ("verify.py", "predict.py"):
+        tree = ast.parse((folder / part).read_text(), feature_version=(3, 9))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert not [c for c in calls if any(k.arg == "strict" for k in c.keywords)]
+
+
 def test_the_same_trial_gives_the_same_bytes(world: World) -> None:
     assert world.write("a.zip").read_bytes() == world.write("b.zip").read_bytes()
 

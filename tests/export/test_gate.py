@@ -35,7 +35,9 @@ def with_recalls(world: World) -> World:
     """Recalls as a trial of four classes has them; the second class has lost five points."""
     for name, recalls in (("trial", RECALLS), ("baseline", BEFORE)):
         trial = getattr(world, name)
-        quality = Quality(**{f.name: None for f in dataclasses.fields(Quality)} | {"class_recall": recalls})
+        quality = Quality(
+            **{f.name: None for f in dataclasses.fields(Quality)} | {"class_recall": recalls, "intervals": {}}
+        )
         setattr(world, name, dataclasses.replace(trial, quality=quality))
     return world
 
