@@ -66,5 +66,5 @@ class NetworkFile:
             "the most that an uploaded network is given on a page" if self._uploaded else "the most that a page waits"
         )
         if not why.startswith("more than"):
-            return f"the network of {self._label} takes {why}; nothing is shown of it, and everything else goes on"
-        return f"the network of {self._label} takes {why}, {most}; nothing is shown of it, and everything else goes on"
+            return f"the network of {self._label} takes {why}; try it on the command line"
+        return f"the network of {self._label} takes {why}, {most}; the command line has no such limits"

@@ -94,6 +94,26 @@ def test_what_is_no_such_program_is_one_line(make, message: str, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
+def test_a_program_of_several_inputs_is_one_line_before_anything_runs(tmp_path: Path) -> None:
+    class Sum(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x + y
+
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(Sum().eval(), (torch.zeros(2, 3), torch.zeros(2, 3))), path)
+    with pytest.raises(ModelError, match="has 2 inputs and 1 outputs; only networks with one tensor in and one out"):
+        check_model(Model(source=str(path)))
+
+
+@pytest.mark.parametrize("stated", [{"state": ["h"]}, {"axes": {"t": 4}}])
+def test_states_and_axes_are_of_onnx_files_alone(stated: dict[str, object], tmp_path: Path) -> None:
+    path = program(tmp_path / "net.pt2", Net().eval())
+    with pytest.raises(ModelError, match=r"model\.output, outputs, state and axes change nothing; leave them out"):
+        check_model(Model.model_validate({"source": str(path), **stated}))
+    with pytest.raises(ModelError, match=f"is a function, and model.{next(iter(stated))} is for an ONNX file; give"):
+        check_model(Model.model_validate({"source": "torchvision.models:resnet18", **stated}))
+
+
 def test_pickled_weights_are_never_unpickled(tmp_path: Path) -> None:
     path, other = program(tmp_path / "net.pt2", Net().eval()), tmp_path / "other.pt2"
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:

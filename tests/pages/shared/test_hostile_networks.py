@@ -16,7 +16,7 @@ from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.uploads import bounds, networks
 from engine.uploads.kept_process import KeptProcesses
-from pages.shared import queries, trial_panel
+from pages.shared import queries, share, trial_panel
 from tests.helpers.hostile_networks import endless, huge
 from tests.helpers.pages import open_app, words
 from tests.helpers.trial_factory import SPACE, sweep_trials
@@ -76,6 +76,12 @@ def test_a_bundle_of_a_sound_upload_is_made_with_limits(example, monkeypatch):
     made = trial_panel.bundle_bytes(row.id, next(iter(trials.values())).id)
     with zipfile.ZipFile(io.BytesIO(made)) as bundle:
         assert {"model.onnx", "verify.py"} <= {Path(name).name for name in bundle.namelist()}
+
+
+def test_a_report_reads_its_networks_there_too(example):
+    made = share.report_bytes(example[0], ("accuracy", "size_bytes"), "host").decode()
+    assert made.count('<div class="network">') == 1
+    assert "The network, and what became of it" in made
 
 
 def test_trial_says_it_in_the_place_of_the_picture(sweep):
