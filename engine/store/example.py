@@ -6,6 +6,7 @@ The same recipes on the same model and data find all of them done but their late
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.store.schema import code_versions, nodes, sweeps, trials
 from engine.trials.trial import Trial
 
 Shipped = dict[str, Any]
+_TRIES = 10
 
 
 def add_examples(engine: sa.Engine) -> None:
@@ -26,6 +28,17 @@ def add_examples(engine: sa.Engine) -> None:
     found = {sweep.id: (sweep, shipped, folder) for folder, sweep, shipped in _shipped()}
     if not found:
         return
+    for left in reversed(range(_TRIES)):
+        try:
+            _enter_those(found, engine)
+            return
+        except sa.exc.IntegrityError:
+            # Another command that began at the same moment has entered them since they were looked for: look again.
+            if not left:
+                raise
+
+
+def _enter_those(found: Mapping[str, tuple[Sweep, Shipped, Path]], engine: sa.Engine) -> None:
     with engine.begin() as connection:
         query = sa.select(sweeps).where(sa.or_(sweeps.c.example, sweeps.c.id.in_(found)))
         known = connection.execute(query).all()

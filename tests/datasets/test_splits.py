@@ -22,11 +22,12 @@ from tests.helpers.places import ROOT
 from tests.helpers.tiny import images
 
 ENGINE = ROOT / "engine"
-# Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and four that say how
-# many images there are, also of each slice, of which type, or what another CPU would answer.
+# Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and those that say how
+# many samples there are, also of each slice, of which type, what another CPU would answer, or where two networks begin to differ.
 REPORTERS = {
     "run/measuring.py", "run/assemble.py", "run/confirm.py",
-    "export/bundle.py", "export/card.py", "cli/doctor.py", "check/slices.py", "explain/portability.py",
+    "export/bundle.py", "export/card.py", "cli/doctor.py", "check/report.py", "check/slices.py", "explain/portability.py",
+    "explain/layers.py",
 }  # fmt: skip
 
 
