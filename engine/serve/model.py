@@ -14,8 +14,8 @@ import psutil
 
 from engine.errors import InputError
 from engine.export.bundle import PARTS
-from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_model, read_json
-from engine.export.verify_template import VALUES_MAY_DIFFER, check_files, read_sample, relative_error
+from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_bundle, read_json
+from engine.export.verify_template import VALUES_MAY_DIFFER, check_files, check_sample, read_sample, relative_error
 from engine.export.zips import unpacked
 from engine.serve.batching import rows_of
 from engine.serve.errors import Malformed, Refused
@@ -55,10 +55,11 @@ class Model:
 
     `settings` are its preprocessing, `labels` its classes, `trial` and `label` what was exported. `shares_runs`: whether rows of several
     requests may go through the file together, because each is answered as it is alone; it was tried on the bundle's own sample. `bytes` is
-    what opening it and running that sample added to this process, the file's size at least. Raises InputError for what is no sound bundle.
+    what opening it and running that sample added to this process, the file's size at least. Raises InputError for what is no sound bundle,
+    and, where it is `checked`, for a model that does not answer its sample here as recorded: int8 sums may saturate on this processor.
     """
 
-    def __init__(self, bundle: Path, threads: int = 1) -> None:
+    def __init__(self, bundle: Path, threads: int = 1, checked: bool = True) -> None:
         before = _resident()
         with unpacked(bundle, PARTS) as folder:
             try:
@@ -69,8 +70,10 @@ class Model:
                 self.settings: dict[str, Any] = read_json(folder / "preprocess.json")
                 self.labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
                 self.trial, self.label = str(manifest["trial"]), str(manifest["label"])
-                level, provider = manifest["runtime"]["graph_optimisation"], manifest["runtime"]["provider"]
-                self._session = open_model(folder / "model.onnx", threads, level, provider)
+                self._session = open_bundle(folder, manifest, threads)
+                answers = check_sample(self._session, folder, manifest, self.settings) if checked else []
+                if other := [f"{a.name}: {a.found}, {a.expected} expected" for a in answers if not a.ok]:
+                    raise BundleError(f"it answers otherwise on this machine than recorded ({'; '.join(other)})")
                 self.inputs, self.outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
                 self.fixed = fixed_batch(self._session)
                 sample, *_ = read_sample(folder, self.settings, ())

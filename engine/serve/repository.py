@@ -84,7 +84,7 @@ class Repository:
         self._loaded.clear()
 
     async def _load(self, name: str) -> Loaded:
-        model = await asyncio.to_thread(self._opened, self._bundles[name], self._options.threads)
+        model = await asyncio.to_thread(self._opened, self._bundles[name], self._options.threads, not self.ready)
         if model.bytes > self._options.memory:
             raise InputError(
                 f"{name} takes {model.bytes / 1e6:,.0f} MB, and all models together may take {self._options.memory / 1e6:,.0f}; "

@@ -20,7 +20,7 @@ from engine.serve.model import Model
 from engine.serve.repository import Options
 from engine.serve.server import named
 from engine.spec.steps import Quantize
-from tests.helpers.bundles import World, linear_model, replace_part
+from tests.helpers.bundles import World, linear_model, measured_accuracy, replace_part
 from tests.helpers.serving import with_server
 from tests.serve.test_predict import classes_of, npy
 
@@ -48,14 +48,16 @@ def test_rows_share_a_run_where_that_changes_no_answer(world: World) -> None:
 def test_rows_that_look_at_their_neighbours_run_apart(world: World) -> None:
     plain = world.write()
     changed = neighbourly(world.folder / "n.onnx")
-    model = Model(_resealed(plain, world.folder / "n.zip", changed.read_bytes()))
+    model = Model(_resealed(plain, world.folder / "n.zip", changed.read_bytes()), checked=False)
     assert not model.shares_runs
 
 
 def test_a_file_that_rounds_as_it_runs_answers_one_by_one(world: World) -> None:
     float_model, images = onnx.load(world.model), world.data.preprocessing(world.data.test.inputs)
     world.model = world.folder / "dynamic.onnx"
-    onnx.save(quantize.apply(Quantize(method="dynamic", weight_bits=3), float_model, images), world.model)
+    onnx.save(
+        quantize.apply(Quantize(method="dynamic", weight_bits=3, weight_range="safe"), float_model, images), world.model
+    )
     bundle, x = world.write(), world.data.test.inputs[:40]
     model = Model(bundle)
     assert not model.shares_runs
@@ -97,6 +99,13 @@ def test_what_was_altered_is_not_served(world: World) -> None:
         Model(replace_part(bundle, world.folder / "other.zip", model_onnx=flipped))
 
 
+def test_a_model_that_answers_otherwise_here_than_recorded_is_not_served(world: World) -> None:
+    """As int8 does where sums saturate; a file whose checksum fits, with two classes swapped, stands for it."""
+    flipped = linear_model(world.folder / "f.onnx", flip=True).read_bytes()
+    with pytest.raises(InputError, match=r"answers otherwise on this machine than recorded \(predictions as recorded"):
+        Model(_resealed(world.write(), world.folder / "other.zip", flipped))
+
+
 def sized(size: int) -> Any:
     """Opens models that say that they take so many bytes."""
 
@@ -135,7 +144,9 @@ def test_a_model_too_large_for_all_memory_is_told_before_anything_is_served(bund
 def test_a_canary_answers_its_share_and_is_compared(world: World) -> None:
     right = world.write("right.zip")
     world.model = linear_model(world.folder / "f.onnx", flip=True)
-    wrong = _resealed(right, world.folder / "wrong.zip", world.model.read_bytes())
+    flipped = dataclasses.replace(world.trial.accuracy, value=measured_accuracy(world.model, world.data))
+    world.trial = dataclasses.replace(world.trial, accuracy=flipped)
+    wrong = world.write("wrong.zip")
     x = world.data.test.inputs[:64]
 
     async def ask(client: Any) -> tuple[Any, str]:
@@ -144,8 +155,8 @@ def test_a_canary_answers_its_share_and_is_compared(world: World) -> None:
 
     told, text = with_server({"a": right, "b": wrong}, ask, canaries=[Canary("a", "b", 1.0)])
     ours, theirs = classes_of(world, 64), [one["class"] for one in told]
-    flipped = dict(zip(world.data.classes, reversed(world.data.classes), strict=True))
-    assert theirs == [flipped[name] for name in ours]
+    turned = dict(zip(world.data.classes, reversed(world.data.classes), strict=True))
+    assert theirs == [turned[name] for name in ours]
     counts = dict(re.findall(r"paretoscope_canary_(compared|agreed)_total\{[^}]*\} (\S+)", text))
     assert float(counts["compared"]) == 64
     assert float(counts["agreed"]) == sum(a == b for a, b in zip(ours, theirs, strict=True))
