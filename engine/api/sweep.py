@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from engine.check.report import settled
 from engine.run.forecast import Preview, preview
 from engine.spec import sweep as specs
-from engine.spec.read import read_sweep
+from engine.spec.read import read_sweep, stated_yaml
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 
@@ -59,5 +57,4 @@ class Sweep:
 
     def to_yaml(self) -> str:
         """The spec as text, with no more stated than was."""
-        stated = self.spec.model_dump(mode="json", exclude_unset=True)
-        return yaml.safe_dump(stated, sort_keys=False, allow_unicode=True)
+        return stated_yaml(self.spec)

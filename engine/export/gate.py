@@ -18,14 +18,14 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.export.bundle import PARTS, VerifyReport, verify_bundle
-from engine.export.predict_template import BundleError, fed, fixed_batch, open_model, read_json
+from engine.export.predict_template import BundleError, open_bundle, read_json
 from engine.export.verify_template import (
     FORMAT,
     Check,
     Limits,
     Quality,
+    one_call,
     quality_on,
-    read_sample,
     recorded_quality,
     verify,
 )
@@ -88,12 +88,7 @@ def _quality(folder: Path, data: Path | None) -> Quality:
     manifest = read_json(folder / "manifest.json")
     if data is None:
         return recorded_quality(manifest)
-    return quality_on(_session(folder, manifest), data, manifest, read_json(folder / "preprocess.json"))
-
-
-def _session(folder: Path, manifest: dict[str, Any]) -> Any:
-    how = manifest["runtime"]
-    return open_model(folder / "model.onnx", how["threads"], how["graph_optimisation"], how["provider"])
+    return quality_on(open_bundle(folder, manifest), data, manifest, read_json(folder / "preprocess.json"))
 
 
 def _times(
@@ -128,10 +123,8 @@ def _times(
 def _call(folder: Path) -> Callable[[], float]:
     """A call of the bundle's model on its first sample, which tells the seconds that it took for one sample."""
     manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
-    session = _session(folder, manifest)
-    first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
-    batch = fixed_batch(session) or manifest["runtime"]["batch"]
-    feed = fed(session, first, settings, batch)
+    session = open_bundle(folder, manifest)
+    feed, batch = one_call(session, folder, manifest, settings)
 
     def call() -> float:
         start = time.perf_counter()

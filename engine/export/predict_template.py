@@ -118,6 +118,12 @@ def open_model(path: Path, threads: int = 1, graph_optimisation: str = "all", pr
     return session
 
 
+def open_bundle(folder: Path, manifest: dict[str, Any], threads: int = 0) -> Any:
+    """The session of an unpacked bundle's model, as it was measured, or with other `threads`; raises BundleError."""
+    how = manifest["runtime"]
+    return open_model(folder / "model.onnx", threads or how["threads"], how["graph_optimisation"], how["provider"])
+
+
 def fixed_batch(session: Any) -> int:
     """Inputs per run where the file fixes that, else 0."""
     return next((n for one in session.get_inputs() for n in one.shape[:1] if isinstance(n, int)), 0)
@@ -289,11 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, folder = parser.parse_args(arguments), Path(__file__).resolve().parent
     try:
         settings, manifest = read_json(folder / "preprocess.json"), read_json(folder / "manifest.json")
-        runtime = manifest["runtime"]
         labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
-        session = open_model(
-            folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"]
-        )
+        session = open_bundle(folder, manifest)
         every = [outputs(session, read_inputs(path, settings), settings) for path in given.inputs]
     except (BundleError, OSError, KeyError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)

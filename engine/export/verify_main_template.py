@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.export.predict_template import BundleError, fed, fixed_batch, open_model, read_json
-from engine.export.verify_template import Check, Limits, call_times_ms, read_sample, table, verify
+from engine.export.predict_template import BundleError, open_bundle, read_json
+from engine.export.verify_template import Check, Limits, call_times_ms, one_call, table, verify
 
 MEASUREMENT = 1
 """Of the layout of what --json prints; a reader refuses a newer one."""
@@ -44,11 +44,10 @@ def latency_here(folder: Path) -> dict[str, float]:
 
     With the bundle's own session options, on a batch of the sample's first image. Raises BundleError.
     """
-    runtime, settings = read_json(folder / "manifest.json")["runtime"], read_json(folder / "preprocess.json")
-    session = open_model(folder / "model.onnx", runtime["threads"], runtime["graph_optimisation"], runtime["provider"])
-    first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
-    batch = fixed_batch(session) or runtime["batch"]
-    times = call_times_ms(session, fed(session, first, settings, batch))
+    manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
+    session = open_bundle(folder, manifest)
+    feed, batch = one_call(session, folder, manifest, settings)
+    times = call_times_ms(session, feed)
     reach = min(50.0, 98 / math.sqrt(len(times)))
     at = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "low": 50 - reach, "high": 50 + reach}
     return {name: float(np.percentile(times, q)) for name, q in at.items()} | {"calls": len(times), "batch": batch}

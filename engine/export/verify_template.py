@@ -28,7 +28,7 @@ from engine.export.predict_template import (
     fed,
     fixed_batch,
     one_line,
-    open_model,
+    open_bundle,
     outputs,
     parts_of,
     read_arrays,
@@ -137,6 +137,13 @@ def read_sample(folder: Path, settings: dict[str, Any], names: Sequence[str]) ->
     keys = {one["name"]: f"inputs/{one['name']}" for one in settings.get("inputs", ())} or {"": "inputs"}
     arrays = read_arrays(folder / "sample.npz", [*keys.values(), *names])
     return dict(zip(keys, arrays)), *arrays[len(keys) :]
+
+
+def one_call(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> tuple[Inputs, int]:
+    """What a call that is timed is given, the sample's first input repeated, and how many samples that are; raises BundleError."""
+    first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
+    batch = fixed_batch(session) or manifest["runtime"]["batch"]
+    return fed(session, first, settings, batch), batch
 
 
 def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
@@ -308,8 +315,7 @@ def verify(
         raise BundleError(f"the bundle has format {manifest.get('format')!r}, this program reads {FORMAT}; update it")
     try:
         checks = check_files(folder, manifest)
-        how = manifest["runtime"]
-        session = open_model(folder / "model.onnx", how["threads"], how["graph_optimisation"], how["provider"])
+        session = open_bundle(folder, manifest)
         checks += check_sample(session, folder, manifest, settings)
         here, before = recorded_quality(manifest), Quality(**manifest["baseline"])
         if data:
@@ -327,9 +333,7 @@ def verify(
         labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
         checks += check_quality(here, before, manifest, labels, limits)
         if (most := limits.max_p95_ms) is not None:
-            first = {name: array[:1] for name, array in read_sample(folder, settings, ())[0].items()}
-            batch = fixed_batch(session) or how["batch"]
-            p95 = float(np.percentile(call_times_ms(session, fed(session, first, settings, batch)), 95))
+            p95 = float(np.percentile(call_times_ms(session, one_call(session, folder, manifest, settings)[0]), 95))
             checks.append(Check("p95 latency here, ms", p95 <= most, f"{p95:.3f}", f"at most {most:g}"))
         if limits.max_kb is not None:
             kb = manifest["bare"] / 1000  # What the bundle adds, metadata, is in no figure of the sweep.

@@ -101,6 +101,12 @@ def _override(value: Any, override: str) -> None:
     value[last] = load_yaml(text, f"--set {key}")
 
 
+def stated_yaml(sweep: Sweep) -> str:
+    """The spec as YAML, with no more stated than was: what it leaves open, a layout say, is the network's to decide."""
+    stated = sweep.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(stated, sort_keys=False, allow_unicode=True)
+
+
 def to_yaml(sweep: Sweep) -> str:
     """The spec as YAML that reads back as the same sweep."""
     return yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

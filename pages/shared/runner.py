@@ -12,11 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engine.errors import InputError, SetupError, SpecError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
-from engine.spec.read import to_yaml
+from engine.spec.read import stated_yaml, to_yaml
 from engine.spec.sweep import Sweep
 from engine.uploads.bounds import CHECKING, UNLIMITED
 from engine.uploads.keep import upload_at
@@ -77,9 +75,7 @@ def check(sweep: Sweep) -> dict[str, Any]:
     limits = CHECKING if _has_uploads(sweep) else _UNCHECKED
     with tempfile.TemporaryDirectory(prefix="paretoscope-check-") as folder:
         spec = Path(folder) / "spec.yaml"
-        # What the sweep leaves open is left open: a layout that nobody stated is the network's.
-        stated = sweep.model_dump(mode="json", exclude_unset=True)
-        spec.write_text(yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        spec.write_text(stated_yaml(sweep), encoding="utf-8")
         done = _ended(["check", str(spec), "--json"], limits, "the check", "`paretoscope check`")
     try:
         found: dict[str, Any] = json.loads(done.output)

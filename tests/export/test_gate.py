@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path
@@ -117,7 +116,6 @@ def test_a_ratio_in_turns_is_deaf_to_what_slows_both() -> None:
     value, low, high = ratio_in_turns(taking(0.5), taking(1.0))
     assert value == pytest.approx(0.5)
     assert low <= value <= high
-    assert time.perf_counter() > 0
 
 
 def test_what_build_servers_read() -> None:
@@ -129,7 +127,7 @@ def test_what_build_servers_read() -> None:
     assert suite[1][0].get("message") == "2; expected at most 1"
     told = markdown("net.zip", checks).splitlines()
     assert told[0] == "### net.zip: 1 of 2 checks failed"
-    assert told[-2:] == ["| ❌ | c\\|d | 2 | at most 1 |", ""] or told[-1] == "| ❌ | c\\|d | 2 | at most 1 |"
+    assert told[-2:] == ["| ❌ | c\\|d | 2 | at most 1 |", ""]
 
 
 def test_the_step_and_the_hook_of_the_readme_are_commands_that_there_are(world: World) -> None:
