@@ -227,6 +227,25 @@ def inputs_of(file: IO[bytes], name: str, settings: dict[str, Any]) -> Inputs:
         raise BundleError(f"{name} cannot be read: {one_line(error)}") from None
 
 
+def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
+    """`x_test`, or each of several inputs under its array's name, and `y_test` of a .npz, as (n, ...) each; raises BundleError."""
+    if several := settings.get("inputs"):
+        *arrays, targets = read_arrays(path, [*(f"{one['array']}_test" for one in several), "y_test"])
+        inputs = {one["name"]: array for one, array in zip(several, arrays)}
+    else:
+        stored, targets = read_arrays(path, ("x_test", "y_test"))
+        inputs = {"": as_stored(stored, settings, path.name)}
+    if settings["task"] == "classification":
+        targets = targets.reshape(-1)
+    if targets.dtype.kind not in "biuf" or not np.isfinite(targets).all():
+        raise BundleError(f"{path.name}: y_test must hold numbers; found {targets.dtype}, or numbers that are none")
+    n = len(targets)
+    if not n or any(len(array) != n for array in inputs.values()):
+        lengths = ", ".join(str(len(array)) for array in inputs.values())
+        raise BundleError(f"{path.name}: y_test has {n} labels for {lengths} inputs; one label for each is needed")
+    return inputs, targets
+
+
 def _named(held: Sequence[str], array: str, file: str) -> str:
     """The array of an input as a file has it: of the test split, or of all."""
     found = next((name for name in (f"{array}_test", f"test_{array}", f"test/{array}", array) if name in held), None)

@@ -24,7 +24,6 @@ import numpy.typing as npt
 from engine.export.predict_template import (
     BundleError,
     Inputs,
-    as_stored,
     fed,
     fixed_batch,
     one_line,
@@ -32,6 +31,7 @@ from engine.export.predict_template import (
     outputs,
     parts_of,
     read_arrays,
+    read_data,
     read_json,
 )
 
@@ -222,25 +222,6 @@ SCORES = {
     "rmse": lambda found, targets: float(np.sqrt(np.square(_errors(found, targets)).mean())),
 }
 """Metrics that are known here, by their names in a spec."""
-
-
-def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
-    """`x_test`, or each of several inputs under its array's name, and `y_test` of a .npz, as (n, ...) each; raises BundleError."""
-    if several := settings.get("inputs"):
-        *arrays, targets = read_arrays(path, [*(f"{one['array']}_test" for one in several), "y_test"])
-        inputs = {one["name"]: array for one, array in zip(several, arrays)}
-    else:
-        stored, targets = read_arrays(path, ("x_test", "y_test"))
-        inputs = {"": as_stored(stored, settings, path.name)}
-    if settings["task"] == "classification":
-        targets = targets.reshape(-1)
-    if targets.dtype.kind not in "biuf" or not np.isfinite(targets).all():
-        raise BundleError(f"{path.name}: y_test must hold numbers; found {targets.dtype}, or numbers that are none")
-    n = len(targets)
-    if not n or any(len(array) != n for array in inputs.values()):
-        lengths = ", ".join(str(len(array)) for array in inputs.values())
-        raise BundleError(f"{path.name}: y_test has {n} labels for {lengths} inputs; one label for each is needed")
-    return inputs, targets
 
 
 def recorded_quality(manifest: dict[str, Any]) -> Quality:
