@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 
 from engine.export.bundle_parts import card_html, with_metadata
+from engine.export.verify_template import measured_bytes
 from tests.helpers.bundles import RECIPE, World, linear_model, run_verify, unzip
 
 
@@ -29,6 +30,16 @@ def test_metadata_follow_the_measured_bytes_and_change_no_answer(world: World) -
     assert said["paretoscope.classes"].split("\n") == [*world.data.classes]
     assert json.loads(said["paretoscope.preprocessing"])["mean"] == [*world.data.preprocessing.mean]
     assert said["paretoscope.data_sha256"] == world.data.checksum
+
+
+def test_a_limit_of_size_counts_all_that_is_no_metadata(world: World) -> None:
+    bare = world.model.read_bytes()
+    whole = with_metadata(bare, {"label": "int8", "preprocessing": "x" * 300, "classes": ""})
+    assert measured_bytes(whole, len(bare)) == len(bare) < len(whole)
+    # A manifest that says less than there is hides nothing.
+    for stated in (0, 10, len(bare) - 1, len(bare) + 1, len(whole) - 1, len(whole) + 5):
+        assert measured_bytes(whole, stated) == len(whole)
+    assert measured_bytes(bare, len(bare)) == len(bare)
 
 
 def test_metadata_of_the_file_itself_stay(tmp_path: Path) -> None:

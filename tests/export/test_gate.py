@@ -106,6 +106,15 @@ def test_time_is_judged_by_the_ratio_and_milliseconds_where_the_other_was_measur
         gate(bundle, Limits(), max_ratio=0.5)
 
 
+def test_milliseconds_are_of_a_call_where_the_other_takes_another_batch(world: World) -> None:
+    one = world.write("one.zip")
+    world.model = linear_model(world.folder / "fixed.onnx", batch=64)
+    (check,) = (c for c in gate(world.write("many.zip"), Limits(max_p95_ms=1e6), against=one).checks if "p95" in c.name)
+    p95, then, ratio = (float(number) for number in re.findall(r"\d+\.\d+", check.found)[:3])
+    assert then == pytest.approx(world.trial.latency_ms.p95, abs=1e-3)
+    assert p95 == pytest.approx(then * ratio * 64, abs=then * 64 * 0.001 + 0.001)
+
+
 def test_a_ratio_in_turns_is_deaf_to_what_slows_both() -> None:
     """A clock of its own: `a` takes half of `b`, and the machine becomes ten times slower halfway."""
     calls = iter(range(100_000))
