@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from engine.export.predict_template import BundleError, as_stored, inputs_of, sh
 from engine.serve.errors import Malformed
 from engine.serve.model import Model
 from engine.serve.open_inference import json_in
+from engine.uploads.bounds import Refused as NoArray
+from engine.uploads.npz_file import header
 
 Array = npt.NDArray[Any]
 LARGEST_PICTURE = 50_000_000
@@ -52,16 +55,22 @@ def inputs_in(body: bytes, model: Model, largest: int) -> dict[str, Array]:
 def _kind(body: bytes, largest: int) -> str:
     """The ending that a file of these bytes would have; what would unpack to too much is refused."""
     if body.startswith(b"\x93NUMPY"):
-        _fits(io.BytesIO(body), len(body))
+        _checked(io.BytesIO(body), len(body), "array")
         return ".npy"
     if body.startswith(b"PK"):
         try:
             with zipfile.ZipFile(io.BytesIO(body)) as archive:
                 size = sum(info.file_size for info in archive.infolist())
-        except zipfile.BadZipFile as error:
+                if size > largest:
+                    raise Malformed(
+                        f"the .npz unpacks to {size / 1e6:,.0f} MB; {largest / 1e6:,.0f} MB are allowed", 413
+                    )
+                for info in archive.infolist():
+                    with archive.open(info) as member:
+                        _checked(member, info.file_size, info.filename)
+        # RuntimeError and NotImplementedError: encrypted members and unknown compression.
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise Malformed(f"the .npz cannot be read: {error}") from None
-        if size > largest:
-            raise Malformed(f"the .npz unpacks to {size / 1e6:,.0f} MB; {largest / 1e6:,.0f} MB are allowed", 413)
         return ".npz"
     if body.startswith(b"RIFF") and body[8:12] == b"WAVE":
         return ".wav"
@@ -71,19 +80,12 @@ def _kind(body: bytes, largest: int) -> str:
     return ".png"
 
 
-def _fits(file: io.BytesIO, size: int) -> None:
-    """Refuses an .npy that declares more than is there, before room is made for it."""
+def _checked(stream: IO[bytes], n_bytes: int, name: str) -> None:
+    """Refuses an array that declares more than is there, before room is made for it, and what is no numbers."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, kind = read(file)
-    except ValueError as error:
-        raise Malformed(f"the .npy cannot be read: {str(error)[:200]}") from None
-    count = 1
-    for n in shape:
-        count *= n
-    if kind.hasobject or count * kind.itemsize > size:
-        raise Malformed(f"the .npy declares {shape} of {kind}, which its {size} bytes do not hold")
+        header(stream, n_bytes, name)
+    except NoArray as error:
+        raise Malformed(f"the body {error}") from None
 
 
 def _small_enough(body: bytes) -> None:

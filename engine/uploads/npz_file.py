@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +27,8 @@ def look_at(path: Path, told: Callable[[float], None]) -> dict[str, Any]:
         done = 0
         for info in members:
             name = info.filename.removesuffix(".npy")
-            shape, dtype = _header(archive, info, name)
+            with archive.open(info) as stream:
+                shape, dtype = header(stream, info.file_size, name)
             found[name] = f"{'×'.join(map(str, shape)) or 'one value'} {dtype}"
             done += zips.copied(archive, info, lambda piece: None)
             told(done / whole)
@@ -37,15 +37,14 @@ def look_at(path: Path, told: Callable[[float], None]) -> dict[str, Any]:
     return {"arrays": found}
 
 
-def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array, which fill its member to the byte."""
-    with archive.open(info) as stream:
-        try:
-            shape, _, dtype = _read_header(stream)
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:100]
-            raise Refused(f"holds {name[:80]!r}, which is no array ({reason}); save it again with np.savez") from None
-        at = stream.tell()
+def header(stream: IO[bytes], n_bytes: int, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array, which fill its `n_bytes` to the last; raises Refused, before room is made for what it declares."""
+    try:
+        shape, _, dtype = _read_header(stream)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:100]
+        raise Refused(f"holds {name[:80]!r}, which is no array ({reason}); save it again with np.savez") from None
+    at = stream.tell()
     if dtype.hasobject or dtype.kind not in _KINDS:
         what = (
             "Python objects (a pickle), which could run code"
@@ -56,9 +55,9 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> tuple
     if len(shape) > bounds.MOST_AXES or any(type(n) is not int or n < 0 for n in shape):
         raise Refused(f"holds {name[:80]!r} with an impossible shape; save it again with np.savez")
     declared = math.prod(shape) * dtype.itemsize
-    if declared != info.file_size - at:
+    if declared != n_bytes - at:
         raise Refused(
-            f"holds {name[:80]!r}, which says that it has {size(declared)} but has {size(max(0, info.file_size - at))}; save it again "
+            f"holds {name[:80]!r}, which says that it has {size(declared)} but has {size(max(0, n_bytes - at))}; save it again "
             "with np.savez"
         )
     if 0 in shape and max(shape) > bounds.MOST_MEMBERS:
