@@ -14,7 +14,7 @@ WORKERS ?= 2
 HASWELL := qemu-x86_64 -cpu Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
 # What depends on how integers are added; none starts a process of its own, which would run on the real CPU.
 INTEGER_TESTS := $(addprefix tests/,measure/test_saturation.py measure/test_emulation.py measure/test_portability.py \
-	measure/test_elsewhere.py measure/test_accuracy.py)
+	measure/test_elsewhere.py measure/test_accuracy.py serve/test_models.py)
 # What trains, on the kernels that torch has for CPUs with no more than AVX2.
 TRAINING_TESTS := $(addprefix tests/compress/,test_distill.py test_finetune.py test_qat.py)
 
