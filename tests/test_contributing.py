@@ -11,7 +11,14 @@ import pytest
 from tests.helpers.places import ROOT
 from tests.test_architecture import GROUND, MAX_LINES, ROOMS
 
-DOCUMENTS = ("CONTRIBUTING.md", "README.md", "data/README.md", "data/devices.yaml", "data/scenarios.yaml")
+DOCUMENTS = (
+    "CONTRIBUTING.md",
+    "README.md",
+    "data/README.md",
+    "data/devices.yaml",
+    "data/scenarios.yaml",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+)
 MARKS = ("<!-- rooms: printed by tests/test_contributing.py -->\n", "<!-- /rooms -->\n")
 
 

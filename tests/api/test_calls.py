@@ -20,7 +20,7 @@ from tests.helpers.places import ROOT
 from tests.helpers.tiny import write_problem
 
 EXAMPLE = "example-resnet8"
-READ = re.search(r"## From Python\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+READ = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
 CHECKS = """\
 print(sweep.plan().recipes, len(sweep.recipes))
 table = ps.trials(run)
@@ -70,7 +70,7 @@ def test_sweeps_and_names() -> None:
 
 
 def test_ten_lines_from_a_spec_to_a_bundle(tmp_path: Path) -> None:
-    """README's, as people write them: no guard around it, relative paths, its own folder."""
+    """That of docs/python.md, as people write them: no guard around it, relative paths, its own folder."""
     assert READ
     spec = write_problem(tmp_path)
     value = yaml.safe_load(spec.read_text())

@@ -1,4 +1,4 @@
-"""README's walk-through with sounds: from class folders of .wav files and a network to a verified bundle."""
+"""The walk-through with sounds: from class folders of .wav files and a network to a verified bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README's walk-throughs with outputs that are values: from a network and data of the user's own to a verified bundle."""
+"""The walk-throughs with outputs that are values: from a network and data of the user's own to a verified bundle."""
 
 from __future__ import annotations
 

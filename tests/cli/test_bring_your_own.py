@@ -1,4 +1,4 @@
-"""README's walk-throughs: from what a user has, a network and data of their own, to a verified bundle."""
+"""The walk-throughs: from what a user has, a network and data of their own, to a verified bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = ("bright", "dark", "dim", "light")
 
 
 def walked(folder: Path, spec: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Check, run, export the last trial and verify it, as the README says; what `check` said, and the trials."""
+    """Check, run, export the last trial and verify it, as docs/bring-your-own.md says; what `check` said, and the trials."""
     home, path = folder / "home", folder / "spec.yaml"
     path.write_text(f"name: mine\n{spec}\nmeasure: {{latency: null}}\n")
     checked = paretoscope("check", path, "--json", home=home)

@@ -139,13 +139,13 @@ def test_what_build_servers_read() -> None:
     assert told[-2:] == ["| ❌ | c\\|d | 2 | at most 1 |", ""]
 
 
-def test_the_step_and_the_hook_of_the_readme_are_commands_that_there_are(world: World) -> None:
+def test_the_step_and_the_hook_of_the_documents_are_commands_that_there_are(world: World) -> None:
     """What they run is run here, on files of those names."""
     bundle, data = world.write("candidate.zip"), world.data.test
     for name in ("released.zip", "model.zip"):
         (world.folder / name).write_bytes(bundle.read_bytes())
     np.savez(world.folder / "test.npz", x_test=data.inputs, y_test=data.labels)
-    section = (ROOT / "README.md").read_text().split("## A gate\n")[1].split("\n## ")[0]
+    section = (ROOT / "docs" / "gate.md").read_text()
     step, hook = (yaml.safe_load(block)[0] for block in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL))
     commands = [step["run"], f"{hook['hooks'][0]['entry']} model.zip"]
     assert re.search(hook["hooks"][0]["files"], "model.zip")
