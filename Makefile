@@ -8,7 +8,7 @@ PORT ?= 8501
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install app test test-avx2 test-avx2-integers test-avx2-training check format bench clean
+.PHONY: help install app test test-avx2 test-avx2-integers test-avx2-training check format bench docs clean
 
 # A CPU without VNNI, whose int8 sums saturate, less what qemu cannot emulate of it and would warn of.
 HASWELL := qemu-x86_64 -cpu Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid
@@ -25,6 +25,7 @@ help:
 	@echo "make check    lint, formatting, types"
 	@echo "make format   rewrite the code as 'make check' wants it"
 	@echo "make bench    print the benchmarks' figures (minutes)"
+	@echo "make docs     build the documentation as a site in site/"
 	@echo "make clean    remove .venv and the tools' caches"
 
 install: $(STAMP)
@@ -66,5 +67,8 @@ format: install
 bench: install
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+docs: install
+	PYTHONPATH=. $(BIN)/python docs/make_site.py
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info

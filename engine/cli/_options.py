@@ -11,7 +11,7 @@ import typer
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SweepRef = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id, name, start of its id, or `latest`.")]
 TrialRef = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, as `paretoscope trials` prints it.")]
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec; see README, “A spec”.")]
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="A spec; docs/spec.md explains it.")]
 ScenarioName = Annotated[str | None, typer.Option(help="Use and prices, one of `paretoscope scenarios`.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec.")]
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")]

@@ -37,7 +37,7 @@ from engine.cli.verify import verify
 from engine.cli.why import why
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -12,7 +12,7 @@ from engine.cli._options import JsonFlag, print_json
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE.zip")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE.zip", help="What `paretoscope export` wrote.")],
     data: Annotated[Path | None, typer.Option(help="An .npz with x_test and y_test to measure on.")] = None,
     against: Annotated[
         Path | None,
