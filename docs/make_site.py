@@ -32,6 +32,7 @@ site_description = "Which compressed version of my model should I ship?"
 docs_dir = "docs"
 site_dir = "site"
 use_directory_urls = false
+extra_css = ["site.css"]
 nav = {nav}
 
 [project.theme]
@@ -85,7 +86,7 @@ def build(folder: Path) -> str:
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "docs"
         source.mkdir()
-        for path in (*DOCS.glob("*.md"), *DOCS.glob("*.png")):
+        for path in (*DOCS.glob("*.md"), *DOCS.glob("*.png"), *DOCS.glob("*.css")):
             shutil.copy2(path, source)
         config = Path(place) / "zensical.toml"
         config.write_text(CONFIG.format(nav=_toml(nav)))

@@ -294,7 +294,7 @@ def read_auth() -> Any:
         raise SetupError(f"{path} cannot be read ({error.strerror}); let the server's user read it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         # Without the reason that the parser gives, which would quote a secret.
-        raise SetupError(f"{path} is not TOML; correct it, README, “For a team” shows one") from None
+        raise SetupError(f"{path} is not TOML; correct it, docs/operations.md shows one") from None
 
 
 def server_options(address: str, hosts: tuple[str, ...] = ()) -> list[str]:

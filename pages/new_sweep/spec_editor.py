@@ -56,7 +56,7 @@ def edit() -> Sweep:
         key=_TEXT,
         max_chars=spec_text.LONGEST,
         on_change=_carry_over,
-        help="The same as a file for `paretoscope run`; README, “A spec”, names every key. It is read when you click elsewhere or "
+        help="The same as a file for `paretoscope run`; docs/reference-spec.md names every key. It is read when you click elsewhere or "
         "press Ctrl+Enter.",
         **KEEP,
     )

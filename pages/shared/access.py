@@ -88,7 +88,7 @@ def check_server() -> None:
         if not access.is_local(address):
             sys.stderr.write(
                 f"paretoscope: warning: whoever reaches {address or 'this machine'} may look, run and cancel, because there is no access "
-                f"file {access.access_path()}; write one (README, “For a team”), or listen on localhost\n"
+                f"file {access.access_path()}; write one (docs/operations.md shows one), or listen on localhost\n"
             )
             sys.stderr.flush()
         return
