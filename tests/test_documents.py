@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
 from docs import make_reference, make_site
+from tests.helpers.documents import DOCUMENTS
 from tests.helpers.places import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = (*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")), *sorted(DOCS.glob("*.md")))
+PAGES = (*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md")
 LINK = re.compile(r"(?<!\\)\[(?:[^\[\]]|\[[^\[\]]*\](?:\([^)]*\))?)*\]\(([^)\s]+)\)")
 """A link or a picture; a picture within a link counts with the link's own address, the picture by `PICTURE`."""
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -44,6 +46,19 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
         # The site has the pages and pictures of docs/ and nothing else.
         elif page.parent == DOCS and there.parent != DOCS:
             wrong.append(f"{address} is not on the site; write the path as code")
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda p: p.name)
+def test_tables_and_lists_stand_apart_from_the_text(page: Path) -> None:
+    """GitHub takes a line after a table for a row of it; the site takes a list right after a sentence for more of the sentence."""
+    lines = ["", *prose(page).splitlines(), ""]
+    wrong = []
+    for before, line in itertools.pairwise(lines):
+        begins = re.match(r"\|", line) and before and not before.startswith(("|", "<!--"))
+        ends = re.match(r"\|", before) and line and not line.startswith("|")
+        listed = re.match(r"(?:- |\d+\. )", line) and before and not re.match(r"(?:- |\d+\. |\s)", before)
+        wrong += [line] if begins or ends or listed else []
     assert not wrong
 
 
