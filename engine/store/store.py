@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, notes, points, removal
+from engine.store import boards, notes, points, removal, running
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -246,7 +245,8 @@ class Store:
                 .where(_sweeps.c.id == sweep.id)
                 .values(
                     state="running",
-                    runner=f"process {os.getpid()} on {socket.gethostname()}",
+                    runner=running.shown(),
+                    process=running.this_process(),
                     heartbeat=now,
                     cancel_requested=False,
                     error=None,

@@ -22,6 +22,7 @@ from engine.store.store import Store
 from engine.trials.evidence import Accuracy, Interval
 from engine.trials.measurements import Energy, Latency, Projection
 from engine.trials.trial import Trial
+from tests.helpers.ended import ended_process
 
 SWEEP = parse_sweep(
     {
@@ -90,10 +91,12 @@ def test_only_what_changed_after_a_revision_is_read(store: Store):
         store.save_trial("none", measured())
 
 
-def test_a_silent_runner_makes_its_sweep_interrupted_and_free_to_run_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("process", [None, "another-host/pid:[1] 12 345"])
+def test_a_runner_elsewhere_that_fell_silent_makes_its_sweep_interrupted_and_free_to_run_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, process: str | None
 ):
     store.begin(SWEEP, pending(), 9, 0)
+    store._update(SWEEP.id, process=process)
     assert store.sweep(SWEEP.id).state == "running"
     with pytest.raises(SetupError, match="is being run by process"):
         store.begin(SWEEP, pending(), 9, 0)
@@ -306,13 +309,13 @@ def test_a_deleted_sweep_is_gone_and_its_nodes_stay_for_others(store: Store):
     assert store.begin(SWEEP, pending(), 9, 0) == 0.0
 
 
-def test_what_runs_is_not_deleted_until_it_is_cancelled_or_has_gone_silent(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_runs_is_not_deleted_until_it_is_cancelled_or_its_runner_is_gone(store: Store):
     store.begin(SWEEP, pending(), 9, 0)
+    # However long it says nothing: a host that slept, a clock that was set.
+    store._update(SWEEP.id, heartbeat=0.0)
     with pytest.raises(SpecError, match=f"is running; cancel it first .`paretoscope cancel {SWEEP.id}`"):
         store.delete_sweep(SWEEP.id)
-    monkeypatch.setattr(rows, "HEARTBEAT_LIMIT_S", -1.0)
+    store._update(SWEEP.id, process=ended_process())
     store.delete_sweep(SWEEP.id)
     assert store.sweeps() == []
 
