@@ -16,6 +16,7 @@ from engine.cli.doctor import doctor
 from engine.cli.export import export
 from engine.cli.fleet import fleet
 from engine.cli.front import front
+from engine.cli.gc import du, gc
 from engine.cli.graph import graph
 from engine.cli.import_points import import_points
 from engine.cli.layers import layers
@@ -53,7 +54,7 @@ def overview(context: typer.Context) -> None:
 app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
-    check, plan, run, add, measured, import_points, resume, cancel, delete, uploads,
+    check, plan, run, add, measured, import_points, resume, cancel, delete, uploads, du, gc,
     sweeps, trials, front, confirm, why, portability, graph, sensitivity, layers,
     export, report, verify, serve, doctor,
 ):  # fmt: skip

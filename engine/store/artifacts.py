@@ -6,19 +6,22 @@ content, so nobody needs to lock anything.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import fsspec
 
@@ -30,6 +33,15 @@ _PASSWORD = re.compile(r"//[^/@]*@")
 # A store that says nothing for so long is down; clouds' own clients would try again for minutes.
 _PATIENCE_S = 30.0
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a store: its size in bytes, and when it was written, in seconds since 1970."""
+
+    name: str
+    n_bytes: int
+    changed_s: float
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,35 @@ class Artifacts:
                 filesystem.put_file(str(source), path)
             source.unlink(missing_ok=True)
 
+    def stored(self) -> list[Stored]:
+        """Every file of the store itself, in no order; nothing else that lies there."""
+        if self._folder:
+            paths = (p for p in self._folder.glob("[0-9a-f][0-9a-f]/*") if _NAME.fullmatch(p.name))
+            found = []
+            for path in paths:
+                # Another process may remove it meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    about = path.stat()
+                    found.append(Stored(path.name, about.st_size, about.st_mtime))
+            return found
+        with self._reached():
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+            files = filesystem.find(root, detail=True) if filesystem.exists(root) else {}
+        named = {path.rpartition("/")[2]: about for path, about in files.items()}
+        return [Stored(n, int(a["size"]), _changed_s(a)) for n, a in named.items() if _NAME.fullmatch(n)]
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, and local copies of them; those that are not there are left alone."""
+        for name in names:
+            _check(name)
+            (self.cache / name[:2] / name).unlink(missing_ok=True)
+            if self._folder:
+                (self._folder / name[:2] / name).unlink(missing_ok=True)
+                continue
+            filesystem, path = self._remote(name)
+            with self._reached(), contextlib.suppress(FileNotFoundError):
+                filesystem.rm_file(path)
+
     def local(self, name: str) -> Path:
         """A local path of the file, fetched first when it lies elsewhere; NotFoundError when it is not there."""
         _check(name)
@@ -155,6 +196,12 @@ class Artifacts:
                 partial.replace(path)
                 return path
         raise NotFoundError(f"the artifact {name[:12]}… is not in {self.url}; run the sweep again to make it")
+
+
+def _changed_s(about: Mapping[str, Any]) -> float:
+    """When a remote file was written; a file of a filesystem that does not say counts as new."""
+    when = about.get("LastModified") or about.get("mtime") or about.get("created") or about.get("last_modified")
+    return when.timestamp() if isinstance(when, datetime) else float(when) if when else time.time()
 
 
 def _in_time(work: Callable[[], _Answer], seconds: float) -> _Answer:

@@ -19,6 +19,7 @@ from engine.export.bundle import export_bundle, verify_bundle
 from engine.export.verify_template import Limits
 from engine.measure.machine import machine
 from engine.run.forecast import preview
+from engine.run.holdings import collect
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.spec.read import read_sweep
@@ -101,6 +102,17 @@ def test_a_killed_run_goes_on_where_it_was(place: Path):
     outcome = execute(sweep, store, Artifacts.open())
     assert outcome.state == "done"
     assert outcome.nodes_run == _total(sweep) - len(done)
+
+    # Nothing of what it made is in nobody's hands, and all of it is once it is deleted.
+    artifacts = Artifacts.open()
+    made = artifacts.stored()
+    for file in made:
+        os.utime(artifacts.local(file.name), (0, 0))
+    assert len(made) > 10
+    assert collect(store, artifacts).unneeded == ()
+    store.delete_sweep(sweep.id)
+    assert {f.name for f in collect(store, artifacts).unneeded} == {f.name for f in made}
+    assert artifacts.stored() == []
 
 
 def _nodes(store: Store, sweep: Sweep) -> set[str]:

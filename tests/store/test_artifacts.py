@@ -57,6 +57,26 @@ def test_a_name_keeps_its_first_file(artifacts: Artifacts, tmp_path: Path):
     assert artifacts.local(OTHER).read_text() == "made"
 
 
+def test_what_is_stored_is_listed_and_removed_with_its_copies_here(artifacts: Artifacts, tmp_path: Path):
+    began = time.time() - 1
+    for name in (OTHER, NAME):
+        artifacts.put(name, made(tmp_path))
+    artifacts.local(OTHER)
+    # Something else that lies there is none of ours.
+    (tmp_path / "own" / "aa").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "own" / "aa" / "notes.txt").write_text("mine")
+    assert {(f.name, f.n_bytes) for f in artifacts.stored()} == {(OTHER, 4), (NAME, 4)}
+    assert all(began <= f.changed_s <= time.time() + 1 for f in artifacts.stored())
+    artifacts.remove([OTHER])
+    artifacts.remove([OTHER])
+    assert not artifacts.has(OTHER)
+    assert not list(artifacts.cache.rglob("*.onnx"))
+    assert [f.name for f in artifacts.stored()] == [NAME]
+    assert (tmp_path / "own" / "aa" / "notes.txt").exists()
+    with pytest.raises(NotFoundError):
+        artifacts.remove(["../../paretoscope.db"])
+
+
 def test_what_ships_is_there_and_stays_when_it_ships_no_more_once_a_sweep_rests_on_it(
     artifacts: Artifacts, shipped: Path, tmp_path: Path
 ):
