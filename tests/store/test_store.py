@@ -173,6 +173,11 @@ def test_a_budget_of_before_searches_had_trials_is_read_under_its_new_name(url: 
         connection.execute(sa.text("UPDATE sweeps SET spec = :spec"), {"spec": old})
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
     assert Store(url).spec(limited.id) == limited
+    # The store of before stays beside it.
+    before = sa.create_engine(f"{url}.before-{SCHEMA_REVISION}")
+    with before.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0004"
+        assert connection.scalar(sa.text("SELECT spec FROM sweeps")) == old
     # As it was computed then: what is kept by this id, the record of confirmations too, is found again.
     assert parse_sweep({"name": "x", "model": {"source": "resnet8"}, "search": {"trials": 20}}).id == "x-7edce0"
 
