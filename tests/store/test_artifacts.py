@@ -17,12 +17,6 @@ from engine.store.artifacts import Artifacts
 NAME, OLD, OTHER = (digit * 64 + ".onnx" for digit in "abc")
 
 
-@pytest.fixture(params=["folder", "memory"])
-def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
-    url = str(tmp_path / "own") if request.param == "folder" else f"memory://{tmp_path.name}"
-    return Artifacts(url, tmp_path / "cache")
-
-
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An example with one file, which had another name before."""

@@ -33,16 +33,6 @@ SWEEP = parse_sweep(
 )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'store.db'}"
-
-
-@pytest.fixture
-def store(url: str) -> Store:
-    return Store(url)
-
-
 def pending() -> list[Trial]:
     return [Trial(r.id, r) for r in SWEEP.all_recipes]
 
@@ -148,7 +138,7 @@ def test_a_node_keeps_its_first_result_and_rates_are_medians(store: Store):
 
 
 def test_a_store_from_a_newer_version_is_left_alone(url: str, store: Store):
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SetupError, match=r"version 9999, newer than this program's .* update Paretoscope"):
@@ -166,15 +156,17 @@ def test_the_schema_revision_is_the_newest_migration():
 def test_a_budget_of_before_searches_had_trials_is_read_under_its_new_name(url: str, store: Store):
     limited = parse_sweep(SWEEP.model_dump() | {"search": {"trials": 5, "minutes": 2}})
     store.begin(limited, pending(), 9, 0)
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         old = json.dumps(limited.model_dump(mode="json")).replace('"trials": 5', '"recipes": 5')
         assert '"recipes": 5' in old
         connection.execute(sa.text("UPDATE sweeps SET spec = :spec"), {"spec": old})
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
     assert Store(url).spec(limited.id) == limited
+    if not url.startswith("sqlite"):
+        return
     # The store of before stays beside it.
-    before = sa.create_engine(f"{url}.before-{SCHEMA_REVISION}")
+    before = sa.create_engine(f"{url}.before-{SCHEMA_REVISION}", poolclass=sa.NullPool)
     with before.connect() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0004"
         assert connection.scalar(sa.text("SELECT spec FROM sweeps")) == old
@@ -183,7 +175,7 @@ def test_a_budget_of_before_searches_had_trials_is_read_under_its_new_name(url: 
 
 
 def test_the_tables_that_the_code_names_are_those_that_the_migrations_make(url: str, store: Store):
-    inspector = sa.inspect(sa.create_engine(url))
+    inspector = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool))
     for table in schema.meta.tables.values():
         assert {c["name"] for c in inspector.get_columns(table.name)} == {c.name for c in table.columns}
 
@@ -195,6 +187,13 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, bad: str):
     with pytest.raises(SetupError, match="PARETOSCOPE_STORE") as caught:
         Store(bad.format(file=file))
     assert "\n" not in str(caught.value)
+
+
+def test_a_store_whose_driver_is_missing_says_what_brings_it(monkeypatch: pytest.MonkeyPatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "psycopg"] + ["psycopg"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SetupError, match=r"postgresql://…@db/x needs a driver .*paretoscope\[postgres\]"):
+        Store("postgresql://me:secret@db/x")
 
 
 def test_a_sweep_of_the_users_own_with_the_examples_id_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
