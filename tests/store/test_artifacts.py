@@ -51,6 +51,43 @@ def test_a_name_keeps_its_first_file(artifacts: Artifacts, tmp_path: Path):
     assert artifacts.local(OTHER).read_text() == "made"
 
 
+def test_a_file_that_a_disk_has_damaged_is_removed_and_made_again(tmp_path: Path):
+    artifacts = Artifacts(str(tmp_path / "own"), tmp_path / "cache")
+    artifacts.put(OTHER, made(tmp_path))
+    path = artifacts.local(OTHER)
+    path.write_text("torn")
+    with pytest.raises(NotFoundError, match=r"was damaged .* run the sweep again"):
+        artifacts.local(OTHER)
+    assert not artifacts.has(OTHER)
+    artifacts.put(OTHER, made(tmp_path))
+    assert artifacts.local(OTHER).read_text() == "made"
+    assert sorted(p.name for p in path.parent.iterdir()) == [OTHER, f"{OTHER}.sha256"]
+
+
+def test_of_two_that_make_a_file_at_once_the_first_is_kept_with_its_own_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    artifacts = Artifacts(str(tmp_path / "own"), tmp_path / "cache")
+    flush, others = module._flush, [made(tmp_path, "the other's")]
+
+    def meanwhile(path: Path) -> None:
+        flush(path)
+        if others:
+            artifacts.put(OTHER, others.pop().rename(tmp_path / "other.onnx"))
+
+    (tmp_path / "mine.onnx").write_text("mine")
+    monkeypatch.setattr(module, "_flush", meanwhile)
+    artifacts.put(OTHER, tmp_path / "mine.onnx")
+    assert artifacts.local(OTHER).read_text() == "the other's"
+
+
+def test_a_file_without_a_sum_is_taken_as_it_is(tmp_path: Path):
+    artifacts = Artifacts(str(tmp_path / "own"), tmp_path / "cache")
+    artifacts.put(OTHER, made(tmp_path))
+    artifacts.local(OTHER).with_name(f"{OTHER}.sha256").unlink()
+    assert artifacts.local(OTHER).read_text() == "made"
+
+
 def test_what_is_stored_is_listed_and_removed_with_its_copies_here(artifacts: Artifacts, tmp_path: Path):
     began = time.time() - 1
     for name in (OTHER, NAME):

@@ -56,13 +56,14 @@ def written(path: Path, content: dict[str, bytes]) -> Path:
 
 def test_a_home_comes_back_as_it_was(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     done = back_up(tmp_path / "home.zip")
-    assert done.files == 5
+    assert done.files == 6
     back = restore(tmp_path / "home.zip", tmp_path / "new")
-    assert back.files == 5
+    assert back.files == 6
     there = {p.relative_to(tmp_path / "new").as_posix() for p in (tmp_path / "new").rglob("*") if p.is_file()}
     upload = "uploads/" + "b" * 64 + "/net.onnx"
     assert there == {
-        "paretoscope.db", f"artifacts/aa/{NAME}", upload, "specs/kept.yaml", "access.toml", "datasets/own.npz",
+        "paretoscope.db", f"artifacts/aa/{NAME}", f"artifacts/aa/{NAME}.sha256", upload,
+        "specs/kept.yaml", "access.toml", "datasets/own.npz",
     }  # fmt: skip
     before = Store.open().trials(SWEEP.id)
     monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "new"))
@@ -163,7 +164,7 @@ def test_a_home_that_holds_something_is_left_alone(filled: Path, tmp_path: Path)
     with pytest.raises(SetupError, match="holds something already"):
         restore(tmp_path / "home.zip", filled)
     (tmp_path / "empty").mkdir()
-    assert restore(tmp_path / "home.zip", tmp_path / "empty").files == 5
+    assert restore(tmp_path / "home.zip", tmp_path / "empty").files == 6
 
 
 def test_what_cannot_be_backed_up_is_one_line(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
