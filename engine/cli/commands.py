@@ -6,6 +6,7 @@ import typer
 
 from engine.cli.add import add
 from engine.cli.app import open_app
+from engine.cli.backup import backup, restore
 from engine.cli.cancel import cancel
 from engine.cli.check import check
 from engine.cli.confirm import confirm
@@ -16,6 +17,7 @@ from engine.cli.doctor import doctor
 from engine.cli.export import export
 from engine.cli.fleet import fleet
 from engine.cli.front import front
+from engine.cli.gc import du, gc
 from engine.cli.graph import graph
 from engine.cli.import_points import import_points
 from engine.cli.layers import layers
@@ -53,7 +55,7 @@ def overview(context: typer.Context) -> None:
 app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
-    check, plan, run, add, measured, import_points, resume, cancel, delete, uploads,
+    check, plan, run, add, measured, import_points, resume, cancel, delete, uploads, du, gc, backup, restore,
     sweeps, trials, front, confirm, why, portability, graph, sensitivity, layers,
     export, report, verify, serve, doctor,
 ):  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from engine.cli._follow import followed
 from engine.cli._options import JsonFlag, KeepOldCode, Overrides, Scheduler, SpecFile, print_json
 from engine.trials.text import duration
 
@@ -55,6 +56,7 @@ def execute_and_tell(
 ) -> None:
     """Run a sweep with a progress bar and tell how it ended; exit code 1 where it was not done.
 
+    One that another process runs is followed, and taken over where that process ends without a word.
     `warnings` are lines for stderr, once it is clear that nothing keeps the sweep from running.
     """
     from engine.run.run import execute
@@ -72,7 +74,9 @@ def execute_and_tell(
             warn()
             show(progress)
 
-        outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress, keep_old_code)
+        outcome = followed(store, sweep.id, on_progress)
+        if outcome is None:
+            outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress, keep_old_code)
     warn()
     if as_json:
         print_json({"sweep": sweep.id, **asdict(outcome)})

@@ -29,12 +29,7 @@ def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Arti
     gone, and would be needed, is not among them, nor is what was made from it.
     """
     missing = missing_nodes(plan, store, artifacts)
-    versions = store.earlier_code(code_digests()) if missing else []
-    theirs = [
-        make_plan(plan.sweep, machine, _digest_in(v), plan.device)
-        for v in versions
-        if _was_run(plan.sweep, machine, store, v)
-    ]
+    theirs = plans_of_old_code(plan, machine, store) if missing else []
     gone: set[str] = set()
     while theirs:
         found = _taken(plan, missing, theirs, store, gone)
@@ -43,6 +38,15 @@ def left_by_old_code(plan: Plan, machine: Machine, store: Store, artifacts: Arti
             return found
         gone |= lost
     return {}
+
+
+def plans_of_old_code(plan: Plan, machine: Machine, store: Store) -> list[Plan]:
+    """The same plan as earlier versions of the code would have it that have run the model, the last one first."""
+    return [
+        make_plan(plan.sweep, machine, _digest_in(v), plan.device)
+        for v in store.earlier_code(code_digests())
+        if _was_run(plan.sweep, machine, store, v)
+    ]
 
 
 def _taken(

@@ -1,24 +1,29 @@
 """Content-addressed files: `<64 hex digits>.<suffix>` in a folder, or behind any fsspec URL (`s3://…`).
 
-A file is written under another name and then moved, so whoever sees a name sees the whole file; the same name always means the same
-content, so nobody needs to lock anything.
+A file is written under another name, flushed to the disk and then moved, so whoever sees a name sees the whole file, after a power cut too;
+the same name always means the same content, so nobody needs to lock anything. Beside a file of a folder lies its SHA-256: each process
+checks a file when it first reads it, and one that a disk has damaged is removed, to be made again, rather than measured.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import fsspec
 
@@ -30,6 +35,15 @@ _PASSWORD = re.compile(r"//[^/@]*@")
 # A store that says nothing for so long is down; clouds' own clients would try again for minutes.
 _PATIENCE_S = 30.0
 _Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a store: its size in bytes, and when it was written, in seconds since 1970."""
+
+    name: str
+    n_bytes: int
+    changed_s: float
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,10 @@ class Artifacts:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     shutil.move(source, partial)
-                    partial.replace(target)
+                    _flush(partial)
+                    if _is_first(partial, target):
+                        _written_through(_sum_of(target), _sha256(partial).encode(), partial)
+                        _flush(target.parent)
                 finally:
                     partial.unlink(missing_ok=True)
         else:
@@ -134,12 +151,49 @@ class Artifacts:
                 filesystem.put_file(str(source), path)
             source.unlink(missing_ok=True)
 
+    def stored(self) -> list[Stored]:
+        """Every file of the store itself, in no order; nothing else that lies there."""
+        if self._folder:
+            paths = (p for p in self._folder.glob("[0-9a-f][0-9a-f]/*") if _NAME.fullmatch(p.name))
+            found = []
+            for path in paths:
+                # Another process may remove it meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    about = path.stat()
+                    found.append(Stored(path.name, about.st_size, about.st_mtime))
+            return found
+        with self._reached():
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+            files = filesystem.find(root, detail=True) if filesystem.exists(root) else {}
+        named = {path.rpartition("/")[2]: about for path, about in files.items()}
+        return [Stored(n, int(a["size"]), _changed_s(a)) for n, a in named.items() if _NAME.fullmatch(n)]
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, and local copies of them; those that are not there are left alone."""
+        for name in names:
+            _check(name)
+            (self.cache / name[:2] / name).unlink(missing_ok=True)
+            if self._folder:
+                path_here = self._folder / name[:2] / name
+                path_here.unlink(missing_ok=True)
+                _sum_of(path_here).unlink(missing_ok=True)
+                continue
+            filesystem, path = self._remote(name)
+            with self._reached(), contextlib.suppress(FileNotFoundError):
+                filesystem.rm_file(path)
+
     def local(self, name: str) -> Path:
-        """A local path of the file, fetched first when it lies elsewhere; NotFoundError when it is not there."""
+        """A local path of the file, fetched first when it lies elsewhere; NotFoundError when it is not there, or is damaged."""
         _check(name)
         folder = self._folder or self.cache
         path = folder / name[:2] / name
         if path.is_file():
+            if self._folder and not _is_whole(path):
+                self.remove([name])
+                raise NotFoundError(
+                    f"the artifact {name[:12]}… in {self.url} was damaged (its SHA-256 is not that of what was written) and has been "
+                    "removed; run the sweep again to make it"
+                )
             return path
         if _shipped(name).is_file():
             return _shipped(name)
@@ -155,6 +209,75 @@ class Artifacts:
                 partial.replace(path)
                 return path
         raise NotFoundError(f"the artifact {name[:12]}… is not in {self.url}; run the sweep again to make it")
+
+
+def _changed_s(about: Mapping[str, Any]) -> float:
+    """When a remote file was written; a file of a filesystem that does not say counts as new."""
+    when = about.get("LastModified") or about.get("mtime") or about.get("created") or about.get("last_modified")
+    return when.timestamp() if isinstance(when, datetime) else float(when) if when else time.time()
+
+
+def _sum_of(path: Path) -> Path:
+    """Where the SHA-256 of a file is written down."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_first(partial: Path, target: Path) -> bool:
+    """Give a whole file its name, which stays that of another that was quicker: whether it got it, and its sum is the one to note."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # No links on this filesystem: the name gets one of both, and no sum, which might be the other's.
+        partial.replace(target)
+        return False
+    return True
+
+
+def _written_through(path: Path, content: bytes, beside: Path) -> None:
+    """Write a small file whole; `beside` lends its name, which is nobody else's."""
+    partial = beside.with_name(f"{beside.name}.sum.part")
+    partial.write_bytes(content)
+    _flush(partial)
+    partial.replace(path)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk itself."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # A filesystem that cannot has nothing to lose by it.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_checked: dict[Path, tuple[int, int]] = {}
+"""What this process has checked of each file: size and time of change."""
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is what was written; one of a version that noted no sums is taken as it is."""
+    about = path.stat()
+    state = (about.st_size, about.st_mtime_ns)
+    if _checked.get(path) != state:
+        try:
+            expected = _sum_of(path).read_text()
+        except FileNotFoundError:
+            return True
+        if _sha256(path) != expected:
+            return False
+        _checked[path] = state
+    return True
 
 
 def _in_time(work: Callable[[], _Answer], seconds: float) -> _Answer:

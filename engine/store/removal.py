@@ -1,4 +1,4 @@
-"""Taking a file that was added out of its sweep again."""
+"""Forgetting a sweep, or a file that was added to one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ import sqlalchemy as sa
 
 from engine.errors import NotFoundError, SpecError
 from engine.spec.recipe import Recipe
-from engine.store import boards, notes
+from engine.store import boards, notes, points
 from engine.store.rows import state_of, unknown_sweep
 from engine.store.schema import sweeps, trials
+
+
+def delete_sweep(engine: sa.Engine, sweep_id: str) -> None:
+    """Forget a sweep, its trials and their notes.
+
+    Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
+    Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped examples, which would be
+    back with the next start.
+    """
+    with engine.begin() as connection:
+        row = connection.execute(sa.select(sweeps).where(sweeps.c.id == sweep_id)).mappings().first()
+        if row is None:
+            raise NotFoundError(unknown_sweep(sweep_id))
+        if row["example"]:
+            raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
+        if state_of(row) == "running":
+            raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
+        for table in (trials, notes.table, boards.table, points.table):
+            connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
+        connection.execute(sweeps.delete().where(sweeps.c.id == sweep_id))
 
 
 def remove_added(engine: sa.Engine, sweep_id: str, recipe: Recipe) -> None:

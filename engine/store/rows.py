@@ -11,10 +11,11 @@ from typing import Any, Literal
 from engine.errors import NotFoundError
 from engine.spec.canonical import canonical_json
 from engine.spec.sweep import Sweep
+from engine.store.running import still_there
 from engine.trials.trial import Trial
 
 HEARTBEAT_LIMIT_S = 30.0
-"""A running sweep whose runner has been silent for longer is shown as interrupted."""
+"""A running sweep whose runner, on another host, has been silent for longer is shown as interrupted."""
 State = Literal["running", "done", "cancelled", "failed", "interrupted"]
 
 
@@ -88,6 +89,7 @@ def new_sweep(sweep: Sweep) -> dict[str, Any]:
         "remaining_s": None,
         "heartbeat": 0.0,
         "runner": None,
+        "process": None,
         "cancel_requested": False,
         "error": None,
         "example": False,
@@ -109,9 +111,14 @@ def trial_row(sweep_id: str, position: int, trial: Trial, revision: int) -> dict
 
 
 def state_of(row: Any) -> State:
-    """The state of a sweep’s row, a runner that fell silent counted in."""
-    silent = time.time() - row["heartbeat"] > HEARTBEAT_LIMIT_S
-    return "interrupted" if row["state"] == "running" and silent else row["state"]
+    """The state of a sweep’s row, a runner that has ended, or fell silent where it cannot be seen, counted in."""
+    state: State = row["state"]
+    if state != "running":
+        return state
+    runs = still_there(row["process"])
+    if runs is None:
+        runs = time.time() - row["heartbeat"] <= HEARTBEAT_LIMIT_S
+    return "running" if runs else "interrupted"
 
 
 def sweep_row(row: Any) -> SweepRow:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,12 +21,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from engine.errors import NotFoundError, SetupError, SpecError
+from engine.errors import NotFoundError, SetupError
 from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, notes, points, removal
+from engine.store import boards, notes, points, removal, running
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -62,7 +61,7 @@ class Store:
     def __init__(self, url: str) -> None:
         """Open and, when needed, migrate the database at an SQLAlchemy URL; SetupError when it cannot be used."""
         try:
-            address = sa.make_url(url)
+            address = _with_driver(sa.make_url(url))
             # A host that is not there says nothing; its driver would wait for minutes.
             patience = {"connect_timeout": _PATIENCE_S} if address.get_backend_name() == "postgresql" else {}
             self._engine = sa.create_engine(address, connect_args=patience)
@@ -71,7 +70,12 @@ class Store:
             migrate(self._engine)
             self.notes, self.boards = notes.Notes(self._engine), boards.Boards(self._engine)
             self.points = points.Points(self._engine)
-        except (SQLAlchemyError, ImportError, ValueError) as error:
+        except ImportError as error:
+            raise SetupError(
+                f"the store {_PASSWORD.sub('//…@', url)} needs a driver that is not installed ({error}); for PostgreSQL: "
+                "pip install 'paretoscope[postgres]'"
+            ) from None
+        except (SQLAlchemyError, ValueError) as error:
             reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
             shown = _PASSWORD.sub("//…@", url)
             raise SetupError(f"the store {shown} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
@@ -195,23 +199,8 @@ class Store:
         self._update(sweep_id, cancel_requested=True)
 
     def delete_sweep(self, sweep_id: str) -> None:
-        """Forget a sweep, its trials and their notes.
-
-        Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
-        Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped examples, which would be
-        back with the next start.
-        """
-        with self._engine.begin() as connection:
-            row = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep_id)).mappings().first()
-            if row is None:
-                raise NotFoundError(unknown_sweep(sweep_id))
-            if row["example"]:
-                raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
-            if state_of(row) == "running":
-                raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
-            for table in (_trials, notes.table, boards.table, points.table):
-                connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
-            connection.execute(_sweeps.delete().where(_sweeps.c.id == sweep_id))
+        """Forget a sweep, its trials and their notes; see `removal.py`."""
+        removal.delete_sweep(self._engine, sweep_id)
 
     def remove_added(self, sweep_id: str, recipe: Recipe) -> None:
         """Forget a file that was added to a sweep; see `removal.py`."""
@@ -246,7 +235,8 @@ class Store:
                 .where(_sweeps.c.id == sweep.id)
                 .values(
                     state="running",
-                    runner=f"process {os.getpid()} on {socket.gethostname()}",
+                    runner=running.shown(),
+                    process=running.this_process(),
                     heartbeat=now,
                     cancel_requested=False,
                     error=None,
@@ -338,6 +328,11 @@ class Store:
         with self._engine.begin() as connection:
             changed = connection.execute(_sweeps.update().where(_sweeps.c.id == sweep_id).values(**values))
         must_exist(changed.rowcount, sweep_id)
+
+
+def _with_driver(url: sa.URL) -> sa.URL:
+    """PostgreSQL by its one driver that comes with us, whichever way the address begins that its own tools take."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

@@ -15,11 +15,11 @@ import onnxruntime
 import pytest
 
 from engine.check.report import settled
-from engine.errors import SetupError
 from engine.export.bundle import export_bundle, verify_bundle
 from engine.export.verify_template import Limits
 from engine.measure.machine import machine
 from engine.run.forecast import preview
+from engine.run.holdings import collect
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.spec.read import read_sweep
@@ -97,13 +97,22 @@ def test_a_killed_run_goes_on_where_it_was(place: Path):
         runner.send_signal(signal.SIGKILL)
         runner.wait()
     done = _nodes(store, sweep)
-    with pytest.raises(SetupError, match="is being run by"):
-        execute(sweep, store, Artifacts.open())
-    # The dead runner is silent; rather than wait half a minute for that to count, turn its clock back.
-    store._update(sweep.id, heartbeat=0.0)
+    # Nobody has to wait until the dead runner has been silent for half a minute.
+    assert store.sweep(sweep.id).state == "interrupted"
     outcome = execute(sweep, store, Artifacts.open())
     assert outcome.state == "done"
     assert outcome.nodes_run == _total(sweep) - len(done)
+
+    # Nothing of what it made is in nobody's hands, and all of it is once it is deleted.
+    artifacts = Artifacts.open()
+    made = artifacts.stored()
+    for file in made:
+        os.utime(artifacts.local(file.name), (0, 0))
+    assert len(made) > 10
+    assert collect(store, artifacts).unneeded == ()
+    store.delete_sweep(sweep.id)
+    assert {f.name for f in collect(store, artifacts).unneeded} == {f.name for f in made}
+    assert artifacts.stored() == []
 
 
 def _nodes(store: Store, sweep: Sweep) -> set[str]:

@@ -17,12 +17,6 @@ from engine.store.artifacts import Artifacts
 NAME, OLD, OTHER = (digit * 64 + ".onnx" for digit in "abc")
 
 
-@pytest.fixture(params=["folder", "memory"])
-def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
-    url = str(tmp_path / "own") if request.param == "folder" else f"memory://{tmp_path.name}"
-    return Artifacts(url, tmp_path / "cache")
-
-
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An example with one file, which had another name before."""
@@ -55,6 +49,63 @@ def test_a_name_keeps_its_first_file(artifacts: Artifacts, tmp_path: Path):
     artifacts.put(OTHER, made(tmp_path))
     artifacts.put(OTHER, made(tmp_path, "made again"))
     assert artifacts.local(OTHER).read_text() == "made"
+
+
+def test_a_file_that_a_disk_has_damaged_is_removed_and_made_again(tmp_path: Path):
+    artifacts = Artifacts(str(tmp_path / "own"), tmp_path / "cache")
+    artifacts.put(OTHER, made(tmp_path))
+    path = artifacts.local(OTHER)
+    path.write_text("torn")
+    with pytest.raises(NotFoundError, match=r"was damaged .* run the sweep again"):
+        artifacts.local(OTHER)
+    assert not artifacts.has(OTHER)
+    artifacts.put(OTHER, made(tmp_path))
+    assert artifacts.local(OTHER).read_text() == "made"
+    assert sorted(p.name for p in path.parent.iterdir()) == [OTHER, f"{OTHER}.sha256"]
+
+
+def test_of_two_that_make_a_file_at_once_the_first_is_kept_with_its_own_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    artifacts = Artifacts(str(tmp_path / "own"), tmp_path / "cache")
+    flush, others = module._flush, [made(tmp_path, "the other's")]
+
+    def meanwhile(path: Path) -> None:
+        flush(path)
+        if others:
+            artifacts.put(OTHER, others.pop().rename(tmp_path / "other.onnx"))
+
+    (tmp_path / "mine.onnx").write_text("mine")
+    monkeypatch.setattr(module, "_flush", meanwhile)
+    artifacts.put(OTHER, tmp_path / "mine.onnx")
+    assert artifacts.local(OTHER).read_text() == "the other's"
+
+
+def test_a_file_without_a_sum_is_taken_as_it_is(tmp_path: Path):
+    artifacts = Artifacts(str(tmp_path / "own"), tmp_path / "cache")
+    artifacts.put(OTHER, made(tmp_path))
+    artifacts.local(OTHER).with_name(f"{OTHER}.sha256").unlink()
+    assert artifacts.local(OTHER).read_text() == "made"
+
+
+def test_what_is_stored_is_listed_and_removed_with_its_copies_here(artifacts: Artifacts, tmp_path: Path):
+    began = time.time() - 1
+    for name in (OTHER, NAME):
+        artifacts.put(name, made(tmp_path))
+    artifacts.local(OTHER)
+    # Something else that lies there is none of ours.
+    (tmp_path / "own" / "aa").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "own" / "aa" / "notes.txt").write_text("mine")
+    assert {(f.name, f.n_bytes) for f in artifacts.stored()} == {(OTHER, 4), (NAME, 4)}
+    assert all(began <= f.changed_s <= time.time() + 1 for f in artifacts.stored())
+    artifacts.remove([OTHER])
+    artifacts.remove([OTHER])
+    assert not artifacts.has(OTHER)
+    assert not list(artifacts.cache.rglob("*.onnx"))
+    assert [f.name for f in artifacts.stored()] == [NAME]
+    assert (tmp_path / "own" / "aa" / "notes.txt").exists()
+    with pytest.raises(NotFoundError):
+        artifacts.remove(["../../paretoscope.db"])
 
 
 def test_what_ships_is_there_and_stays_when_it_ships_no_more_once_a_sweep_rests_on_it(

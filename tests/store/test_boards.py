@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,11 +9,6 @@ from engine.errors import NotFoundError
 from engine.store import boards, points
 from engine.store.store import Store
 from tests.helpers.board import board_run
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path / 'store.db'}")
 
 
 def test_the_same_board_replaces_and_another_is_added(store: Store):
@@ -33,6 +26,6 @@ def test_the_same_board_replaces_and_another_is_added(store: Store):
 
 
 @pytest.mark.parametrize("table", [boards.table, points.table])
-def test_the_tables_are_those_that_the_migrations_make(tmp_path: Path, store: Store, table: sa.Table):
-    columns = sa.inspect(sa.create_engine(f"sqlite:///{tmp_path / 'store.db'}")).get_columns(table.name)
+def test_the_tables_are_those_that_the_migrations_make(url: str, store: Store, table: sa.Table):
+    columns = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool)).get_columns(table.name)
     assert {c["name"] for c in columns} == {c.name for c in table.columns}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
@@ -15,11 +13,6 @@ from engine.store.store import Store
 from tests.helpers.trial_factory import SPACE, sweep_trials
 
 SWEEP = parse_sweep({"name": "s", "model": {"source": "resnet8"}, "space": SPACE})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path / 'store.db'}")
 
 
 def test_a_note_is_kept_changed_and_removed(store: Store):
@@ -69,6 +62,6 @@ def test_notes_go_with_their_sweep(store: Store):
     assert store.notes.of("other")
 
 
-def test_the_table_is_the_one_that_the_migrations_make(tmp_path: Path, store: Store):
-    columns = sa.inspect(sa.create_engine(f"sqlite:///{tmp_path / 'store.db'}")).get_columns("notes")
+def test_the_table_is_the_one_that_the_migrations_make(url: str, store: Store):
+    columns = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool)).get_columns("notes")
     assert {c["name"] for c in columns} == {c.name for c in notes.table.columns}

@@ -22,6 +22,7 @@ from engine.store.store import Store
 from engine.trials.evidence import Accuracy, Interval
 from engine.trials.measurements import Energy, Latency, Projection
 from engine.trials.trial import Trial
+from tests.helpers.ended import ended_process
 
 SWEEP = parse_sweep(
     {
@@ -30,16 +31,6 @@ SWEEP = parse_sweep(
         "space": {"quantize": [None, {"weight_bits": 8, "activation_bits": 8}]},
     }
 )
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'store.db'}"
-
-
-@pytest.fixture
-def store(url: str) -> Store:
-    return Store(url)
 
 
 def pending() -> list[Trial]:
@@ -90,10 +81,12 @@ def test_only_what_changed_after_a_revision_is_read(store: Store):
         store.save_trial("none", measured())
 
 
-def test_a_silent_runner_makes_its_sweep_interrupted_and_free_to_run_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("process", [None, "another-host/pid:[1] 12 345"])
+def test_a_runner_elsewhere_that_fell_silent_makes_its_sweep_interrupted_and_free_to_run_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, process: str | None
 ):
     store.begin(SWEEP, pending(), 9, 0)
+    store._update(SWEEP.id, process=process)
     assert store.sweep(SWEEP.id).state == "running"
     with pytest.raises(SetupError, match="is being run by process"):
         store.begin(SWEEP, pending(), 9, 0)
@@ -145,7 +138,7 @@ def test_a_node_keeps_its_first_result_and_rates_are_medians(store: Store):
 
 
 def test_a_store_from_a_newer_version_is_left_alone(url: str, store: Store):
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SetupError, match=r"version 9999, newer than this program's .* update Paretoscope"):
@@ -163,19 +156,26 @@ def test_the_schema_revision_is_the_newest_migration():
 def test_a_budget_of_before_searches_had_trials_is_read_under_its_new_name(url: str, store: Store):
     limited = parse_sweep(SWEEP.model_dump() | {"search": {"trials": 5, "minutes": 2}})
     store.begin(limited, pending(), 9, 0)
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         old = json.dumps(limited.model_dump(mode="json")).replace('"trials": 5', '"recipes": 5')
         assert '"recipes": 5' in old
         connection.execute(sa.text("UPDATE sweeps SET spec = :spec"), {"spec": old})
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
     assert Store(url).spec(limited.id) == limited
+    if not url.startswith("sqlite"):
+        return
+    # The store of before stays beside it.
+    before = sa.create_engine(f"{url}.before-{SCHEMA_REVISION}", poolclass=sa.NullPool)
+    with before.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0004"
+        assert connection.scalar(sa.text("SELECT spec FROM sweeps")) == old
     # As it was computed then: what is kept by this id, the record of confirmations too, is found again.
     assert parse_sweep({"name": "x", "model": {"source": "resnet8"}, "search": {"trials": 20}}).id == "x-7edce0"
 
 
 def test_the_tables_that_the_code_names_are_those_that_the_migrations_make(url: str, store: Store):
-    inspector = sa.inspect(sa.create_engine(url))
+    inspector = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool))
     for table in schema.meta.tables.values():
         assert {c["name"] for c in inspector.get_columns(table.name)} == {c.name for c in table.columns}
 
@@ -187,6 +187,13 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, bad: str):
     with pytest.raises(SetupError, match="PARETOSCOPE_STORE") as caught:
         Store(bad.format(file=file))
     assert "\n" not in str(caught.value)
+
+
+def test_a_store_whose_driver_is_missing_says_what_brings_it(monkeypatch: pytest.MonkeyPatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "psycopg"] + ["psycopg"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SetupError, match=r"postgresql://…@db/x needs a driver .*paretoscope\[postgres\]"):
+        Store("postgresql://me:secret@db/x")
 
 
 def test_a_sweep_of_the_users_own_with_the_examples_id_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -306,13 +313,13 @@ def test_a_deleted_sweep_is_gone_and_its_nodes_stay_for_others(store: Store):
     assert store.begin(SWEEP, pending(), 9, 0) == 0.0
 
 
-def test_what_runs_is_not_deleted_until_it_is_cancelled_or_has_gone_silent(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_runs_is_not_deleted_until_it_is_cancelled_or_its_runner_is_gone(store: Store):
     store.begin(SWEEP, pending(), 9, 0)
+    # However long it says nothing: a host that slept, a clock that was set.
+    store._update(SWEEP.id, heartbeat=0.0)
     with pytest.raises(SpecError, match=f"is running; cancel it first .`paretoscope cancel {SWEEP.id}`"):
         store.delete_sweep(SWEEP.id)
-    monkeypatch.setattr(rows, "HEARTBEAT_LIMIT_S", -1.0)
+    store._update(SWEEP.id, process=ended_process())
     store.delete_sweep(SWEEP.id)
     assert store.sweeps() == []
 

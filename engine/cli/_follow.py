@@ -1,0 +1,47 @@
+"""Following a sweep that another process runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from engine.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from engine.run.run import Outcome, Progress
+    from engine.store.rows import SweepRow
+    from engine.store.store import Store
+
+_POLL_S = 1.0
+
+
+def followed(store: Store, sweep_id: str, on_progress: Callable[[Progress], None]) -> Outcome | None:
+    """How a sweep ended that another process was running, once it has; None where nobody runs it, or whoever did is gone.
+
+    Ctrl-C ends the following, not the run.
+    """
+    from engine.run.run import Outcome, Progress
+
+    row, began, told = _found(store, sweep_id), time.monotonic(), False
+    while row and row.state == "running":
+        if not told:
+            print(f"paretoscope: {sweep_id} is being run by {row.runner}; following it", file=sys.stderr)
+            told = True
+        gone = time.monotonic() - began
+        on_progress(Progress(row.nodes_done, row.nodes_total, row.trials, gone, row.remaining_s, ""))
+        time.sleep(_POLL_S)
+        row = _found(store, sweep_id)
+    if not told or row is None or row.state == "interrupted":
+        return None
+    failed, state = len(store.failed(sweep_id)), row.state
+    assert state != "running"
+    return Outcome(state, 0, row.trials, failed, row.recipes - row.trials - failed, time.monotonic() - began)
+
+
+def _found(store: Store, sweep_id: str) -> SweepRow | None:
+    try:
+        return store.sweep(sweep_id)
+    except NotFoundError:
+        return None
