@@ -28,6 +28,9 @@ def export(
     device: Annotated[
         str | None, typer.Option(help="With --frontier: profile that latency and energy are for; default: host.")
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option("--for", metavar="NAME", help="For another runtime instead of a bundle: triton.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a trial as a bundle: ONNX, recipe, preprocessing, labels, card and verify.py. Or the models of a frontier, to be measured."""
@@ -37,17 +40,29 @@ def export(
         raise SpecError("give a TRIAL, whose bundle is written, or --frontier for all models of it, one of the two")
     if not frontier and (objectives is not None or device is not None):
         raise SpecError("--objectives and --device choose a frontier; give --frontier, or leave them out")
-    written = _frontier(sweep, output, objectives, device) if frontier else _bundle(sweep, str(trial), output)
-    print_json(written) if as_json else print(f"wrote {output}")
+    if frontier and runtime is not None:
+        raise SpecError("--frontier writes ONNX files for measure.py; --for takes one TRIAL")
+    line = ""
+    if frontier:
+        written = _frontier(sweep, output, objectives, device)
+    else:
+        written, line = _trial(sweep, str(trial), output, runtime)
+    print_json(written) if as_json else print(f"wrote {output}" + (f": {line}" if line else ""))
 
 
-def _bundle(sweep: str, trial: str, output: Path) -> dict[str, Any]:
+def _trial(sweep: str, trial: str, output: Path, runtime: str | None) -> tuple[dict[str, Any], str]:
     from engine.export.bundle import export_bundle
+    from engine.export.targets import export_for
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
 
-    path = export_bundle(Store.open(), Artifacts.open(), sweep, trial, output)
-    return {"bundle": str(path), "bytes": path.stat().st_size}
+    store, artifacts, facts, line = Store.open(), Artifacts.open(), dict[str, Any](), ""
+    if runtime is None:
+        export_bundle(store, artifacts, sweep, trial, output)
+    else:
+        _, facts, line = export_for(runtime, store, artifacts, sweep, trial, output)
+    said = {runtime: facts} if runtime else {}
+    return {"bundle": str(output), "bytes": output.stat().st_size, **said}, line
 
 
 def _frontier(sweep: str, output: Path, objectives: str | None, device: str | None) -> dict[str, Any]:
