@@ -27,11 +27,18 @@ def _triton(parts: Mapping[str, bytes]) -> Made:
     return repository(parts)
 
 
+def _c(parts: Mapping[str, bytes]) -> Made:
+    from engine.export.c_array import sources
+
+    return sources(parts)
+
+
 def _nothing() -> None:
     """It needs nothing that is not here."""
 
 
 TARGETS: dict[str, tuple[Callable[[], None], Callable[[Mapping[str, bytes]], Made]]] = {
+    "c": (_nothing, _c),
     "triton": (_nothing, _triton),
 }
 """By name: what raises where something is not installed, before any work, and what makes a zip of a bundle's parts."""
