@@ -29,7 +29,8 @@ def export(
         str | None, typer.Option(help="With --frontier: profile that latency and energy are for; default: host.")
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option("--for", metavar="NAME", help="For another runtime instead of a bundle: triton, c.")
+        str | None,
+        typer.Option("--for", metavar="NAME", help="For another runtime instead of a bundle: triton, openvino, c."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -11,16 +11,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from engine.export.parts_folder import Opened, opened
+from engine.export.parts_folder import Made, Opened, opened
 from engine.export.predict_template import Array, BundleError, fed, fixed_batch
 from engine.export.verify_template import VALUES_MAY_DIFFER
-
-if TYPE_CHECKING:
-    from engine.export.targets import Made
 
 CALLS = 8
 VECTOR_BYTES = 256 << 10

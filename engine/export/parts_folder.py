@@ -12,6 +12,9 @@ from typing import Any
 from engine.export.predict_template import Array, open_bundle, read_json
 from engine.export.verify_template import read_sample
 
+Made = tuple[dict[str, bytes], dict[str, Any], str]
+"""What another runtime's form of a bundle is: the members of a zip, what there is to say about it as JSON, and the same in one line."""
+
 
 @dataclass(frozen=True)
 class Opened:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
 from engine.export.bundle import export_bundle
+from engine.export.parts_folder import Made
 from engine.export.predict_template import BundleError
 from engine.export.zips import check_target, packed, write_atomically
 
@@ -17,8 +18,17 @@ if TYPE_CHECKING:
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
 
-Made = tuple[dict[str, bytes], dict[str, Any], str]
-"""The members of a zip, what there is to say about it as JSON, and the same in one line."""
+
+def _openvino(parts: Mapping[str, bytes]) -> Made:
+    from engine.export.openvino_ir import representation
+
+    return representation(parts)
+
+
+def _ready_for_openvino() -> None:
+    from engine.export.openvino_ir import ready
+
+    ready()
 
 
 def _triton(parts: Mapping[str, bytes]) -> Made:
@@ -39,6 +49,7 @@ def _nothing() -> None:
 
 TARGETS: dict[str, tuple[Callable[[], None], Callable[[Mapping[str, bytes]], Made]]] = {
     "c": (_nothing, _c),
+    "openvino": (_ready_for_openvino, _openvino),
     "triton": (_nothing, _triton),
 }
 """By name: what raises where something is not installed, before any work, and what makes a zip of a bundle's parts."""

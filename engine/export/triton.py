@@ -12,15 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from engine.export.parts_folder import Opened, opened
+from engine.export.parts_folder import Made, Opened, opened
 from engine.export.tensors import Tensor, any_batch, shares_calls, tensors_of
-
-if TYPE_CHECKING:
-    from engine.export.targets import Made
 
 LARGEST_BATCH = 32
 """As many as `paretoscope serve` puts together; a deployment may raise it."""
