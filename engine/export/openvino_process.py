@@ -1,7 +1,7 @@
 """A process of its own for OpenVINO: reads an ONNX file, writes it as OpenVINO's IR, and runs what it wrote on the CPU.
 
 Apart, because OpenVINO numbers what it makes up from a counter of the process, so that the same file is the same bytes only in a fresh one.
-The file is read by the frontend in C++: the converter in Python reports its use over the network.
+Nothing is reported to anybody: the package's telemetry is kept from being imported.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def keep(path: str | Path, arrays: Iterable[Array]) -> None:
 def main() -> None:
     """One request on stdin, `{model, xml, inputs, input_names, outputs, names, size}`; one line of JSON out: `{version}`, or `{error}`."""
     asked = json.load(sys.stdin)
+    # Its import alone would report to Intel; without that package it does without.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         import openvino
 

@@ -61,6 +61,15 @@ def test_the_same_trial_gives_the_same_bytes(world: World, stored: tuple[Store, 
     assert (unzip(world.folder / "a.zip", world.folder / "out") / "model.bin").is_file()
 
 
+@needs_openvino
+def test_nothing_is_reported_to_anybody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package reports, it counts in `~/intel`."""
+    monkeypatch.setenv("HOME", str(world.folder / "nobody"))
+    (world.folder / "nobody").mkdir()
+    representation(exported.pictures(world))
+    assert not list((world.folder / "nobody").rglob("*intel*"))
+
+
 def unpacked_from_4_bits(path: Path, folded: Path) -> None:
     """A matrix whose 4-bit codes the graph unpacks, as it is and with constants worked out by ONNX Runtime."""
     codes = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
