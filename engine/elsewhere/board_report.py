@@ -1,8 +1,10 @@
-"""What a bundle's `verify.py --json` printed on a user's own board, taken back to the sweep that the bundle came from."""
+"""What a bundle's `verify.py --json`, or a frontier's `measure.py`, found on a user's own board, taken back to its sweep."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +13,7 @@ from pydantic import Field
 from engine.devices.boards import beside, file_digest
 from engine.devices.profiles import find_profile, profile_names
 from engine.errors import InputError, NotFoundError, SpecError
-from engine.export import verify_main_template
+from engine.export import board_template
 from engine.spec.frozen import Frozen
 from engine.spec.names import checked_name, fitting_name
 from engine.spec.validation import validated
@@ -19,9 +21,10 @@ from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.boards import Beside, BoardRun
 from engine.trials.evidence import Interval
+from engine.trials.trial import Trial
 
-_HOW = "`python verify.py --json > results.json` in the unpacked bundle, on the board, writes one"
-_LARGEST = 1 << 20
+_HOW = "`python verify.py --json > results.json` in the unpacked bundle, or `python measure.py` in a frontier, on the board, writes one"
+_LARGEST = 16 << 20
 
 
 class _Latency(Frozen):
@@ -48,21 +51,80 @@ class _Check(Frozen):
     expected: str
 
 
-class _Report(Frozen):
-    measurement: Literal[1]
+class _Share(Frozen):
+    value: float = Field(gt=0, allow_inf_nan=False)
+    low: float = Field(gt=0, allow_inf_nan=False)
+    high: float = Field(gt=0, allow_inf_nan=False)
+
+
+class _File(Frozen):
     trial: str
     label: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    runtime: dict[str, Any]
+    ok: bool
+
+
+class _Ran(_File):
+    latency_ms: _Latency
+    checks: tuple[_Check, ...]
+    ratio: _Share | None = None
+    reference_ms: _Latency | None = None
+    as_timed_ms: _Latency | None = None
+    moved: float | None = Field(None, ge=0, allow_inf_nan=False)
+    alone: str | None = None
+
+
+class _Failed(_File):
+    error: str
+    late: bool = False
+
+
+class _Report(Frozen):
+    measurement: Literal[1]
     when: str = Field(max_length=40)
     machine: _Machine
-    runtime: dict[str, Any]
-    latency_ms: _Latency
-    ok: bool
-    checks: tuple[_Check, ...]
     digest: str
 
 
-def read_report(path: Path) -> _Report:
+class _OfBundle(_Report, _Ran):
+    @property
+    def models(self) -> tuple[_Ran | _Failed, ...]:
+        return (self,)
+
+
+class _OfFrontier(_Report):
+    sweep: str
+    baseline: str
+    models: tuple[_Ran | _Failed, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that did not run on the board, and why, in its runtime's words."""
+
+    trial: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken back from a board.
+
+    `kept`: each measurement beside an estimate, with the one that it took the place of. `failed`: the files that did not run. `alone`: by
+    trial, why it was not timed in turns with the baseline. `moved`: how far the baseline's own medians lay apart during the session, as
+    a share; None where nothing was timed in turns.
+    """
+
+    board: str
+    kept: tuple[tuple[Beside, BoardRun | None], ...]
+    failed: tuple[Failure, ...] = ()
+    alone: Mapping[str, str] = field(default_factory=dict)
+    moved: float | None = None
+
+
+def read_report(path: Path) -> _OfBundle | _OfFrontier:
     """A report, unaltered as far as its digest tells; raises InputError, in one line, for anything else."""
     try:
         content = path.read_bytes()
@@ -76,22 +138,23 @@ def read_report(path: Path) -> _Report:
         old = isinstance(found, dict) and "checks" in found
         what = "has no latency in it: `paretoscope verify` or an older bundle wrote it" if old else "is no measurement"
         raise InputError(f"{path} {what}; {_HOW}; bundles of before can be exported again")
-    if found["measurement"] != verify_main_template.MEASUREMENT:
+    if found["measurement"] != board_template.MEASUREMENT:
         raise InputError(
-            f"{path} has layout {found['measurement']!r}, this program reads {verify_main_template.MEASUREMENT}; update Paretoscope"
+            f"{path} has layout {found['measurement']!r}, this program reads {board_template.MEASUREMENT}; update Paretoscope"
         )
-    if found.get("digest") != verify_main_template.digest(found):
+    if found.get("digest") != board_template.digest(found):
         raise InputError(
-            f"{path} was changed after it was written: its digest does not fit; run verify.py --json again"
+            f"{path} was changed after it was written: its digest does not fit; measure on the board again"
         )
-    report: _Report = validated(_Report, found, str(path))
+    kind: type[_OfBundle | _OfFrontier] = _OfFrontier if "models" in found else _OfBundle
+    report: _OfBundle | _OfFrontier = validated(kind, found, str(path))
     return report
 
 
 def take_back(
     store: Store, artifacts: Artifacts, sweep_ref: str, path: Path, name: str | None, profile: str | None
-) -> tuple[Beside, BoardRun | None]:
-    """Keep a board's report with its sweep: what it says, and the measurement that it took the place of.
+) -> Taken:
+    """Keep a board's report, of one file or of a frontier's, with its sweep.
 
     Raises InputError, before anything is kept, for a report that cannot be used, that is of no file of this sweep, or whose board's name
     cannot be one.
@@ -101,26 +164,44 @@ def take_back(
     if profile is not None:
         find_profile(profile, "--profile")
     board = _board(name, report.machine.cpu)
+    trials = {one.trial: _measured_trial(store, artifacts, row.id, path, one) for one in report.models}
+    ran = [one for one in report.models if isinstance(one, _Ran)]
+    runs = [_run(report, one, board, str(trials[one.trial].artifact), profile) for one in ran]
+    return Taken(
+        board,
+        tuple((beside(trials[run.trial], run, artifacts), store.boards.keep(row.id, run)) for run in runs),
+        tuple(Failure(one.trial, one.label, one.error) for one in report.models if isinstance(one, _Failed)),
+        {one.trial: one.alone for one in ran if one.alone},
+        next((one.moved for one in ran if one.moved is not None), None),
+    )
+
+
+def _measured_trial(store: Store, artifacts: Artifacts, sweep: str, path: Path, one: _File) -> Trial:
+    """The trial whose very file was measured; raises InputError where there is none."""
     try:
-        trial = store.trial(row.id, report.trial)
+        trial = store.trial(sweep, one.trial)
     except NotFoundError:
         raise InputError(
-            f"{path} is of trial {report.trial} ({report.label}), which {row.id} does not have; name the sweep that the bundle came from"
+            f"{path} is of trial {one.trial} ({one.label}), which {sweep} does not have; name the sweep that it was exported from"
         ) from None
     here = file_digest(trial.artifact, artifacts) if trial.artifact else None
-    if trial.artifact is None or here is None:
-        raise InputError(f"the file of trial {trial.id} is gone; `paretoscope resume {row.id}` makes it again")
-    if here != report.sha256:
+    if here is None:
+        raise InputError(f"the file of trial {trial.id} is gone; `paretoscope resume {sweep}` makes it again")
+    if here != one.sha256:
         raise InputError(
-            f"{path} measured a file with SHA-256 {report.sha256[:12]}…, but that of trial {trial.id} ({trial.label}) is {here[:12]}…: "
+            f"{path} measured a file with SHA-256 {one.sha256[:12]}…, but that of trial {trial.id} ({trial.label}) is {here[:12]}…: "
             "it was altered, or the sweep was run again since; export the bundle anew and measure that"
         )
-    latency = report.latency_ms
-    run = BoardRun(
+    return trial
+
+
+def _run(report: _Report, one: _Ran, board: str, artifact: str, profile: str | None) -> BoardRun:
+    latency, ratio = one.latency_ms, one.ratio
+    return BoardRun(
         board=board,
-        trial=trial.id,
-        sha256=report.sha256,
-        artifact=trial.artifact,
+        trial=one.trial,
+        sha256=one.sha256,
+        artifact=artifact,
         profile=profile,
         latency_ms=Interval(latency.p50, latency.low, latency.high),
         p95=latency.p95,
@@ -128,11 +209,11 @@ def take_back(
         calls=latency.calls,
         batch=latency.batch,
         machine=report.machine.model_dump(),
-        runtime=report.runtime,
-        checks=tuple(check.model_dump() for check in report.checks),
+        runtime=one.runtime,
+        checks=tuple(check.model_dump() for check in one.checks),
         when=report.when,
+        ratio=Interval(ratio.value, ratio.low, ratio.high) if ratio else None,
     )
-    return beside(trial, run, artifacts), store.boards.keep(row.id, run)
 
 
 def _board(name: str | None, cpu: str) -> str:

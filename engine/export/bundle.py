@@ -3,44 +3,32 @@
     model.onnx  recipe.yaml  preprocess.json  labels.txt  card.md  card.html  metrics.json  sample.npz  predict.py  verify.py
     Dockerfile  manifest.json
 
-`predict.py` is the template of that name in this folder, `verify.py` the two others as one text, which imports it. `verify_bundle` runs
-them from here: never code out of a zip.
+`predict.py` and `verify.py` are made of the templates in this folder (`programs.py`). `verify_bundle` runs those from here: never code out
+of a zip.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import io
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import yaml
 
 from engine import __version__
-from engine.datasets import audio
 from engine.datasets.dataset import Dataset
-from engine.datasets.load import load_dataset, reported
-from engine.datasets.splits import Split
+from engine.datasets.load import load_dataset
 from engine.errors import InputError
-from engine.export import predict_template, verify_main_template, verify_template
+from engine.export import verify_template
 from engine.export.bundle_parts import card_html, dockerfile, metadata_of, metrics_json, with_metadata
 from engine.export.card import card
 from engine.export.predict_template import BundleError
-from engine.export.verify_template import Check, Limits, Quality, recorded_quality
-from engine.export.zips import check_target, packed, unpacked, write_atomically
-from engine.graph.graph import read_onnx
-from engine.graph.inputs import Signature, is_array
-from engine.graph.multiplying import rounds_as_it_runs
+from engine.export.programs import predict_program, verify_program
+from engine.export.recorded import manifest_of, record, stored_trial
+from engine.export.verify_template import FORMAT, Check, Limits
+from engine.export.zips import check_target, json_bytes, npz_bytes, packed, sha256_of, unpacked, write_atomically
 from engine.spec.labels import source_name
 from engine.spec.recipe import Recipe
-from engine.spec.runtime import Runtime
-from engine.spec.sections import LatencyOptions
 from engine.spec.sweep import Sweep
 from engine.trials.trial import Trial
 
@@ -48,19 +36,10 @@ if TYPE_CHECKING:
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
 
-SAMPLE_IMAGES = 500
-SAMPLE_BYTES = 16 << 20
-"""The sample's size: 500 images put ±2 points around an accuracy of 95 %, and large images must not make the zip heavy."""
-
 PARTS = (
     "Dockerfile", "card.html", "card.md", "labels.txt", "manifest.json", "metrics.json", "model.onnx", "predict.py", "preprocess.json",
     "recipe.yaml", "sample.npz", "verify.py",
 )  # fmt: skip
-
-INTEGER_OPS = frozenset(
-    {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
-)
-"""A graph with one of these computes in integers somewhere; weight-only files have DequantizeLinear alone."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +69,10 @@ def export_bundle(store: Store, artifacts: Artifacts, sweep_ref: str, trial_id: 
     Raises NotFoundError for an unknown sweep, trial or artifact, InputError for a trial that is not measured, a target that
     cannot be written, or a model that no longer answers as it was measured.
     """
-    row = store.sweep(sweep_ref)
-    sweep, trial = store.spec(row.id), store.trial(row.id, trial_id)
-    if trial.state != "done" or trial.artifact is None:
-        reason = trial.error or f"it is {trial.state}"
-        raise InputError(f"trial {trial.id} ({trial.label}) has no measured model to export: {reason}")
+    stored = stored_trial(store, artifacts, sweep_ref, trial_id)
     check_target(target)
-    baseline = store.trials(row.id)[0]
-    return write_bundle(target, artifacts.local(trial.artifact), trial, sweep, load_dataset(sweep.data), baseline)
+    data = load_dataset(stored.sweep.data)
+    return write_bundle(target, stored.model, stored.trial, stored.sweep, data, stored.baseline)
 
 
 def write_bundle(
@@ -108,109 +83,26 @@ def write_bundle(
     The sample's recorded answers come from running `model` here. Raises InputError as `export_bundle` does.
     """
     check_target(target)
-    stored = dataset.test.inputs
-    settings: dict[str, Any] = {k: v for k, v in asdict(dataset.preprocessing).items() if k != "untouched" or v}
-    settings["task"] = dataset.task
-    if is_array(stored):
-        settings |= {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
-    else:
-        settings["inputs"] = [
-            {"name": n, "array": sweep.data.arrays.get(n, n), "dtype": str(a.dtype), "shape": ["N", *a.shape[1:]]}
-            for n, a in stored.arrays.items()
-        ]
-    if (said := sweep.data.preprocess) and (said.resize or said.crop):
-        settings["pictures"] = {"resize": said.resize, "crop": said.crop}
-    if dataset.sounds:
-        settings["audio"] = dict(dataset.sounds)
-    sample = draw_sample(reported(dataset.test, sweep.measure)).loaded()
-    try:
-        runtime = _runtime(trial, sweep)
-        session = predict_template.open_model(
-            model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
-        )
-        settings |= _signature(session, dataset)
-        if rounds_as_it_runs(read_onnx(model)):
-            settings["alone"] = True  # as accuracy was counted
-        inputs = {
-            n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
-        }
-        settings |= _several(session, inputs, settings)
-        outputs = predict_template.outputs(session, inputs, settings)
-    except BundleError as error:
-        raise InputError(f"{trial.label} cannot be exported: {error}") from None
-    predictions = verify_template.classes_of(outputs)
-    right = int((predictions == sample.labels).sum())
-    # Without labels nothing but the answers themselves can be held against those that were recorded.
-    if trial.accuracy and not verify_template.sample_agrees(right, len(sample), trial.accuracy.value, trial.accuracy.n):
-        raise InputError(
-            f"the file of {trial.label} gets {right} of {len(sample)} test images right, but {trial.accuracy.value:.1%} were "
-            "measured: it is not the file that was measured; run the sweep again"
-        )
-    text, bare = card(trial, sweep, dataset, baseline, len(sample), __version__), model.read_bytes()
-    names = [" ".join(name.split()) for name in dataset.classes]
+    told = record(model, trial, sweep, dataset)
+    text, bare = card(trial, sweep, dataset, baseline, len(told.sample), __version__), model.read_bytes()
+    facts = metadata_of(trial, told.settings, told.labels, dataset.checksum, __version__)
     parts = {
-        "model.onnx": with_metadata(bare, metadata_of(trial, settings, names, dataset.checksum, __version__)),
+        "model.onnx": with_metadata(bare, facts),
         "recipe.yaml": recipe_yaml(trial.recipe, sweep).encode(),
-        "preprocess.json": _json(settings),
-        "labels.txt": "".join(f"{name}\n" for name in names).encode(),
+        "preprocess.json": json_bytes(told.settings),
+        "labels.txt": told.labels_txt,
         "card.md": text.encode(),
         "card.html": card_html(text).encode(),
-        "metrics.json": _json(metrics_json(trial, baseline)),
+        "metrics.json": json_bytes(metrics_json(trial, baseline)),
         "Dockerfile": dockerfile(trial, dataset.is_images).encode(),
         "predict.py": predict_program().encode(),
         "verify.py": verify_program().encode(),
-        "sample.npz": _sample(
-            sample, inputs, outputs if "outputs" in settings else outputs.astype(np.float32), predictions, dataset
-        ),
+        "sample.npz": npz_bytes(told.asked | told.answers),
     }
-    parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)) | {"bare": len(bare)})
+    facts_there = manifest_of(told, trial, sweep, baseline) | {"format": FORMAT, "bare": len(bare)}
+    parts["manifest.json"] = json_bytes(facts_there | {"files": sha256_of(parts)})
     write_atomically(target, packed(parts))
     return target
-
-
-def predict_program() -> str:
-    """predict.py: the template, with how sounds are prepared in the place of what imports it."""
-    whole, sounds = (Path(str(part.__file__)).read_text("utf-8") for part in (predict_template, audio))
-    ours = next(line for line in whole.splitlines() if line.startswith(f"from {audio.__name__} import"))
-    return whole.replace(ours, sounds.replace("from __future__ import annotations\n", ""), 1)
-
-
-def verify_program() -> str:
-    """verify.py: its two halves as one text that imports predict.py from beside it, the second without what it imports from the first."""
-    first, second = (Path(str(half.__file__)).read_text("utf-8") for half in (verify_template, verify_main_template))
-    lines = second.splitlines(keepends=True)
-    dropped = {verify_template.__name__, "__future__"}
-    for node in ast.parse(second).body:
-        if isinstance(node, ast.ImportFrom) and node.module in dropped:
-            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
-    ours = f"from {predict_template.__name__} import"
-    # Python may be told not to look beside a script (-I).
-    beside = "import sys\n\nsys.path.insert(0, str(Path(__file__).resolve().parent))\n"
-    joined = first.replace(ours, beside + ours, 1) + "\n\n" + "".join(lines)
-    return joined.replace(ours, "from predict import")
-
-
-def draw_sample(split: Split) -> Split:
-    """Up to 500 images (16 MiB at most) of the split, drawn without replacement; the same ones for every trial."""
-    per_image = max(1, split.inputs[:1].nbytes)
-    n = min(len(split), SAMPLE_IMAGES, max(1, SAMPLE_BYTES // per_image))
-    chosen = np.sort(np.random.default_rng(0).choice(len(split), n, replace=False))
-    return split.take(chosen)
-
-
-def _sample(
-    sample: Split,
-    inputs: Mapping[str, npt.NDArray[Any]],
-    outputs: npt.NDArray[Any],
-    predictions: npt.NDArray[np.int64],
-    dataset: Dataset,
-) -> bytes:
-    """The arrays that `verify.py` reads; of several inputs one each, under `inputs/NAME`."""
-    arrays = {f"inputs/{name}".removesuffix("/"): array for name, array in inputs.items()}
-    if dataset.has_classes:
-        return _npz(**arrays, labels=sample.labels, predictions=predictions.astype(np.int64))
-    targets = {} if sample.targets is None else {"targets": sample.targets}
-    return _npz(**arrays, outputs=outputs, **targets)
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
@@ -231,93 +123,6 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
     del spec["space"], spec["search"]
     spec |= {"name": f"{sweep.name}: {recipe.label}"[:200], "recipes": [steps] if steps else []}
     return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-
-
-def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
-    """What goes in and comes out, under the names that the file uses."""
-    output = {
-        "name": session.get_outputs()[0].name,
-        "meaning": "one score per line of labels.txt; the highest wins" if dataset.has_classes else "values",
-    }
-    shape, kind = dataset.input_shape, "float32"
-    if isinstance(shape, Signature):
-        if shape.tensors[0][0]:
-            return {"formula": "as they are stored", "output": output}
-        _, shape, kind = shape.tensors[0]
-    own = {
-        "name": session.get_inputs()[0].name,
-        "dtype": kind,
-        "layout": _layout(dataset),
-        "shape": ["N", *shape],
-    }
-    formula = "as they are stored" if dataset.preprocessing.untouched else "(x * scale - mean) / std, per channel"
-    return {"formula": formula, "input": own, "output": output}
-
-
-def _several(session: Any, inputs: dict[str, npt.NDArray[Any]], settings: dict[str, Any]) -> dict[str, Any]:
-    """What comes out where several outputs count: their names, number types, and shapes for one sample, as a run tells them."""
-    names = [output.name for output in session.get_outputs()]
-    if len(names) < 2:
-        return {}
-    some = {name: array[:1] for name, array in inputs.items()}
-    given = session.run(None, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
-    return {
-        "outputs": [
-            {"name": name, "dtype": str(a.dtype), "shape": list(a.shape[1:])}
-            for name, a in zip(names, given, strict=True)
-        ]
-    }
-
-
-def _layout(dataset: Dataset) -> str:
-    if dataset.is_images:
-        return "NHWC" if dataset.preprocessing.channels_last else "NCHW"
-    return "channels last" if dataset.preprocessing.channels_last else "channels first"
-
-
-def _arithmetic(model: Path) -> str:
-    import onnx
-
-    graph = onnx.load(str(model), load_external_data=False).graph
-    return "int8" if any(node.op_type in INTEGER_OPS for node in graph.node) else "float"
-
-
-def _runtime(trial: Trial, sweep: Sweep) -> Runtime:
-    """How the trial was run, every option stated."""
-    return (sweep.measure.latency or LatencyOptions()).filled(trial.recipe.runtime)
-
-
-def _manifest(
-    parts: Mapping[str, bytes], trial: Trial, sweep: Sweep, baseline: Trial | None, arithmetic: str
-) -> dict[str, Any]:
-    """SHA-256 of every other part, and the figures that `verify.py` holds the model against."""
-    return {
-        "format": verify_template.FORMAT,
-        "paretoscope": __version__,
-        "trial": trial.id,
-        "label": trial.label,
-        "arithmetic": arithmetic,
-        "metric": sweep.metric.name if sweep.metric and sweep.metric.source is None else None,
-        "runtime": _runtime(trial, sweep).options,
-        **({"metric_output": sweep.metric.output} if sweep.metric and sweep.metric.output else {}),
-        "expected": trial.to_json(),
-        "baseline": asdict(recorded_quality({"expected": baseline.to_json()}) if baseline else Quality(None)),
-        "files": {name: hashlib.sha256(parts[name]).hexdigest() for name in sorted(parts)},
-    }
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _npz(**arrays: npt.NDArray[Any]) -> bytes:
-    """Like `numpy.savez`, but with the same bytes every time."""
-    members: dict[str, bytes] = {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-        members[f"{name}.npy"] = buffer.getvalue()
-    return packed(members)
 
 
 def verify_bundle(bundle: Path, data: Path | None = None, limits: Limits | None = None) -> VerifyReport:

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.errors import InputError
+from engine.export.board_template import in_turns, ratio_of
 from engine.export.bundle import PARTS, VerifyReport, verify_bundle
 from engine.export.predict_template import BundleError, open_bundle, read_json
 from engine.export.verify_template import (
@@ -30,8 +29,6 @@ from engine.export.verify_template import (
     verify,
 )
 from engine.export.zips import unpacked
-
-_BLOCKS, _CALLS, _LONGEST_S = 40, 5, 20.0
 
 
 def gate(
@@ -138,18 +135,8 @@ def _call(folder: Path) -> tuple[Callable[[], float], int]:
 
 
 def ratio_in_turns(a: Callable[[], float], b: Callable[[], float]) -> tuple[float, float, float]:
-    """How long `a` takes as a share of `b`: the median over blocks of a few calls each, in turns, with its 95 % interval by their order."""
-    for call in (a, b) * 10:
-        call()
-    ratios, start = list[float](), time.perf_counter()
-    while len(ratios) < _BLOCKS and (len(ratios) < 8 or time.perf_counter() - start < _LONGEST_S):
-        # Each begins every other time: what warms up or cools down meets both.
-        first, second = (a, b) if len(ratios) % 2 else (b, a)
-        taken = {call: float(np.median([call() for _ in range(_CALLS)])) for call in (first, second)}
-        ratios.append(taken[a] / taken[b])
-    reach = min(50.0, 98 / len(ratios) ** 0.5)
-    low, value, high = np.percentile(ratios, [50 - reach, 50, 50 + reach])
-    return float(value), float(low), float(high)
+    """How long `a` takes as a share of `b`, in turns here: the median over blocks, with its 95 % interval by their order."""
+    return ratio_of(*in_turns(a, b))
 
 
 def junit(name: str, checks: Sequence[Check]) -> str:

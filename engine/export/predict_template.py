@@ -284,8 +284,9 @@ def _picture(file: IO[bytes], name: str, settings: dict[str, Any]) -> Array:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message as one line."""
-    return " ".join(str(error).split())[:300]
+    """An exception's message as one line, cut in its middle: onnxruntime begins with where it stood, and ends with why."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= 300 else f"{said[:120]} … {said[-177:]}"
 
 
 def shares_of(found: Array) -> Array:

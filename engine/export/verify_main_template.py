@@ -1,42 +1,22 @@
 """The second half of a bundle's verify.py: its command line, and with --json what it measures on the machine that it runs on.
 
-`verify_program` in `bundle.py` puts it after `verify_template.py`, without its imports from there; the same rules hold for it.
+`verify_program` in `programs.py` puts it after `verify_template.py` and `board_template.py`; the same rules hold for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import json
-import math
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from engine.export.board_template import MEASUREMENT, digest, machine_here, spread_of
 from engine.export.predict_template import BundleError, open_bundle, read_json
 from engine.export.verify_template import Check, Limits, call_times_ms, one_call, table, verify
-
-MEASUREMENT = 1
-"""Of the layout of what --json prints; a reader refuses a newer one."""
-
-_CPUS = Path("/proc/cpuinfo")
-
-
-def machine_here() -> dict[str, Any]:
-    """What this machine is, as far as it says so."""
-    about = _CPUS.read_text(errors="replace") if _CPUS.is_file() else ""
-    said = [line.split(":", 1)[1] for line in about.splitlines() if line.startswith(("Model", "model name"))]
-    # A board's own name, which comes last, rather than its processor's.
-    cpu = " ".join(said[-1].split()) if said else platform.processor() or platform.machine()
-    runtime = importlib.import_module("onnxruntime").__version__
-    return {"cpu": cpu, "cores": os.cpu_count() or 1, "os": platform.platform(), "onnxruntime": runtime}
 
 
 def latency_here(folder: Path) -> dict[str, float]:
@@ -47,10 +27,7 @@ def latency_here(folder: Path) -> dict[str, float]:
     manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
     session = open_bundle(folder, manifest)
     feed, batch = one_call(session, folder, manifest, settings)
-    times = call_times_ms(session, feed)
-    reach = min(50.0, 98 / math.sqrt(len(times)))
-    at = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "low": 50 - reach, "high": 50 + reach}
-    return {name: float(np.percentile(times, q)) for name, q in at.items()} | {"calls": len(times), "batch": batch}
+    return spread_of(call_times_ms(session, feed)) | {"batch": batch}
 
 
 def report(folder: Path, checks: Sequence[Check]) -> dict[str, Any]:
@@ -70,12 +47,6 @@ def report(folder: Path, checks: Sequence[Check]) -> dict[str, Any]:
         "checks": [vars(check) for check in checks],
     }
     return made | {"digest": digest(made)}
-
-
-def digest(report: dict[str, Any]) -> str:
-    """SHA-256 of all else in a report, in hex: finds what an editor or a copy has changed. It is no signature either."""
-    said = {key: value for key, value in report.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -165,7 +165,7 @@ def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings:
     """The model's answers on sample.npz against those recorded; raises BundleError."""
     if settings["task"] != "classification":
         return check_values(session, folder, manifest, settings)
-    inputs, labels, recorded = read_sample(folder, settings, ("labels", "predictions"))
+    inputs, labels, recorded = read_sample(folder, settings, ("labels", manifest.get("answers", "predictions")))
     n = len(next(iter(inputs.values())))
     if not n or labels.shape != (n,) or recorded.shape != (n,):
         raise BundleError(f"sample.npz does not fit together: {n}, {labels.shape}, {recorded.shape}")
@@ -192,7 +192,7 @@ def classes_of(scores: Array) -> npt.NDArray[np.int64]:
 
 def check_values(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
     """Outputs that are values against those recorded, and what follows from them for the sample's targets, where that is known here."""
-    inputs, recorded = read_sample(folder, settings, ("outputs",))
+    inputs, recorded = read_sample(folder, settings, (manifest.get("answers", "outputs"),))
     found = outputs(session, inputs, settings)
     if found.shape != recorded.shape or not len(recorded):
         raise BundleError(f"sample.npz does not fit together: outputs {found.shape} here, {recorded.shape} recorded")

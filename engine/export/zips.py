@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import shutil
 import stat
 import tempfile
@@ -12,6 +14,10 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from engine.errors import InputError
 
@@ -30,6 +36,26 @@ def packed(members: Mapping[str, bytes]) -> bytes:
             info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(info, members[name])
     return buffer.getvalue()
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON for people to read, the same for the same value."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Like `numpy.savez`, but with the same bytes every time."""
+    members: dict[str, bytes] = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+        members[f"{name}.npy"] = buffer.getvalue()
+    return packed(members)
+
+
+def sha256_of(members: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each member, in hex."""
+    return {name: hashlib.sha256(members[name]).hexdigest() for name in sorted(members)}
 
 
 def check_target(target: Path, usual: str = "bundle.zip") -> None:
@@ -77,6 +103,8 @@ def _safe_members(bundle: Path, archive: zipfile.ZipFile, parts: Collection[str]
     """The members, once it is sure that they are a bundle's parts and nothing else; raises InputError."""
     members = archive.infolist()
     names = [info.filename for info in members]
+    if "measure.py" in names and "measure.py" not in parts:
+        raise InputError(f"{bundle} is a frontier, not a bundle: unpack it on the board and run measure.py there")
     stray = next((n for n in names if n not in parts), None)
     if stray is not None:
         raise InputError(f"{bundle} holds {stray[:80]!r}, which is no part of a bundle; nothing was unpacked")

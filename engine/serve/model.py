@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +14,21 @@ import psutil
 from engine.errors import InputError
 from engine.export.bundle import PARTS
 from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_bundle, read_json
-from engine.export.verify_template import VALUES_MAY_DIFFER, check_files, check_sample, read_sample, relative_error
+from engine.export.tensors import Tensor, shares_calls, tensors_of
+from engine.export.verify_template import check_files, check_sample, read_sample
 from engine.export.zips import unpacked
 from engine.serve.batching import rows_of
 from engine.serve.errors import Malformed, Refused
 
 Array = npt.NDArray[Any]
 
-TYPES = {
-    "tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(float16)": "FP16", "tensor(bool)": "BOOL",
-    **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-}  # fmt: skip
-"""ONNX Runtime's name of a type -> the protocol's."""
 NUMPY = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool"} | {
     f"{kind}{bits}": f"{kind.lower()}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)
 }
 """The protocol's name of a type -> numpy's."""
-_TRIED = 8
 _PREPARING = (
     "scale", "mean", "std", "flip", "channels_last", "untouched", "stored_dtype", "stored_shape", "inputs", "pictures", "audio",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a graph: its name, the protocol's name of its type, its shape with -1 where any size will do."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As the protocol's metadata has it."""
-        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
 
 class Model:
@@ -74,11 +55,11 @@ class Model:
                 answers = check_sample(self._session, folder, manifest, self.settings) if checked else []
                 if other := [f"{a.name}: {a.found}, {a.expected} expected" for a in answers if not a.ok]:
                     raise BundleError(f"it answers otherwise on this machine than recorded ({'; '.join(other)})")
-                self.inputs, self.outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
+                self.inputs = tensors_of(self._session.get_inputs())
+                self.outputs = tensors_of(self._session.get_outputs())
                 self.fixed = fixed_batch(self._session)
                 sample, *_ = read_sample(folder, self.settings, ())
-                first = {name: array[:_TRIED] for name, array in sample.items()}
-                self.shares_runs = not self.fixed and self._answers_alone(first, manifest["arithmetic"])
+                self.shares_runs = shares_calls(self._session, sample, self.settings, manifest["arithmetic"])
                 size = (folder / "model.onnx").stat().st_size
             except (BundleError, KeyError) as error:
                 raise InputError(f"{bundle}: {one_line(error)}; export it again") from None
@@ -130,17 +111,6 @@ class Model:
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise Refused(400, f"the model cannot run on these inputs: {one_line(error)}") from None
 
-    def _answers_alone(self, sample: Mapping[str, Array], arithmetic: str) -> bool:
-        """Whether rows get the same answers in one run as each by itself."""
-        if self.settings.get("alone") or any(t.shape[:1] != (-1,) for t in (*self.inputs, *self.outputs)):
-            return False
-        taken = self.fed(sample)
-        together, alone = self.run(taken), self.one_by_one(taken)
-        if any(a.shape != b.shape for a, b in zip(together, alone, strict=True)):
-            return False
-        most = VALUES_MAY_DIFFER[arithmetic] / 10
-        return all(relative_error(a, b) <= most for a, b in zip(together, alone, strict=True) if a.dtype.kind == "f")
-
 
 def same_answers(model: Model, ours: Sequence[Array], theirs: Sequence[Array]) -> float:
     """Share of rows whose class is the same in both; of values, of rows whose outputs lie within 1 % of their length."""
@@ -150,16 +120,6 @@ def same_answers(model: Model, ours: Sequence[Array], theirs: Sequence[Array]) -
     if model.labels:
         return float((a.argmax(1) == b.argmax(1)).mean())
     return float((np.linalg.norm(a - b, axis=1) <= 0.01 * np.linalg.norm(b, axis=1)).mean())
-
-
-def _tensors(found: Any) -> tuple[Tensor, ...]:
-    """What a session takes or gives, under the protocol's names; raises BundleError for what is no array of numbers."""
-    tensors = []
-    for one in found:
-        if one.type not in TYPES:
-            raise BundleError(f"{one.name} is {one.type}; arrays of numbers can be served")
-        tensors.append(Tensor(one.name, TYPES[one.type], tuple(n if isinstance(n, int) else -1 for n in one.shape)))
-    return tuple(tensors)
 
 
 def _resident() -> int:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.export.tensors import Tensor
 from engine.serve.errors import Malformed
-from engine.serve.model import NUMPY, Tensor, json_of
+from engine.serve.model import NUMPY, json_of
 
 Array = npt.NDArray[Any]
 HEADER = "inference-header-content-length"

@@ -1,4 +1,6 @@
-"""What a user's own board measured of a trial's file: the latency that a bundle's `verify.py --json` found there. JSON in, JSON out."""
+"""What a user's own board measured of a trial's file: the latency that a bundle's `verify.py --json`, or a frontier's `measure.py`, found
+there. JSON in, JSON out.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class BoardRun:
     `latency_ms` is the median of `calls` calls of `batch` images with its 95 % interval, which is that of these calls alone; `p95`, `p99`
     in ms too. `machine` and `runtime` are what the board said of itself and how it ran the file, `checks` what `verify.py` held against
     what was recorded. `sha256` is the file's, `artifact` the name that it had here when the measurement came. `profile` is the one whose
-    estimate it is set beside, `host` for the sweep's own machine, None for none. `when` is UTC, ISO 8601.
+    estimate it is set beside, `host` for the sweep's own machine, None for none. `when` is UTC, ISO 8601. `ratio` is a sample's time as a
+    share of the baseline's, in turns there, with its 95 % interval; None where the two were not timed in turns.
     """
 
     board: str
@@ -34,6 +37,7 @@ class BoardRun:
     runtime: Mapping[str, Any]
     checks: tuple[Mapping[str, Any], ...]
     when: str
+    ratio: Interval | None = None
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -53,9 +57,9 @@ class BoardRun:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> BoardRun:
         """From what `to_json` gave."""
-        return cls(
-            **{**record, "latency_ms": Interval(**record["latency_ms"]), "checks": tuple(record["checks"])},
-        )
+        ratio = record.get("ratio")
+        read = {"latency_ms": Interval(**record["latency_ms"]), "ratio": Interval(**ratio) if ratio else None}
+        return cls(**{**record, **read, "checks": tuple(record["checks"])})
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Beside:
             "latency_ms": {"p50": latency.pop("value"), "p95": run.p95, "p99": run.p99, **latency},
             "calls": run.calls,
             "batch": run.batch,
+            "ratio": asdict(run.ratio) if run.ratio else None,
             "profile": run.profile,
             "projected_ms": asdict(self.projected) if self.projected else None,
             "error_percent": self.error_percent,
@@ -102,6 +107,8 @@ def board_texts(found: Beside) -> list[str]:
         f"Measured: median {_ms(m.value)} ({_ms(m.low, unit=False)} to {_ms(m.high, unit=False)}), p95 {_ms(run.p95)}, p99 {_ms(run.p99)}, "
         f"over {run.calls:,} calls{images}"
     ]
+    if r := run.ratio:
+        texts.append(f"×{r.value:.3f} (×{r.low:.3f} to ×{r.high:.3f}) of the baseline’s time there, in turns with it")
     who = "The sweep’s own machine" if run.profile == "host" else f"The profile {run.profile}"
     if found.projected and found.error_percent is not None:
         p, off = found.projected, found.error_percent

@@ -38,7 +38,7 @@ def test_it_is_kept_beside_the_profile_and_replaces_the_one_of_before(swept, tmp
     store, artifacts, sweep, trial = swept
     revision = store.revision(sweep)
     file = report(tmp_path / "r.json", trial.id, SHA)
-    found, before = take_back(store, artifacts, sweep, file, None, "stm32h7a3-xcubeai")
+    ((found, before),) = take_back(store, artifacts, sweep, file, None, "stm32h7a3-xcubeai").kept
     assert before is None
     assert store.revision(sweep) > revision
     assert store.boards.of(sweep) == [found.run]
@@ -49,7 +49,7 @@ def test_it_is_kept_beside_the_profile_and_replaces_the_one_of_before(swept, tmp
     assert found.inside is False
     assert f"{found.error_percent:.0f} % above" in " ".join(board_texts(found))
     slower = report(tmp_path / "s.json", trial.id, SHA, when="2026-11-28T06:00:00Z")
-    again, before = take_back(store, artifacts, sweep, slower, None, None)
+    ((again, before),) = take_back(store, artifacts, sweep, slower, None, None).kept
     assert before is not None
     assert before.when == "2026-11-27T06:00:00Z"
     assert [r.when for r in store.boards.of(sweep)] == ["2026-11-28T06:00:00Z"]
@@ -61,12 +61,12 @@ def test_it_is_kept_beside_the_profile_and_replaces_the_one_of_before(swept, tmp
 def test_the_host_stands_beside_it_only_with_as_many_images_a_call(swept, tmp_path: Path):
     store, artifacts, sweep, trial = swept
     file = report(tmp_path / "r.json", trial.id, SHA)
-    found, _ = take_back(store, artifacts, sweep, file, "pi", "host")
+    ((found, _),) = take_back(store, artifacts, sweep, file, "pi", "host").kept
     assert found.error_percent == pytest.approx((trial.latency_ms.p50 / 4.0 - 1) * 100)
     eight = {"p50": 9.0, "p95": 9.0, "p99": 9.0, "low": 8.0, "high": 9.5, "calls": 99, "batch": 8}
     many = report(tmp_path / "m.json", trial.id, SHA, latency_ms=eight)
     for profile in ("host", "stm32h7a3-xcubeai"):
-        found, _ = take_back(store, artifacts, sweep, many, "pi", profile)
+        ((found, _),) = take_back(store, artifacts, sweep, many, "pi", profile).kept
         assert found.error_percent is None
         assert "8 images a call" in (found.reason or "")
 
@@ -74,9 +74,8 @@ def test_the_host_stands_beside_it_only_with_as_many_images_a_call(swept, tmp_pa
 def test_what_failed_there_is_kept_and_said(swept, tmp_path: Path):
     store, artifacts, sweep, trial = swept
     failed = [{"name": "predictions as recorded", "ok": False, "found": "300 of 500", "expected": "490 or more"}]
-    found, _ = take_back(
-        store, artifacts, sweep, report(tmp_path / "r.json", trial.id, SHA, checks=failed, ok=False), None, None
-    )
+    file = report(tmp_path / "r.json", trial.id, SHA, checks=failed, ok=False)
+    ((found, _),) = take_back(store, artifacts, sweep, file, None, None).kept
     assert found.run.failed == ("predictions as recorded: 300 of 500, expected 490 or more",)
     assert any("Check failed there" in text for text in board_texts(found))
     assert found.to_json()["ok"] is False
@@ -117,4 +116,4 @@ def test_a_shell_may_have_written_it_as_utf_16(swept, tmp_path: Path):
     *_, trial = swept
     file = report(tmp_path / "r.json", trial.id, SHA)
     file.write_text(file.read_text(), encoding="utf-16")
-    assert read_report(file).trial == trial.id
+    assert [one.trial for one in read_report(file).models] == [trial.id]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from engine.errors import InputError, NotFoundError
 from engine.export import bundle as bundles
 from engine.export import predict_template
 from engine.export.bundle import export_bundle, verify_bundle, write_bundle
+from engine.export.recorded import SAMPLE_BYTES, draw_sample
 from engine.export.verify_template import Limits
 from engine.spec.recipe import Recipe
 from engine.spec.sections import Model
@@ -225,8 +225,8 @@ def test_every_recipe_of_a_grid_can_be_written_as_a_spec() -> None:
 
 def test_large_images_make_a_smaller_sample() -> None:
     big = Split(np.zeros((40, 3, 512, 1024), np.uint8), np.arange(40))
-    sample = bundles.draw_sample(big)
-    assert len(sample) == bundles.SAMPLE_BYTES // big.inputs[0].nbytes
+    sample = draw_sample(big)
+    assert len(sample) == SAMPLE_BYTES // big.inputs[0].nbytes
     assert len(set(sample.labels)) == len(sample)
 
 
@@ -276,23 +276,6 @@ def test_a_failed_write_leaves_the_old_bundle_and_no_scraps(world: World, monkey
         world.write()
     assert bundle.read_bytes() == before
     assert [p.name for p in world.folder.iterdir() if p.name.endswith(".part")] == []
-
-
-@pytest.fixture
-def stored(world: World, home: Path) -> tuple[Store, Artifacts]:
-    """The world's sweep as the runner leaves it: both trials and the model's file, in a store and an artifact folder."""
-    data = world.folder / "patches.npz"
-    split = world.data.test
-    # Training images of its own: splits that share images are refused.
-    np.savez(data, x_train=255 - split.inputs, y_train=split.labels, x_test=split.inputs, y_test=split.labels)
-    preprocessing = world.data.preprocessing
-    world.sweep = make_sweep(data={"source": str(data), "mean": preprocessing.mean, "std": preprocessing.std})
-    store, artifacts = Store.open(), Artifacts.open()
-    store.begin(world.sweep, [world.baseline, world.trial], 2, 2)
-    store.end(world.sweep.id, "done")
-    assert world.trial.artifact is not None
-    artifacts.put(world.trial.artifact, Path(shutil.copy(world.model, world.folder / "copy.onnx")))
-    return store, artifacts
 
 
 def test_a_stored_trial_is_exported_and_passes(world: World, stored: tuple[Store, Artifacts]) -> None:

@@ -14,10 +14,10 @@ import onnx
 import pytest
 
 from engine.errors import InputError
-from engine.export import bundle as bundles
-from engine.export import verify_main_template, verify_template
+from engine.export import board_template, verify_template
 from engine.export.bundle import verify_bundle, write_bundle
 from engine.export.verify_template import Limits
+from engine.export.zips import npz_bytes
 from tests.helpers.bundles import (
     CLASSES,
     World,
@@ -164,8 +164,8 @@ def flip_predictions(bundle: Path, target: Path, count: int, arithmetic: str) ->
     third = [next(k for k in range(CLASSES) if k not in (sample["labels"][i], sample["predictions"][i])) for i in wrong]
     sample["predictions"][wrong] = third
     manifest["arithmetic"] = arithmetic
-    npz = bundles._npz(**sample)
-    manifest["files"]["sample.npz"] = bundles.hashlib.sha256(npz).hexdigest()
+    npz = npz_bytes(sample)
+    manifest["files"]["sample.npz"] = hashlib.sha256(npz).hexdigest()
     return replace_part(bundle, target, sample_npz=npz, manifest_json=json.dumps(manifest).encode())
 
 
@@ -201,5 +201,5 @@ def test_json_has_the_latency_here_and_finds_its_own_changes(world: World, batch
     assert (found["trial"], found["ok"]) == (world.trial.id, False)
     assert [c["name"] for c in found["checks"] if not c["ok"]] == ["model.onnx, kB"]
     assert found["machine"]["cpu"]
-    assert found["digest"] == verify_main_template.digest(found)
-    assert found["digest"] != verify_main_template.digest(found | {"trial": "another"})
+    assert found["digest"] == board_template.digest(found)
+    assert found["digest"] != board_template.digest(found | {"trial": "another"})

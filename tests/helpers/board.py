@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.export.verify_main_template import digest
+from engine.export.board_template import digest
 from engine.trials.boards import BoardRun
 from engine.trials.evidence import Interval
 
