@@ -25,33 +25,25 @@ with the t interval of its residuals; where even that cannot tell the option fro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
-from engine.errors import NotFoundError
-from engine.frontier.certainty import Find, _deviations
-from engine.frontier.columns import Rows, Trials
+from engine.frontier.certainty import Find
+from engine.frontier.columns import Trials
 from engine.frontier.contrasts import WITHOUT, Contrast, Read, Steps, contrasts
-from engine.frontier.dominance import Floats
-from engine.frontier.estimates import RATIOS, Estimate, Fit, on_scale
+from engine.frontier.differences import Differences
+from engine.frontier.estimates import Estimate, Fit
 from engine.frontier.front import check_one_machine
 from engine.frontier.joined import without_points
-from engine.metrics import HOST_TIMES, SCENARIO_METRICS, is_score, score_part
-from engine.quality.predictions import load_right
-from engine.quality.statistics import Z_95, Bools, paired_difference
-from engine.trials.metric_values import is_slice
+from engine.metrics import HOST_TIMES, is_score, score_part
 from engine.trials.trial import Trial
 
 MOST_PAIRED = 60
 """Pair effects are of so many options, those with the most recipes."""
-MOST_VECTORS = 2_000
-"""Right or wrong per image is read of so many trials: 10,000 images each are 20 MB together."""
 MOST_COEFFICIENTS = 200
 
 Basis = Literal["pairs", "regression"]
@@ -113,7 +105,7 @@ def effects(
         check_one_machine(done, keys, device)
     read = Read.of(done)
     found = contrasts(read)
-    numbers = _Numbers(done, device, find)
+    numbers = Differences(done, device, find)
     by_pairs, lacking = [], set[str]()
     for contrast in found:
         unmatched = len(contrast.having) - len(contrast.low)
@@ -147,90 +139,7 @@ def _effect(done: Trials, contrast: Contrast, basis: Basis, pairs: int, estimate
     return Effect(contrast.key, contrast.name, contrast.instead, contrast.group, basis, pairs, have, estimates)
 
 
-class _Numbers:
-    """The numbers of the finished trials on the scale on which they are subtracted, and what their measurement leaves open."""
-
-    def __init__(self, done: Trials, device: str, find: Find | None) -> None:
-        self._done, self._device = done, device
-        self._rights = _rights(done, find)
-        self._kept: dict[str, tuple[Floats, Floats]] = {}
-
-    def of(self, key: str) -> tuple[Floats, Floats]:
-        """Values (trials,), logarithms of ratios, and standard deviations of each, 0 where exact."""
-        if key not in self._kept:
-            value = self._done.numbers(key, self._device).value
-            spread = _spread(self._done, key, self._device)
-            if key in RATIOS:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    spread = np.nan_to_num(spread / value)
-                    value = np.where(value > 0, np.log(value), np.nan)
-            self._kept[key] = value, spread
-        return self._kept[key]
-
-    def estimates(self, keys: Sequence[str], rows: Rows, signs: Floats) -> dict[str, Estimate]:
-        """Of each metric the mean over sets of trials (pairs, k) of the sum with these signs (k,); those that no set has left out."""
-        found = {key: self._estimate(key, rows, signs) for key in keys}
-        return {key: one for key, one in found.items() if one is not None}
-
-    def _estimate(self, key: str, rows: Rows, signs: Floats) -> Estimate | None:
-        values, spread = self.of(key)
-        changes = values[rows] @ signs
-        there = np.isfinite(changes)
-        rows, changes = rows[there], changes[there]
-        count = len(changes)
-        if not count:
-            return None
-        mean = float(changes.mean())
-        if count == 1 and key == "accuracy" and len(signs) == 2 and self._rights is not None:
-            low, high = paired_difference(self._rights[rows[0, 1]], self._rights[rows[0, 0]])[1:]
-            return Estimate(mean, low, high, 1)
-        error = Z_95 * self._error(key, rows, signs, spread)
-        if count > 1:
-            student = float(stdtrit(count - 1, 0.975)) * float(changes.std(ddof=1)) / math.sqrt(count)
-            return on_scale(key, mean, math.hypot(student, error), count)
-        return on_scale(key, mean, error if spread.any() else None, 1, exact=_is_exact(key))
-
-    def _error(self, key: str, rows: Rows, signs: Floats, spread: Floats) -> float:
-        """The standard error that the measurements leave to the mean."""
-        weights = np.zeros(len(spread))
-        np.add.at(weights, rows, np.broadcast_to(signs / len(rows), rows.shape))
-        if key == "accuracy" and self._rights is not None:
-            used = np.flatnonzero(weights)
-            image = weights[used] @ self._rights[used]
-            # Where no image tells two apart the interval is still not a point: as wide as Tango's then is.
-            least = Z_95 / (len(image) + Z_95**2)
-            return math.hypot(float(image.std()) / math.sqrt(len(image)), least)
-        if key in HOST_TIMES:
-            # Each trial was timed by itself, in turns with the baseline.
-            return float(np.sqrt((weights**2 * spread**2).sum()))
-        # The samples are the same in all pairs: what they leave open does not average out.
-        return float(np.sqrt((spread[rows] ** 2).sum(axis=1)).mean())
-
-
-def _spread(done: Trials, key: str, device: str) -> Floats:
-    """Standard deviations (trials,) of what differences are made of: against the baseline on the same samples, where that is known."""
-    paired = "vs_baseline" if key == "accuracy" else score_part(key, "score_change") if is_score(key) else key
-    found = np.zeros(len(done)) if is_slice(key) else _deviations(done, paired, device)
-    return found if found.any() else _deviations(done, key, device)
-
-
-def _is_exact(key: str) -> bool:
-    return key in RATIOS and key not in HOST_TIMES and key not in SCENARIO_METRICS
-
-
-def _rights(done: Trials, find: Find | None) -> Bools | None:
-    """Right or wrong (trials, images); None where that is not stored for all, or not of the same images."""
-    if find is None or len(done) > MOST_VECTORS or np.isnan(done.numbers("accuracy").value).any():
-        return None
-    try:
-        found = [load_right(find(name or "")) for name in done.fact("predictions")]
-    except NotFoundError:
-        return None
-    rights = [r for r in found if r is not None and len(r)]
-    return None if len(rights) < len(found) or len({len(r) for r in rights}) > 1 else np.array(rights)
-
-
-def _together(found: Sequence[Contrast], numbers: _Numbers, keys: Sequence[str], count: int) -> tuple[Together, ...]:
+def _together(found: Sequence[Contrast], numbers: Differences, keys: Sequence[str], count: int) -> tuple[Together, ...]:
     """Every two options of which recipes exist with neither, either and both."""
     chosen = sorted(found, key=lambda c: -len(c.low))[:MOST_PAIRED]
     maps = {}
@@ -251,7 +160,7 @@ def _together(found: Sequence[Contrast], numbers: _Numbers, keys: Sequence[str],
     return tuple(made)
 
 
-def _regression(done: Trials, read: Read, numbers: _Numbers, keys: Sequence[str], told: set[str]) -> list[Effect]:
+def _regression(done: Trials, read: Read, numbers: Differences, keys: Sequence[str], told: set[str]) -> list[Effect]:
     """The stages that pairs do not tell, by least squares over all recipes."""
     having: dict[Steps, list[int]] = {}
     slots: dict[Steps, str] = {}
