@@ -90,10 +90,13 @@ def box(row: SweepRow, found: Verdict, key: str, show: Callable[[str], None] | N
                 )
 
 
-def usual_trial(row: SweepRow) -> str | None:
-    """The id that a page about one recipe opens on: the recommended one; None where there is none."""
+def unless_refused(row: SweepRow) -> Verdict:
+    """The same without a view; by file size where times of two machines cannot be compared."""
     try:
-        return recommended(row).trial
+        return recommended(row)
     except SpecError:
-        # Times of two machines: nothing to recommend by time.
-        return recommended(row, View(x="size_bytes", y=queries.columns(row).judged_by)).trial
+        try:
+            return recommended(row, View(x="size_bytes", y=queries.columns(row).judged_by))
+        except SpecError:
+            # The target itself limits a time.
+            return Verdict()
