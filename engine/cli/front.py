@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.devices.cost import Scenario
     from engine.frontier.certainty import Certainty
     from engine.frontier.front import Front
+    from engine.frontier.verdict import Verdict
 
 
 def front(
@@ -41,31 +42,54 @@ def front(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """The Pareto frontier: the trials that no other trial beats in every objective, and how sure that is."""
+    """The Pareto frontier: the trials that no other trial beats in every objective, how sure that is, and which to ship."""
     from engine.frontier.certainty import certainty
     from engine.frontier.front import find_front, parse_objectives, usual_objectives
     from engine.store.artifacts import Artifacts
 
+    asked_device = device
     listed, device, chosen = looked_at(sweep, device, scenario, imported)
     asked = parse_objectives(objectives, listed) if objectives is not None else None
     kept = [t for t in listed if chosen is None or chosen.keeps(t)]
     wanted = asked or usual_objectives(listed, device)
     found = find_front(kept, wanted, device)
     sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
+    told = _recommended(sweep, kept, wanted, device, sure, aimed=asked_device is None and chosen is None)
     if as_json:
-        print_json(front_json(found, sure, kept if tied else (), device))
+        print_json(front_json(found, sure, kept if tied else (), device, told))
     else:
         print_front(found, sure, [t for t in kept if tied and t.id in sure.tied], device, chosen)
+        print(f"\n{told.sentence}" * bool(told.sentence))
 
 
-def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: str) -> list[dict[str, Any]]:
+def _recommended(
+    sweep: str, trials: Sequence[Trial], objectives: Sequence[str], device: str, sure: Certainty, aimed: bool
+) -> Verdict:
+    """What to ship: for the target of the spec if `aimed`, and it states limits; otherwise the knee."""
+    from engine.frontier.certainty import certainty
+    from engine.frontier.verdict import verdict
+    from engine.store.artifacts import Artifacts
+    from engine.store.store import Store
+    from engine.store.target import target_of
+
+    find, store = Artifacts.open().local, Store.open()
+    target = target_of(store, store.sweep(sweep).id) if aimed else None
+    if target is None or not target.limits:
+        return verdict(trials, objectives, {}, device, find, sure)
+    aim = certainty(trials, objectives, target.limits, target.device, find)
+    return verdict(trials, objectives, target.limits, target.device, find, aim)
+
+
+def front_json(
+    front: Front, sure: Certainty, listed: Sequence[Trial], device: str, told: Verdict
+) -> list[dict[str, Any]]:
     """What `front --json` prints: the frontier, then those of `listed` that are tied with it.
 
     `p_front` is the share of redraws of the measurements in which a trial is on the front; `tied_with` names, for a trial of the front,
-    those that it does not beat for sure. `p_knee` stands at the knee.
+    those that it does not beat for sure. `p_knee` stands at the knee, `recommendation` at the first record.
     """
     tied = [t for t in listed if t.id in sure.tied]
-    return [
+    found = [
         t.to_json(device)
         | {
             "knee": t.id == front.knee,
@@ -73,9 +97,11 @@ def front_json(front: Front, sure: Certainty, listed: Sequence[Trial], device: s
             "p_front": sure.p_front.get(t.id, 0.0),
             "tied_with_frontier": t.id in sure.tied,
             "tied_with": list(sure.groups.get(t.id, ())),
+            "recommended": t.id == told.trial,
         }
         for t in (*front.trials, *tied)
     ]
+    return [row | ({} if place else {"recommendation": told.to_json()}) for place, row in enumerate(found)]
 
 
 def print_front(

@@ -36,7 +36,15 @@ def report(
     store = Store.open()
     row = store.sweep(sweep)
     wanted = parse_objectives(objectives, trials) if objectives is not None else usual_objectives(trials, device)
+    artifacts = Artifacts.open()
     path = write_report(
-        output, row, store.spec(row.id), trials, wanted, device, partial(network, artifacts=Artifacts.open())
+        output,
+        row,
+        store.spec(row.id),
+        trials,
+        wanted,
+        device,
+        partial(network, artifacts=artifacts),
+        artifacts.local,
     )
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

@@ -5,7 +5,7 @@
   const rows = [...body.rows], order = new Map(rows.map((row, i) => [row, i]));
   const value = (row, at) => { const v = row.cells[at].dataset.v; return v === undefined ? NaN : Number(v); };
   const charts = all("section:has(.chart)").map((section) => section.querySelector(".chart"));
-  const state = { limits: {}, words: "", sort: "", off: new Set(), picked: "" };
+  const state = { limits: {}, words: "", sort: "", off: new Set(), picked: "", option: "" };
 
   // What is chosen is in the address: a link, or a bookmark, opens the file as it was left.
   const remember = () => {
@@ -15,6 +15,7 @@
     if (state.sort) parts.set("sort", state.sort);
     if (state.off.size) parts.set("hide", [...state.off].join(","));
     if (state.picked) parts.set("recipe", state.picked);
+    if (state.option) parts.set("option", state.option);
     history.replaceState(null, "", "#" + parts);
   };
 
@@ -29,6 +30,10 @@
     // From what all keep to what the best alone does.
     return [...found.entries()].sort((a, b) => (column.up ? a[0] - b[0] : b[0] - a[0]));
   };
+
+  // An option whose recipes light up; its own chart has options for marks, and stays as it is.
+  const options = all("#options tbody tr");
+  const ids = (key) => new Set(options.filter((row) => row.dataset.option === key).flatMap((row) => row.dataset.ids.split(" ")));
 
   const update = () => {
     const words = state.words.toLowerCase().split(/\s+/).filter(Boolean), kept = new Set();
@@ -53,20 +58,33 @@
       : best ? `${kept.size} of ${rows.length} recipes keep the limits. Best by ${judged.head.textContent.trim()}: ${best.cells[1].querySelector("summary").textContent}.`
       : "No recipe keeps the limits.";
     if (limited && best) best.classList.add("best");
+    const lit = ids(state.option);
+    if (!lit.size) state.option = "";
+    for (const row of options) {
+      row.classList.toggle("lit", row.dataset.option === state.option);
+      row.querySelector("button").setAttribute("aria-pressed", String(row.dataset.option === state.option));
+    }
+    for (const row of rows) row.classList.toggle("lit", lit.has(row.id.slice(2)));
+    const bright = (id) => kept.has(id) && (!lit.size || lit.has(id));
+    const keys = new Set(options.map((row) => row.dataset.option));
     for (const chart of charts) {
-      if (!chart.data) continue;
+      if (!chart.data || chart.data.some((trace) => trace.customdata && trace.customdata.some((one) => one && keys.has(one[0])))) continue;
       const faint = [], traces = [];
       chart.data.forEach((trace, i) => {
         if (!trace.customdata || !trace.marker || trace.type === "heatmap") return;
         traces.push(i);
-        faint.push(trace.customdata.map((one) => (!one || !one.length || kept.has(one[0]) ? 1 : 0.12)));
+        faint.push(trace.customdata.map((one) => (!one || !one.length || bright(one[0]) ? 1 : 0.12)));
       });
       if (traces.length) Plotly.restyle(chart, { "marker.opacity": faint }, traces);
     }
     remember();
   };
 
+  const light = (key) => { state.option = state.option === key ? "" : key; update(); };
+  for (const row of options) row.querySelector("button").addEventListener("click", () => light(row.dataset.option));
+
   const pick = (id) => {
+    if (options.some((row) => row.dataset.option === id)) return light(id);
     all("tr.picked").forEach((row) => row.classList.remove("picked"));
     const row = document.getElementById("t-" + id);
     if (!row) return;
@@ -167,6 +185,7 @@
         scale: button.dataset.format === "png" ? 2 : 1, filename: name }));
   }
   const picked = given.get("recipe");
+  state.option = given.get("option") || "";
   if (given.get("sort")) sort(given.get("sort"));
   update();
   if (picked) pick(picked);

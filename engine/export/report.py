@@ -17,15 +17,21 @@ from engine.devices.profiles import HOST, profile_names
 from engine.devices.projection import with_projections
 from engine.errors import SpecError
 from engine.export.network import NetworkOf, report_section
+from engine.export.report_broke import broke_section
+from engine.export.report_options import ABOUT, options_table
 from engine.export.report_table import LIMITS, MOST_ROWS, label_html, table, text_html
 from engine.export.zips import check_target, write_atomically
+from engine.figures.effects import effects_alt, effects_figure, effects_info
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import drawn_text, frontier_info
 from engine.figures.graph import CSS, JS
 from engine.figures.heat_map import heat_map_alt, heat_map_figure, heat_map_info
 from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
+from engine.frontier.certainty import Find, certainty
+from engine.frontier.effects import Effects, effects
 from engine.frontier.front import OBJECTIVES, Front, find_front
 from engine.frontier.recommendation import View, choose
+from engine.frontier.verdict import Verdict, verdict
 from engine.metrics import METRICS
 from engine.spec.labels import source_name
 from engine.spec.sweep import Sweep
@@ -45,10 +51,11 @@ def write_report(
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
     network_of: NetworkOf | None = None,
+    find: Find | None = None,
 ) -> Path:
     """Write `report_html` to `target`, whole or not at all; a file that is there is replaced. Raises InputError, SpecError."""
     check_target(target, "report.html")
-    write_atomically(target, report_html(row, sweep, trials, objectives, device, network_of).encode())
+    write_atomically(target, report_html(row, sweep, trials, objectives, device, network_of, find).encode())
     return target
 
 
@@ -59,11 +66,13 @@ def report_html(
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
     network_of: NetworkOf | None = None,
+    find: Find | None = None,
 ) -> str:
     """The whole page; the same sweep gives the same bytes.
 
     The first objective is drawn against each of the others; the table's frontier is that of all of them together. With `network_of` the
-    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there. Raises SpecError for
+    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there. With `find`, which leads to the
+    stored predictions, accuracies are compared sample by sample, and what broke in the recommended recipe is shown. Raises SpecError for
     fewer than two objectives, and where nothing has been measured.
     """
     if len(set(objectives)) < 2:
@@ -75,16 +84,23 @@ def report_html(
     if not front.trials:
         raise SpecError(f"{row.id} has no recipe with {', '.join(objectives)} measured; there is nothing to report yet")
     title = f"{row.name}: frontier"
+    baseline = next((t for t in done if not t.recipe.steps), None)
+    told = _recommended(sweep, done, tuple(dict.fromkeys(objectives)), device, find)
+    chosen = next((t for t in done if t.id == told.trial), None)
+    options = effects(done, device, find)
     parts = [
         f"<h1>{text_html(row.name)}</h1>",
         f'<p class="lead">{_lead(row, sweep, done, trials)}</p>',
+        f'<p class="advice">{text_html(told.sentence)}</p>' if told.sentence else "",
         LIMITS,
         *(_figure(done, objectives[0], other, device) for other in dict.fromkeys(objectives[1:])),
         _frontier_words(front, objectives),
         table(trials, front, device),
+        _options(options),
+        broke_section(sweep, baseline, chosen, find),
         _lineage(done, objectives, device),
-        _devices(front, [t for t in done if not t.recipe.steps]),
-        _network(done, front, network_of),
+        _devices(front, [baseline] if baseline else []),
+        _network(baseline, front, network_of),
         _failures(trials),
         _method(sweep, done),
         f"<footer>Made by Paretoscope {text_html(__version__)}. This file loads nothing from the network.</footer>",
@@ -105,6 +121,30 @@ def _lead(row: SweepRow, sweep: Sweep, done: Sequence[Trial], trials: Sequence[T
         f"{text_html(source_name(sweep.model.source))} on {text_html(source_name(sweep.data.source))}: "
         f"{len(done)} of {len(trials)} recipes measured. Sweep {text_html(row.id)}, {text_html(row.created)}, seed {sweep.seed}.{where}"
     )
+
+
+def _recommended(
+    sweep: Sweep, done: Sequence[Trial], objectives: Sequence[str], device: str, find: Find | None
+) -> Verdict:
+    """What to ship: for the spec's target, where it states limits for this device; otherwise the knee."""
+    target = sweep.target
+    limits = target.limits if target and target.device == device else {}
+    sure = certainty(done, objectives, limits, device, find)
+    return verdict(done, objectives, limits, device, find, sure)
+
+
+def _options(found: Effects) -> str:
+    """Which option matters: a chart for what the sweep is judged by, and the table of all."""
+    table_of_them = options_table(found)
+    if not table_of_them:
+        return ""
+    key = found.metrics[0]
+    dots = effects_info(found, key)
+    figure = effects_figure(dots, key)
+    # As high as the place that the page keeps for a chart.
+    figure.update_layout(height=max(460, figure.layout.height))
+    chart = _section("Which option matters", figure, effects_alt(dots, key), ABOUT)
+    return chart + table_of_them
 
 
 def _figure(done: Sequence[Trial], y: str, x: str, device: str) -> str:
@@ -188,10 +228,9 @@ def _method(sweep: Sweep, trials: Sequence[Trial]) -> str:
     return f"<h2>Method and machine</h2><dl>{lines}</dl>"
 
 
-def _network(done: Sequence[Trial], front: Front, network_of: NetworkOf | None) -> str:
+def _network(baseline: Trial | None, front: Front, network_of: NetworkOf | None) -> str:
     if network_of is None:
         return ""
-    baseline = next((t for t in done if not t.recipe.steps), None)
     return report_section(baseline, next((t for t in front.trials if t.id == front.knee), None), network_of)
 
 

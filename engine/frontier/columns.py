@@ -39,10 +39,11 @@ Fact = Literal[
     "finished_s",
     "error",
     "own_metrics",
+    "steps",
 ]
 """What is known of a trial beside its numbers. `machine` is (fingerprint, label) or None, `demand` is JSON (UTF-8, one object for all that
-ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric and of its slices; the others are as in
-`Trial`."""
+ask the same, where they are stored) or None, `own_metrics` the keys of the spec's own metric and of its slices, `steps` its recipe's, each
+as JSON (UTF-8); the others are as in `Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
@@ -304,4 +305,5 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,
     "own_metrics": lambda t: own_metrics(t.score.key if t.score else None, t.slices.key if t.slices else None),
+    "steps": lambda t: tuple(to_json(step) for step in t.recipe.to_json()),
 }

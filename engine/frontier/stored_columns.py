@@ -108,6 +108,9 @@ class Block:
         facts["machine"] = _machines(records)
         demands = [to_json(d) if (d := r.get("demand")) else None for r in records]
         facts["demand"] = as_objects([d and asked.setdefault(d, d) for d in demands])
+        # Few different steps make all recipes.
+        told = [tuple(to_json(step) for step in r["recipe"]) for r in records]
+        facts["steps"] = as_objects([tuple(asked.setdefault(step, step) for step in steps) for steps in told])
         numbers = {place: _read(records, *place, facts["is_baseline"]) for place in places}
         measured = {place: n for place, n in numbers.items() if not np.isnan(n.value).all() or n.estimated.any()}
         barred = {device: np.array([_is_barred(r, device) for r in records], np.bool_) for device in devices}

@@ -15,7 +15,7 @@ import streamlit as st
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo
 from engine.figures.frontier_info import drawn_text as sampled_text
-from engine.figures.highlight import in_sight, with_selected
+from engine.figures.highlight import in_sight, with_lit, with_selected
 from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.figures.many_metrics import drawn_text
 from engine.figures.many_metrics_info import (
@@ -37,6 +37,7 @@ from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, text_of
 from engine.store.rows import SweepRow
 from pages.explore import chart_events
+from pages.explore.options import Lit
 from pages.shared import address, progress, share, shell
 from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text
 from pages.shared.pickers import usual_metrics
@@ -96,8 +97,10 @@ def show(
     chart: Chart,
     selected: str | None,
     select: Callable[[str], None],
+    lit: Lit | None = None,
 ) -> Mapping[str, Any]:
     """Draw the chart; `select` is called with the id of a trial that was clicked. Returns how far in the chart is, for the address.
+    What is `lit` has a halo.
 
     A figure that has changed is a new element to Streamlit, which would take zoom and selection from under the pointer. So the chart in
     which a trial was clicked stays as it is, and the ring around the selected trial is drawn when the chart is drawn for another reason.
@@ -112,13 +115,15 @@ def show(
     if asked is not None:
         chart_events.remember(made.figure.layout.uirevision, asked)
     axes = (view.x, view.y, view.colour, view.device, view.imported, *sorted(view.limits.items()))
-    signature = (row.id, row.revision, len(info.choice.measured), *axes, chart)
+    signature = (row.id, row.revision, len(info.choice.measured), *axes, chart, lit and lit.key)
     drawn: _Drawn | None = st.session_state.get(_DRAWN)
     left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
     elsewhere = drawn is not None and drawn.visible != selected
     if drawn is None or asked is not None or drawn.signature != signature or elsewhere or left_the_page:
         drawn = _Drawn(signature, selected, selected, chart_events.last_zoom(made.figure))
         st.session_state[_DRAWN] = drawn
+    if lit is not None:
+        with_lit(made.figure, lit.trials, lit.name)
     ringed = with_selected(made.figure, drawn.ring)
     if elsewhere and not in_sight(made.figure, drawn.zoom):
         # Chosen in the table or on the page: better seen than zoomed.

@@ -16,8 +16,19 @@ from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
-from pages.explore import charts, limits, presentation
-from pages.shared import address, comparison, notes, pickers, queries, share, shell, trial_panel, trial_table
+from pages.explore import charts, limits, options, presentation
+from pages.shared import (
+    address,
+    comparison,
+    notes,
+    pickers,
+    queries,
+    recommended,
+    share,
+    shell,
+    trial_panel,
+    trial_table,
+)
 from pages.shared import explore_address as state
 
 MISSING = "explore sweep that is not here"
@@ -37,6 +48,7 @@ def render() -> None:
     if news:
         st.session_state[SELECTED] = asked.trial
         st.session_state[MISSING] = None
+    options.seed(asked.option, news)
     if presentation.is_on():
         presentation.show(_wanted_row(rows, asked.sweep), asked.view)
         return
@@ -60,8 +72,10 @@ def render() -> None:
 def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore, news: bool) -> state.Explore:
     """Chart and limits beside the selected recipe, and the table below; what is shown, with the limits, metrics and zoom that are set."""
     view, chart = asked.view, asked.chart
+    advice = st.container()
     left, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
+    lit = None if chart_only else options.lit(row, view.device)
     with left:
         # The chart is drawn above the sliders that it depends on.
         above = st.container()
@@ -74,14 +88,17 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
             if not chart_only:
                 charts.pick_shape(done)
                 chart = pickers.pick_metrics(view.device, chart, done, news)
-            zoom = charts.show(row, info, done, chart, _selected(done), _select)
+            zoom = charts.show(row, info, done, chart, _selected(done), _select, lit)
             _remaining(info, done)
             notes.pinned(row, done, _select)
     if not chart_only:
+        with advice:
+            recommended.box(row, recommended.recommended(row, view), "explore advice", _select)
         with right:
             _selection(row, info, done)
-        _table(row, info, trials, done)
-    return state.Explore(row.id, _selected(done), view, chart, zoom)
+        _table(row, info, trials, done, lit)
+        options.section(row, view.device, len(done))
+    return state.Explore(row.id, _selected(done), view, chart, zoom, options.chosen())
 
 
 def _tick(view: View, done: Trials, news: bool) -> bool:
@@ -230,7 +247,7 @@ KNEE = "; past the knee ◆, giving up more on one axis buys little on the other
 FRONT_SHOWN = 8
 
 
-def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials) -> None:
+def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials, lit: options.Lit | None) -> None:
     tied = info.certainty.tied if info.certainty else frozenset[str]()
     chosen = _selected(done)
     listed = done.take(trial_table.rows(done, info.choice, tied, chosen))
@@ -252,7 +269,9 @@ def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials) -> N
             # Chosen elsewhere: a table that has only just appeared may say that nothing is ticked in it, which unticks nothing.
             st.session_state[MOVED] = True
 
-    trial_table.selectable(listed, info.choice, tied, key, selected, len(done) - len(listed))
+    trial_table.selectable(
+        listed, info.choice, tied, key, selected, len(done) - len(listed), lit.trials if lit else None
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         share.of_sweep(row, trials, info.choice)
         comparison.link(row)

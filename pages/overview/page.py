@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.figures.thumbnail import Summary, summary_text, thumbnail_alt, thumbnail_svg
 from engine.store.rows import SweepRow
-from pages.shared import access, deletion, queries, shell
+from pages.shared import access, deletion, queries, recommended, shell
 
 CARDS, PER_ROW = 12, 3
 MATCHES = 30
@@ -46,6 +46,7 @@ def render() -> None:
         )
     if not rows:
         return
+    _advice(next((r for r in rows if r.trials), None))
     st.markdown(f"**{'Recent sweeps' if len(rows) > 1 else 'Sweeps'}**")
     st.caption(_LEGEND)
     shown = rows[:CARDS]
@@ -55,6 +56,16 @@ def render() -> None:
                 _card(row)
     if len(rows) > CARDS:
         _search(rows)
+
+
+def _advice(row: SweepRow | None) -> None:
+    """What to ship of the newest sweep that has measured anything."""
+    if row is None:
+        return
+    found = recommended.unless_refused(row)
+    if found.sentence:
+        st.markdown(f"What to ship of **{shell.plain(row.name)}**")
+        recommended.box(row, found, "overview advice")
 
 
 _LEGEND = (

@@ -1,7 +1,7 @@
 """The address of Explore <-> a typed view. Whatever an address says, the result is a view that can be shown.
 
 ?sweep=ID&x=METRIC&y=METRIC&colour=METRIC&device=PROFILE&trial=ID&min_accuracy=0.9&max_size_bytes=100000
-&imported=1&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
+&option=KEY&imported=1&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Explore:
     chart: Chart = Chart()
     zoom: Mapping[str, Any] = field(default_factory=dict)
     """How far in the chart is: axis of Plotly's -> its two ends, and `camera` -> eye, center and up of a view in space; see `zoom_of`."""
+    option: str | None = None
+    """The option whose recipes are lit (`Contrast.key`); it need not exist."""
 
 
 def limit_name(key: str) -> str:
@@ -183,8 +185,16 @@ def parse(params: Mapping[str, str]) -> Explore:
         imported=params.get("imported") == "1",
     )
     return Explore(
-        sweep=name("sweep"), trial=name("trial"), view=view, chart=_chart(params, view), zoom=_zoom(params.get("zoom"))
+        sweep=name("sweep"),
+        trial=name("trial"),
+        view=view,
+        chart=_chart(params, view),
+        zoom=_zoom(params.get("zoom")),
+        option=found if (found := params.get("option")) and _OPTION.fullmatch(found) else None,
     )
+
+
+_OPTION = re.compile(r"[0-9a-f]{8}")
 
 
 def to_params(state: Explore) -> dict[str, str]:
@@ -203,6 +213,7 @@ def to_params(state: Explore) -> dict[str, str]:
         "zoom": zoom_text(state.zoom) or None,
         "imported": "1" if view.imported else None,
         "trial": state.trial,
+        "option": state.option,
         **{limit_name(key): f"{limit:.9g}" for key, limit in view.limits.items()},
     }
     return {key: value for key, value in pairs.items() if value is not None}

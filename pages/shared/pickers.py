@@ -179,14 +179,19 @@ def _known(rows: Sequence[SweepRow], ref: str | None) -> str:
         return rows[0].id
 
 
-def pick_trial(page: str, trials: Trials, asked: str | None, news: bool) -> Trial | None:
-    """The picker of one recipe: what the address asks for at first, or the first; None when there is nothing to pick."""
+def pick_trial(
+    page: str, trials: Trials, asked: str | None, news: bool, usual: Callable[[], str | None] = lambda: None
+) -> Trial | None:
+    """The picker of one recipe: what the address asks for at first, else the `usual` one, else the first; None where there is none."""
     if not len(trials):
         return None
     key = f"{page} trial"
     if news and asked is not None and asked not in trials.place:
         st.warning(f"This sweep has no measured trial {shell.plain(repr(asked))}.", icon=":material/link_off:")
     chosen = asked if news else st.session_state.get(key)
+    if chosen not in trials.place:
+        # Another sweep has other recipes.
+        chosen = usual()
     return recipe_box(key, trials, chosen)
 
 

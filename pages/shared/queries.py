@@ -139,16 +139,24 @@ def _certainty(
     return certainty(_known, (x, y), dict(limits), device, artifacts().local)
 
 
+def profile_key(device: str) -> str:
+    """What a profile says, as part of a key; empty where the device has none."""
+    profiles = all_profiles()
+    return _named(device, profiles) if device in profiles else ""
+
+
+def sureness(row: SweepRow, view: View, counted: Trials) -> Certainty:
+    """How sure the front, the knee and the best of a view are; `counted` are the trials that count in it."""
+    limits = tuple(sorted(view.limits.items()))
+    axes = (view.x, view.y, view.device)
+    return _certainty(address(), _at(row), axes, profile_key(view.device), limits, view.imported, counted)
+
+
 def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo:
     """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
-    limits = tuple(sorted(view.limits.items()))
     known = explored(row, view.device)
     counted = known if view.imported else without_points(known)
-    profiles = all_profiles()
-    device = _named(view.device, profiles) if view.device in profiles else ""
-    axes = (view.x, view.y, view.device)
-    sure = _certainty(address(), _at(row), axes, device, limits, view.imported, counted)
-    return frontier_info(known, view, sure, selected)
+    return frontier_info(known, view, sureness(row, view, counted), selected)
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)

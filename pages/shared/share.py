@@ -140,7 +140,8 @@ def report_bytes(row: SweepRow, keys: Sequence[str], device: str) -> bytes:
 
     try:
         trials = queries.columns_on(row, device)
-        return report_html(row, queries.store().spec(row.id), trials, keys, device, partial(_network, row)).encode()
+        spec, find = queries.store().spec(row.id), queries.artifacts().local
+        return report_html(row, spec, trials, keys, device, partial(_network, row), find).encode()
     except SpecError as error:
         # A download that fails shows nothing, so the file says it.
         return f"<!doctype html><meta charset=utf-8><title>No report</title><p>{html.escape(str(error))}</p>".encode()

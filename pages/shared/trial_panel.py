@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -192,18 +193,28 @@ def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
 
 def export(row: SweepRow, trial: Trial) -> None:
     """The button that takes a trial home, or why there is none."""
+    _download(row, trial, "Export bundle", None, "stretch")
+
+
+def ship(row: SweepRow, trial: Trial, key: str) -> None:
+    """The same, under the sentence that recommends it."""
+    _download(row, trial, "Ship this", key, "content")
+
+
+def _download(row: SweepRow, trial: Trial, label: str, key: str | None, width: Literal["stretch", "content"]) -> None:
     if queries.file_of(trial) is None:
         st.caption("The file of this recipe is gone; run the sweep again to export it.")
         return
     st.download_button(
-        "Export bundle",
+        label,
         # Made when it is clicked: it holds a sample of the test images and its own check.
         data=access.later(lambda: bundle_bytes(row.id, trial.id)),
         file_name=f"{row.id}-{trial.id}.zip",
         mime="application/zip",
         icon=":material/download:",
         type="primary",
-        width="stretch",
+        key=key,
+        width=width,
         on_click="ignore",
         help="A zip with the ONNX file, recipe, preprocessing, labels, a card, and verify.py, which checks it anywhere.",
     )

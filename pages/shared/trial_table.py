@@ -41,28 +41,37 @@ _SHARES = "%.2f"
 
 
 def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: str | None = None) -> Rows:
-    """The rows of finished trials that the table lists: all of them in their order, or of very many those that matter most, these first.
+    """The rows of finished trials that the table lists, by standing: the frontier, what is tied with it, the others within the limits, then
+    those outside, the best of each first by what the sweep is judged by.
 
-    They are the baseline, best and knee, the frontier, what is tied with it, and of the others the best, those within the limits
-    before those outside; before all of them the selected one, if it would not be listed otherwise.
+    Of very many those that matter most, baseline, best and knee before the frontier, and before all the selected one, if it would not be
+    listed otherwise.
     """
-    if len(trials) <= MOST_ROWS:
-        return np.arange(len(trials))
-    named = [choice.baseline, choice.best, choice.knee, *choice.front, *sorted(tied)]
-    first = list(dict.fromkeys(trials.place[i] for i in named if i and i in trials.place))[:MOST_ROWS]
     kept = within_limits(trials, choice.view.limits, choice.view.device)
+    standing = np.where(kept, 2, 3)
+    for rank, ids in ((1, tied), (0, choice.front)):
+        standing[[trials.place[i] for i in ids if i in trials.place]] = rank
     # NaN is sorted last.
-    others = np.lexsort((-trials.merit(), ~kept))
-    others = others[~np.isin(others, first)]
-    listed = [*first, *others[: MOST_ROWS - len(first)].tolist()]
+    order = np.lexsort((-trials.merit(), standing))
+    if len(trials) <= MOST_ROWS:
+        return order
+    named = [choice.baseline, choice.best, choice.knee]
+    first = list(dict.fromkeys(trials.place[i] for i in named if i and i in trials.place))
+    listed = [*first, *order[~np.isin(order, first)].tolist()][:MOST_ROWS]
     chosen = trials.place.get(selected or "")
     return np.array(listed if chosen is None or chosen in listed else [chosen, *listed[:-1]], np.intp)
 
 
-def frame(trials: Trials, choice: Choice, tied: Collection[str] = ()) -> pd.DataFrame:
-    """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has."""
+def frame(
+    trials: Trials, choice: Choice, tied: Collection[str] = (), lit: Collection[str] | None = None
+) -> pd.DataFrame:
+    """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has.
+
+    `lit`: ids that have a mark in a column of their own, which is not there for None.
+    """
     device = choice.view.device
-    columns: dict[str, Any] = {"recipe": trials.fact("label"), "marks": _marks(trials, choice, tied)}
+    first = {} if lit is None else {"lit": ["●" if i in lit else "" for i in trials.ids]}
+    columns: dict[str, Any] = {**first, "recipe": trials.fact("label"), "marks": _marks(trials, choice, tied)}
     for key in trials.measured(device):
         found = trials.numbers(key, device)
         columns[key] = shown_all(key, found.value)
@@ -73,6 +82,14 @@ def frame(trials: Trials, choice: Choice, tied: Collection[str] = ()) -> pd.Data
                 for low, high in ends
             ]
     return pd.DataFrame(columns | {"provenance": trials.fact("provenance")})
+
+
+def constant(made: pd.DataFrame) -> list[str]:
+    """The columns that say the same of every recipe, where there are several: hidden until somebody asks for them."""
+    if len(made) < 2:
+        return []
+    names = [name for name in made.columns if name not in {"recipe", "marks", "lit"}]
+    return [name for name in names if made[name].nunique(dropna=False) < 2]
 
 
 def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
@@ -101,6 +118,7 @@ def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
 
 def _columns(trials: Trials, device: str) -> dict[str, Any]:
     config: dict[str, Any] = {
+        "lit": st.column_config.TextColumn("Lit", width=40, pinned=True, help="It has the option that is lit up."),
         "recipe": st.column_config.TextColumn(
             "Recipe", help="The steps, in the order applied.", pinned=True, width=280
         ),
@@ -133,13 +151,21 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
 
 
 def selectable(
-    trials: Trials, choice: Choice, tied: Collection[str], key: str, on_select: Callable[[], None], left_out: int = 0
+    trials: Trials,
+    choice: Choice,
+    tied: Collection[str],
+    key: str,
+    on_select: Callable[[], None],
+    left_out: int = 0,
+    lit: Collection[str] | None = None,
 ) -> None:
     """The table of measured trials; `on_select` runs when the selected row changes. `left_out` others are not among them."""
+    made = frame(trials, choice, tied, lit)
     st.dataframe(
-        frame(trials, choice, tied),
+        made,
         hide_index=True,
-        column_config=_columns(trials, choice.view.device),
+        # None hides a column; the table's own menu has it.
+        column_config=_columns(trials, choice.view.device) | dict.fromkeys(constant(made)),
         height=min(420, 38 + 35 * len(trials)),
         selection_mode="single-row",
         on_select=on_select,

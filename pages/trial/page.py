@@ -21,7 +21,7 @@ from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import timing_texts
 from engine.trials.trial import Trial
-from pages.shared import answers, comparison, notes, pickers, queries, share, shell, slices, trial_panel
+from pages.shared import answers, comparison, notes, pickers, queries, recommended, share, shell, slices, trial_panel
 from pages.shared.trial_panel import Number
 from pages.trial import boards, explanations, layers, network
 
@@ -45,7 +45,7 @@ def render() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row, wanted, news = pickers.pick_one("trial", rows)
         done = queries.columns(row).done
-        trial = pickers.pick_trial("trial", done, wanted, news)
+        trial = pickers.pick_trial("trial", done, wanted, news, lambda: recommended.unless_refused(row).trial)
     pickers.keep_one("trial", row, trial)
     if trial is None:
         st.info("This sweep has no measured recipe.", icon=":material/info:")

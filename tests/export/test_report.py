@@ -142,8 +142,8 @@ def test_what_users_wrote_is_text(stored):
     hostile.append(trial(Recipe(steps=(Prune(method="channel", ratio=0.5),)), state="failed", error=evil))
     page = Page(without_plotly(report_html(*stored(evil[:199], hostile))))
     assert "img" not in page.tags
-    # The data of two charts, of the map of steps and of that of devices, and the script at the end.
-    assert page.tags.count("script") == len(page.figures) + 1 == 5
+    # The data of two charts, of the options, of the map of steps and of that of devices, and the script at the end.
+    assert page.tags.count("script") == len(page.figures) + 1 == 6
     assert all(json.loads(f) for f in page.figures)
 
 

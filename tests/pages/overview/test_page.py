@@ -3,9 +3,11 @@
 import pytest
 
 from engine.figures.thumbnail import summarise_sweep, summary_text
+from engine.frontier.verdict import verdict
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from pages.overview.page import CARDS, MATCHES
+from pages.shared.shell import plain
 from tests.helpers.pages import enter, open_app, words
 from tests.helpers.trial_factory import sweep_trials, trial
 
@@ -85,3 +87,11 @@ def test_the_second_example_opens_too():
     app = open_app(None)
     next(b for b in app.button if b.label == "Open the second example").click().run()
     assert app.run().selectbox(key="pick sweep").value.startswith("example-transformer")
+
+
+def test_it_says_what_to_ship_of_the_newest_sweep():
+    enter("mine")
+    told = verdict(sweep_trials(), ("accuracy", "latency_ms"), {})
+    app = open_app("overview")
+    assert "What to ship of **mine**" in words(app)
+    assert plain(told.sentence.split("; ")[0]) in words(app)

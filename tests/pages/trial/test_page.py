@@ -13,6 +13,7 @@ import pytest
 
 from engine.errors import AccessError, SetupError
 from engine.explain import portability, why
+from engine.frontier.verdict import verdict
 from engine.measure.profile import Kernel, Profile
 from engine.metrics import text_of
 from engine.spec.sweep import parse_sweep
@@ -68,10 +69,17 @@ def test_a_link_shows_the_recipe_its_numbers_and_how_each_is_known():
     assert f"paretoscope export {sweep.id} {made.id} -o {sweep.id}-{made.id}.zip" in copied
 
 
-def test_the_baseline_can_be_looked_at_too(example):
+def test_it_opens_on_the_recommended_recipe(example):
     row, trials = example
     app = open_app("trial", sweep=row.id)
-    assert app.selectbox(key="trial trial").value == trials["baseline"].id
+    told = verdict(list(trials.values()), ("accuracy", "latency_ms"), {}).trial
+    assert app.selectbox(key="trial trial").value == told == address(app)["trial"]
+    assert told != trials["baseline"].id
+
+
+def test_the_baseline_can_be_looked_at_too(example):
+    row, trials = example
+    app = open_app("trial", sweep=row.id, trial=trials["baseline"].id)
     assert "Why isn’t it faster?" not in [s.value for s in app.subheader]
     assert "paretoscope why" not in app.code[-1].value
 

@@ -1,0 +1,206 @@
+"""Which option matters: what each option of a sweep does to a metric, all else equal; the recipes of a chosen one light up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from engine.figures.effects import Dot, effects_alt, effects_figure, effects_info
+from engine.figures.style import style
+from engine.frontier.columns import Trials
+from engine.frontier.contrasts import WITHOUT
+from engine.frontier.effect_texts import REGRESSION, change_text, name_text, strongest_together, together_text
+from engine.frontier.effects import Effect, Effects, effects
+from engine.metrics import METRICS
+from engine.store.rows import SweepRow
+from pages.shared import queries, share, shell
+
+OPTION = "explore option"
+MOST_UNASKED = 5_000
+"""Of more recipes the work takes seconds, and is begun when somebody asks."""
+_ASKED, _TABLE, _CHART, _METRIC, _BOX = (f"explore options {x}" for x in ("asked", "table", "chart", "metric", "box"))
+_MOVED, _TICKED = "explore option moved", "explore option ticked"
+_SHOWN = 4
+MOST_LISTED = 100
+"""A longer list of options nobody reads, and every line of it goes to the browser with every change."""
+
+
+@dataclass(frozen=True)
+class Lit:
+    """The option that is looked at: its key, its name, and the ids that have it."""
+
+    key: str
+    name: str
+    trials: frozenset[str]
+
+
+@st.cache_resource(max_entries=16, ttl=3600, show_spinner="Comparing recipes that differ in one option …")
+def _effects(address: tuple[str, str], at: tuple[str, str, int], device: str, profile: str, _known: Trials) -> Effects:
+    # Which trials are meant follows from the sweep and its revision.
+    return effects(_known, device, queries.artifacts().local)
+
+
+def _found(row: SweepRow, device: str) -> Effects:
+    at = (row.id, row.created, row.revision)
+    return _effects(queries.address(), at, device, queries.profile_key(device), queries.columns_on(row, device))
+
+
+def seed(option: str | None, news: bool) -> None:
+    """Take on what the address asks for, where that is news."""
+    if news:
+        st.session_state[OPTION] = option
+        st.session_state[_MOVED] = True
+
+
+def chosen() -> str | None:
+    """The key of the option that is looked at, for the address."""
+    found: str | None = st.session_state.get(OPTION)
+    return found
+
+
+def lit(row: SweepRow, device: str) -> Lit | None:
+    """The option that is looked at; None where none is, or the sweep has no such option."""
+    key = chosen()
+    if key is None:
+        return None
+    one = _found(row, device).by_key.get(key)
+    if one is None:
+        st.session_state[OPTION] = None
+        return None
+    return Lit(one.key, name_text(one), frozenset(one.trials))
+
+
+def section(row: SweepRow, device: str, count: int) -> None:
+    """Draw the chart and the table of options, and the box that lights one up; nothing where no two recipes differ in one alone."""
+    if count < 2:
+        return
+    if count > MOST_UNASKED and chosen() is None and not st.session_state.get(f"{_ASKED} {row.id}"):
+        st.subheader("Which option matters", anchor=False)
+        st.button(
+            f"Compare the {count:,} recipes option by option",
+            key=f"{_ASKED} {row.id} button",
+            on_click=lambda: st.session_state.update({f"{_ASKED} {row.id}": True}),
+        )
+        return
+    found = _found(row, device)
+    if not found.effects:
+        return
+    st.subheader("Which option matters", anchor=False)
+    st.caption(_about(found))
+    keys = list(found.metrics)
+    if st.session_state.get(_METRIC) not in keys:
+        st.session_state[_METRIC] = keys[0]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        key = st.selectbox("Change of", keys, format_func=lambda k: METRICS[k].name, key=_METRIC, width=220)
+        _light_box(found)
+    dots = effects_info(found, key)
+    _chart(row, dots, key)
+    _table(row, found, key)
+    told = [together_text(found, one, key) for one in strongest_together(found, key)]
+    if told:
+        st.caption("Together, more than chance (of many pairs, one in twenty is so by chance):")
+        st.markdown("\n".join(f"- {shell.plain(text)}" for text in told))
+
+
+def _about(found: Effects) -> str:
+    text = (
+        "Each is the mean change between recipes that differ in this option alone, with its 95 % interval: how the change varies with the "
+        "rest of the recipe, and what the measurements leave open. Click one, and its recipes light up in the chart and in the table."
+    )
+    if not found.factorial:
+        text += f" Options marked “regression” are told {REGRESSION}."
+    return text
+
+
+def _listed(found: Effects, key: str | None = None) -> list[Effect]:
+    """The options that have a metric, in their order; of very many those of the most pairs, and the chosen one."""
+    there = [e for e in found.effects if key is None or key in e.estimates]
+    most = {e.key for e in sorted(there, key=lambda e: -e.pairs)[:MOST_LISTED]} | {chosen()}
+    return [e for e in there if e.key in most]
+
+
+def _light_box(found: Effects) -> None:
+    names = {e.key: name_text(e) for e in _listed(found)}
+    now = chosen()
+    st.session_state[_BOX] = now if now in names else None
+
+    def picked() -> None:
+        st.session_state[OPTION] = st.session_state[_BOX]
+        st.session_state[_MOVED] = True
+
+    st.selectbox(
+        "Light up the recipes with",
+        list(names),
+        format_func=names.__getitem__,
+        key=_BOX,
+        index=None,
+        placeholder="No option",
+        on_change=picked,
+        width=340,
+    )
+
+
+def _chart(row: SweepRow, dots: Sequence[Dot], key: str) -> None:
+    figure = effects_figure(dots, key)
+    style(figure)
+    figure.update_layout(clickmode="event+select", dragmode="pan")
+    name = f"{_CHART} {row.id} {key}"
+
+    def clicked() -> None:
+        points = st.session_state[name]["selection"]["points"]
+        if points and points[0].get("customdata"):
+            st.session_state[OPTION] = str(points[0]["customdata"][0])
+            st.session_state[_MOVED] = True
+
+    st.plotly_chart(
+        figure,
+        key=name,
+        on_select=clicked,
+        selection_mode="points",
+        theme=None,
+        config=share.picture_config(),
+        alt=effects_alt(dots, key),
+    )
+
+
+def _table(row: SweepRow, found: Effects, key: str) -> None:
+    shown = list(dict.fromkeys([key, *found.metrics[:_SHOWN]]))
+    listed = _listed(found, key)
+    frame = pd.DataFrame(
+        {
+            "Option": [e.name for e in listed],
+            "Instead of": ["–" if e.instead == WITHOUT else e.instead for e in listed],
+            "Pairs": [str(e.pairs) if e.basis == "pairs" else "regression" for e in listed],
+            **{METRICS[k].name: [change_text(k, e.estimates.get(k)) for e in listed] for k in shown},
+        }
+    )
+    name, ids = f"{_TABLE} {row.id} {key}", [e.key for e in listed]
+    if st.session_state.pop(_MOVED, False) or name not in st.session_state:
+        rows = [ids.index(now)] if (now := chosen()) in ids else []
+        st.session_state[name] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+
+    def picked() -> None:
+        rows = st.session_state[name]["selection"]["rows"]
+        if rows and rows[0] < len(ids):
+            st.session_state[OPTION] = st.session_state[_TICKED] = ids[rows[0]]
+        elif st.session_state.get(_TICKED) == chosen():
+            st.session_state[OPTION] = None
+        else:
+            # Chosen elsewhere: a table may say that nothing is ticked in it, which puts nothing out.
+            st.session_state[_MOVED] = True
+
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(420, 38 + 35 * len(frame)),
+        selection_mode="single-row",
+        on_select=picked,
+        key=name,
+        column_config={"Option": st.column_config.TextColumn("Option", pinned=True, width=280)},
+        alt="What each option changes, all else equal; select a row to light up its recipes.",
+    )
+    if more := len(found.effects) - len(_listed(found)):
+        st.caption(f"{more:,} options of fewer pairs are left out here; `paretoscope effects` prints them all.")
