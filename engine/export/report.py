@@ -16,7 +16,7 @@ from engine import __version__
 from engine.devices.profiles import HOST, profile_names
 from engine.devices.projection import with_projections
 from engine.errors import SpecError
-from engine.export.network import NetworkOf, report_section
+from engine.export.network import LayersOf, NetworkOf, report_section
 from engine.export.report_table import LIMITS, MOST_ROWS, label_html, table, text_html
 from engine.export.zips import check_target, write_atomically
 from engine.figures.frontier import frontier_alt, frontier_figure
@@ -45,10 +45,11 @@ def write_report(
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
     network_of: NetworkOf | None = None,
+    layers_of: LayersOf | None = None,
 ) -> Path:
     """Write `report_html` to `target`, whole or not at all; a file that is there is replaced. Raises InputError, SpecError."""
     check_target(target, "report.html")
-    write_atomically(target, report_html(row, sweep, trials, objectives, device, network_of).encode())
+    write_atomically(target, report_html(row, sweep, trials, objectives, device, network_of, layers_of).encode())
     return target
 
 
@@ -59,11 +60,13 @@ def report_html(
     objectives: Sequence[str] = OBJECTIVES,
     device: str = "host",
     network_of: NetworkOf | None = None,
+    layers_of: LayersOf | None = None,
 ) -> str:
     """The whole page; the same sweep gives the same bytes.
 
     The first objective is drawn against each of the others; the table's frontier is that of all of them together. With `network_of` the
-    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there. Raises SpecError for
+    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there; with `layers_of` also where
+    the knee's answers are less like the baseline's, as far as somebody has asked. Raises SpecError for
     fewer than two objectives, and where nothing has been measured.
     """
     if len(set(objectives)) < 2:
@@ -84,7 +87,7 @@ def report_html(
         table(trials, front, device),
         _lineage(done, objectives, device),
         _devices(front, [t for t in done if not t.recipe.steps]),
-        _network(done, front, network_of),
+        _network(done, front, network_of, layers_of),
         _failures(trials),
         _method(sweep, done),
         f"<footer>Made by Paretoscope {text_html(__version__)}. This file loads nothing from the network.</footer>",
@@ -188,11 +191,12 @@ def _method(sweep: Sweep, trials: Sequence[Trial]) -> str:
     return f"<h2>Method and machine</h2><dl>{lines}</dl>"
 
 
-def _network(done: Sequence[Trial], front: Front, network_of: NetworkOf | None) -> str:
+def _network(done: Sequence[Trial], front: Front, network_of: NetworkOf | None, layers_of: LayersOf | None) -> str:
     if network_of is None:
         return ""
     baseline = next((t for t in done if not t.recipe.steps), None)
-    return report_section(baseline, next((t for t in front.trials if t.id == front.knee), None), network_of)
+    knee = next((t for t in front.trials if t.id == front.knee), None)
+    return report_section(baseline, knee, network_of, layers_of)
 
 
 def _failures(trials: Sequence[Trial]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from engine.errors import NotFoundError, SpecError
+from engine.explain.layers import kept_layers
 from engine.export import tables as table_export
 from engine.frontier.columns import Trials
 from engine.frontier.front import objective_points
@@ -139,8 +140,10 @@ def report_bytes(row: SweepRow, keys: Sequence[str], device: str) -> bytes:
     from engine.export.report import report_html
 
     try:
-        trials = queries.columns_on(row, device)
-        return report_html(row, queries.store().spec(row.id), trials, keys, device, partial(_network, row)).encode()
+        trials, store = queries.columns_on(row, device), queries.store()
+        spec = store.spec(row.id)
+        layers_of = partial(kept_layers, store, spec, baseline=store.trials(row.id)[0])
+        return report_html(row, spec, trials, keys, device, partial(_network, row), layers_of).encode()
     except SpecError as error:
         # A download that fails shows nothing, so the file says it.
         return f"<!doctype html><meta charset=utf-8><title>No report</title><p>{html.escape(str(error))}</p>".encode()
