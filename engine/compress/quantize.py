@@ -33,6 +33,7 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.dynamic import has_products
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
+from engine.compress.quantization.half_compute import half_compute
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.notes import left_in_float, stored_twice
 from engine.compress.quantization.others import lstm_weights, other_weights, rounded_others
@@ -104,6 +105,9 @@ def quantized(
     that are not finite, and for images of the wrong shape.
     """
     prepared = prepare(model, others=True)
+    if step.compute is not None:
+        made, found = half_compute(prepared, calibration[: step.calibration_samples])
+        return Quantized(made, note=found)
     if step.weight_bits == 16:
         return Quantized(half_precision(prepared), note=_told(step, prepared))
     in_blocks = step.method == "block"
