@@ -23,7 +23,7 @@ def graph(
     colour: Annotated[
         str,
         typer.Option(
-            help="What the file's picture is coloured by: bytes, params, macs, weight_bits, activation_bits, time_ms."
+            help="What the file's picture is coloured by: bytes, params, macs, weight_bits, activation_bits, time_ms, similarity."
         ),
     ] = "bytes",
     every_node: Annotated[
@@ -47,17 +47,23 @@ def graph(
         _difference(store.trial(row.id, against), chosen, artifacts, output, as_json)
         return
     from engine.explain.network import network, network_json, network_rows
-    from engine.figures.graph_info import COLOURINGS, graph_info
+    from engine.figures.graph_info import COLOURINGS, SIMILARITY, SIMILARITY_TITLE, graph_info
 
-    if colour not in (*COLOURINGS, "time_ms"):
-        raise InputError(f"--colour {colour}: a network is coloured by {', '.join(COLOURINGS)} or time_ms")
-    times = _times(store, row.id, chosen) if colour == "time_ms" else None
+    if colour not in (*COLOURINGS, "time_ms", SIMILARITY):
+        raise InputError(
+            f"--colour {colour}: a network is coloured by {', '.join(COLOURINGS)}, time_ms or {SIMILARITY}"
+        )
+    values, title = None, None
+    if colour == "time_ms":
+        values, title = _times(store, row.id, chosen), "Time"
+    elif colour == SIMILARITY:
+        values, title = _similarity(store, row.id, chosen), SIMILARITY_TITLE
     found = network(chosen, artifacts, not every_node)
     rows = network_rows(found)
     if output is not None:
         from engine.export.network import write_network
 
-        info = graph_info(found, colour, times, "Time" if times is not None else None)
+        info = graph_info(found, colour, values, title, least=colour == SIMILARITY)
         write_network(output, chosen.label, [f"{info.about}.", *(f"{note}." for note in found.notes)], info, rows)
     if as_json:
         print_json({"trial": chosen.id, "label": chosen.label, **network_json(found), "html": output and str(output)})
@@ -77,7 +83,7 @@ def _difference(first: Any, second: Any, artifacts: Any, output: Path | None, as
     said, rows = summary(found), difference_rows(found)
     if output is not None:
         from engine.export.network import write_network
-        from engine.figures.graph_info import difference_info
+        from engine.figures.graph_changes import difference_info
 
         lines = [f"{said}.", f"Against {first.label} ({first.id})."]
         write_network(output, second.label, lines, difference_info(found, said, (first.label, second.label)), rows)
@@ -108,6 +114,23 @@ def _times(store: Any, sweep_id: str, trial: Any) -> dict[str, float]:
         hint = "those of a baseline are kept with another trial’s" if trial.id == baseline.id else measures
         raise InputError(f"--colour time_ms: the layers of trial {trial.id} have no times yet; {hint}")
     return layer_times(found)
+
+
+def _similarity(store: Any, sweep_id: str, trial: Any) -> dict[str, float]:
+    """What `paretoscope layers` has found of this trial."""
+    from engine.explain.layers import kept_layers
+    from engine.explain.network import layer_similarity
+
+    baseline = store.trials(sweep_id)[0]
+    if trial.id == baseline.id:
+        raise InputError(f"--colour similarity: trial {trial.id} is the baseline itself; choose one of the others")
+    found = kept_layers(store, store.spec(sweep_id), trial, baseline)
+    if found is None:
+        raise InputError(
+            f"--colour similarity: the layers of trial {trial.id} have not been held against the baseline's yet; "
+            f"`paretoscope layers {sweep_id} {trial.id}` does that"
+        )
+    return layer_similarity(found)
 
 
 def _print_layers(rows: list[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def plan(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -> None:  # noqa: B006
     """What a spec would run: unique and naive node counts, and a forecast in seconds."""
     from engine.check.report import settled
+    from engine.run.check_inputs import check_taken
     from engine.run.forecast import preview
     from engine.spec.read import read_sweep
     from engine.store.artifacts import Artifacts
@@ -23,7 +24,9 @@ def plan(spec: SpecFile, overrides: Overrides = [], as_json: JsonFlag = False) -
 
     artifacts = Artifacts.open()
     artifacts.check()
-    found = preview(settled(read_sweep(spec, tuple(overrides)))[0], Store.open(), artifacts)
+    sweep = settled(read_sweep(spec, tuple(overrides)))[0]
+    found = preview(sweep, Store.open(), artifacts)
+    check_taken(sweep)
     print_json(asdict(found)) if as_json else print_plan(found)
 
 

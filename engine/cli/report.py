@@ -26,6 +26,7 @@ def report(
     as_json: JsonFlag = False,
 ) -> None:
     """Write the frontier as one HTML file that stays interactive without a network."""
+    from engine.explain.layers import kept_layers
     from engine.explain.network import network
     from engine.export.report import write_report
     from engine.frontier.front import parse_objectives, usual_objectives
@@ -36,15 +37,16 @@ def report(
     store = Store.open()
     row = store.sweep(sweep)
     wanted = parse_objectives(objectives, trials) if objectives is not None else usual_objectives(trials, device)
-    artifacts = Artifacts.open()
+    spec, artifacts = store.spec(row.id), Artifacts.open()
     path = write_report(
         output,
         row,
-        store.spec(row.id),
+        spec,
         trials,
         wanted,
         device,
         partial(network, artifacts=artifacts),
         artifacts.local,
+        partial(kept_layers, store, spec, baseline=store.trials(row.id)[0]),
     )
     print_json({"report": str(path), "bytes": path.stat().st_size}) if as_json else print(f"wrote {path}")

@@ -33,9 +33,10 @@ from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.dynamic import has_products
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
+from engine.compress.quantization.half_compute import half_compute
 from engine.compress.quantization.kinds import INTEGER_BITS
 from engine.compress.quantization.notes import left_in_float, stored_twice
-from engine.compress.quantization.others import lstm_weights, rounded_others
+from engine.compress.quantization.others import lstm_weights, other_weights, rounded_others
 from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
 from engine.compress.quantization.scheme import ActivationScale, BlockCodes, Codes, Scheme
@@ -103,10 +104,14 @@ def quantized(
     quantized, has no convolution or matrix product with float32 weights (of the kind that a method is for), or gives values
     that are not finite, and for images of the wrong shape.
     """
-    prepared = prepare(model)
+    prepared = prepare(model, others=True)
+    if step.compute is not None:
+        made, found = half_compute(prepared, calibration[: step.calibration_samples])
+        return Quantized(made, note=found)
     if step.weight_bits == 16:
         return Quantized(half_precision(prepared), note=_told(step, prepared))
-    if step.method in ("dynamic", "block") and not has_products(prepared, lstms=step.method == "dynamic"):
+    in_blocks = step.method == "block"
+    if step.method in ("dynamic", "block") and not has_products(prepared, lstms=not in_blocks, tables=in_blocks):
         raise StepError(
             f"quantize: method {step.method} is for matrix products, and the graph has none; use method ptq"
         )
@@ -199,7 +204,7 @@ def _along_outputs(step: Quantize) -> bool:
 
 def note(step: Quantize, model: onnx.ModelProto) -> str | None:
     """What a user should know of what the step leaves as it is, or stores otherwise; None for nothing."""
-    return _told(step, prepare(model))
+    return _told(step, prepare(model, others=True))
 
 
 def _told(step: Quantize, prepared: onnx.ModelProto) -> str | None:
@@ -212,11 +217,11 @@ def _told(step: Quantize, prepared: onnx.ModelProto) -> str | None:
     return f"{what} in 32-bit floats: 16 bits cannot hold such large or small numbers." if count else None
 
 
-def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+def prepare(model: onnx.ModelProto, others: bool = False) -> onnx.ModelProto:
     """A copy ready to be quantized: batch norms and constants folded by ONNX Runtime's basic optimizer, at opset 21 or later.
 
     Raises StepError for a graph that is already quantized, has branches, has no convolution or matrix product with float32 weights, or
-    weights that are not finite.
+    weights that are not finite. `others`: tables and recurrent layers, which are stored in few bits alone, will do.
     """
     if is_quantized(model):
         raise StepError("quantize: the graph is already quantized; give the float32 network")
@@ -229,7 +234,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     folded.ir_version = max(folded.ir_version, _IR_VERSION)
     to_plain_layers(folded)
     tidy(folded)
-    if not find_layers(folded.graph.node, weight_names(folded.graph)):
+    if not find_layers(folded.graph.node, weight_names(folded.graph)) and not (others and other_weights(folded, ())):
         kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
         raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
     _check_finite(folded)

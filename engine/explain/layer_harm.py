@@ -6,7 +6,7 @@ step would round it, and all others stay in float; what it answers, and what it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -155,8 +155,7 @@ def measure_layers(asked: Asked, source: Path, data: Dataset) -> dict[str, Any]:
         path = Path(folder) / "float.onnx"
         save_onnx(as_several(prepared, ends) if ends else prepared, path)
         before, _ = answers(path, split, data, asked.metric)
-        counted = (*ROLES, "constants") if asked.step.method == "block" else ROLES  # where scales of blocks are found
-        whole = _bytes(path, counted)
+        whole = _bytes(path)
         saved = _milliseconds(asked, prepared, calibration, Path(folder))
         found = []
         for layer in rows:
@@ -171,7 +170,7 @@ def measure_layers(asked: Asked, source: Path, data: Dataset) -> dict[str, Any]:
                         "bits": bits,
                         "harm": _harm(after, before, split, data, asked.metric),
                         "divergence": divergence(after, before),
-                        "bytes_saved": whole - _bytes(path, counted),
+                        "bytes_saved": whole - _bytes(path),
                         "ms_saved": _summed(times, layer.names) if times else None,
                     }
                 )
@@ -216,10 +215,10 @@ def _summed(times: Mapping[str, float], names: tuple[str, ...]) -> float | None:
     return sum(times[n] for n in names) if all(n in times for n in names) else None
 
 
-def _bytes(path: Path, kinds: Sequence[str]) -> int:
-    """Bytes of a file's tensors of these kinds; the graph around them is no layer's."""
+def _bytes(path: Path) -> int:
+    """Bytes of a file's weights, scales and biases; the graph around them is no layer's."""
     parts = measure_parts(path).by_type
-    return sum(parts[kind] for kind in kinds)
+    return sum(parts[kind] for kind in ROLES)
 
 
 def _harm(

@@ -4,6 +4,7 @@ sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ def layer_times(why: Mapping[str, Any], of_baseline: bool = False) -> dict[str, 
     """Milliseconds per sample by layer, from what `paretoscope why` has found; what is no layer's own is left out."""
     side = "baseline_ms" if of_baseline else "trial_ms"
     return {row["name"]: row[side] for row in why["by_layer"] if row["name"] and row[side] is not None}
+
+
+def layer_similarity(layers: Mapping[str, Any]) -> dict[str, float]:
+    """How like the baseline's each layer's output is, in decibels of signal to noise, infinite where it is the same, by name, as
+    `paretoscope layers` found it; without those that have none.
+    """
+    found = {row["name"]: math.inf if row["exact"] else row["sqnr_db"] for row in layers["layers"]}
+    return {name: ratio for name, ratio in found.items() if ratio is not None}
 
 
 def network_rows(graph: LayerGraph) -> list[dict[str, Any]]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ParetoscopeError
-from engine.explain.network import difference_of_graphs, network_rows
+from engine.explain.network import difference_of_graphs, layer_similarity, network_rows
 from engine.export.zips import check_target, write_atomically
 from engine.figures.graph import CSS, JS, graph_html
-from engine.figures.graph_info import GraphInfo, difference_info, graph_info
+from engine.figures.graph_changes import difference_info
+from engine.figures.graph_info import SIMILARITY, SIMILARITY_TITLE, GraphInfo, graph_info
 from engine.graph.graph_difference import IN_SHORT, difference_rows, summary
 from engine.graph.layer_graph import LayerGraph
 from engine.trials.trial import Trial
 
 NetworkOf = Callable[[Trial], LayerGraph]
 """How a trial's file is read: `engine.explain.network.network` with its artifacts, or where hostile ones are."""
+LayersOf = Callable[[Trial], Mapping[str, Any] | None]
+"""What `engine.explain.layers.kept_layers` has of a trial; None where nobody has asked yet."""
 MOST_BYTES = 100_000
 """A report takes no larger picture: with plotly.js in it, it shall stay below 5 MB, and what is larger is better looked at by itself."""
 
@@ -39,8 +42,13 @@ def network_page(title: str, lines: Sequence[str], info: GraphInfo, rows: Sequen
     )
 
 
-def report_section(baseline: Trial | None, chosen: Trial | None, network_of: NetworkOf) -> str:
-    """The baseline's network, and what a recipe made of it; "" where `network_of` raises, as for a file that is not there."""
+def report_section(
+    baseline: Trial | None, chosen: Trial | None, network_of: NetworkOf, layers_of: LayersOf | None = None
+) -> str:
+    """The baseline's network, and what a recipe made of it, and where its answers are less like the baseline's, as far as that is known; ""
+    where `network_of` raises, as for a file that is not there.
+    """
+    similar = ""
     if baseline is None:
         return ""
     try:
@@ -54,19 +62,40 @@ def report_section(baseline: Trial | None, chosen: Trial | None, network_of: Net
             info = difference_info(found, about, ("baseline", "recipe"))
             rows = [{name: row[name] for name in IN_SHORT} for row in difference_rows(found)]
             head, words = "The network, and what became of it", f"From the baseline to {chosen.label}: {about}."
+            layers = layers_of(chosen) if layers_of else None
+            similar = _similar(network_of(chosen), layers) if layers else ""
     except ParetoscopeError:
         # Files of a sweep that was run elsewhere, or long ago.
         return ""
-    picture = graph_html(info)
-    if len(picture) > MOST_BYTES:
+    picture = _small_enough(info)
+    if picture is None:
         picture = (
             f"<p>{len(info.marks):,} boxes are too many for a report; <code>paretoscope graph</code> draws them.</p>"
         )
         rows = []
     return (
         f"<section class=network-section><h2>{head}</h2><p>{html.escape(words)}</p>"
-        f'<div class="network">{picture}</div>{_table(rows)}</section>'
+        f'<div class="network">{picture}</div>{_table(rows)}{similar}</section>'
     )
+
+
+def _small_enough(info: GraphInfo) -> str | None:
+    """The picture with blocks to open, or else without; None where that is too large, too."""
+    for opens in (True, False):
+        picture = graph_html(info, opens)
+        if len(picture) <= MOST_BYTES:
+            return picture
+    return None
+
+
+def _similar(graph: LayerGraph, layers: Mapping[str, Any]) -> str:
+    """Where a recipe's answers are less like the baseline's; "" where no layer can be compared."""
+    ratios = layer_similarity(layers)
+    picture = _small_enough(graph_info(graph, SIMILARITY, ratios, SIMILARITY_TITLE, least=True)) if ratios else None
+    if picture is None:
+        return ""
+    words = f"{layers['sentence']} The colour is each layer's ratio of signal to noise against {layers['reference']}, in decibels."
+    return f'<h3>Where its answers differ</h3><p>{html.escape(words)}</p><div class="network">{picture}</div>'
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

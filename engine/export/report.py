@@ -16,7 +16,7 @@ from engine import __version__
 from engine.devices.profiles import HOST, profile_names
 from engine.devices.projection import with_projections
 from engine.errors import SpecError
-from engine.export.network import NetworkOf, report_section
+from engine.export.network import LayersOf, NetworkOf, report_section
 from engine.export.report_broke import broke_section
 from engine.export.report_options import ABOUT, options_table
 from engine.export.report_table import LIMITS, MOST_ROWS, label_html, table, text_html
@@ -52,10 +52,12 @@ def write_report(
     device: str = "host",
     network_of: NetworkOf | None = None,
     find: Find | None = None,
+    layers_of: LayersOf | None = None,
 ) -> Path:
     """Write `report_html` to `target`, whole or not at all; a file that is there is replaced. Raises InputError, SpecError."""
     check_target(target, "report.html")
-    write_atomically(target, report_html(row, sweep, trials, objectives, device, network_of, find).encode())
+    text = report_html(row, sweep, trials, objectives, device, network_of, find, layers_of)
+    write_atomically(target, text.encode())
     return target
 
 
@@ -67,11 +69,13 @@ def report_html(
     device: str = "host",
     network_of: NetworkOf | None = None,
     find: Find | None = None,
+    layers_of: LayersOf | None = None,
 ) -> str:
     """The whole page; the same sweep gives the same bytes.
 
     The first objective is drawn against each of the others; the table's frontier is that of all of them together. With `network_of` the
-    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there. With `find`, which leads to the
+    baseline's network is drawn, and what the frontier's knee made of it, as far as their files are there; with `layers_of` also where
+    the knee's answers are less like the baseline's, as far as somebody has asked. With `find`, which leads to the
     stored predictions, accuracies are compared sample by sample, and what broke in the recommended recipe is shown. Raises SpecError for
     fewer than two objectives, and where nothing has been measured.
     """
@@ -100,7 +104,7 @@ def report_html(
         broke_section(sweep, baseline, chosen, find),
         _lineage(done, objectives, device),
         _devices(front, [baseline] if baseline else []),
-        _network(baseline, front, network_of),
+        _network(baseline, front, network_of, layers_of),
         _failures(trials),
         _method(sweep, done),
         f"<footer>Made by Paretoscope {text_html(__version__)}. This file loads nothing from the network.</footer>",
@@ -228,10 +232,13 @@ def _method(sweep: Sweep, trials: Sequence[Trial]) -> str:
     return f"<h2>Method and machine</h2><dl>{lines}</dl>"
 
 
-def _network(baseline: Trial | None, front: Front, network_of: NetworkOf | None) -> str:
+def _network(
+    baseline: Trial | None, front: Front, network_of: NetworkOf | None, layers_of: LayersOf | None
+) -> str:
     if network_of is None:
         return ""
-    return report_section(baseline, next((t for t in front.trials if t.id == front.knee), None), network_of)
+    knee = next((t for t in front.trials if t.id == front.knee), None)
+    return report_section(baseline, knee, network_of, layers_of)
 
 
 def _failures(trials: Sequence[Trial]) -> str:

@@ -25,6 +25,7 @@ CSS = """
   cursor: grab; overscroll-behavior: auto; }
 .network .pane:active { cursor: grabbing; }
 .network .pane svg { display: block; margin: 0 auto; }
+.network [hidden] { display: none !important; }
 .network .mark { cursor: pointer; outline: none; }
 .network .mark:focus-visible rect, .network .mark.picked rect { stroke: var(--graph-text); stroke-width: 3; stroke-dasharray: none; }
 .network .about { white-space: pre-line; font-size: 13px; margin: .4rem 0 0; overflow-wrap: anywhere; min-height: 1.4em; }
@@ -32,11 +33,23 @@ CSS = """
 # A function that a page and a report call alike: what it is given holds what `graph_html` made.
 JS = """
 (root) => {
-  const pane = root.querySelector(".pane"), svg = root.querySelector("svg"), about = root.querySelector(".about");
+  const pane = root.querySelector(".pane"), about = root.querySelector(".about");
   if (!pane || pane.dataset.ready) return;
   pane.dataset.ready = "yes";
-  const width = svg.viewBox.baseVal.width, height = svg.viewBox.baseVal.height;
-  let scale = 1;
+  // One picture, or two: blocks that repeat together, and each layer by itself.
+  const pictures = [...pane.querySelectorAll("svg")], legends = [...root.querySelectorAll(".legend")];
+  const together = root.querySelector('[data-does="together"]');
+  let svg, width, height, size, shown = 0, scale = 1;
+  const use = (number) => {
+    shown = number; svg = pictures[number];
+    pictures.forEach((other, i) => other.toggleAttribute("hidden", i !== number));
+    legends.forEach((other, i) => other.toggleAttribute("hidden", i !== number));
+    width = svg.viewBox.baseVal.width; height = svg.viewBox.baseVal.height;
+    scale = parseFloat(svg.getAttribute("width")) / width;
+    size = pictures.map((other) => `${other.viewBox.baseVal.width} ${other.viewBox.baseVal.height}`).join(" ");
+    if (together) together.textContent = number ? "Blocks together" : "Every block";
+  };
+  use(0);
   const zoom = (wanted, x, y) => {
     const next = Math.min(4, Math.max(0.02, wanted));
     const at = [x ?? pane.clientWidth / 2, y ?? pane.clientHeight / 2];
@@ -46,8 +59,7 @@ JS = """
     pane.scrollLeft = left * scale - at[0]; pane.scrollTop = top * scale - at[1];
   };
   // The same network in other colours is looked at where it was.
-  const size = `${width} ${height}`;
-  pane.onscroll = () => { root.view = { size, scale, left: pane.scrollLeft, top: pane.scrollTop }; };
+  pane.onscroll = () => { root.view = { size, shown, scale, left: pane.scrollLeft, top: pane.scrollTop }; };
   const fit = () => zoom(Math.min(pane.clientWidth / width, (parseFloat(getComputedStyle(pane).maxHeight) || 560) / height));
   const show = (mark) => {
     const box = mark.querySelector("rect").getBBox();
@@ -59,17 +71,24 @@ JS = """
     if (mark) mark.classList.add("picked");
     about.textContent = mark ? mark.querySelector("title").textContent : about.dataset.hint;
   };
+  const readable = () => zoom(Math.min(1, Math.max(0.8, pane.clientWidth / width)));
+  // Blocks are opened where their first layer is.
+  const open = (mark) => {
+    const first = [...pictures[1].querySelectorAll(".mark")][mark.dataset.opens];
+    use(1); readable(); pick(mark); mark.classList.remove("picked"); first.classList.add("picked"); show(first);
+  };
+  const chosen = (mark) => mark && mark.dataset.opens && pictures[1] ? open(mark) : pick(mark);
   // Readable from the first moment: as wide as there is room, never so small that names are a blur.
   const begin = () => {
     if (!pane.clientWidth) return false;
     const before = root.view;
     if (before && before.size === size) {
-      zoom(before.scale);
+      use(before.shown); zoom(before.scale);
       pane.scrollLeft = before.left; pane.scrollTop = before.top;
       return true;
     }
-    zoom(Math.min(1, Math.max(0.8, pane.clientWidth / width)));
-    const first = root.querySelector(".mark");
+    readable();
+    const first = svg.querySelector(".mark");
     if (first) { show(first); pane.scrollTop = 0; }
     return true;
   };
@@ -83,6 +102,7 @@ JS = """
     if (does === "in") zoom(scale * 1.3);
     if (does === "out") zoom(scale / 1.3);
     if (does === "fit") fit();
+    if (does === "together") { use(1 - shown); readable(); pick(null); show(svg.querySelector(".mark")); pane.scrollTop = 0; }
     if (does === "save") {
       const copy = svg.cloneNode(true);
       copy.style.color = "#1b2430"; copy.style.background = "#ffffff";
@@ -111,48 +131,65 @@ JS = """
     pane.scrollLeft = held[2] - dx; pane.scrollTop = held[3] - dy;
   };
   pane.onpointerup = pane.onpointercancel = () => { held = null; };
-  svg.onclick = (event) => pick(event.target.closest(".mark"));
-  svg.onkeydown = (event) => { if (event.key === "Enter") pick(event.target.closest(".mark")); };
+  for (const picture of pictures) {
+    picture.onclick = (event) => chosen(event.target.closest(".mark"));
+    picture.onkeydown = (event) => { if (event.key === "Enter") chosen(event.target.closest(".mark")); };
+  }
   const find = root.querySelector("input");
   let last = -1;
   find.onkeydown = (event) => {
     if (event.key !== "Enter") return;
-    const words = find.value.trim().toLowerCase(), marks = [...root.querySelectorAll(".mark")];
+    const words = find.value.trim().toLowerCase(), marks = [...pictures.at(-1).querySelectorAll(".mark")];
     const hits = marks.filter((mark) => words && mark.querySelector("title").textContent.toLowerCase().includes(words));
     last = hits.length ? (last + 1) % hits.length : -1;
+    if (hits.length && shown !== pictures.length - 1) { use(pictures.length - 1); readable(); }
     pick(hits[last]);
     if (hits.length) show(hits[last]); else about.textContent = words ? "No layer says that." : about.dataset.hint;
   };
   find.oninput = () => { last = -1; };
 }
 """
-_HINT = "Click a box for all that is known of it. Drag or scroll to move; Ctrl and the wheel zoom."
+_HINT = "Click a box for all that is known of it{}. Drag or scroll to move; Ctrl and the wheel zoom."
 
 
-def graph_html(info: GraphInfo) -> str:
-    """The picture with its tools and legend, for a place with the class `network`; `JS` brings it to life, and without it scrolls."""
-    legend = "".join(
-        f'<li><i style="background:{colour}"></i>{html.escape(text)}: {count:,}</li>'
-        for text, colour, count in info.legend
+def graph_html(info: GraphInfo, opens: bool = True) -> str:
+    """The picture with its tools and legend, for a place with the class `network`; `JS` brings it to life, and without it scrolls.
+
+    Blocks that repeat are together at first; without `opens` they stay so, and the page is smaller.
+    """
+    pictures = [info.together, info] if info.together and opens else [info.together or info]
+    legends = "".join(
+        f'<ul class="legend" aria-label="{html.escape(picture.title)}"{" hidden" * bool(i)}>{_legend(picture)}</ul>'
+        for i, picture in enumerate(pictures)
     )
+    hint = _HINT.format(", blocks to open them" if len(pictures) > 1 else "")
+    both = '<button type="button" data-does="together">Every block</button>' if len(pictures) > 1 else ""
+    drawn = "".join(graph_svg(picture, i > 0, len(pictures) > 1) for i, picture in enumerate(pictures))
     return (
         '<div class="tools"><button type="button" data-does="in" aria-label="Zoom in">+</button>'
         '<button type="button" data-does="out" aria-label="Zoom out">−</button>'
-        '<button type="button" data-does="fit">Whole</button><button type="button" data-does="save">Save as SVG</button>'
+        f'<button type="button" data-does="fit">Whole</button>{both}'
+        '<button type="button" data-does="save">Save as SVG</button>'
         '<input type="search" placeholder="Find a layer" aria-label="Find a layer, then Enter"></div>'
-        f'<ul class="legend" aria-label="{html.escape(info.title)}">{legend}</ul>'
-        f'<div class="pane" tabindex="0" role="region" aria-label="{html.escape(info.about)}">{graph_svg(info)}</div>'
-        f'<p class="about" aria-live="polite" data-hint="{_HINT}">{_HINT}</p>'
+        f'{legends}<div class="pane" tabindex="0" role="region" aria-label="{html.escape(info.about)}">{drawn}</div>'
+        f'<p class="about" aria-live="polite" data-hint="{hint}">{hint}</p>'
     )
 
 
-def graph_svg(info: GraphInfo) -> str:
-    """The picture alone. Its text and lines have the colour of the text around it."""
+def _legend(info: GraphInfo) -> str:
+    return "".join(
+        f'<li><i style="background:{colour}"></i>{html.escape(text)}: {count:,}</li>'
+        for text, colour, count in info.legend
+    )
+
+
+def graph_svg(info: GraphInfo, hidden: bool = False, opens: bool = False) -> str:
+    """The picture alone. Its text and lines have the colour of the text around it. `opens`: whether another shows blocks opened."""
     lines = "".join(_line(line) for line in info.lines)
-    marks = "".join(_mark(mark) for mark in info.marks)
+    marks = "".join(_mark(mark, opens) for mark in info.marks)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {info.width:.0f} {info.height:.0f}" width="{info.width:.0f}" '
-        f'height="{info.height:.0f}" role="img" aria-label="{html.escape(info.about)}" '
+        f'height="{info.height:.0f}" role="img" aria-label="{html.escape(info.about)}"{" hidden" * hidden} '
         f'font-family="system-ui, sans-serif"><g fill="none" stroke-width="1.3">{lines}</g><g fill="currentColor">{marks}</g></svg>'
     )
 
@@ -177,7 +214,7 @@ def _curve(points: Sequence[tuple[float, float]]) -> str:
     return "".join(parts)
 
 
-def _mark(mark: Mark) -> str:
+def _mark(mark: Mark, opens: bool) -> str:
     x, y = round(mark.x), round(mark.y)
     colour = (
         f'fill="{mark.colour}" stroke="{mark.colour}"'
@@ -196,8 +233,15 @@ def _mark(mark: Mark) -> str:
         if mark.name
         else ""
     )
+    # Blocks look like what they are: boxes upon each other.
+    behind = "".join(
+        f'<path d="M{x + WIDTH + d - 3} {y + 5 + d}q3 0 3 3v{HEIGHT - 7}q0 3 -3 3h-{WIDTH - 8}q-3 0 -3 -3" fill="none" '
+        f'stroke="{mark.colour or "currentColor"}" stroke-opacity=".6" stroke-width="1.2"/>'
+        for d in ((3, 6) if mark.opens is not None else ())
+    )
+    what = f' data-opens="{mark.opens}" role="button"' if opens and mark.opens is not None else ""
     return (
-        f'<g class="mark" tabindex="0"><title>{html.escape(mark.about)}</title>'
+        f'<g class="mark" tabindex="0"{what}><title>{html.escape(mark.about)}</title>{behind}'
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill-opacity=".14" stroke-width="1.4" {colour}{dash}/>{band}'
         f'<text x="{x + 14}" y="{y + 17}" font-size="12" font-weight="600">{html.escape(_fitting(mark))}</text>{value}{name}</g>'
     )
@@ -205,5 +249,5 @@ def _mark(mark: Mark) -> str:
 
 def _fitting(mark: Mark) -> str:
     """The operator, shortened where its number needs the room."""
-    room = 26 - len(mark.value)
+    room = 24 - len(mark.value)
     return mark.title if len(mark.title) <= room else f"{mark.title[: room - 1]}…"

@@ -1,34 +1,20 @@
-"""What the picture of a network shows: its layers as boxes, coloured by a number, or by what became of them in another recipe."""
+"""What the picture of a network shows: its layers as boxes, coloured by a number."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.figures.frontier import BLUE, COLOUR_SCALE, GREEN, GREY, ORANGE, PINK, VIOLET
+from engine.figures.frontier import COLOUR_SCALE, GREEN
 from engine.figures.frontier_info import LOG_SPAN
 from engine.figures.graph_layout import Point, layered
-from engine.figures.highlight import SELECTED
+from engine.figures.graph_together import about_block, block_name, block_title, together
 from engine.figures.style import shortened
-from engine.graph.graph_difference import (
-    BITS,
-    CHANGES,
-    FIRST_ALONE,
-    GONE,
-    NARROWER,
-    NEW,
-    OPERATOR,
-    SAME,
-    SECOND_ALONE,
-    SPARSER,
-    WIDER,
-    Difference,
-    Pair,
-)
 from engine.graph.layer_graph import LayerBox, LayerGraph
+from engine.graph.repeats import alike, collapsed, repeats
 from engine.metrics import text_of
 
 COLOURINGS = {
@@ -39,15 +25,10 @@ COLOURINGS = {
     "activation_bits": "Bits per activation",
 }
 """What of a layer a graph itself can be coloured by, and its name."""
+SIMILARITY, SIMILARITY_TITLE = "similarity", "Similarity (SQNR)"
+"""A further colouring, by decibels that a graph alone does not have: infinite where nothing differs."""
 WIDTH, HEIGHT, GAP_X, GAP_Y = 190, 42, 22, 26
 """Pixels of a box at full size, and between boxes."""
-BOTH = f"{NARROWER}, {BITS}"
-CHANGE_COLOURS = {
-    SAME: GREY, NARROWER: BLUE, BITS: ORANGE, BOTH: GREEN, SPARSER: VIOLET, OPERATOR: PINK, WIDER: "#56B4E9", GONE: SELECTED,
-    NEW: "#B8A500", FIRST_ALONE: SELECTED, SECOND_ALONE: "#B8A500",
-}  # fmt: skip
-"""By what became of a layer; of the palette that people with any colour vision tell apart (Okabe and Ito)."""
-_ONE_SIDED = frozenset({GONE, NEW, FIRST_ALONE, SECOND_ALONE})
 _MOST_SHADES = 7
 _NAME, _VALUE = 29, 18
 _PADDING = 16
@@ -56,7 +37,10 @@ _METRICS = {"bytes": "size_bytes", "time_ms": "latency_ms"}
 
 @dataclass(frozen=True)
 class Mark:
-    """One box: its left upper corner in pixels, three short texts, `colour` (None: nothing to say), and `about` in full, lines of text."""
+    """One box: its left upper corner in pixels, three short texts, `colour` (None: nothing to say), and `about` in full, lines of text.
+
+    `opens`: of blocks that are one box here, the number of the mark that is their first where each layer has its own.
+    """
 
     x: float
     y: float
@@ -66,6 +50,7 @@ class Mark:
     colour: str | None
     is_dashed: bool
     about: str
+    opens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,58 +73,70 @@ class GraphInfo:
     height: float
     legend: tuple[tuple[str, str, int], ...]
     about: str
+    together: GraphInfo | None = None
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A mark before it has a place and a colour."""
+
+    title: str
+    name: str
+    number: float | None
+    about: str
+    opens: int | None = None
 
 
 def graph_info(
-    graph: LayerGraph, colour: str = "bytes", values: Mapping[str, float] | None = None, title: str | None = None
+    graph: LayerGraph,
+    colour: str = "bytes",
+    values: Mapping[str, float] | None = None,
+    title: str | None = None,
+    least: bool = False,
 ) -> GraphInfo:
-    """A network coloured by a key of `COLOURINGS` or, with `values` by name of layer, by any other number, which `title` names."""
-    numbers = [_number(box, colour, values) for box in graph.boxes]
-    shades = _shades([n for n in numbers if n is not None], colour)
-    places, lines, size = _placed(len(graph.boxes), graph.edges)
-    marks = []
-    for box, number, (x, y) in zip(graph.boxes, numbers, places, strict=True):
-        shade = None if number is None else next(s for s in shades if number <= s[1])
-        text = "" if number is None else _text(colour, number)
-        about = about_box(box)
-        if values is not None and number is not None:
-            about += f"\n{title or colour}: {text}"
-        name = box.title if box.kind != "operator" else box.name.strip("/")
-        marks.append(Mark(x, y, box.op_type, text, shortened(name, _NAME), shade and shade[2], False, about))
-    legend = tuple((s[0], s[2], sum(m.colour == s[2] for m in marks)) for s in shades)
-    what = title or COLOURINGS.get(colour, colour)
-    return GraphInfo(
-        what,
-        tuple(marks),
-        tuple(Line(points, None, False) for points in lines),
-        *size,
-        tuple(entry for entry in legend if entry[2]),
-        f"{_amount(graph)}, coloured by {what[:1].lower() + what[1:] if not what[1:2].isupper() else what}",
-    )
+    """A network coloured by a key of `COLOURINGS` or, with `values` by name of layer, by any other number, which `title` names.
 
+    `least`: of several layers in one box the least number counts, not the sum, and low ones stand out. Blocks that repeat are one box in
+    `together`.
+    """
+    boxes, what = graph.boxes, title or COLOURINGS.get(colour, colour)
+    numbers = [_number(box, colour, values, least) for box in boxes]
 
-def difference_info(difference: Difference, about: str, names: tuple[str, str] = ("first", "second")) -> GraphInfo:
-    """Two networks as one picture: every layer of both, coloured by what became of it. `names`: what the two are called."""
-    edges = difference.edges()
-    places, lines, size = _placed(len(difference.pairs), [(a, b) for a, b, _ in edges])
-    kinds = [_kind(pair) for pair in difference.pairs]
-    marks = []
-    for pair, kind, (x, y) in zip(difference.pairs, kinds, places, strict=True):
-        box, name = difference.box(pair), difference.title(pair)
-        text = _short(pair, kind, difference, names) if kind != SAME else ""
-        colour = CHANGE_COLOURS[kind] if box.kind == "operator" else None
-        name = shortened(name if name != box.op_type else "", _NAME)
-        about = _about_pair(difference, pair, names)
-        marks.append(Mark(x, y, box.op_type, text, name, colour, kind in _ONE_SIDED, about))
-    drawn = [
-        Line(points, None if what == SAME else CHANGE_COLOURS[what], what == GONE)
-        for points, (_, _, what) in zip(lines, edges, strict=True)
+    def told(about: str, number: float | None) -> str:
+        return about if values is None or number is None else f"{about}\n{what}: {_text(colour, number)}"
+
+    items = [
+        _Item(box.op_type, box.title if box.kind != "operator" else box.name.strip("/"), n, told(about_box(box), n))
+        for box, n in zip(boxes, numbers, strict=True)
     ]
-    drawn_kinds = [k for k, p in zip(kinds, difference.pairs, strict=True) if difference.box(p).kind == "operator"]
-    counts = {kind: drawn_kinds.count(kind) for kind in CHANGE_COLOURS}
-    words = {FIRST_ALONE: f"in {names[0]} alone", SECOND_ALONE: f"in {names[1]} alone"}
-    legend = tuple((words.get(k, k), CHANGE_COLOURS[k], n) for k, n in counts.items() if n)
-    return GraphInfo("Difference", tuple(marks), tuple(drawn), *size, legend, about)
+    about = f"{_amount(graph)}, coloured by {what[:1].lower() + what[1:] if not what[1:2].isupper() else what}"
+    whole = _coloured(items, graph.edges, colour, what, about, least)
+    found = repeats([alike(box) for box in boxes], graph.edges)
+    if not found:
+        return whole
+    places, edges = collapsed(len(boxes), graph.edges, found)
+    fewer = dict(zip(reversed(places), reversed(items), strict=True))
+    for r in found:
+        number = together(numbers[r.first : r.end], colour, least)
+        text = told(about_block(boxes, r), number)
+        fewer[places[r.first]] = _Item(block_title(boxes, r), block_name(boxes, r), number, text, r.first)
+    return replace(whole, together=_coloured([fewer[i] for i in range(len(fewer))], edges, colour, what, about, least))
+
+
+def _coloured(
+    items: Sequence[_Item], edges: Sequence[tuple[int, int]], colour: str, what: str, about: str, low_stands_out: bool
+) -> GraphInfo:
+    shades = _shades([item.number for item in items if item.number is not None], colour, low_stands_out)
+    places, lines, size = _placed(len(items), edges)
+    marks = []
+    for item, (x, y) in zip(items, places, strict=True):
+        shade = None if item.number is None else next(s for s in shades if item.number <= s[1])
+        text = "" if item.number is None else _text(colour, item.number)
+        name = shortened(item.name, _NAME)
+        marks.append(Mark(x, y, item.title, text, name, shade and shade[2], False, item.about, item.opens))
+    legend = tuple((s[0], s[2], sum(m.colour == s[2] for m in marks)) for s in shades)
+    drawn = tuple(Line(points, None, False) for points in lines)
+    return GraphInfo(what, tuple(marks), drawn, *size, tuple(entry for entry in legend if entry[2]), about)
 
 
 def about_box(box: LayerBox) -> str:
@@ -180,50 +177,10 @@ def _runs(operators: Sequence[str]) -> list[str]:
     return [name if n == 1 else f"{n} × {name}" for name, n in found]
 
 
-def _about_pair(difference: Difference, pair: Pair, names: tuple[str, str]) -> str:
-    one, other = difference.boxes(pair)
-    if one is None or other is None:
-        side = names[0] if one is not None else names[1]
-        return f"in {side} alone\n{about_box(difference.box(pair))}"
-    how = {"name": "the same name", "weights": "the same weights", "place": "the same place in the graph", None: ""}[
-        pair.how
-    ]
-    said = [", ".join(pair.changes), *pair.said] if pair.changes != (SAME,) else [SAME]
-    if one == other:
-        return "\n".join([*said, f"matched by {how}", about_box(other)])
-    return "\n".join(
-        [*said, f"matched by {how}", f"— in {names[0]}:", about_box(one), f"— in {names[1]}:", about_box(other)]
-    )
-
-
-def _kind(pair: Pair) -> str:
-    if NARROWER in pair.changes and BITS in pair.changes:
-        return BOTH
-    return next(change for change in CHANGES if change in pair.changes)
-
-
-def _short(pair: Pair, kind: str, difference: Difference, names: tuple[str, str]) -> str:
-    """What became of a layer in as many characters as a box has room for."""
-    one, other = difference.boxes(pair)
-    if one is None or other is None:
-        alone = f"{names[0] if one is not None else names[1]} alone"
-        return {GONE: "gone", NEW: "new"}.get(kind, alone if len(alone) <= _VALUE else "alone")
-    parts = []
-    if NARROWER in pair.changes or WIDER in pair.changes:
-        before, after = one.channels or (0, 0), other.channels or (0, 0)
-        side = 0 if before[1] == after[1] else 1
-        parts.append(f"{before[side]}→{after[side]}" + (" in" if side == 0 else ""))
-    if BITS in pair.changes:
-        bits = [b for b in (other.weight_bits, other.activation_bits) if b]
-        parts.append(f"{'/'.join(map(str, bits))} bits" if len(set(bits)) > 1 else f"{bits[0]} bits")
-    text = ", ".join(parts)
-    return text if text and len(text) <= _VALUE else parts[0] if parts else kind
-
-
-def _number(box: LayerBox, colour: str, values: Mapping[str, float] | None) -> float | None:
+def _number(box: LayerBox, colour: str, values: Mapping[str, float] | None, least: bool) -> float | None:
     if values is not None:
         found = [values[name] for name in box.layers or (box.name,) if name in values]
-        return sum(found) if found else None
+        return (min(found) if least else sum(found)) if found else None
     number: int | None = getattr(box, colour)
     return float(number) if number else None
 
@@ -233,6 +190,8 @@ def _text(colour: str, number: float) -> str:
         return text_of(_METRICS[colour], number)
     if colour.endswith("_bits"):
         return f"{number:g} bits"
+    if colour == SIMILARITY:
+        return f"{number:.3g} dB" if math.isfinite(number) else "no difference"
     if colour not in COLOURINGS:
         return f"{number:.4g}"
     # Layers of one network differ by a factor of thousands.
@@ -241,11 +200,17 @@ def _text(colour: str, number: float) -> str:
     return (f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:.3g}") + ("", " k", " M", " G")[power]
 
 
-def _shades(numbers: Sequence[float], colour: str) -> list[tuple[str, float, str]]:
+def _shades(numbers: Sequence[float], colour: str, reverse: bool = False) -> list[tuple[str, float, str]]:
     """(text, up to, colour) of a few steps of a scale, from low to high: one for each value where there are few, else equal steps, in
-    logarithms where the values span much.
+    logarithms where the values span much. `reverse`: low numbers have the colours of high ones.
     """
-    unique = sorted(set(numbers))
+    if reverse:
+        found = _shades([n for n in numbers if math.isfinite(n)], colour)
+        turned = [(text, n, shade) for (text, n, _), (*_, shade) in zip(found, reversed(found), strict=True)]
+        return [*turned, *_shades([n for n in numbers if not math.isfinite(n)], colour)]
+    unique = sorted(n for n in set(numbers) if math.isfinite(n))
+    if len(unique) < len(set(numbers)):
+        return [*_shades(unique, colour), (_text(colour, math.inf), math.inf, GREEN)]
     if not unique:
         return []
     # What reads alike has one colour.

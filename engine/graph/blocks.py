@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -29,7 +29,7 @@ class Blocks:
     def of(cls, node: onnx.NodeProto, values: Mapping[str, Array]) -> Blocks | None:
         """None for every other operator, and for tables that are not bytes in blocks along their rows; `values`: its constants.
 
-        A table's last column may be there to fill a byte; it counts.
+        A table's last column may be there to fill a byte (`cut`).
         """
         stated = {a.name: int(a.i) for a in node.attribute}
         if node.op_type == "GatherBlockQuantized":
@@ -45,6 +45,14 @@ class Blocks:
         if node.op_type != "MatMulNBits":
             return None
         return cls(stated["K"], stated["N"], stated.get("bits", 4), stated["block_size"])
+
+    def cut(self, reader: onnx.NodeProto | None, values: Mapping[str, Array]) -> Blocks:
+        """Without a table's last column where its only reader takes it away at once: it is there to fill a byte."""
+        if reader is None or reader.op_type != "Slice" or not {*reader.input[1:4]} <= values.keys():
+            return self
+        begin, end, axis = (values[name].reshape(-1) for name in reader.input[1:4])
+        filler = self.bits == 4 and len(end) == 1 and not begin[0] and axis[0] == -1 and end[0] == self.summed - 1
+        return replace(self, summed=self.summed - 1) if filler else self
 
     @property
     def codes(self) -> int:

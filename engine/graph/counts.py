@@ -22,7 +22,7 @@ from engine.graph.graph import (
 )
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds
-from engine.graph.multiplying import Factors, factors_of, rounds_to_integers
+from engine.graph.multiplying import SMOOTHING, Factors, factors_of, rounds_to_integers
 
 # Operators with learned constants, beside those that multiply: which of their inputs those are.
 _PARAMETER_SLOTS = {
@@ -204,7 +204,7 @@ def _zero_points(node: onnx.NodeProto, product: Factors | None) -> dict[str, str
     return state | ({product.weight: product.weight_zero} if product else {})
 
 
-def _is_table(value: Array) -> bool:
+def is_learned_table(value: Array) -> bool:
     """Whether what rows are looked up in was learned: floats or codes, more than one to a row (a row's scale is alone)."""
     return value.ndim > 1 and value[:1].size > 1 and (value.dtype.kind == "f" or value.dtype in (np.int8, np.uint8))
 
@@ -246,6 +246,9 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     zeros = [name for f in factors.values() for name in (f.weight_zero, f.data_zero) if name in constants]
     zeros += [n.input[3] for n in nodes if n.op_type == "GatherBlockQuantized" and {*n.input[3:]} & constants]
     zeros += [n.input[11] for n in nodes if n.op_type == "DynamicQuantizeLSTM" and {*n.input[11:12]} & constants]
+    looked_up = {n.output[0] for n in nodes if n.op_type == "GatherBlockQuantized"}
+    readers = {n.input[0]: n for n in nodes if n.input and n.input[0] in looked_up}
+    zeros += [name for n in readers.values() if n.op_type == "Slice" for name in n.input[1:4] if name in constants]
     values = constant_values(model, [*(name for names in slots.values() for name in names), *zeros])
     stored = {t.name: t for t in model.graph.initializer}
     ends = _code_ranges(makers, (f.data for f in factors.values()))
@@ -262,13 +265,14 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
     layers, counted, params, nonzero = [], set[str](), 0, 0
     for i, names in slots.items():
         node, product = nodes[i], factors.get(i)
-        # Scalars beside Add and Mul are arithmetic, not parameters.
-        learned = [name for name in names if product or values[name].size > 1]
+        # Scalars beside Add and Mul are arithmetic, not parameters, and so is what evens out ranges.
+        learned = [name for name in names if product or (values[name].size > 1 and not name.endswith(SMOOTHING))]
         if node.op_type.startswith("Gather"):
-            learned = [name for name in learned if _is_table(values[name])]
+            learned = [name for name in learned if is_learned_table(values[name])]
         if product is None and not learned:
             continue
         blocks = Blocks.of(node, values) if learned else None
+        blocks = blocks and blocks.cut(readers.get(node.output[0]), values)
         size, used = 0, 0
         if blocks and names[0] in learned:
             # The codes count, not the bytes that they lie in.

@@ -48,6 +48,9 @@ _PLACES = {
     # Codes of a few bits in blocks, with scales; computes in floats (engine/graph/blocks.py).
     "MatMulNBits": _Places("product", bias=5, zeros=(-1, 3)),
 }
+SMOOTHING = "/smoothing"
+"""How the name of a tensor ends by which activations are divided so that they round well (engine/compress/quantization/smooth.py): nothing
+else tells it from the learned scale of a norm, and it was not learned."""
 UNCOUNTED = frozenset(
     {
         "Attention", "DecoderMaskedMultiHeadAttention", "Einsum", "GroupQueryAttention", "LongformerAttention",

@@ -15,6 +15,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 from engine.graph.graph import constant_names, constant_values, open_session
+from engine.graph.multiplying import SMOOTHING
 
 
 def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
@@ -168,8 +169,8 @@ _NAMED = frozenset(
 def shorten_names(model: onnx.ModelProto) -> None:
     """Rename every inner tensor to a few letters, in place: names are a tenth of a small quantized file.
 
-    Inputs and outputs keep their names; nodes lose theirs except layers, which are known by them in tables and error
-    messages.
+    Inputs and outputs keep their names, what ends in `SMOOTHING` that ending; nodes lose theirs except layers, which are known by them in
+    tables and error messages.
     """
     graph = model.graph
     if has_subgraphs(graph):
@@ -182,7 +183,7 @@ def shorten_names(model: onnx.ModelProto) -> None:
         if not name or name in taken:
             return name
         if name not in short:
-            short[name] = next(fresh)
+            short[name] = next(fresh) + (SMOOTHING if name.endswith(SMOOTHING) else "")
         return short[name]
 
     for node in graph.node:

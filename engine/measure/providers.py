@@ -114,7 +114,8 @@ def _device(provider: Provider, devices: list[Any]) -> Any:
         if found.device.type.name in kind:
             return found
     raise StepError(
-        f"runtime: provider {provider.name} finds no device here that it can compute on ({' or '.join(kind)}); choose another provider"
+        f"runtime: provider {provider.name} finds no device here that it can compute on ({' or '.join(kind)}); leave it out of `runtime`, "
+        "choose another, or run the sweep where it has one (`paretoscope doctor` lists what is here)"
     )
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import onnx
 
 from engine.errors import StepError
+from engine.graph.counts import is_learned_table
 from engine.graph.graph import Array, constant_names, constant_values, first_line
 from engine.graph.inline import inlined
-from engine.graph.multiplying import MULTIPLYING, factors_of, rounds_to_integers
+from engine.graph.multiplying import MULTIPLYING, SMOOTHING, factors_of, rounds_to_integers
 
 Role = Literal["weights", "scales", "biases"]
 ROLES: tuple[Role, ...] = ("weights", "scales", "biases")
@@ -34,6 +35,9 @@ _SHIFTING |= {
     "Add": (0, 1),
     "Mul": (0, 1),
 }
+_TABLES = ("Gather", "GatherBlockQuantized")
+# Of operators whose weight is in blocks: where scales and zero points are.
+_BLOCK_SCALES = {"MatMulNBits": (2, 3), "GatherBlockQuantized": (2, 3)}
 _BINARY = ("Add", "Sub", "Mul", "Div")
 
 
@@ -41,9 +45,9 @@ _BINARY = ("Add", "Sub", "Mul", "Div")
 class SizeParts:
     """Bytes that add up to the file, and to the files with external data that belong to it.
 
-    `by_type`: weights, scales (zero points included, those of activations too), biases, constants (shapes, tables and other tensors that
-    are no layer's), graph. `by_layer`: {layer: {weights, scales, biases}}; the same bytes but for constants, graph, and scales of
-    activations. Layers that share a weight share its bytes.
+    `by_type`: weights (tables included), scales (zero points included, those of activations too, and what smoothing multiplies by), biases,
+    constants (shapes and other tensors that are no layer's), graph. `by_layer`: {layer: {weights, scales, biases}}; the same bytes but for
+    constants, graph, and scales of activations. Layers that share a weight share its bytes.
     """
 
     by_type: dict[str, int]
@@ -145,14 +149,19 @@ class _Tracer:
         self.dynamic_scales = {
             n.output[1] for n in model.graph.node if n.op_type == "DynamicQuantizeLinear" and len(n.output) > 1
         }
+        self.asked: dict[str, str] = {}
+        self.values: dict[str, Array] = {}
         self.values = self._values()
+        # Which layer looks rows up by a tensor.
+        self.asked = {n.input[1]: n.name or n.output[0] for n in model.graph.node if self._is_table(n)}
         self.found: dict[str, _Shares] = {}
 
     def _values(self) -> dict[str, Array]:
         """Constants whose size or zeros matter: what layers read, scales, and what binary operators combine."""
         wanted: list[str] = []
         for node in self.model.graph.node:
-            wanted += [name for name, _ in (*self._weight_of(node), *self._bias_of(node))]
+            wanted += [name for name, _ in (*self._weight_of(node), *self._scales_of(node), *self._bias_of(node))]
+            wanted += node.input[:1] if node.op_type in _TABLES else []
             if node.op_type in _BINARY and set(node.output) <= self.constant:
                 wanted += [*node.input, *node.output]
             if node.op_type == "DequantizeLinear":
@@ -160,13 +169,14 @@ class _Tracer:
         return constant_values(self.model, [n for n in dict.fromkeys(wanted) if n in self.constant])
 
     def trace(self) -> dict[str, _Shares]:
-        kinds = {*MULTIPLYING, *_SHIFTING}
+        kinds = {*MULTIPLYING, *_SHIFTING, *_TABLES}
         layers = [n for n in self.model.graph.node if n.op_type in kinds and not set(n.output) <= self.constant]
-        for role_of in (self._weight_of, self._bias_of):
+        for role_of in (self._weight_of, self._scales_of, self._bias_of):
             for node in layers:
+                layer = self._layer(node)
                 for name, role in role_of(node):
                     if name in self.constant:
-                        self._follow(name, role, node.name or node.output[0], self._amount(name))
+                        self._follow(name, role, layer, self._amount(name))
         for node in self.model.graph.node:
             if (rounds_to_integers(node) or self._rescales(node)) and not set(node.output) <= self.constant:
                 for name in node.input:
@@ -176,16 +186,43 @@ class _Tracer:
 
     def _weight_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
         """What of a layer's inputs are weights."""
+        if self._is_table(node):
+            return [(node.input[0], "weights")]
         factors = factors_of(node, self.constant)
         if factors is None:
             return []
         state = [node.input[2]] if factors.form == "recurrent" else []
         return [(name, "weights") for name in (factors.weight, *state)]
 
+    def _scales_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
+        """What of a layer's inputs are scales and zero points of blocks, of a table's rows, or of smoothing."""
+        names = [node.input[i] for i in _BLOCK_SCALES.get(node.op_type, ()) if i < len(node.input)]
+        names += node.input[:1] if self._is_of_rows(node) else []
+        names += [name for name in node.input if name.endswith(SMOOTHING)]
+        return [(name, "scales") for name in names if name]
+
+    def _is_table(self, node: onnx.NodeProto) -> bool:
+        """Whether a node looks up rows of what was learned."""
+        if node.op_type not in _TABLES or node.output[0] in self.constant:
+            return False
+        value = self.values.get(node.input[0])
+        return value is not None and (node.op_type == "GatherBlockQuantized" or is_learned_table(value))
+
+    def _is_of_rows(self, node: onnx.NodeProto) -> bool:
+        """Whether a node looks up the scales or zero points of a table's rows: one number for each, by what the table is asked."""
+        value = self.values.get(node.input[0]) if node.op_type == "Gather" else None
+        return value is not None and value.ndim > 1 and value[:1].size == 1 and node.input[1] in self.asked
+
+    def _layer(self, node: onnx.NodeProto) -> str:
+        """The layer that a node's bytes are charged to: the one that looks rows up for what helps with these; none for smoothing."""
+        if any(name.endswith(SMOOTHING) for name in node.input):
+            return ""
+        return self.asked[node.input[1]] if self._is_of_rows(node) else str(node.name or node.output[0])
+
     def _bias_of(self, node: onnx.NodeProto) -> list[tuple[str, Role]]:
         """What of a layer's inputs is added, or scales channels."""
         factors = factors_of(node, self.constant)
-        places = () if self._rescales(node) else _SHIFTING.get(node.op_type, ())
+        places = () if self._rescales(node) or self._scales_of(node) else _SHIFTING.get(node.op_type, ())
         names = [factors.bias] if factors else [node.input[i] for i in places if i < len(node.input)]
         return [(name, "biases") for name in names if name]
 

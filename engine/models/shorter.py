@@ -38,6 +38,7 @@ def layers_to_keep(
     if depth == 1:
         return {}
     found: dict[str, list[int]] = {}
+    most = 1  # layers in a row that are alike
     follow = _following(network, run)
     for path, layer in network.named_modules():
         inside = any(path.startswith(f"{outer}." if outer else "") for outer in found)
@@ -46,11 +47,18 @@ def layers_to_keep(
         places: list[int] = []
         if type(layer) in _RECURRENT and path:
             size = layer.num_layers
-            places = kept(size, depth)
+            places, most = kept(size, depth), max(most, size)
         elif isinstance(layer, nn.Sequential | nn.ModuleList):
-            size, places = len(layer), _of_blocks(list(layer), depth, follow)
+            size, runs = len(layer), _runs_of_blocks(list(layer), follow)
+            places = [start + i for start, end in runs for i in kept(end - start, depth)]
+            most = max([most, *(end - start for start, end in runs)])
         if places and len(places) < size:
             found[path] = places
+    if not found and most > 1:
+        raise ModelError(
+            f"model {source}: depth {depth:g} leaves out none of its {most} layers; give one that does ({1 - 1 / most:.2g}, say), or leave "
+            "depth out"
+        )
     if not found:
         raise ModelError(
             f"model {source}: at depth {depth:g} none of its layers can be left out: blocks that are alike and follow each other are "
@@ -105,9 +113,9 @@ def _shape(block: nn.Module) -> tuple[object, ...]:
     return type(block), *((name, tuple(p.shape)) for name, p in block.named_parameters())
 
 
-def _of_blocks(blocks: list[nn.Module], depth: float, follow: set[tuple[int, int]]) -> list[int]:
-    """Which of a container's children stay: of each run of blocks that are alike, and each read the one before, as many as `kept` says."""
-    left: list[int] = []
+def _runs_of_blocks(blocks: list[nn.Module], follow: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """A container's children in runs, as (first, last + 1): of blocks that are alike, and each read the one before."""
+    runs: list[tuple[int, int]] = []
     start = 0
     while start < len(blocks):
         end = start + 1
@@ -118,9 +126,9 @@ def _of_blocks(blocks: list[nn.Module], depth: float, follow: set[tuple[int, int
             and (id(blocks[end - 1]), id(blocks[end])) in follow
         ):
             end += 1
-        left += [start + i for i in kept(end - start, depth)]
+        runs.append((start, end))
         start = end
-    return left
+    return runs
 
 
 def _shorter_recurrent(layer: Any, places: Sequence[int]) -> nn.Module:

@@ -39,6 +39,21 @@ def check_loss(sweep: Sweep) -> None:
         load_function(sweep.loss, "loss")
 
 
+def check_taken(sweep: Sweep) -> None:
+    """Students of the network's own layers can be made of it; raises ModelError where a depth leaves none of them out.
+
+    Builds the network, where the sweep has such a student.
+    """
+    depths = {s.depth for r in sweep.all_recipes for s in r.steps if isinstance(s, Distill) and s.is_taken}
+    if not depths or sweep.model.is_onnx:
+        return
+    from engine.models.sources import load_network, taken_student  # torch, for these sweeps alone
+
+    network = load_network(sweep.model, load_dataset(sweep.data))
+    for depth in sorted(depths):
+        taken_student(network, depth)
+
+
 def check_files(sweep: Sweep) -> None:
     """The network and the teachers that come as graphs fit the dataset; raises ModelError. Torch networks are checked as they load."""
     teachers = [

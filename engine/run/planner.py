@@ -12,7 +12,8 @@ from engine.devices.profiles import profile_names
 from engine.errors import ModelError, SpecError, StepError
 from engine.measure.machine import integer_sums
 from engine.measure.machine import machine as this_machine
-from engine.measure.providers import available_providers, brought_by, check_provider
+from engine.measure.provider_device import check_device
+from engine.measure.providers import available_providers, brought_by
 from engine.measure.task_metric import metric_options
 from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
 from engine.run.code_digest import code_digest
@@ -248,11 +249,11 @@ def make_plan(
 
 
 def _check_provider(step: Runtime, where: Machine) -> None:
-    """The provider is there, as far as can be told from here; workers elsewhere say so themselves. Raises SpecError."""
+    """The provider is there and has a device, as far as can be told from here; workers elsewhere say so themselves. Raises SpecError."""
     if where.fingerprint != this_machine().fingerprint:
         return
     try:
-        check_provider(step.provider or "CPU")
+        check_device(step.provider or "CPU")
     except StepError as error:
         raise SpecError(str(error)) from None
 

@@ -19,7 +19,7 @@ from engine.errors import CancelledError
 from engine.measure.machine import machine
 from engine.run.addition import Addition
 from engine.run.assemble import assemble, reported_labels
-from engine.run.check_inputs import check_files, check_labels, check_loss
+from engine.run.check_inputs import check_files, check_labels, check_loss, check_taken
 from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
@@ -103,6 +103,7 @@ def execute(
     check_labels(sweep)
     check_loss(sweep)
     check_files(sweep)
+    check_taken(sweep)
 
     def plan_for(where: Machine, device: str) -> Plan:
         plan = make_plan(sweep, where, device=device)

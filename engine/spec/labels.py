@@ -95,7 +95,8 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     if step.method == "block":
         label = f"{bits}-bit blocks of {step.block_size}"
     elif step.activation_bits == 32:
-        label = "fp16 weights" if step.weight_bits == 16 else f"{bits}-bit weights"
+        half = "fp16" if step.compute else "fp16 weights"
+        label = half if step.weight_bits == 16 else f"{bits}-bit weights"
     elif (step.weight_bits, step.activation_bits, step.mean_bits) == (8, 8, None):
         label = "int8"
     else:

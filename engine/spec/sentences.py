@@ -90,6 +90,8 @@ def _prune_text(step: Prune) -> str:
 
 def _quantize_text(step: Quantize) -> str:
     per = "one scale per channel" if step.per_channel else "one scale per layer"
+    if step.compute is not None:
+        return "Store weights as 16-bit floats, and compute in them where the provider has kernels for it"
     if step.weight_bits == 16:
         return "Store weights as 16-bit floats; compute in 32-bit floats"
     bits = f"{step.weight_bits} bits"

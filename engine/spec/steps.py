@@ -39,13 +39,13 @@ class Quantize(Frozen):
     """Store weights, and compute activations, in fewer bits.
 
     activation_bits 4 to 8 give a network of integer kernels, calibrated on real images; 16 rounds activations to 16 bits and computes in
-    float; 32 touches weights only: 2 to 8 bits per weight, or 16 for fp16. `format` is the type of activations and weights in integer
-    kernels (`u8s8`: unsigned × signed). `symmetric` concerns weights. `ends_8bit` keeps the first and last layer at 8 bits (default:
-    below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`; what training made worse on
-    validation images stays as it was before. `method: dynamic` multiplies matrices in integers that are rounded as the network runs, for
-    transformers and recurrent networks; convolutions compute in floats. `method: block` stores matrices of 4 or 8 bits with one scale for
-    each `block_size` inputs, which ONNX Runtime multiplies as they are; `accuracy_level` is its kernels': 0 and 1 compute in floats, 4 in
-    8-bit integers.
+    float; 32 touches weights only: 2 to 8 bits per weight, or 16 for fp16, with `compute: float16` in use, too. `format` is the type of
+    activations and weights in integer kernels (`u8s8`: unsigned × signed). `symmetric` concerns weights. `ends_8bit` keeps the first and
+    last layer at 8 bits (default: below 4 bits). `method: qat` trains on with the rounding in place, step sizes included, for `epochs`;
+    what training made worse on validation images stays as it was before. `method: dynamic` multiplies matrices in integers that are
+    rounded as the network runs, for transformers and recurrent networks; convolutions compute in floats. `method: block` stores matrices
+    of 4 or 8 bits with one scale for each `block_size` inputs, which ONNX Runtime multiplies as they are; `accuracy_level` is its
+    kernels': 0 and 1 compute in floats, 4 in 8-bit integers.
 
     `auto` is the best that is known at the step's price, and the trial says what it was. `weight_range`: `safe` keeps 8-bit weights of
     integer kernels in 7 bits, which no CPU's sums overflow with; `full` uses all 8; auto is what the measuring machine computes exactly.
@@ -61,7 +61,7 @@ class Quantize(Frozen):
     """
 
     came_later: ClassVar[frozenset[str]] = frozenset(
-        {"smooth", "max_drop", "cheapest", "float_layers", "block_size", "accuracy_level"}
+        {"smooth", "max_drop", "cheapest", "float_layers", "block_size", "accuracy_level", "compute"}
     )
     step: Literal["quantize"] = "quantize"
     weight_bits: Literal[2, 3, 4, 5, 6, 7, 8, 16]
@@ -86,6 +86,7 @@ class Quantize(Frozen):
     layers: LayerBits | None = None
     block_size: Literal[16, 32, 64, 128, 256] | None = None
     accuracy_level: Literal[0, 1, 2, 3, 4] | None = None
+    compute: Literal["float16", "bfloat16"] | None = None
     epochs: int | None = Field(None, ge=1, le=1000)
     samples: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0, le=10)
@@ -111,6 +112,10 @@ class Quantize(Frozen):
     def _knobs_fit(self) -> Quantize:
         if self.weight_bits == 16 and self.activation_bits != 32:
             raise ValueError("16-bit weights go with activation_bits 32")
+        if self.compute == "bfloat16":
+            raise ValueError("compute bfloat16: ONNX Runtime has no kernels for it on CPUs (MatMul, Conv); use float16")
+        if self.compute is not None and self.weight_bits != 16:
+            raise ValueError(f"compute {self.compute} goes with weight_bits 16; this step has {self.weight_bits}")
         if self.method != "qat":
             for name in _QAT_KNOBS:
                 if getattr(self, name) is not None:

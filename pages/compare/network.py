@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from engine.figures.graph_info import difference_info
+from engine.figures.graph_changes import difference_info
 from engine.graph.graph_difference import IN_SHORT, difference_rows, summary
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial

@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from engine.errors import NotFoundError, SpecError
+from engine.explain.layers import kept_layers
 from engine.export import tables as table_export
 from engine.frontier.columns import Trials
 from engine.frontier.front import objective_points
@@ -139,9 +140,10 @@ def report_bytes(row: SweepRow, keys: Sequence[str], device: str) -> bytes:
     from engine.export.report import report_html
 
     try:
-        trials = queries.columns_on(row, device)
-        spec, find = queries.store().spec(row.id), queries.artifacts().local
-        return report_html(row, spec, trials, keys, device, partial(_network, row), find).encode()
+        trials, store = queries.columns_on(row, device), queries.store()
+        spec, find = store.spec(row.id), queries.artifacts().local
+        layers_of = partial(kept_layers, store, spec, baseline=store.trials(row.id)[0])
+        return report_html(row, spec, trials, keys, device, partial(_network, row), find, layers_of).encode()
     except SpecError as error:
         # A download that fails shows nothing, so the file says it.
         return f"<!doctype html><meta charset=utf-8><title>No report</title><p>{html.escape(str(error))}</p>".encode()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from engine.explain.network import layer_times, network_rows
+from engine.explain.layers import kept_layers
+from engine.explain.network import layer_similarity, layer_times, network_rows
 from engine.explain.why import kept_why
-from engine.figures.graph_info import COLOURINGS, graph_info
+from engine.figures.graph_info import COLOURINGS, SIMILARITY, SIMILARITY_TITLE, graph_info
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.shared import network_view, queries, shell
 
 _TIME = "time_ms"
+_TITLES = COLOURINGS | {_TIME: "Time, as profiled", SIMILARITY: SIMILARITY_TITLE}
 
 
 def show(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
@@ -26,7 +28,7 @@ def show(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
 
 
 def _graph(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
-    times = _times(row, trial, baseline)
+    values = _values(row, trial, baseline)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         level = st.segmented_control(
             "Boxes",
@@ -38,24 +40,28 @@ def _graph(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
         )
         colour = st.selectbox(
             "Colour",
-            [*COLOURINGS, *([_TIME] if times else [])],
-            format_func=lambda key: COLOURINGS.get(key, "Time, as profiled"),
+            [*COLOURINGS, *values],
+            format_func=lambda key: _TITLES[key],
             key="trial network colour",
             width=220,
-            help="Time is there once “Why isn’t it faster?” has profiled this recipe.",
+            help="Time is there once “Why isn’t it faster?” has profiled this recipe, similarity to the baseline once “Layer by layer” has "
+            "compared their answers.",
         )
     graph = network_view.graph_of(row, trial, level == "Layers")
     if graph is None:
         return
-    info = graph_info(graph, colour, times if colour == _TIME else None, "Time" if colour == _TIME else None)
+    title = {_TIME: "Time", SIMILARITY: SIMILARITY_TITLE}.get(colour)
+    info = graph_info(graph, colour, values.get(colour), title, least=colour == SIMILARITY)
     st.caption(shell.plain(". ".join(text[:1].upper() + text[1:] for text in (info.about, *graph.notes)) + "."))
     network_view.draw("trial network picture", info)
     network_view.table(f"{row.id}-{trial.id}-network", lambda: network_rows(graph))
 
 
-def _times(row: SweepRow, trial: Trial, baseline: Trial | None) -> dict[str, float]:
-    """Milliseconds by layer, as far as somebody has asked for them."""
+def _values(row: SweepRow, trial: Trial, baseline: Trial | None) -> dict[str, dict[str, float]]:
+    """Milliseconds by layer, and how like the baseline's its output is, as far as somebody has asked for them."""
     if baseline is None or trial.id == baseline.id:
         return {}
-    found = kept_why(queries.store(), queries.spec(row), trial, baseline)
-    return layer_times(found) if found else {}
+    store, spec = queries.store(), queries.spec(row)
+    why, layers = kept_why(store, spec, trial, baseline), kept_layers(store, spec, trial, baseline)
+    found = {_TIME: layer_times(why) if why else {}, SIMILARITY: layer_similarity(layers) if layers else {}}
+    return {name: numbers for name, numbers in found.items() if numbers}

@@ -9,15 +9,8 @@ import pytest
 
 from engine.figures import graph_layout
 from engine.figures.graph import graph_html, graph_svg
-from engine.figures.graph_info import (
-    BOTH,
-    CHANGE_COLOURS,
-    COLOURINGS,
-    HEIGHT,
-    WIDTH,
-    difference_info,
-    graph_info,
-)
+from engine.figures.graph_changes import BOTH, CHANGE_COLOURS, difference_info
+from engine.figures.graph_info import COLOURINGS, HEIGHT, WIDTH, graph_info
 from engine.figures.graph_layout import layered
 from engine.graph.count_layer_graph import layer_graph
 from engine.graph.graph_difference import BITS, GONE, NARROWER, SAME, graph_difference, summary

@@ -20,7 +20,7 @@ raise SystemExit(all(device.ep_name != "OpenVINOExecutionProvider" for device in
 """
 
 
-def _lacking() -> str | None:
+def lacking() -> str | None:
     """Why OpenVINO cannot be tried here, None where it can; found out in a process of its own, since a plugin is never unloaded."""
     if importlib.util.find_spec("onnxruntime_ep_openvino") is None:
         return "OpenVINO is not installed (`pip install onnxruntime-ep-openvino`; x86 only)"
@@ -29,7 +29,7 @@ def _lacking() -> str | None:
     return None
 
 
-_why = _lacking()
+_why = lacking()
 needs_openvino = pytest.mark.skipif(_why is not None, reason=_why or "")
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from engine.compress.quantization.write import write
-from engine.compress.quantize import make_scheme, prepare
+from engine.compress.quantize import apply, make_scheme, prepare
 from engine.errors import StepError
 from engine.graph.counts import graph_facts
 from engine.graph.graph import save_onnx
@@ -22,6 +22,7 @@ from engine.models.export import export_onnx
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
 from tests.helpers.nets import IMAGE_NETS
+from tests.helpers.tables import looked_up
 
 torch.set_num_threads(1)
 NARROW = {"resnet20": 0.5, "mobilenet_v2": 0.25}
@@ -176,3 +177,20 @@ def test_recurrent_layers_have_weights_of_their_input_and_of_their_state(tmp_pat
     by_type = measure_parts(tmp_path / "gru.onnx").by_type
     assert by_type["weights"] == 4 * (3 * 16 * (8 + 16) + 16 * 5)
     assert by_type["biases"] == 4 * 2 * 3 * 16
+
+
+@pytest.mark.parametrize(
+    ("options", "weights", "scales"),
+    [
+        # A scale of 16 bits for each block of 16 numbers, and codes of a whole number of bytes in whole blocks.
+        ({"method": "block", "block_size": 16}, 60 * 40 // 2 + 6 * 48 // 2, 2 * (60 * 3 + 6 * 3)),
+        ({"weight_bits": 8, "activation_bits": 32}, 60 * 40 + 40 * 6, 4 * (60 + 6)),
+        ({"weight_bits": 4, "activation_bits": 32, "ends_8bit": False}, (60 * 40 + 40 * 6) // 2, 4 * (60 + 6)),
+    ],
+)
+def test_tables_are_weights_and_scales_of_rows_and_blocks_are_scales(options, weights, scales, tmp_path):
+    found = apply(Quantize(**options, rounding="nearest"), looked_up(60, 40), np.zeros((1, 4), np.int64))
+    parts = parts_of(found, tmp_path)
+    assert (parts.by_type["weights"], parts.by_type["scales"]) == (weights, scales)
+    table, _ = parts.by_layer.values()
+    assert table["weights"] == 60 * 40 * (1 if options.get("weight_bits") == 8 else 0.5)

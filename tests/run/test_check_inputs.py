@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import SpecError
-from engine.run.check_inputs import check_labels
+from engine.errors import ModelError, SpecError
+from engine.run.check_inputs import check_labels, check_taken
 from engine.spec.sweep import parse_sweep
 from tests.helpers.brightness import brightness_data
 
@@ -39,3 +39,18 @@ def test_steps_that_learn_from_labels_need_them(tmp_path: Path, space: dict[str,
         return
     with pytest.raises(SpecError, match=f"bare.npz has no labels, which {step}[^\n]* learns from; give labels"):
         check_labels(bare)
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [(0.9, "depth 0.9 leaves out none of its 4 layers; give one that does .0.75, say."), (0.75, None)],
+)
+def test_a_depth_that_leaves_nothing_out_is_told_before_anything_runs(depth: float, said: str | None) -> None:
+    steps = {"distill": [{"student": "self", "depth": depth, "start": "taken", "epochs": 1}]}
+    told = {"name": "mine", "model": {"source": "series_transformer"}, "data": {"source": "pen_digits"}, "space": steps}
+    if said is None:
+        check_taken(parse_sweep(told, Path()))
+        return
+    with pytest.raises(ModelError, match=said) as caught:
+        check_taken(parse_sweep(told, Path()))
+    assert "\n" not in str(caught.value)

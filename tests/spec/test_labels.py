@@ -101,6 +101,7 @@ KNOBS: list[tuple[type[Frozen], dict[str, object], dict[str, dict[str, object]]]
             "cheapest": {"max_drop": 0.5, "cheapest": True, "method": "ptq"},
             "block_size": {"method": "block", "activation_bits": 32, "block_size": 64},
             "accuracy_level": {"method": "block", "activation_bits": 32, "accuracy_level": 0},
+            "compute": {"weight_bits": 16, "activation_bits": 32, "compute": "float16", "method": "ptq"},
             "layers": {"layers": {"a": 3}}, "epochs": {"epochs": 3}, "samples": {"samples": 100},
             "learning_rate": {"learning_rate": 0.05},
         },

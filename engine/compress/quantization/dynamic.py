@@ -14,15 +14,18 @@ from onnx import TensorProto
 
 from engine.compress.quantization.builder import Builder
 from engine.compress.quantization.grid import storable_bias
-from engine.compress.quantization.others import is_table, lstm_weights
+from engine.compress.quantization.others import is_table, lstm_weights, other_weights
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.weights import PRODUCTS, Layer, find_layers, weight_names
 
 
-def has_products(model: onnx.ModelProto, lstms: bool) -> bool:
-    """Whether a prepared graph has products with stored matrices, or, where these count, `lstms`."""
+def has_products(model: onnx.ModelProto, lstms: bool, tables: bool = False) -> bool:
+    """Whether a prepared graph has products with stored matrices, or, where these count, `lstms` or `tables`."""
     layers = find_layers(model.graph.node, weight_names(model.graph))
-    return any(x.node.op_type in PRODUCTS for x in layers) or (lstms and bool(lstm_weights(model)))
+    if any(x.node.op_type in PRODUCTS for x in layers) or (lstms and bool(lstm_weights(model))):
+        return True
+    others = other_weights(model, ()) if tables else {}
+    return any(is_table(n) and n.input[0] in others for n in model.graph.node)
 
 
 def is_dynamic(scheme: Scheme, layer: Layer) -> bool:

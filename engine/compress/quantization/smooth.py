@@ -18,6 +18,7 @@ from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.scheme import Float32
 from engine.compress.quantization.weights import PRODUCTS, Layer, as_matrix, find_layers, weight_names
 from engine.graph.inputs import Inputs
+from engine.graph.multiplying import SMOOTHING
 
 _LEAST = 1e-5
 # Channels are moved by no more than this, either way: what was all but zero on calibration data may be more elsewhere.
@@ -52,7 +53,7 @@ def smooth(model: onnx.ModelProto, calibration: Inputs, strength: float) -> onnx
             value = np.ascontiguousarray(scaled if layer.axis == 1 else scaled.T)
             stored[layer.weight].CopyFrom(numpy_helper.from_array(value, layer.weight))
         if not _taken_in(result.graph, name, len(some), factor, stored):
-            scale = numpy_helper.from_array((1 / factor).astype(np.float32), f"{name}/smoothing")
+            scale = numpy_helper.from_array((1 / factor).astype(np.float32), f"{name}{SMOOTHING}")
             result.graph.initializer.append(scale)
             node = helper.make_node("Mul", [name, scale.name], [f"{name}/smooth"], f"{name}/smooth")
             outputs = {x.output for x in some}

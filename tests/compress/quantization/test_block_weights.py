@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from engine.compress.quantization.block_weights import nearest_blocks, packed
 from engine.compress.quantize import apply, make_scheme, prepare
@@ -13,6 +12,7 @@ from engine.graph.counts import graph_facts
 from engine.graph.graph import open_session
 from engine.spec.steps import Quantize
 from tests.compress.quantization.test_dynamic import DATA, products, run
+from tests.helpers.tables import looked_up
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -72,23 +72,6 @@ def test_learned_codes_bring_answers_closer_and_stay_next_to_the_weights() -> No
     assert made["auto"].ByteSize() == made["nearest"].ByteSize()
 
 
-def looked_up(rows: int, columns: int) -> onnx.ModelProto:
-    """ids (n, 4) -> rows of a table -> MatMul -> (n, 4, 6)."""
-    rng = np.random.default_rng(3)
-    table = rng.normal(size=(rows, columns)).astype(np.float32) * np.exp(rng.normal(size=(rows, 1))).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("Gather", ["table", "ids"], ["e"]), helper.make_node("MatMul", ["e", "w"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, 6])],
-        [
-            numpy_helper.from_array(table, "table"),
-            numpy_helper.from_array(rng.normal(size=(columns, 6)).astype(np.float32), "w"),
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-
-
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_rows_are_looked_up_in_blocks(bits: int, symmetric: bool) -> None:
@@ -114,3 +97,16 @@ def test_a_table_narrower_than_a_block_is_kept_a_row_at_a_time() -> None:
     )
     assert "GatherBlockQuantized" not in {n.op_type for n in found.graph.node}
     assert graph_facts(found).layers[0].weight_bits == 4
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_what_fills_the_last_byte_of_a_row_is_no_parameter(symmetric: bool) -> None:
+    step = Quantize(
+        method="block", weight_bits=4, block_size=16, accuracy_level=0, symmetric=symmetric, rounding="nearest"
+    )
+    model, ids = looked_up(60, 41), np.zeros((1, 4), np.int64)
+    facts = {x.op_type: x for x in graph_facts(apply(step, model, ids)).layers}
+    codes = make_scheme(step, prepare(model), ids).blocks["table"]
+    differ = (codes.codes != codes.zero_point[:, :, None]).reshape(60, -1)[:, :41]
+    assert facts["GatherBlockQuantized"].params == 60 * 41
+    assert facts["GatherBlockQuantized"].nonzero_params == differ.sum()

@@ -13,13 +13,15 @@ from torch import nn
 
 from engine.compress.quantization.others import other_values
 from engine.compress.quantize import apply, make_scheme, prepare
+from engine.errors import StepError
 from engine.graph.count_demand import graph_demand
+from engine.graph.count_layer_graph import layer_graph
 from engine.graph.counts import graph_facts
 from engine.graph.graph import open_session, save_onnx
 from engine.measure.size_parts import measure_parts
 from engine.models.export import export_onnx
 from engine.spec.steps import Quantize
-from tests.compress.quantization.test_block_weights import looked_up
+from tests.helpers.tables import looked_up
 
 NOTHING_ELSE = {"rounding": "nearest", "bias_correction": False, "equalize": False}
 
@@ -69,7 +71,7 @@ X = np.random.default_rng(5).normal(size=(20, 9, 12)).astype(np.float32)
 
 def check(step: Quantize, model: onnx.ModelProto, data: np.ndarray, name: str = "x") -> onnx.ModelProto:
     """The file answers as the float network with the weights that its codes stand for."""
-    found, scheme = apply(step, model, data), make_scheme(step, prepare(model), data)
+    found, scheme = apply(step, model, data), make_scheme(step, prepare(model, others=True), data)
     values = other_values(scheme) | {w: codes.values() for w, codes in scheme.weights.items()}
     assert other_values(scheme)
     wanted = open_session(with_values(scheme.model, values)).run(None, {name: data})[0]
@@ -144,3 +146,37 @@ def test_a_gru_for_which_there_is_no_such_kernel_computes_in_floats() -> None:
 
 def check_ops(model: onnx.ModelProto) -> set[str]:
     return {n.op_type for n in model.graph.node}
+
+
+def without_last(model: onnx.ModelProto, shape: list[str | int]) -> onnx.ModelProto:
+    """The graph up to what its last node reads."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    name = bare.graph.node.pop().input[0]
+    bare.graph.output[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return bare
+
+
+@pytest.mark.parametrize("options", [{"activation_bits": 32}, {"activation_bits": 8}, {"activation_bits": 4}])
+def test_networks_of_tables_or_recurrent_layers_alone_are_stored_in_few_bits(options: dict[str, int]) -> None:
+    ids = np.arange(60).reshape(-1, 4)
+    table, series = without_last(looked_up(60, 40), ["n", 4, 40]), without_last(recurrent("LSTM"), ["n", 16 * 9])
+    for model, data, name in ((table, ids, "ids"), (series, X, "x")):
+        found = check(Quantize(weight_bits=4, **options), model, data, name)
+        assert [x.weight_bits for x in graph_facts(found).layers] == [4]
+        shown = layer_graph(found)
+        assert shown.notes == ()
+        assert sum(box.is_layer for box in shown.boxes) == 1
+
+
+def test_a_table_alone_is_stored_in_blocks_and_multiplies_nothing() -> None:
+    model, ids = without_last(looked_up(60, 40), ["n", 4, 40]), np.arange(60).reshape(-1, 4)
+    step = Quantize(method="block", weight_bits=4, block_size=16)
+    found = apply(step, model, ids)
+    assert check_ops(found) == {"GatherBlockQuantized", "Cast"}
+    values = make_scheme(step, prepare(model, others=True), ids).blocks["table"].values().T
+    np.testing.assert_allclose(open_session(found).run(None, {"ids": ids})[0], values[ids], rtol=1e-6)
+    with pytest.raises(StepError, match="method dynamic is for matrix products, and the graph has none"):
+        apply(Quantize(method="dynamic"), model, ids)
+    with pytest.raises(StepError, match="no Conv, Gemm or MatMul"):
+        prepare(model)

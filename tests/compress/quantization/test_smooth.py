@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from engine.compress.quantization.smooth import smooth
 from engine.compress.quantize import apply, prepare, quantized
 from engine.graph.counts import graph_facts
-from engine.graph.graph import open_session
+from engine.graph.graph import open_session, save_onnx
+from engine.graph.multiplying import SMOOTHING
+from engine.measure.size_parts import measure_parts
 from engine.spec.steps import Quantize
 from tests.helpers.small_transformer import series, small_transformer
 
@@ -73,3 +77,17 @@ def test_matrices_multiply_integers_and_norms_see_floats(model: onnx.ModelProto)
 def test_masks_far_out_of_range_do_not_poison_ranges(far: float) -> None:
     net = small_transformer(far=far)
     assert off(apply(Quantize(**NEAREST), net, DATA), answers(net)) < 0.1
+
+
+def test_what_ranges_are_divided_by_is_a_scale_and_no_parameter(model: onnx.ModelProto, tmp_path: Path) -> None:
+    found = {s: apply(Quantize(**NEAREST, smooth=s), model, DATA) for s in (0, 0.75)}
+    bare, moved = found[0], found[0.75]
+    factors = [t for t in moved.graph.initializer if t.name.endswith(SMOOTHING)]
+    assert factors
+    assert graph_facts(moved).params == graph_facts(bare).params == graph_facts(model).params
+    parts = []
+    for made in (bare, moved):
+        save_onnx(made, tmp_path / "m.onnx")
+        parts.append(measure_parts(tmp_path / "m.onnx"))
+    assert parts[1].by_type["biases"] == parts[0].by_type["biases"]
+    assert parts[1].by_type["scales"] - parts[0].by_type["scales"] == 4 * sum(int(np.prod(t.dims)) for t in factors)
