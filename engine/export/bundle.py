@@ -15,6 +15,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ import numpy.typing as npt
 import yaml
 
 from engine import __version__
-from engine.datasets import audio
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
@@ -31,10 +31,12 @@ from engine.errors import InputError
 from engine.export import predict_template, verify_main_template, verify_template
 from engine.export.bundle_parts import card_html, dockerfile, metadata_of, metrics_json, with_metadata
 from engine.export.card import card
-from engine.export.predict_template import BundleError
+from engine.export.predict_template import BundleError, Stream
+from engine.export.stream_template import counted, in_turns, states_of
 from engine.export.verify_template import Check, Limits, Quality, recorded_quality
 from engine.export.zips import check_target, packed, unpacked, write_atomically
 from engine.graph.graph import read_onnx
+from engine.graph.inline import inlined
 from engine.graph.inputs import Signature, is_array
 from engine.graph.multiplying import rounds_as_it_runs
 from engine.spec.labels import source_name
@@ -77,7 +79,7 @@ class VerifyReport:
     @property
     def lines(self) -> tuple[str, ...]:
         """The checks as a table and a verdict."""
-        return tuple(verify_template.table(self.checks))
+        return tuple(verify_main_template.table(self.checks))
 
     def to_json(self) -> dict[str, Any]:
         """`{"ok", "checks": [{"name", "ok", "found", "expected"}]}`."""
@@ -135,7 +137,10 @@ def write_bundle(
             n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
         }
         settings |= _several(session, inputs, settings)
+        if (states := states_of(session)) and predict_template.fixed_batch(session) <= 1:
+            settings["states"] = states
         outputs = predict_template.outputs(session, inputs, settings)
+        stream = in_turns(Stream(session, settings), inputs) if settings.get("states") else None
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
     predictions = verify_template.classes_of(outputs)
@@ -146,7 +151,10 @@ def write_bundle(
             f"the file of {trial.label} gets {right} of {len(sample)} test images right, but {trial.accuracy.value:.1%} were "
             "measured: it is not the file that was measured; run the sweep again"
         )
-    text, bare = card(trial, sweep, dataset, baseline, len(sample), __version__), model.read_bytes()
+    text, bare = (
+        card(trial, sweep, dataset, baseline, len(sample), __version__, settings.get("states", ())),
+        model.read_bytes(),
+    )
     names = [" ".join(name.split()) for name in dataset.classes]
     parts = {
         "model.onnx": with_metadata(bare, metadata_of(trial, settings, names, dataset.checksum, __version__)),
@@ -160,7 +168,12 @@ def write_bundle(
         "predict.py": predict_program().encode(),
         "verify.py": verify_program().encode(),
         "sample.npz": _sample(
-            sample, inputs, outputs if "outputs" in settings else outputs.astype(np.float32), predictions, dataset
+            sample,
+            inputs,
+            outputs if "outputs" in settings else outputs.astype(np.float32),
+            predictions,
+            dataset,
+            stream,
         ),
     }
     parts["manifest.json"] = _json(_manifest(parts, trial, sweep, baseline, _arithmetic(model)) | {"bare": len(bare)})
@@ -169,10 +182,12 @@ def write_bundle(
 
 
 def predict_program() -> str:
-    """predict.py: the template, with how sounds are prepared in the place of what imports it."""
-    whole, sounds = (Path(str(part.__file__)).read_text("utf-8") for part in (predict_template, audio))
-    ours = next(line for line in whole.splitlines() if line.startswith(f"from {audio.__name__} import"))
-    return whole.replace(ours, sounds.replace("from __future__ import annotations\n", ""), 1)
+    """predict.py: the template, with what it imports of ours in the places of the imports."""
+    whole = Path(str(predict_template.__file__)).read_text("utf-8")
+    for line in [line for line in whole.splitlines() if line.startswith("from engine.")]:
+        text = Path(str(import_module(line.split()[1]).__file__)).read_text("utf-8")
+        whole = whole.replace(line, text.replace("from __future__ import annotations\n", ""), 1)
+    return whole
 
 
 def verify_program() -> str:
@@ -187,7 +202,9 @@ def verify_program() -> str:
     # Python may be told not to look beside a script (-I).
     beside = "import sys\n\nsys.path.insert(0, str(Path(__file__).resolve().parent))\n"
     joined = first.replace(ours, beside + ours, 1) + "\n\n" + "".join(lines)
-    return joined.replace(ours, "from predict import")
+    return joined.replace(ours, "from predict import").replace(
+        "from engine.export.stream_template import", "from predict import"
+    )
 
 
 def draw_sample(split: Split) -> Split:
@@ -204,9 +221,11 @@ def _sample(
     outputs: npt.NDArray[Any],
     predictions: npt.NDArray[np.int64],
     dataset: Dataset,
+    stream: npt.NDArray[Any] | None,
 ) -> bytes:
     """The arrays that `verify.py` reads; of several inputs one each, under `inputs/NAME`."""
     arrays = {f"inputs/{name}".removesuffix("/"): array for name, array in inputs.items()}
+    arrays |= {} if stream is None else {"stream": stream}
     if dataset.has_classes:
         return _npz(**arrays, labels=sample.labels, predictions=predictions.astype(np.int64))
     targets = {} if sample.targets is None else {"targets": sample.targets}
@@ -214,10 +233,7 @@ def _sample(
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
-    """A spec whose sweep is the baseline and this recipe: `paretoscope run recipe.yaml` makes the model again.
-
-    Files of the user's own are named without their folders, so they must lie beside it.
-    """
+    """A spec of the baseline and this recipe: `paretoscope run recipe.yaml` makes the model again, the user's own files beside it."""
     spec = sweep.model_dump(mode="json")
     spec["model"] |= {k: source_name(spec["model"][k]) for k in ("source", "weights") if spec["model"][k]}
     for key in ("source", "labels"):
@@ -236,7 +252,7 @@ def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     """What goes in and comes out, under the names that the file uses."""
     output = {
-        "name": session.get_outputs()[0].name,
+        "name": counted(session)[0],
         "meaning": "one score per line of labels.txt; the highest wins" if dataset.has_classes else "values",
     }
     shape, kind = dataset.input_shape, "float32"
@@ -244,8 +260,9 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
         if shape.tensors[0][0]:
             return {"formula": "as they are stored", "output": output}
         _, shape, kind = shape.tensors[0]
+    states = [state["input"] for state in states_of(session)]
     own = {
-        "name": session.get_inputs()[0].name,
+        "name": next(one.name for one in session.get_inputs() if one.name not in states),
         "dtype": kind,
         "layout": _layout(dataset),
         "shape": ["N", *shape],
@@ -256,11 +273,11 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
 
 def _several(session: Any, inputs: dict[str, npt.NDArray[Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """What comes out where several outputs count: their names, number types, and shapes for one sample, as a run tells them."""
-    names = [output.name for output in session.get_outputs()]
+    names = counted(session)
     if len(names) < 2:
         return {}
     some = {name: array[:1] for name, array in inputs.items()}
-    given = session.run(None, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
+    given = session.run(names, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
     return {
         "outputs": [
             {"name": name, "dtype": str(a.dtype), "shape": list(a.shape[1:])}
@@ -276,10 +293,8 @@ def _layout(dataset: Dataset) -> str:
 
 
 def _arithmetic(model: Path) -> str:
-    import onnx
-
-    graph = onnx.load(str(model), load_external_data=False).graph
-    return "int8" if any(node.op_type in INTEGER_OPS for node in graph.node) else "float"
+    nodes = inlined(read_onnx(model)).graph.node  # also what is written as a function
+    return "int8" if any(node.op_type in INTEGER_OPS for node in nodes) else "float"
 
 
 def _runtime(trial: Trial, sweep: Sweep) -> Runtime:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from engine.export.predict_template import BundleError, open_bundle, read_json
-from engine.export.verify_template import Check, Limits, call_times_ms, one_call, table, verify
+from engine.export.verify_template import Check, Limits, call_times_ms, one_call, verify
 
 MEASUREMENT = 1
 """Of the layout of what --json prints; a reader refuses a newer one."""
@@ -76,6 +76,16 @@ def digest(report: dict[str, Any]) -> str:
     """SHA-256 of all else in a report, in hex: finds what an editor or a copy has changed. It is no signature either."""
     said = {key: value for key, value in report.items() if key != "digest"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def table(checks: Sequence[Check]) -> list[str]:
+    """The checks as lines of text, widths aligned, and a verdict."""
+    rows = [("", "check", "found", "expected")]
+    rows += [("ok" if c.ok else "FAIL", c.name, c.found, c.expected) for c in checks]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    n, failed = len(checks), sum(not c.ok for c in checks)
+    verdict = f"FAILED: {failed} of {n} checks" if failed else f"passed: {n} checks"
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows] + [verdict]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 from engine.graph.graph import constant_names, constant_values, open_session
+from engine.graph.states import set_states, states_of
 
 
 def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
@@ -29,7 +30,9 @@ def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
         _deduplicate(model.graph)
     _drop_unused(model.graph)
     del model.graph.value_info[:]
+    states = states_of(model)
     del model.metadata_props[:]
+    set_states(model, states)
     for message in (
         model,
         model.graph,
