@@ -14,6 +14,7 @@ from engine.errors import ModelError
 from engine.graph.graph import first_line, gives_shares, open_session
 from engine.graph.inputs import Feeds, Held, Inputs, Signature, is_array, padded, resized, shape_of
 from engine.graph.outputs import Layout, side_by_side
+from engine.graph.states import counted
 from engine.models.catalog import source_kind
 from engine.models.files import load_file, taken_by
 from engine.models.fits import agrees
@@ -52,9 +53,9 @@ def output_layout(model: Model, data: Dataset) -> Layout | None:
     if not model.outputs:
         return None
     graph = load_file(model, data)[0]
-    feeds, names = Feeds.of_graph(graph), [o.name for o in graph.graph.output]
+    feeds, names = Feeds.of_graph(graph), counted(graph)
     inputs = resized(data.preprocessing(data.train.inputs[:1]), feeds.batch or 1)
-    return Layout.of(names, open_session(graph).run(None, feeds(inputs)))
+    return Layout.of(names, open_session(graph).run(names, feeds(inputs)))
 
 
 def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
@@ -99,14 +100,14 @@ def _is_untrained(model: Model, network: LoadedNetwork) -> bool:
 
 def _of_graph(model: onnx.ModelProto, source: str, classes: bool) -> Network:
     session, feeds = open_session(model), Feeds.of_graph(model)
-    fixed, names = feeds.batch, [o.name for o in model.graph.output]
+    fixed, names = feeds.batch, counted(model)
     shares, batch = classes and gives_shares(model), fixed or BATCH
 
     def answer(inputs: Inputs) -> Float64:
         n = len(inputs)
         inputs = padded(inputs, fixed or n)
         try:
-            given = session.run(None, feeds(inputs))
+            given = session.run(names, feeds(inputs))
             found = given[0] if len(given) == 1 else side_by_side(given, names)
             scores: Float64 = found[:n].astype(np.float64)
         except ModelError as error:

@@ -32,6 +32,7 @@ from engine.compress.teacher import teacher_outputs
 from engine.compress.torch_device import from_array
 from engine.datasets.dataset import Dataset
 from engine.datasets.splits import Split
+from engine.graph.inputs import Shape
 from engine.spec.steps import Quantize
 
 BATCH = 64
@@ -49,11 +50,16 @@ _JUDGED_ON = 1000
 _Z_99 = 2.576
 
 
+def calibrates(step: Quantize) -> int:
+    """On how many samples the rounding that training starts from is learnt."""
+    return max(step.calibration_samples, _ROUNDING_IMAGES)
+
+
 def start_scheme(
     step: Quantize, prepared: onnx.ModelProto, data: Dataset, bits: Mapping[str, int] | None = None
 ) -> Scheme:
     """Where training starts, for a graph that `prepare` made: the result of learned rounding; `bits` as for `make_scheme`."""
-    images = data.preprocessing(data.calibrating(max(step.calibration_samples, _ROUNDING_IMAGES)).inputs)
+    images = data.preprocessing(data.calibrating(calibrates(step)).inputs)
     return learn_rounding(make_scheme(step, prepared, images[: step.calibration_samples], bits), images)
 
 
@@ -179,16 +185,18 @@ def train_quantized(
     on_epoch: Callable[[int, float], None] = lambda epoch, mean_loss: None,
     bits: Mapping[str, int] | None = None,
     network: nn.Module | None = None,
+    taken: Shape | None = None,
     task: Loss | None = cross_entropy,
 ) -> Quantized:
     """A float graph -> the integer network trained with its rounding in place, or the untrained one where training did harm.
 
     `bits`: by weight initialiser of the prepared graph, where they differ from what the step says. `network`: what the graph was exported
-    from, whose pruned weights stay zero; of a file nobody knows which were pruned. Raises StepError for graphs that cannot
+    from, whose pruned weights stay zero; of a file nobody knows which were pruned; `taken`: what it takes, where that is less than the
+    graph does. Raises StepError for graphs that cannot
     be quantized or trained, and when training diverges.
     """
     prepared = prepare(model)
-    pruned = pruned_in_graph(network, data.input_shape, prepared) if network is not None else {}
+    pruned = pruned_in_graph(network, taken or data.input_shape, prepared) if network is not None else {}
     scheme = start_scheme(step, prepared, data, bits)
     start, trained = write(scheme), write(train_scheme(step, scheme, data, seed, on_epoch, pruned, task))
     harm = harm_note(prepared, start, trained, data)

@@ -19,7 +19,7 @@ from engine import __version__
 from engine.datasets.dataset import Dataset
 from engine.datasets.load import load_dataset
 from engine.errors import InputError
-from engine.export import verify_template
+from engine.export import verify_main_template, verify_template
 from engine.export.bundle_parts import card_html, dockerfile, metadata_of, metrics_json, with_metadata
 from engine.export.card import card
 from engine.export.predict_template import BundleError
@@ -56,7 +56,7 @@ class VerifyReport:
     @property
     def lines(self) -> tuple[str, ...]:
         """The checks as a table and a verdict."""
-        return tuple(verify_template.table(self.checks))
+        return tuple(verify_main_template.table(self.checks))
 
     def to_json(self) -> dict[str, Any]:
         """`{"ok", "checks": [{"name", "ok", "found", "expected"}]}`."""
@@ -84,7 +84,10 @@ def write_bundle(
     """
     check_target(target)
     told = record(model, trial, sweep, dataset)
-    text, bare = card(trial, sweep, dataset, baseline, len(told.sample), __version__), model.read_bytes()
+    text, bare = (
+        card(trial, sweep, dataset, baseline, len(told.sample), __version__, told.settings.get("states", ())),
+        model.read_bytes(),
+    )
     facts = metadata_of(trial, told.settings, told.labels, dataset.checksum, __version__)
     parts = {
         "model.onnx": with_metadata(bare, facts),
@@ -106,10 +109,7 @@ def write_bundle(
 
 
 def recipe_yaml(recipe: Recipe, sweep: Sweep) -> str:
-    """A spec whose sweep is the baseline and this recipe: `paretoscope run recipe.yaml` makes the model again.
-
-    Files of the user's own are named without their folders, so they must lie beside it.
-    """
+    """A spec of the baseline and this recipe: `paretoscope run recipe.yaml` makes the model again, the user's own files beside it."""
     spec = sweep.model_dump(mode="json")
     spec["model"] |= {k: source_name(spec["model"][k]) for k in ("source", "weights") if spec["model"][k]}
     for key in ("source", "labels"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from engine.datasets.dataset import Dataset
 from engine.graph.inputs import is_array
 from engine.metrics import METRICS, text_of
@@ -44,6 +47,22 @@ session = onnxruntime.InferenceSession("model.onnx")
 outputs = session.run(None, {{settings["input"]["name"]: inputs}})[0]  # {said}
 ```"""
 
+_USE_STREAM = """\
+```python
+from pathlib import Path
+from predict import Stream, open_bundle, read_json  # beside this card
+
+here = Path(".")
+settings = read_json(here / "preprocess.json")
+stream = Stream(open_bundle(here, read_json(here / "manifest.json")), settings)
+outputs = stream(inputs)  # {said}; the next call goes on where this one ended
+stream.reset()  # states are zeros again
+```
+
+Inputs are as they are stored{listed}. `python predict.py INPUT... --stream` does the same from the command line. Without it, and \
+in `outputs` of predict.py, each sample begins with zeros, as in all that was measured. In `model.onnx` states are the inputs and outputs \
+{states}."""
+
 _USE_NAMED = """\
 ```python
 import onnxruntime
@@ -54,10 +73,20 @@ outputs = session.run(None, {{{feed}}})[0]  # {said}
 ```"""
 
 
-def card(trial: Trial, sweep: Sweep, dataset: Dataset, baseline: Trial | None, sample: int, paretoscope: str) -> str:
-    """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports."""
+def card(
+    trial: Trial,
+    sweep: Sweep,
+    dataset: Dataset,
+    baseline: Trial | None,
+    sample: int,
+    paretoscope: str,
+    states: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The card of a measured trial; `sample` is how many test images the bundle carries, `paretoscope` the version that exports, `states`
+    what the file's are fed back by.
+    """
     again = "measures accuracy again" if trial.accuracy else "compares answers"
-    use = _use(sweep, dataset)
+    use = _use(sweep, dataset, states)
     sections = [
         f"# {source_name(sweep.model.source)}: {trial.label}",
         f"{_kind(dataset)}, compressed and measured by Paretoscope. "
@@ -84,7 +113,7 @@ def _kind(dataset: Dataset) -> str:
     return f"{'An image classifier' if dataset.is_images else 'A classifier'} with {len(dataset.classes)} classes"
 
 
-def _use(sweep: Sweep, dataset: Dataset) -> str:
+def _use(sweep: Sweep, dataset: Dataset, states: Sequence[Mapping[str, Any]]) -> str:
     """How the file is fed, as code."""
     unit = sweep.metric.shown_unit if sweep.metric and not sweep.model.outputs else ""
     said = (
@@ -94,6 +123,11 @@ def _use(sweep: Sweep, dataset: Dataset) -> str:
     )
     if sweep.model.outputs:
         said = "all that count, in the order of preprocess.json; " + said
+    if states:
+        stored = dataset.test.inputs
+        listed = "" if is_array(stored) else f", a dict of {', '.join(stored.arrays)}"
+        pairs = ", ".join(f"`{state['input']}` from `{state['output']}`" for state in states)
+        return _USE_STREAM.format(said=said, listed=listed, states=pairs)
     use = _fed_by(dataset, said)
     return use.replace(")[0]  # all that", ")  # all that")
 

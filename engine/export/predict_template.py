@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What this bundle's model says of your inputs. Needs Python 3.9 or newer, numpy and onnxruntime; for pictures Pillow too.
 
-    python predict.py INPUT... [--output FILE.npz]
+    python predict.py INPUT... [--output FILE.npz] [--stream]
 
 An INPUT is a picture, a .wav, an .npy of inputs, or an .npz with `x_test` or `x`, as the model's data were stored: what the network reads
-is made of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. As a module it has
-`open_model`, `preprocess` and `outputs`, which need nothing else either.
+is made of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. A model with states
+begins each input with zeros; with --stream all are one stream, in order. As a module it has `open_model`, `preprocess`, `outputs` and
+`Stream`, which need nothing else either.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.audio import AudioError, array_prepared, file_prepared
+from engine.export.answers_template import told
+from engine.export.stream_template import Memory, begun, counted, states_of
 
 Array = npt.NDArray[Any]
 Inputs = dict[str, Array]
@@ -126,13 +129,17 @@ def open_bundle(folder: Path, manifest: dict[str, Any], threads: int = 0) -> Any
 
 def fixed_batch(session: Any) -> int:
     """Inputs per run where the file fixes that, else 0."""
-    return next((n for one in session.get_inputs() for n in one.shape[:1] if isinstance(n, int)), 0)
+    fed_in = [one for one in session.get_inputs() if one.name not in begun(session, 1)]
+    return next((n for one in fed_in for n in one.shape[:1] if isinstance(n, int)), 0)
 
 
 def fed(session: Any, inputs: Inputs, settings: dict[str, Any], batch: int = 0) -> dict[str, Array]:
     """What one run is given: stored inputs, preprocessed, in the model's number types; the first is repeated where `batch` wants more."""
-    found, types = {}, {"tensor(float)": "float32", "tensor(double)": "float64"}
+    types = {"tensor(float)": "float32", "tensor(double)": "float64"}
+    found = begun(session, max(batch, len(next(iter(inputs.values())))))
     for one in session.get_inputs():
+        if one.name in found:
+            continue  # a state
         values = preprocess(inputs[""], settings) if "" in inputs else inputs[one.name]
         more = np.repeat(values[:1], max(0, batch - len(values)), axis=0)
         found[one.name] = np.concatenate([values, more]).astype(types.get(one.type, one.type[7:-1]), copy=False)
@@ -149,16 +156,41 @@ def outputs(session: Any, inputs: Array | Inputs, settings: dict[str, Any]) -> A
     for start in range(0, len(first), size := fixed or (1 if settings.get("alone") else 100)):
         some = {name: array[start : start + size] for name, array in named.items()}
         try:  # A file may fix its batch: the last one is filled up with its first image.
-            given = session.run(None, fed(session, some, settings, fixed))
-            # Whole numbers and float64 lose digits in float32.
-            kind = np.float32 if all(a.dtype == np.float32 for a in given) else np.float64
-            whole = given[0] if len(given) == 1 else np.hstack([a.reshape(len(a), -1).astype(kind) for a in given])
-            found.append(np.asarray(whole)[: len(first) - start])
+            given = session.run(counted(session), fed(session, some, settings, fixed))
+            found.append(_together(given)[: len(first) - start])
         except Exception as error:  # as in open_model
             raise BundleError(f"the model cannot run on inputs of {first.shape[1:]}: {one_line(error)}") from None
     if not found:
         raise BundleError("there are no inputs")
     return np.concatenate(found)
+
+
+def _together(given: Sequence[Array]) -> Array:
+    # Whole numbers and float64 lose digits in float32.
+    kind = np.float32 if all(a.dtype == np.float32 for a in given) else np.float64
+    return np.asarray(given[0]) if len(given) == 1 else np.hstack([a.reshape(len(a), -1).astype(kind) for a in given])
+
+
+class Stream:
+    """One stream through a model with states: what a call leaves, the next begins with. Raises BundleError for a model that cannot."""
+
+    def __init__(self, session: Any, settings: dict[str, Any]) -> None:
+        if not states_of(session):
+            raise BundleError("this model has no states: every input is answered by itself; leave --stream out")
+        if fixed_batch(session) > 1:
+            raise BundleError(f"this model takes {fixed_batch(session)} inputs at once, and a stream has one at a time")
+        self._session, self._settings, self._memory = session, settings, Memory(session)
+        self.reset = self._memory.reset
+
+    def __call__(self, inputs: Array | Inputs) -> Array:
+        """The model's output for each stored input in turn, as `outputs` gives it; raises BundleError."""
+        named = inputs if isinstance(inputs, dict) else {"": inputs}
+        try:
+            some = ({n: a[i : i + 1] for n, a in named.items()} for i in range(len(next(iter(named.values())))))
+            found = [_together(self._memory.run(fed(self._session, one, self._settings))) for one in some]
+            return np.concatenate(found)
+        except Exception as error:  # as in open_model
+            raise BundleError(f"the model cannot run on these inputs: {one_line(error)}") from None
 
 
 def parts_of(found: Array, settings: dict[str, Any]) -> Inputs:
@@ -289,35 +321,19 @@ def one_line(error: BaseException) -> str:
     return said if len(said) <= 300 else f"{said[:120]} … {said[-177:]}"
 
 
-def shares_of(found: Array) -> Array:
-    """Scores or shares (n, classes, ...) -> shares (n, classes) that add up to 1."""
-    scores: Array = found.reshape(len(found), -1).astype(np.float64)
-    if not (np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-4)):
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares: Array = scores / scores.sum(axis=1, keepdims=True)
-    return shares
-
-
-def told(found: Array, labels: Sequence[str]) -> list[str]:
-    """Outputs (n, ...) as lines: the likeliest class and its share where there are labels, otherwise the first numbers."""
-    if not labels:
-        rows = found.reshape(len(found), -1)
-        return [" ".join(f"{v:.6g}" for v in row[:8]) + (" …" if len(row) > 8 else "") for row in rows]
-    shares = shares_of(found)
-    return [f"{labels[i]}  {row[i]:.1%}" for i, row in zip(shares.argmax(axis=1), shares)]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of predict.py; returns the exit code."""
     parser = argparse.ArgumentParser(description="What this model says of your inputs.")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, a .wav, an .npy or an .npz")
     parser.add_argument("--output", type=Path, metavar="FILE.npz", help="keep the outputs as numbers, too")
+    parser.add_argument("--stream", action="store_true", help="feed states back from each input to the next")
     given, folder = parser.parse_args(arguments), Path(__file__).resolve().parent
     try:
         settings, manifest = read_json(folder / "preprocess.json"), read_json(folder / "manifest.json")
         labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
         session = open_bundle(folder, manifest)
-        every = [outputs(session, read_inputs(path, settings), settings) for path in given.inputs]
+        say = Stream(session, settings) if given.stream else lambda some: outputs(session, some, settings)
+        every = [say(read_inputs(path, settings)) for path in given.inputs]
     except (BundleError, OSError, KeyError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from engine.datasets import audio
-from engine.export import board_template, measure_template, predict_template, verify_main_template, verify_template
+from engine.export import (
+    board_template,
+    measure_template,
+    predict_template,
+    stream_template,
+    verify_main_template,
+    verify_template,
+)
 
 _OURS = "engine."
 
 
 def predict_program() -> str:
-    """predict.py: the template, with how sounds are prepared in the place of what imports it."""
-    whole, sounds = _text(predict_template), _text(audio)
-    ours = next(line for line in whole.splitlines() if line.startswith(f"from {audio.__name__} import"))
-    return whole.replace(ours, sounds.replace("from __future__ import annotations\n", ""), 1)
+    """predict.py: the template, with what it imports of ours in the places of the imports."""
+    whole = _text(predict_template)
+    for line in [line for line in whole.splitlines() if line.startswith(f"from {_OURS}")]:
+        text = _text(import_module(line.split()[1]))
+        whole = whole.replace(line, text.replace("from __future__ import annotations\n", ""), 1)
+    return whole
 
 
 def verify_program() -> str:
@@ -28,7 +37,7 @@ def verify_program() -> str:
             alias.name
             for part in (verify_template, board_template, verify_main_template)
             for node in ast.parse(_text(part)).body
-            if isinstance(node, ast.ImportFrom) and node.module == predict_template.__name__
+            if isinstance(node, ast.ImportFrom) and node.module in (predict_template.__name__, stream_template.__name__)
             for alias in node.names
         }
     )

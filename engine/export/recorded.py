@@ -15,7 +15,8 @@ from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
 from engine.errors import InputError
 from engine.export import predict_template, verify_template
-from engine.export.predict_template import BundleError
+from engine.export.predict_template import BundleError, Stream
+from engine.export.stream_template import counted, states_of, streamed
 from engine.export.verify_template import Quality, recorded_quality
 from engine.graph.graph import read_onnx
 from engine.graph.inputs import Signature, is_array
@@ -66,6 +67,7 @@ class Recorded:
     inputs: dict[str, Array]
     outputs: Array
     predictions: npt.NDArray[np.int64]
+    stream: Array | None
     session: Any
     runtime: Runtime
     arithmetic: str
@@ -78,11 +80,12 @@ class Recorded:
     @property
     def answers(self) -> dict[str, Array]:
         """What sample.npz has beside them: classes and what was predicted, or values and what they should be."""
+        stream = {} if self.stream is None else {"stream": self.stream}
         if self.settings["task"] == "classification":
-            return {"labels": self.sample.labels, "predictions": self.predictions.astype(np.int64)}
+            return {**stream, "labels": self.sample.labels, "predictions": self.predictions.astype(np.int64)}
         several = "outputs" in self.settings
         targets = {} if self.sample.targets is None else {"targets": self.sample.targets}
-        return {"outputs": self.outputs if several else self.outputs.astype(np.float32), **targets}
+        return {"outputs": self.outputs if several else self.outputs.astype(np.float32), **targets, **stream}
 
     @property
     def labels_txt(self) -> bytes:
@@ -121,7 +124,10 @@ def record(model: Path, trial: Trial, sweep: Sweep, dataset: Dataset) -> Recorde
             n: a[:] for n, a in ({"": sample.inputs} if is_array(sample.inputs) else sample.inputs.arrays).items()
         }
         settings |= _several(session, inputs, settings)
+        if (states := states_of(session)) and predict_template.fixed_batch(session) <= 1:
+            settings["states"] = states
         outputs = predict_template.outputs(session, inputs, settings)
+        stream = streamed(Stream(session, settings), inputs) if settings.get("states") else None
     except BundleError as error:
         raise InputError(f"{trial.label} cannot be exported: {error}") from None
     predictions = verify_template.classes_of(outputs)
@@ -134,7 +140,7 @@ def record(model: Path, trial: Trial, sweep: Sweep, dataset: Dataset) -> Recorde
         )
     labels = tuple(" ".join(name.split()) for name in dataset.classes)
     return Recorded(
-        settings, labels, sample, inputs, outputs, predictions, session, runtime, arithmetic_of(model)
+        settings, labels, sample, inputs, outputs, predictions, stream, session, runtime, arithmetic_of(model)
     )  # fmt: skip
 
 
@@ -192,7 +198,7 @@ def _as_stored(sweep: Sweep, dataset: Dataset) -> dict[str, Any]:
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
     """What goes in and comes out, under the names that the file uses."""
     output = {
-        "name": session.get_outputs()[0].name,
+        "name": counted(session)[0],
         "meaning": "one score per line of labels.txt; the highest wins" if dataset.has_classes else "values",
     }
     shape, kind = dataset.input_shape, "float32"
@@ -200,8 +206,9 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
         if shape.tensors[0][0]:
             return {"formula": "as they are stored", "output": output}
         _, shape, kind = shape.tensors[0]
+    states = [state["input"] for state in states_of(session)]
     own = {
-        "name": session.get_inputs()[0].name,
+        "name": next(one.name for one in session.get_inputs() if one.name not in states),
         "dtype": kind,
         "layout": _layout(dataset),
         "shape": ["N", *shape],
@@ -212,11 +219,11 @@ def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:
 
 def _several(session: Any, inputs: dict[str, npt.NDArray[Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """What comes out where several outputs count: their names, number types, and shapes for one sample, as a run tells them."""
-    names = [output.name for output in session.get_outputs()]
+    names = counted(session)
     if len(names) < 2:
         return {}
     some = {name: array[:1] for name, array in inputs.items()}
-    given = session.run(None, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
+    given = session.run(names, predict_template.fed(session, some, settings, predict_template.fixed_batch(session)))
     return {
         "outputs": [
             {"name": name, "dtype": str(a.dtype), "shape": list(a.shape[1:])}

@@ -232,9 +232,7 @@ def _method(sweep: Sweep, trials: Sequence[Trial]) -> str:
     return f"<h2>Method and machine</h2><dl>{lines}</dl>"
 
 
-def _network(
-    baseline: Trial | None, front: Front, network_of: NetworkOf | None, layers_of: LayersOf | None
-) -> str:
+def _network(baseline: Trial | None, front: Front, network_of: NetworkOf | None, layers_of: LayersOf | None) -> str:
     if network_of is None:
         return ""
     knee = next((t for t in front.trials if t.id == front.knee), None)

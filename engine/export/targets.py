@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -70,6 +71,12 @@ def export_for(
     with tempfile.TemporaryDirectory(prefix="paretoscope-export-") as folder:
         with zipfile.ZipFile(export_bundle(store, artifacts, sweep, trial, Path(folder) / "bundle.zip")) as bundle:
             parts = {member: bundle.read(member) for member in bundle.namelist()}
+        if states := json.loads(parts["preprocess.json"]).get("states"):
+            names = ", ".join(state["input"] for state in states)
+            raise InputError(
+                f"--for {name}: the network remembers ({names} are fed back from call to call), which only a bundle's predict.py does; "
+                "export a bundle"
+            )
         try:
             members, facts, line = make(parts)
         except BundleError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.export.board_template import MEASUREMENT, digest, machine_here, spread_of
 from engine.export.predict_template import BundleError, open_bundle, read_json
-from engine.export.verify_template import Check, Limits, call_times_ms, one_call, table, verify
+from engine.export.verify_template import Check, Limits, call_times_ms, one_call, verify
 
 
 def latency_here(folder: Path) -> dict[str, float]:
@@ -47,6 +47,16 @@ def report(folder: Path, checks: Sequence[Check]) -> dict[str, Any]:
         "checks": [vars(check) for check in checks],
     }
     return made | {"digest": digest(made)}
+
+
+def table(checks: Sequence[Check]) -> list[str]:
+    """The checks as lines of text, widths aligned, and a verdict."""
+    rows = [("", "check", "found", "expected")]
+    rows += [("ok" if c.ok else "FAIL", c.name, c.found, c.expected) for c in checks]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    n, failed = len(checks), sum(not c.ok for c in checks)
+    verdict = f"FAILED: {failed} of {n} checks" if failed else f"passed: {n} checks"
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows] + [verdict]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

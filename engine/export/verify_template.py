@@ -24,6 +24,7 @@ import numpy.typing as npt
 from engine.export.predict_template import (
     BundleError,
     Inputs,
+    Stream,
     fed,
     fixed_batch,
     one_line,
@@ -34,6 +35,7 @@ from engine.export.predict_template import (
     read_data,
     read_json,
 )
+from engine.export.stream_template import streamed
 
 Array = npt.NDArray[Any]
 FORMAT = 4  # Of the bundle's layout; a reader refuses a newer one.
@@ -63,9 +65,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the caller asks for: what may be lost (percentage points of accuracy, else the metric's own unit), the same for the class that
-    loses most, the metric itself (accuracy as a share), p95 latency in ms, model.onnx in kB (1000 bytes).
-    """
+    """What may be lost (points of accuracy, else the metric's unit), by the worst class too; the metric, p95 in ms, kB (1000 bytes)."""
 
     max_drop: float | None = None
     max_worst_class_drop: float | None = None
@@ -182,6 +182,16 @@ def check_sample(session: Any, folder: Path, manifest: dict[str, Any], settings:
         Check("right on the sample", abs(right - expected) <= slack, f"{right} of {n}", f"{expected} ± {slack}"),
         Check("fits recorded accuracy", fits, f"{right / n:.1%} of {n}", f"{accuracy['value']:.2%} of {accuracy['n']}"),
     ]
+
+
+def check_stream(session: Any, folder: Path, manifest: dict[str, Any], settings: dict[str, Any]) -> list[Check]:
+    """Answers along streams against those recorded, where the model has states; raises BundleError."""
+    if not settings.get("states"):
+        return []
+    inputs, recorded = read_sample(folder, settings, ("stream",))
+    found, most = streamed(Stream(session, settings), inputs), VALUES_MAY_DIFFER[manifest["arithmetic"]]
+    off = relative_error(found, recorded) if found.shape == recorded.shape else math.inf
+    return [Check("streams as recorded", off <= most, f"{off:.2g} of their spread off", f"{most:g} at most")]
 
 
 def classes_of(scores: Array) -> npt.NDArray[np.int64]:
@@ -313,7 +323,8 @@ def verify(
         checks = check_files(folder, manifest)
         session = open_bundle(folder, manifest)
         checks += check_sample(session, folder, manifest, settings)
-        here, before = recorded_quality(manifest), Quality(**manifest["baseline"])
+        checks += check_stream(session, folder, manifest, settings)
+        here, before = recorded_quality(manifest), reference or Quality(**manifest["baseline"])
         if data:
             here = quality_on(session, data, manifest, settings)
             shown = f"{here.value:.2%}" if settings["task"] == "classification" else f"{here.value:.5g}"
@@ -325,7 +336,6 @@ def verify(
                     f"--data: {judged}, which limits are held against, cannot be counted here; leave it out"
                 )
             checks.append(Check(f"{name} on your data", True, f"{shown} of {here.n}", "-"))
-        before = reference or before
         labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
         checks += check_quality(here, before, manifest, labels, limits)
         if (most := limits.max_p95_ms) is not None:
@@ -337,13 +347,3 @@ def verify(
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"manifest.json or preprocess.json lacks what is needed: {one_line(error)}") from None
     return checks
-
-
-def table(checks: Sequence[Check]) -> list[str]:
-    """The checks as lines of text, widths aligned, and a verdict."""
-    rows = [("", "check", "found", "expected")]
-    rows += [("ok" if c.ok else "FAIL", c.name, c.found, c.expected) for c in checks]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    n, failed = len(checks), sum(not c.ok for c in checks)
-    verdict = f"FAILED: {failed} of {n} checks" if failed else f"passed: {n} checks"
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows] + [verdict]

@@ -63,9 +63,7 @@ def graph_demand(model: onnx.ModelProto) -> Demand:
     tensors = _run_tensors(model, [o for n in nodes for o in n.output if o])
     feeds = Feeds.of_graph(model)
     tensors |= {name: (array.size, 8 * array.itemsize) for name, array in feeds.blank().items()}
-    buffers, operators = _place(
-        nodes, tensors, constants, [o.name for o in model.graph.output], [t.name for t in feeds.taken]
-    )
+    buffers, operators = _place(nodes, tensors, constants, [o.name for o in model.graph.output], [*feeds.blank()])
     moved = sum(
         sum({id(buffers[t]): buffers[t].size for t in (*n.input, *n.output) if t in buffers}.values())
         for n in operators

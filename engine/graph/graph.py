@@ -20,6 +20,7 @@ from onnx import numpy_helper
 
 from engine.errors import ModelError
 from engine.graph.inputs import Feeds, element_type
+from engine.graph.states import counted, states_of
 
 Array = npt.NDArray[np.generic]
 
@@ -33,7 +34,7 @@ def load_onnx(path: Path, several: bool = False) -> onnx.ModelProto:
     one, an input that is not (N, …) of numbers with known axes behind the first.
     """
     model = read_onnx(path)
-    check_interface(model, str(path), outputs_count=(len(model.graph.output) or 1) if several else 1)
+    check_interface(model, str(path), outputs_count=(len(counted(model)) or 1) if several else 1)
     return model
 
 
@@ -95,9 +96,11 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 def check_interface(model: onnx.ModelProto, name: str, free_axes: bool = False, outputs_count: int = 1) -> None:
     """Raises ModelError unless the graph has inputs (N, …) of numbers, one of them with two axes or more, and `outputs_count` outputs.
 
-    Axes behind the first have fixed sizes, unless `free_axes`.
+    States and what is fed back are counted as neither. Axes behind the first have fixed sizes, unless `free_axes`.
     """
-    inputs, outputs = graph_inputs(model), model.graph.output
+    states, remembered = {s.input for s in states_of(model)}, {s.output for s in states_of(model)}
+    inputs = [i for i in graph_inputs(model) if i.name not in states]
+    outputs = [o for o in model.graph.output if o.name not in remembered]
     if not inputs and model.graph.input:
         raise ModelError(
             f"{name}: every input has a stored value, {model.graph.input[0].name!r} too, so none takes the data; "
@@ -147,7 +150,8 @@ def softmax_behind(model: onnx.ModelProto) -> onnx.NodeProto | None:
     """The node that makes the output, but for what rounds, casts or reshapes it afterwards; None where it is no (log) softmax."""
     makers = {name: node for node in model.graph.node for name in node.output}
     # Of several outputs none is scores of classes.
-    node = makers.get(model.graph.output[0].name) if len(model.graph.output) == 1 else None
+    outputs = counted(model)
+    node = makers.get(outputs[0]) if len(outputs) == 1 else None
     while node is not None and node.op_type in _KEEPS_SHARES:
         node = makers.get(node.input[0])
     return node if node is not None and node.op_type in ("Softmax", "LogSoftmax", "QLinearSoftmax") else None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from engine.errors import ModelError, StepError
 from engine.graph.on_disk import OnDisk
+from engine.graph.states import State, states_of, states_of_session
 
 if TYPE_CHECKING:
     import onnx
@@ -197,16 +198,22 @@ class Taken:
 
 
 class Feeds:
-    """Turns inputs into what a graph, or a session of it, is run on: each array by its name, in the graph's own number type."""
+    """Turns inputs into what a graph, or a session of it, is run on: each array by its name, in the graph's own number type.
 
-    def __init__(self, taken: Sequence[Taken]) -> None:
-        self.taken = tuple(taken)
+    States are zeros unless they are among the inputs; there, as everywhere outside of the graph, their first axis counts samples. `taken`
+    leaves them out.
+    """
+
+    def __init__(self, taken: Sequence[Taken], states: Sequence[State] = ()) -> None:
+        axes = {state.input: state.axis for state in states}
+        self.taken = tuple(t for t in taken if t.name not in axes)
+        self.states = tuple((t, axes[t.name]) for t in taken if t.name in axes)
 
     @classmethod
     def of_graph(cls, model: onnx.ModelProto) -> Feeds:
         """Those of a graph; what it holds as weights, nobody feeds."""
         weights = {t.name for t in model.graph.initializer}
-        return cls([_taken(i) for i in model.graph.input if i.name not in weights])
+        return cls([_taken(i) for i in model.graph.input if i.name not in weights], states_of(model))
 
     @classmethod
     def of_session(cls, session: Any) -> Feeds:
@@ -215,7 +222,8 @@ class Feeds:
             [
                 Taken(i.name, _session_type(i.type), tuple(d if isinstance(d, int) and d > 0 else 0 for d in i.shape))
                 for i in session.get_inputs()
-            ]
+            ],
+            states_of_session(session),
         )
 
     @property
@@ -233,8 +241,23 @@ class Feeds:
 
     def blank(self) -> dict[str, Array]:
         """Zeros for one sample, or for as many as the graph fixes."""
-        n = self.batch or 1
-        return {t.name: np.zeros((n, *t.axes[1:]), t.kind) for t in self.taken}
+        return self.zeros(self.batch or 1)
+
+    def zeros(self, n: int) -> dict[str, Array]:
+        """Zeros for so many samples."""
+        return {t.name: np.zeros((n, *t.axes[1:]), t.kind) for t in self.taken} | self._remembered({}, n)
+
+    def _remembered(self, given: Mapping[str, Array], n: int) -> dict[str, Array]:
+        """The states of n samples, as the graph takes them."""
+        found = {}
+        for taken, axis in self.states:
+            if axis is not None and taken.name in given:
+                held = np.ascontiguousarray(np.moveaxis(given[taken.name], 0, axis))
+                found[taken.name] = as_type(held, taken.kind, f"state {taken.name!r}")
+            else:
+                sizes = [n if i == axis else size for i, size in enumerate(taken.axes)]
+                found[taken.name] = np.zeros(sizes, taken.kind)
+        return found
 
     def __call__(self, inputs: Inputs) -> dict[str, Array]:
         """The arrays that a run is given. Raises StepError for inputs that are not there, ModelError for numbers that are of no such
@@ -244,14 +267,15 @@ class Feeds:
             if len(self.taken) != 1:
                 raise StepError(f"it takes {self.names}, but is given one array; name arrays under data.inputs")
             only = self.taken[0]
-            return {only.name: as_type(inputs, only.kind, f"input {only.name!r}")}
+            fed = as_type(inputs, only.kind, f"input {only.name!r}")
+            return {only.name: fed} | self._remembered({}, len(inputs))
         found = {}
         for taken in self.taken:
             if taken.name not in inputs.arrays:
                 raise StepError(f"it takes {taken.name!r}, which is not among {', '.join(inputs.arrays)}")
             array = np.ascontiguousarray(inputs.arrays[taken.name])
             found[taken.name] = as_type(array, taken.kind, f"input {taken.name!r}")
-        return found
+        return found | self._remembered({n: np.asarray(a[:]) for n, a in inputs.arrays.items()}, len(inputs))
 
     @property
     def names(self) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import ModelError
 from engine.graph.graph import constant_names, first_line, fixed_batch, open_session
-from engine.graph.inputs import Feeds, Inputs, resized
+from engine.graph.inputs import Array, Feeds, Inputs, resized
 from engine.graph.outputs import levelled
+from engine.graph.states import states_of
 
 _TRIED = 100
 _TOGETHER = "outputs side by side"
@@ -29,6 +31,8 @@ def as_one(model: onnx.ModelProto, images: Inputs) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph, flat = copy.graph, []
+    states = {state.output: state for state in states_of(model)}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
     for i, (value, unit) in enumerate(zip(list(graph.output), _units(model, images), strict=True)):
         name, own = value.name, f"{_TOGETHER}/{i}"
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
@@ -36,7 +40,13 @@ def as_one(model: onnx.ModelProto, images: Inputs) -> onnx.ModelProto:
             name = f"{own}/float"
         graph.initializer.append(numpy_helper.from_array(np.array([unit], np.float32), f"{own}/unit"))
         graph.node.append(helper.make_node("Div", [name, f"{own}/unit"], [f"{own}/shares"]))
-        graph.node.append(helper.make_node("Flatten", [f"{own}/shares"], [f"{own}/flat"], axis=1))
+        rows = f"{own}/shares"
+        state = states.get(value.name)
+        if state and (axis := state.axis):
+            order = [axis, *(i for i in range(ranks[state.input]) if i != axis)]
+            graph.node.append(helper.make_node("Transpose", [rows], [f"{own}/rows"], perm=order))
+            rows = f"{own}/rows"
+        graph.node.append(helper.make_node("Flatten", [rows], [f"{own}/flat"], axis=1))
         flat.append(f"{own}/flat")
     graph.node.append(helper.make_node("Concat", flat, [_TOGETHER], axis=1))
     del graph.output[:]
@@ -47,6 +57,8 @@ def as_one(model: onnx.ModelProto, images: Inputs) -> onnx.ModelProto:
 
 def _units(model: onnx.ModelProto, images: Inputs) -> list[float]:
     session, feeds = open_session(model), Feeds.of_graph(model)
+    axes = {state.output: state.axis or 0 for state in states_of(model)}
+    first = [axes.get(o.name, 0) for o in model.graph.output]
     some = images[:_TRIED]
     size = feeds.batch or len(some)
     try:
@@ -56,10 +68,15 @@ def _units(model: onnx.ModelProto, images: Inputs) -> list[float]:
             f"several outputs: the graph does not run on calibration samples: {first_line(error)}"
         ) from None
     rows = [
-        np.concatenate([np.asarray(r, np.float64).reshape(len(r), -1) for r in part])
-        for part in zip(*runs, strict=True)
+        np.concatenate([_rows(r, axis) for r in part])
+        for axis, part in zip(first, zip(*runs, strict=True), strict=True)
     ]
     return [float(levelled(r[: len(some)], (("", r.shape[1]),))[0]) for r in rows]
+
+
+def _rows(found: Array, axis: int) -> npt.NDArray[np.float64]:
+    """(n, numbers) of an output whose axis of this number counts samples."""
+    return np.moveaxis(np.asarray(found, np.float64), axis, 0).reshape(found.shape[axis], -1)
 
 
 def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
@@ -93,6 +110,25 @@ def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -
     graph.output.extend(outputs)
     _drop_unread(graph)
     return copy
+
+
+def described(outputs: Sequence[onnx.ValueInfoProto]) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
+    """Name, number type and axes, 0 where free, of each output: what `with_outputs_of` makes them of again."""
+    return tuple(
+        (o.name, o.type.tensor_type.elem_type, tuple(d.dim_value for d in o.type.tensor_type.shape.dim))
+        for o in outputs
+    )
+
+
+def with_outputs_of(model: onnx.ModelProto, outputs: Sequence[tuple[str, int, tuple[int, ...]]]) -> onnx.ModelProto:
+    """A graph that was made of `as_one`'s, with the outputs that `described` told of; as it is where there are none."""
+    if not outputs:
+        return model
+    values = [
+        helper.make_tensor_value_info(name, kind, [size or (None if i else "N") for i, size in enumerate(axes)])
+        for name, kind, axes in outputs
+    ]
+    return as_several(model, values)
 
 
 def _back(name: str, makers: dict[str, onnx.NodeProto], constants: set[str], kind: str) -> str:

@@ -66,7 +66,7 @@ def _only_sizes(model: onnx.ModelProto) -> set[str]:
 
 
 def _values(model: onnx.ModelProto, feeds: Feeds, names: Sequence[str], batch: int) -> Mapping[str, Array]:
-    blank = {t.name: np.zeros((batch, *t.axes[1:]), t.kind) for t in feeds.taken}
+    blank = feeds.zeros(batch)
     session = open_session(with_outputs(model, names), onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
     return dict(zip(names, session.run(names, blank), strict=True))
 

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from engine.graph.graph import constant_names, constant_values, open_session
 from engine.graph.multiplying import SMOOTHING
+from engine.graph.states import set_states, states_of
 
 
 def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
@@ -30,7 +31,9 @@ def tidy(model: onnx.ModelProto, merge: bool = True) -> None:
         _deduplicate(model.graph)
     _drop_unused(model.graph)
     del model.graph.value_info[:]
+    states = states_of(model)
     del model.metadata_props[:]
+    set_states(model, states)
     for message in (
         model,
         model.graph,

@@ -18,6 +18,7 @@ from engine.graph.graph import gives_shares, read_onnx
 from engine.graph.inputs import padded
 from engine.graph.multiplying import rounds_as_it_runs
 from engine.graph.outputs import Layout
+from engine.graph.states import counted
 from engine.measure.session import Runner
 from engine.quality.predictions import (
     Predictions,
@@ -115,7 +116,7 @@ def values(path: Path, split: Split, preprocessing: Preprocessing, **how: Any) -
 
 def layout_of(path: Path, split: Split, preprocessing: Preprocessing) -> Layout | None:
     """How `values` of a file with several outputs lie side by side; None for a file with one. Raises StepError as `values`."""
-    if len(onnx.load_model(path, load_external_data=False).graph.output) < 2:
+    if len(counted(onnx.load_model(path, load_external_data=False))) < 2:
         return None
     runner = Runner(path, 1)
     inputs = preprocessing(split.inputs[:1])

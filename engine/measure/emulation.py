@@ -22,6 +22,7 @@ from engine.graph.graph import Array, fixed_batch, graph_inputs, open_session
 from engine.graph.inputs import Feeds, Inputs, padded
 from engine.graph.multiplying import rounds_as_it_runs
 from engine.graph.outputs import side_by_side
+from engine.graph.states import counted, set_states, states_of
 from engine.measure.integer_nodes import PLACES, IntegerLayer, multiplies_uint8_by_int8, name_of, places
 from engine.measure.saturation import LayerSaturation
 
@@ -55,7 +56,7 @@ class Emulator:
         self._file, self._model = model, _as_run(model)
         self._batch, self._alone = fixed_batch(model), rounds_as_it_runs(model)
         self._feeds = Feeds.of_graph(self._model)
-        self._outputs = [output.name for output in self._model.graph.output]
+        self._outputs = counted(self._model)
         constants = _Constants(self._model)
         self._layers: dict[str, IntegerLayer] = {}
         for node in self._model.graph.node:
@@ -103,7 +104,7 @@ class Emulator:
 
     def _as_run(self, model: onnx.ModelProto, images: Inputs) -> Array:
         session, feeds = open_session(model), Feeds.of_graph(model)
-        return self._together(self._batched(lambda part: session.run(None, feeds(part)), images))
+        return self._together(self._batched(lambda part: session.run(self._outputs, feeds(part)), images))
 
     def _together(self, found: list[Array]) -> Array:
         return found[0] if len(found) == 1 else side_by_side(found, self._outputs)
@@ -140,7 +141,9 @@ def _as_run(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
         path = Path(folder) / "optimised.onnx"
         open_session(model, _EXTENDED, save=path)
-        return onnx.load(path)
+        found = onnx.load(path)
+    set_states(found, states_of(model))
+    return found
 
 
 class _Constants(Mapping[str, Array]):

@@ -14,6 +14,7 @@ from engine.errors import StepError
 from engine.graph.graph import open_session
 from engine.graph.inputs import Feeds, Inputs, resized
 from engine.graph.outputs import Layout, Parts, share_apart
+from engine.graph.states import counted
 from engine.measure.emulation import Emulator, runtime_sums
 from engine.measure.saturation import LayerSaturation
 from engine.quality.statistics import mcnemar_midp
@@ -106,10 +107,10 @@ def measure_portability(
 
 def _parts(model: onnx.ModelProto, images: Inputs) -> Parts:
     """Names and widths of several outputs; empty for one."""
-    if len(model.graph.output) < 2:
+    feeds, names = Feeds.of_graph(model), counted(model)
+    if len(names) < 2:
         return ()
-    feeds, names = Feeds.of_graph(model), [o.name for o in model.graph.output]
-    return Layout.of(names, open_session(model).run(None, feeds(resized(images[:1], feeds.batch or 1)))).parts
+    return Layout.of(names, open_session(model).run(names, feeds(resized(images[:1], feeds.batch or 1)))).parts
 
 
 def _risk(

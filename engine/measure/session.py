@@ -13,6 +13,7 @@ import numpy.typing as npt
 from engine.errors import StepError
 from engine.graph.inputs import Feeds, Inputs, is_array
 from engine.graph.outputs import Layout, Parts, side_by_side
+from engine.graph.states import counted_of_session
 from engine.measure.providers import add_provider, placement_of
 from engine.spec.providers import provider_of
 
@@ -98,11 +99,11 @@ class Runner:
             )
         inputs = self._session.get_inputs()
         self.feeds = Feeds.of_session(self._session)
-        least = 2 if len(inputs) == 1 else 1
-        if not inputs or any(t.kind.kind not in "iufb" or len(t.axes) < least for t in self.feeds.taken):
+        least = 2 if len(self.feeds.taken) == 1 else 1
+        if not self.feeds.taken or any(t.kind.kind not in "iufb" or len(t.axes) < least for t in self.feeds.taken):
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "none"
             raise StepError(f"{self.name} must take inputs (N, …) of numbers, but takes: {found}")
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = counted_of_session(self._session)
         self.layout: Layout | None = None
         """How several outputs lie side by side, known after the first call; None where there is one."""
         self.fixed_batch: int | None = self.feeds.batch

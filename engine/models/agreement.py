@@ -23,7 +23,9 @@ from torch.overrides import TorchFunctionMode
 from engine.errors import ModelError
 from engine.graph.graph import fixed_batch, open_session
 from engine.graph.inputs import Feeds, Inputs, resized, shape_of
+from engine.graph.states import counted, states_of
 from engine.models import narrow
+from engine.models.remembering import opened, remembering
 from engine.models.shapes import noun
 from engine.models.torch_inputs import as_tensors, call
 
@@ -31,6 +33,7 @@ AGREES = 0.01
 """Logits agree within this share of the largest; rounding makes a hundredth of it, another branch many times as much."""
 # Images in one batch, and alone; more where values decide what is computed.
 _FEW, _MANY = (16, 4), (100, 32)
+_STEPS = 3
 _READS = {
     getattr(Tensor, name)
     for name in ("__bool__", "__int__", "__float__", "__index__", "__array__", "item", "tolist", "numpy")
@@ -80,6 +83,7 @@ def compared(model: onnx.ModelProto, network: nn.Module, images: Inputs, within:
     numbers when it answers, of which the exporter makes one that does not, is not compared.
     """
     session, feeds, fixed = open_session(model), Feeds.of_graph(model), fixed_batch(model)
+    names, hooks = counted(model), remembering(network)
     with torch.no_grad(), _ValuesRead() as read:
         for few in (images[:2], images[:1]) if not fixed else (resized(images, fixed),):
             call(network, as_tensors(few))
@@ -93,7 +97,9 @@ def compared(model: onnx.ModelProto, network: nn.Module, images: Inputs, within:
             continue  # not trained to numbers, which measuring it tells; or random
         # Of the image's own largest logit, unless that is next to nothing beside those of others.
         size = np.maximum(size, max(1e-3 * float(size.max()), 1e-6))
-        off = np.abs(_rows(session.run(None, feeds(batch))[0]) - expected).max(1) / size
+        given = session.run(names, feeds(batch))
+        found = given[0] if hooks is None or len(given) == 1 else hooks.together(list(map(torch.from_numpy, given)))
+        off = np.abs(_rows(np.asarray(found)) - expected).max(1) / size
         worst, differ, tried = max(worst, float(off.max())), differ + int((off > within).sum()), tried + len(off)
     return Compared(worst, differ, tried, tuple(read.places))
 
@@ -122,6 +128,37 @@ def check_agreement(model: onnx.ModelProto, network: nn.Module, images: Inputs) 
         f"the network takes values out of tensors at {where}: the export fixes what follows from them as it is for a blank input, which "
         f"was right for the {found.tried} {word} tried"
     )
+
+
+def check_stream(model: onnx.ModelProto, network: nn.Module, images: Inputs) -> None:
+    """A graph with states against its network in a stream, each fed what it gave before: outputs and states, on three samples of two.
+
+    Raises ModelError where they differ.
+    """
+    hooks, states = remembering(network), states_of(model)
+    if hooks is None or not states:
+        return
+    session, feeds = open_session(model), Feeds.of_graph(model)
+    names = [*counted(model), *(state.output for state in states)]
+    held: dict[str, Tensor] = {}
+    fed: dict[str, npt.NDArray[Any]] = {}
+    for step in range(_STEPS):
+        batch = resized(images, 2 * _STEPS)[2 * step : 2 * step + 2]
+        tensors = as_tensors(batch)
+        with torch.no_grad(), opened(network):
+            given = network(**tensors, **held) if isinstance(tensors, dict) else network(tensors, **held)
+        found = session.run(names, feeds(batch) | fed)
+        for name, one, other in zip(names, given, found, strict=True):
+            expected = one.numpy()
+            size = max(float(np.abs(expected).max(initial=0)), 1e-6)
+            if expected.shape != other.shape or not (np.abs(expected - other) <= AGREES * size).all():
+                raise ModelError(
+                    f"the exported graph does not answer as the network does in a stream: {name!r} differs at step {step + 1}; make its "
+                    "states of tensor operations alone"
+                )
+        back = dict(zip(names, zip(given, found, strict=True), strict=True))
+        held = {state.input: back[state.output][0] for state in states}
+        fed = {state.input: back[state.output][1] for state in states}
 
 
 def _rows(outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -18,6 +18,7 @@ from engine.graph.inputs import Shape, Signature
 from engine.models.baked import bake
 from engine.models.call import call_function
 from engine.models.catalog import check_model, one_line, source_kind
+from engine.models.remembering import Wanted, remember
 from engine.models.scaling import build_scaled
 from engine.models.shapes import batch_text, inputs_text
 from engine.models.shorter import keep_layers
@@ -31,6 +32,7 @@ _TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
 _BUILDING = threading.RLock()
+_LATEST = ("outputs", "state", "sizes", "units", "several")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Origin:
     `values`: what it gives are no scores of classes, and `num_classes` the numbers of a target, 0 where nobody knows.
     `shortened`: which of its layers are left in the network after it was built, where some were left out (`shorter.py`).
     `graph`: of a network that an ONNX file was turned into, the graph to build it from (`converted.py`).
-    `only`, `constants` and `output` are as of `torch_inputs.fit_interface`, `only` being the name of the one input.
+    `only`, `constants` and `output` are as of `torch_inputs.fit_interface`, `only` being the name of the one input; `outputs`, `state`,
+    `sizes` and `units` as of `remembering.Wanted`. `several`: of a network that a file with several outputs was turned into, what these are
+    called, their number types and axes, 0 where free.
     """
 
     source: str
@@ -60,6 +64,11 @@ class Origin:
     output: str | int | None = None
     graph: str | None = None
     shortened: dict[str, list[int]] = field(default_factory=dict)
+    outputs: tuple[str | int, ...] = ()
+    state: dict[str, str | None] = field(default_factory=dict)
+    sizes: dict[str, list[int | None]] = field(default_factory=dict)
+    units: tuple[float, ...] = ()
+    several: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
 
     @property
     def in_channels(self) -> int:
@@ -81,17 +90,19 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what came later only where it says something."""
-        later = ("only", "constants", "output", "values", "graph", "shortened")
-        return {
-            name: value for name, value in asdict(self).items() if name not in later or value not in (None, {}, False)
-        }
+        later = ("only", "constants", "output", "values", "graph", "shortened", *_LATEST)
+        nothing: tuple[Any, ...] = (None, {}, False, ())
+        return {name: value for name, value in asdict(self).items() if name not in later or value not in nothing}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Origin:
         """The inverse of `to_json`."""
         shape = record["input_shape"]
         shape = Signature(shape["tensors"]) if isinstance(shape, Mapping) else tuple(shape)
-        return cls(**{**record, "input_shape": shape})
+        lists = {name: tuple(record[name]) for name in ("outputs", "units") if name in record}
+        if "several" in record:
+            lists["several"] = tuple((name, kind, tuple(axes)) for name, kind, axes in record["several"])
+        return cls(**{**record, **lists, "input_shape": shape})
 
 
 @contextmanager
@@ -132,7 +143,12 @@ def build_as_written(origin: Origin, seed: int = 0) -> nn.Module:
         else:
             raise ModelError(f"model {origin.source} is a graph, which torch cannot build; use ONNX steps")
         module = module.float().cpu().eval()
-        fit_interface(module, origin.source, origin.inputs, origin.constants, origin.output)
+        several = bool(origin.outputs or origin.state)
+        output = None if several else origin.output
+        fit_interface(module, origin.source, origin.inputs, origin.constants, output, origin.state)
+        if several:
+            counting = origin.outputs or (() if origin.output is None else (origin.output,))
+            remember(module, origin.source, Wanted(counting, origin.state, origin.sizes, origin.units))
         if kind == "python":
             # Lazy modules, and layers that a forward makes when it first runs, are there only afterwards.
             run_blank(module, origin, 2)

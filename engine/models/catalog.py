@@ -26,6 +26,7 @@ from engine.models.functions import (
     package_version,
     split_function,
 )
+from engine.models.state_sizes import stated_sizes
 from engine.paths import CHECKPOINTS
 from engine.spec.canonical import digest
 from engine.spec.sections import Model
@@ -166,14 +167,16 @@ def brings_own_weights(model: Model) -> bool:
 def check_model(model: Model) -> None:
     """Everything about a model source that can be checked without loading it; raises ModelError."""
     kind = source_kind(model.source)
-    if model.outputs and kind not in {"onnx", "exported"}:
+    said = [
+        name
+        for name in ("output", "outputs", "state", "state_shapes", "axes")
+        if getattr(model, name) not in (None, {}, ())
+    ]
+    if kind in {"zoo", "torchvision", "timm"} and said:
+        raise ModelError(f"model {model.source!r} has one input and one output; leave model.{said[0]} out")
+    if model.state_shapes and kind != "python":
         raise ModelError(
-            f"model {model.source!r}: several outputs can count of an .onnx file alone; export the network with torch.onnx.export and give "
-            "that, or name the one that counts under model.output"
-        )
-    if kind in {"zoo", "torchvision", "timm"} and (model.output is not None or model.state or model.axes):
-        raise ModelError(
-            f"model {model.source!r} has one input and one output; leave model.output, model.state and model.axes out"
+            f"model {model.source}: the file says what shape its states have; leave model.state_shapes out"
         )
     if model.options and kind not in {"python", "timm"}:
         raise ModelError(
@@ -188,12 +191,7 @@ def check_model(model: Model) -> None:
         _check_timm(model.source)
     elif kind == "python":
         check_function(model.source, model.options)
-        if model.state or model.axes:
-            raise ModelError(
-                f"model {model.source!r} is a function, and model.{'state' if model.state else 'axes'} is for an ONNX file; give the state "
-                f"a "
-                "default in forward, or its array, or number, under data.inputs"
-            )
+        stated_sizes(model.source, model.state_shapes, model.axes, [*model.state])
     elif kind in {"onnx", "exported"}:
         if not Path(model.source).is_file():
             what = "an ONNX file" if kind == "onnx" else "a file of torch.export.save"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -10,6 +11,7 @@ from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import fixed_batch, open_session
 from engine.graph.inputs import Feeds, Shape, Signature, resized
+from engine.graph.states import states_of
 from engine.models.exported import check_program, program_to_onnx, read_interface
 from engine.models.fits import check_answers, check_shape
 from engine.models.interface import Interface
@@ -97,12 +99,15 @@ def load_file(model: Model | Path, data: Dataset) -> tuple[onnx.ModelProto, str 
         check_answers(str(path), graph, data)
         return graph, note
     _check_taken(model, data)
-    return read_onnx_for(path, data.input_shape, Interface.of(model, data)), _baked_note(model, data)
+    graph = read_onnx_for(path, data.input_shape, Interface.of(model, data))
+    return graph, _interface_note(model, data, [state.input for state in states_of(graph)])
 
 
-def _baked_note(model: Model, data: Dataset) -> str | None:
-    """What to know of a file that takes less than the one that it was made from."""
+def _interface_note(model: Model, data: Dataset, states: Sequence[str]) -> str | None:
+    """What to know of a file that takes less than the one that it was made from, and of its states."""
     told = [f"input {name} is {value!r:.40} in it" for name, value in data.constants.items()]
-    if model.state:
-        told.append(f"state {', '.join(model.state)} is zero at the start of every sample, and no input of it")
+    if states:
+        told.append(f"state {', '.join(states)} is zero at the start of every sample, and is fed back in a stream")
+    if stored := [name for name in model.state if name not in states]:
+        told.append(f"state {', '.join(stored)} is zero at the start of every sample, and no input of it")
     return "; ".join(told) or None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx
+import onnxruntime
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import first_line, open_session
-from engine.graph.inputs import Feeds, Shape, Signature, blank, resized
+from engine.graph.inputs import Array, Feeds, Shape, Signature, blank, resized
+from engine.graph.states import State, counted, states_of
 from engine.models.shapes import batch_text, noun, shape_text
 
 # Real samples that a graph is tried on.
@@ -23,7 +27,8 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
         session = open_session(model)
     except ModelError as error:
         raise ModelError(f"model {source}: {error}") from None
-    feeds = Feeds.of_graph(model)
+    feeds, states = Feeds.of_graph(model), states_of(model)
+    names = counted(model)
     shape, fixed = data.input_shape, feeds.batch
     plain = not isinstance(shape, Signature) and not isinstance(feeds.shape, Signature)
     # Zeros are no pixels, and may be no token: what is not floats is tried on real samples.
@@ -31,8 +36,10 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
     for n in (fixed,) if fixed else (3, 1):
         many = f"{n} {noun(shape)}" if n > 1 else f"one {noun(shape, 1)}"
         try:
-            given = session.run(None, feeds(blank(shape, n) if some is None else resized(some, n)))
+            feed = feeds(blank(shape, n) if some is None else resized(some, n))
+            given = session.run(names, feed)
             found = given[0].shape
+            _check_states(source, session, states, feed)
         except ModelError as error:
             raise ModelError(f"model {source}: {error}") from None
         except Exception as error:  # the runtime's own classes share no base below Exception
@@ -54,6 +61,19 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
                 "something, such as a Squeeze of all axes, drops its batch: flatten instead, and export again"
             )
         check_scores(source, found[1], data)
+
+
+def _check_states(
+    source: str, session: onnxruntime.InferenceSession, states: Sequence[State], feed: Mapping[str, Array]
+) -> None:
+    """Raises ModelError unless what is fed back is as what it is fed into, in shape and type."""
+    for state, back in zip(states, session.run([s.output for s in states], dict(feed)) if states else (), strict=True):
+        taken = feed[state.input]
+        if (back.shape, back.dtype) != (taken.shape, taken.dtype):
+            raise ModelError(
+                f"model {source}: state {state.input!r} is {taken.dtype} {taken.shape}, but {state.output!r}, which is fed back into it, "
+                f"is {back.dtype} {back.shape}; correct model.state"
+            )
 
 
 def check_rows(source: str, found: tuple[int, ...], n: int, many: str) -> None:

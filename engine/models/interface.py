@@ -1,11 +1,12 @@
-"""What a spec says of a graph's inputs and outputs, made of the graph: constants and states stored in it, the output that counts alone.
+"""What a spec says of a graph's inputs and outputs, made of the graph: constants stored in it, the output that counts, states behind it.
 
-Afterwards a graph takes what the data have, and gives one tensor. Never imports torch.
+Afterwards a graph takes what the data have, and gives one tensor; states that are fed back it also takes and gives, and says which they
+are. A state that nothing is fed back into is zeros in it. Never imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
 from engine.graph.graph import graph_inputs
 from engine.graph.inputs import Array, NamedArrays, as_type, element_type
+from engine.graph.states import State, counted, set_states, states_of
 from engine.spec.sections import Data, Model
 
 
@@ -66,7 +68,7 @@ def shape_interface(model: onnx.ModelProto, said: str, wanted: Interface) -> Non
     both = next((n for n in wanted.state if n in {*wanted.constants, *(wanted.arrays or ())}), None)
     if both is not None:
         raise ModelError(f"input {both!r} is under data.inputs and under model.state; leave it out of one of them")
-    _keep_output(model, said, wanted)
+    counting = _keep_output(model, said, wanted)
     left = [n for n in names if n not in wanted.constants and n not in wanted.state]
     if not left:
         raise ModelError(f"{said}: every input is a constant or a state; give one of them an array under data.inputs")
@@ -79,11 +81,38 @@ def shape_interface(model: onnx.ModelProto, said: str, wanted: Interface) -> Non
             _filled(model, values[name], value, twin, said)
         else:
             model.graph.initializer.append(numpy_helper.from_array(_constant(values[name], value, said), name))
-    batch = {d.dim_param for n in left for d in values[n].type.tensor_type.shape.dim[:1] if d.dim_param}
-    for name in wanted.state:
-        _zeros(model, values[name], left[0], batch, wanted.axes, said)
+    first = [d for n in left for d in values[n].type.tensor_type.shape.dim[:1]]
+    batch, fixed = {d.dim_param for d in first if d.dim_param}, all(d.dim_value for d in first)
+    opened = []
+    for name, output in wanted.state.items():
+        axis = _batch_axis(values[name], batch, wanted.axes, said)
+        if output is None or (axis is None and not fixed):
+            _zeros(model, values[name], left[0], axis, wanted.axes)
+            continue
+        for i, dim in enumerate(values[name].type.tensor_type.shape.dim):
+            if i != axis:
+                dim.dim_value = dim.dim_value or wanted.axes[dim.dim_param]
+        opened.append(State(name, output, axis))
     if len(left) < len(names):
-        _set_inputs(model, [values[n] for n in left])
+        _set_inputs(model, [values[n] for n in (*left, *(state.input for state in opened))])
+    _drop_outputs(model, {*wanted.state.values()} - {state.output for state in opened} - {*counting})
+    set_states(model, opened)
+
+
+def closed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that takes no states: they are zeros in it, and nothing of what is fed back is given."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    states, values = states_of(copy), {value.name: value for value in graph_inputs(copy)}
+    names = [state.input for state in states]
+    fed = next(name for name in values if name not in names)
+    for state in states:
+        _zeros(copy, values[state.input], fed, state.axis, {})
+    if states:
+        _set_inputs(copy, [value for name, value in values.items() if name not in names])
+        _prune(copy.graph, counted(copy))
+        set_states(copy, ())
+    return copy
 
 
 def _set_inputs(model: onnx.ModelProto, values: list[onnx.ValueInfoProto]) -> None:
@@ -116,7 +145,8 @@ def _check_arrays(model: onnx.ModelProto, said: str, left: list[str], arrays: tu
         )
 
 
-def _keep_output(model: onnx.ModelProto, said: str, wanted: Interface) -> None:
+def _keep_output(model: onnx.ModelProto, said: str, wanted: Interface) -> list[str]:
+    """Keep what counts, and what is fed back, behind it; the names of what counts."""
     outputs = [o.name for o in model.graph.output]
     fed_back = {name for name in wanted.state.values() if name is not None}
     if unknown := sorted(fed_back - {*outputs}):
@@ -138,7 +168,19 @@ def _keep_output(model: onnx.ModelProto, said: str, wanted: Interface) -> None:
                 f"{(rest or outputs)[0]}, or which count at once: model.outputs"
             )
         kept = rest
-    if kept != outputs:
+    both = next((name for name in kept if name in fed_back), None)
+    if both is not None:
+        raise ModelError(
+            f"{said}: the output {both!r} counts and is fed back; export it under two names, as with an Identity"
+        )
+    if (whole := [*kept, *(n for n in dict.fromkeys(wanted.state.values()) if n is not None)]) != outputs:
+        _prune(model.graph, whole)
+    return kept
+
+
+def _drop_outputs(model: onnx.ModelProto, names: Collection[str | None]) -> None:
+    kept = [o.name for o in model.graph.output if o.name not in names]
+    if len(kept) < len(model.graph.output):
         _prune(model.graph, kept)
 
 
@@ -220,31 +262,31 @@ def _put_first(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     model.graph.node.extend([*nodes, *rest])
 
 
+def _batch_axis(value: onnx.ValueInfoProto, batch: Collection[str], axes: Mapping[str, int], said: str) -> int | None:
+    """Which axis of a state counts samples: the one that is free; None where none is. Raises ModelError for several."""
+    dims = value.type.tensor_type.shape.dim
+    free = [i for i, d in enumerate(dims) if not d.dim_value and d.dim_param not in axes]
+    names = [dims[i].dim_param for i in free]
+    if len(free) > 1 or (free and names[0] and batch and names[0] not in batch):
+        raise ModelError(
+            f"{said}: state {_described(value)} has free axes; give their sizes, as in model.axes: {{{names[-1] or 'NAME'}: 128}}, or "
+            "export it with these sizes"
+        )
+    return free[0] if free else None
+
+
 def _zeros(
-    model: onnx.ModelProto,
-    value: onnx.ValueInfoProto,
-    fed: str,
-    batch: set[str],
-    axes: Mapping[str, int],
-    said: str,
+    model: onnx.ModelProto, value: onnx.ValueInfoProto, fed: str, axis: int | None, axes: Mapping[str, int]
 ) -> None:
-    """Zeros in the place of an input; an axis that is the batch's is as long as that of the input `fed`."""
+    """Zeros in the place of an input; the `axis` that counts samples is as long as that of the input `fed`."""
     tensor = value.type.tensor_type
     kind = element_type(tensor.elem_type, value.name)
     sizes = [d.dim_value or axes.get(d.dim_param, 0) for d in tensor.shape.dim]
-    free = [i for i, size in enumerate(sizes) if not size]
-    if not free:
+    if axis is None:
         model.graph.initializer.append(numpy_helper.from_array(np.zeros(sizes, kind), value.name))
         return
-    names = [tensor.shape.dim[i].dim_param for i in free]
-    if len(free) > 1 or (names[0] and batch and names[0] not in batch):
-        raise ModelError(
-            f"{said}: state {_described(value)} has free axes; give their sizes, as in model.axes: {{{names[-1] or 'NAME'}: 128}}, or "
-            f"export it "
-            "with these sizes"
-        )
     own = f"{value.name}/"
-    parts = [np.array(sizes[: free[0]], np.int64), np.array(sizes[free[0] + 1 :], np.int64), np.array([0], np.int64)]
+    parts = [np.array(sizes[:axis], np.int64), np.array(sizes[axis + 1 :], np.int64), np.array([0], np.int64)]
     for label, part in zip(("before", "after", "first"), parts, strict=True):
         model.graph.initializer.append(numpy_helper.from_array(part, own + label))
     nodes = [

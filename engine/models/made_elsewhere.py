@@ -18,6 +18,7 @@ from engine.graph.graph import fixed_batch, graph_inputs, read_onnx, save_onnx
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds, is_array
 from engine.graph.multiplying import UNCOUNTED
+from engine.graph.states import states_of
 from engine.models.fits import check_answers, check_shape
 from engine.models.interface import Interface
 from engine.models.onnx_file import external_files, fix_axes, read_file
@@ -113,14 +114,16 @@ def fit(made: Path, data: Dataset, output: Path, like: Model | None = None) -> s
     model, file = _read(made, data, like), read_onnx(made)
     feeds = Feeds.of_graph(model)
     as_it_is = _interface(model) == _interface(file)
-    if as_it_is and all(all(taken.axes[1:]) for taken in feeds.taken):
+    if as_it_is and not states_of(model) and all(all(taken.axes[1:]) for taken in feeds.taken):
         shutil.copyfile(made, output)
         how = "measured as it is"
     else:
         fix_axes(model, data.input_shape, Path(said), like.axes if like else None)
         save_onnx(model, output)
         how = "nothing but the free axes of its input was changed, to the data's sizes"
-        if not as_it_is:
+        if states_of(model):
+            how = "with the states of this sweep noted in it, and no operator changed"
+        elif not as_it_is:
             how = "with constants, states and the output that counts as in this sweep, and no operator changed"
     found = f"made elsewhere, {how} (SHA-256 {hashlib.sha256(made.read_bytes()).hexdigest()[:12]}…)"
     if uncounted := sorted({n.op_type for n in inlined(model).graph.node} & UNCOUNTED):

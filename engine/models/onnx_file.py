@@ -28,6 +28,7 @@ from engine.graph.graph import (
 )
 from engine.graph.inline import inlined
 from engine.graph.inputs import Array, Feeds, Inputs, Shape, Signature, blank, drawn
+from engine.graph.states import set_states, states_of
 from engine.graph.tidy import constants_to_initializers, fold, has_subgraphs
 from engine.models.accepted import accepted_facts
 from engine.models.interface import Interface, shape_interface
@@ -98,7 +99,9 @@ def read_onnx_for(path: Path, shape: Shape, wanted: Interface | None = None) -> 
     """
     model = read_file(path, wanted)
     fix_axes(model, shape, path, wanted.axes if wanted else None)
-    return _upgraded(model, path)
+    raised = _upgraded(model, path)
+    set_states(raised, states_of(model))
+    return raised
 
 
 def external_files(path: Path) -> list[Path]:
@@ -128,6 +131,8 @@ def read_file(path: Path, wanted: Interface | None = None) -> onnx.ModelProto:
     Where the data are not known yet, several inputs are taken as they are.
     """
     model = read_onnx(path)
+    # What a bundle's file says of itself: here the spec says it.
+    set_states(model, ())
     wanted = wanted or Interface()
     if graph_inputs(model):
         shape_interface(model, str(path), wanted)
@@ -145,7 +150,8 @@ def fix_axes(model: onnx.ModelProto, shape: Shape, path: Path, axes: Mapping[str
 
     `axes`: sizes that the spec gives further axes, by name.
     """
-    inputs = graph_inputs(model)
+    states = {state.input for state in states_of(model)}
+    inputs = [i for i in graph_inputs(model) if i.name not in states]
     sizes: dict[str, int] = dict(axes or {})
     own = {name: item for name, item, _ in shape.tensors} if isinstance(shape, Signature) else {"": shape}
     batches = {i.type.tensor_type.shape.dim[0].dim_param for i in inputs}

@@ -11,13 +11,17 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from engine.datasets.dataset import Dataset
 from engine.errors import ModelError
+from engine.graph.one_output import as_one, described
+from engine.graph.outputs import levelled
 from engine.models.baked import bake
 from engine.models.builders import Origin, build, build_as_written, run_blank
 from engine.models.catalog import ZooEntry, check_model, one_line, source_kind, zoo_index
@@ -25,10 +29,12 @@ from engine.models.checkpoints import read_weights
 from engine.models.functions import code_sha256
 from engine.models.narrow import packed_sizes, unpack_sizes
 from engine.models.pruned import packed_masks, unpack_masks
+from engine.models.remembering import remembering
 from engine.models.shapes import inputs_text, noun
 from engine.models.shorter import keep_layers, layers_to_keep
 from engine.models.state import fit_to, load_state
-from engine.models.torch_inputs import outputs_text
+from engine.models.state_sizes import stated_sizes
+from engine.models.torch_inputs import as_tensors, call, outputs_text
 from engine.models.zoo import BUILDERS
 from engine.spec.sections import Model
 from engine.spec.steps import SELF
@@ -45,6 +51,8 @@ __all__ = [
 ]
 
 _METADATA = "paretoscope"
+# Samples by which it is told how much outputs vary.
+_MEASURED = 100
 # What each dataset that checkpoints were trained on gives: the shape of one item and the class count.
 _TRAINED_ON: dict[str, tuple[tuple[int, ...], int]] = {
     "fashion_mnist": ((1, 28, 28), 10),
@@ -83,8 +91,15 @@ def load_network(model: Model, data: Dataset) -> Network:
         _check_fits(entry, data)
         weights, state = f"shipped, trained on {entry.dataset}", load_file(entry.path)
     code = code_sha256(model.source) if kind == "python" else None
+    sizes = stated_sizes(model.source, model.state_shapes, model.axes, [*model.state])
     origin = replace(
-        _of(data, model.source, weights), code_sha256=code, arguments=dict(model.options), output=model.output
+        _of(data, model.source, weights),
+        code_sha256=code,
+        arguments=dict(model.options),
+        output=model.output,
+        outputs=model.outputs,
+        state=dict(model.state),
+        sizes=sizes,
     )
     module = build_as_written(origin)
     if model.weights is not None:
@@ -97,15 +112,41 @@ def load_network(model: Model, data: Dataset) -> Network:
         state, note = found.state, found.note
     if state is not None:
         load_state(module, state, f"weights {model.weights or zoo_index()[model.source].path}", origin.source)
-    return Network(_checked(bake(module, origin.source), origin), origin, note)
+    module = bake(module, origin.source)
+    if origin.outputs:
+        origin = replace(origin, units=_units(module, origin, data))
+    return Network(_checked(module, origin), origin, note)
+
+
+def _units(module: nn.Module, origin: Origin, data: Dataset) -> tuple[float, ...]:
+    """How much each of several outputs varies on samples, which steps divide it by from here on; raises ModelError for classes."""
+    if data.has_classes:
+        raise ModelError(
+            f"model {origin.source!r}: several outputs count, but the data have classes; name the one with their scores under "
+            "model.output, or write data.task: other, with a metric of your own"
+        )
+    run_blank(module, origin, 2)
+    hooks = remembering(module)
+    assert hooks is not None
+    some = as_tensors(data.preprocessing(data.calibration.head(_MEASURED).inputs))
+    with torch.no_grad():
+        whole = call(module, some).double().numpy()
+    found = levelled(whole, tuple(("", width) for width in hooks.widths))
+    units = tuple(float(found[end - 1]) for end in np.cumsum(hooks.widths))
+    hooks.wanted = replace(hooks.wanted, units=units)
+    return units
 
 
 def convert_file(model: Model, graph: onnx.ModelProto, data: Dataset) -> Network:
     """The torch network of an ONNX file's graph, held against it on real samples; raises ModelError naming what stands against it."""
     from engine.models.converted import convert  # not at the top: few networks come from files
 
+    several: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+    if len(graph.graph.output) > 1:
+        several = described(graph.graph.output)
+        graph = as_one(graph, data.preprocessing(data.calibration.head(_MEASURED).inputs))
     module, text, note = convert(graph, data, model.source)
-    origin = replace(_of(data, model.source, "as in the file"), graph=text)
+    origin = replace(_of(data, model.source, "as in the file"), graph=text, several=several)
     return Network(_checked(bake(module, origin.source), origin), origin, note)
 
 

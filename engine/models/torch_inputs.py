@@ -6,7 +6,7 @@ Constants, and the choice of an output, are hooks of the network: a wrapper woul
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,11 +71,19 @@ class _Chosen:
 
 
 def fit_interface(
-    network: nn.Module, source: str, inputs: Sequence[str], constants: Mapping[str, Any], output: str | int | None
+    network: nn.Module,
+    source: str,
+    inputs: Sequence[str],
+    constants: Mapping[str, Any],
+    output: str | int | None,
+    states: Collection[str] = (),
 ) -> None:
-    """Make a network take the inputs named, in place, constants beside them, and give one output. Raises ModelError for unknown names."""
+    """Make a network take the inputs named, in place, constants beside them, and give one output; `states` are added by others.
+
+    Raises ModelError for unknown names.
+    """
     if inputs or constants:
-        _check_names(network, source, [*inputs, *constants])
+        _check_names(network, source, [*inputs, *constants, *states])
     only = inputs[0] if len(inputs) == 1 else None
     if constants or only:
         network.register_forward_pre_hook(_Constants(constants, only), with_kwargs=True)

@@ -10,6 +10,7 @@ where reverting one layer after the other makes as many as there are layers. The
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,10 +19,11 @@ from engine.compress.quantization.allocation import Times, by_layer, mixed_bits,
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import Quantized, prepare, quantized
 from engine.datasets.dataset import Dataset
-from engine.graph.graph import load_onnx, save_onnx
+from engine.graph.graph import save_onnx
 from engine.measure.answers import answers
 from engine.measure.task_metric import metric_of
 from engine.quality.drop import drop
+from engine.run.steps_graph import steps_graph
 from engine.spec.steps import Quantize
 from engine.trials.evidence import Interval
 
@@ -65,8 +67,9 @@ def fewest_in_float(
     limit, the best that was tried is returned, and its note says how far off it is.
     """
     assert step.max_drop is not None
-    model = load_onnx(source)
-    calibration = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
+    graph = steps_graph(source, data, step.calibration_samples)
+    model = graph.model
+    calibration = graph.data.preprocessing(graph.data.calibrating(step.calibration_samples).inputs)
     prepared = prepare(model)
     layers = find_layers(prepared.graph.node, weight_names(prepared.graph))
     plain = step.model_copy(update={"max_drop": None})
@@ -81,6 +84,7 @@ def fewest_in_float(
         def lost(count: int) -> float:
             bits = most_in_float(usual, order, count) if count else usual
             done = quantized(plain, model, calibration, bits)
+            done = replace(done, model=graph.as_file(done.model))
             path = Path(folder) / f"{count}.onnx"
             save_onnx(done.model, path)
             found, _ = answers(path, split, data, choice)

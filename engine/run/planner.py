@@ -56,7 +56,8 @@ class _Builder:
         self.data_digest = dataset_checksum(sweep.data)
         self.metric = metric_options(sweep.metric) if sweep.metric else None
         # What training makes small, where that is not the cross-entropy of labels.
-        loss = sweep.loss or ("imitation" if sweep.data.task not in (None, "classification") else None)
+        valued = bool(sweep.model.outputs) or sweep.data.task not in (None, "classification")
+        loss = sweep.loss or ("imitation" if valued else None)
         self.imitates = loss == "imitation"
         code = {"code": function_code(loss, "loss")} if loss and loss not in LOSSES else {}
         self.loss: dict[str, Any] = {"loss": {"source": loss, **code}} if loss else {}

@@ -28,8 +28,6 @@ from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
 if TYPE_CHECKING:
     import onnx
 
-    from engine.datasets.dataset import Dataset
-
 # Real images on which an exported graph is held against the network.
 _COMPARED = 100
 
@@ -98,39 +96,21 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
 
 def _convert(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import load_onnx
+    from engine.models.interface import closed
     from engine.models.sources import convert_file, save_network
 
     model = Model(**task.node.options["model"])
-    network = convert_file(model, load_onnx(task.input()), dataset_of(task.data))
+    network = convert_file(model, closed(load_onnx(task.input(), several=True)), dataset_of(task.data))
     save_network(network, output)
     return noted(network.note)
 
 
-def _steps_graph(path: Path, data: Dataset) -> tuple[onnx.ModelProto, list[onnx.ValueInfoProto]]:
-    """A network's graph as steps work on it, with one output, and the outputs that its file has."""
-    from engine.graph.graph import load_onnx
-    from engine.graph.one_output import as_one
-
-    model = load_onnx(path, several=True)
-    outputs = list(model.graph.output)
-    if len(outputs) > 1:
-        model = as_one(model, data.preprocessing(data.calibration.head(_COMPARED).inputs))
-    return model, outputs
-
-
-def _save_made(model: onnx.ModelProto, outputs: list[onnx.ValueInfoProto], path: Path) -> None:
-    """Write what a step made of `_steps_graph`'s, with the outputs of the file that it was made from."""
-    from engine.graph.graph import save_onnx
-    from engine.graph.one_output import as_several
-
-    save_onnx(as_several(model, outputs) if len(outputs) > 1 else model, path)
-
-
 def _teacher(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.teacher import teacher_note, teacher_outputs
+    from engine.run.steps_graph import counted_as_one
 
     data, options = dataset_of(task.data), task.node.options
-    model, _ = _steps_graph(task.input(), data)
+    model = counted_as_one(task.input(), data)
     images = data.train.head(options["images"])
     values = not data.has_classes
     outputs = teacher_outputs(
@@ -210,31 +190,38 @@ def _finetune(task: Task, output: Path) -> dict[str, Any]:
 
 def _export(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import save_onnx
-    from engine.models.agreement import check_agreement
+    from engine.graph.one_output import with_outputs_of
+    from engine.models.agreement import check_agreement, check_stream
     from engine.models.export import export_onnx
     from engine.models.sources import open_network
 
     network, data = open_network(task.input()), dataset_of(task.data)
     images = data.preprocessing(data.calibration.head(_COMPARED).inputs)
-    model = export_onnx(network.module, network.origin.input_shape)
+    own = network.origin
+    model = export_onnx(network.module, own.input_shape, name=own.only if own.state else None)
     note = check_agreement(model, network.module, images)
-    save_onnx(model, output)
+    check_stream(model, network.module, images)
+    save_onnx(with_outputs_of(model, own.several), output)
     return noted(note)
 
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.quantization.sensitivity import measure_sensitivity
+    from engine.run.steps_graph import steps_graph
 
-    step, data = Quantize(**task.node.options), dataset_of(task.data)
-    output.write_text(json.dumps(measure_sensitivity(step, _steps_graph(task.input(), data)[0], data)))
+    step = Quantize(**task.node.options)
+    graph = steps_graph(task.input(), dataset_of(task.data), step.calibration_samples)
+    output.write_text(json.dumps(measure_sensitivity(step, graph.model, graph.data)))
     return {}
 
 
 def _layer_times(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress.quantization.sensitivity import layer_times
+    from engine.run.steps_graph import steps_graph
 
-    step, data = Quantize(**task.node.options), dataset_of(task.data)
-    output.write_text(json.dumps(layer_times(step, _steps_graph(task.input(), data)[0], data)))
+    step = Quantize(**task.node.options)
+    graph = steps_graph(task.input(), dataset_of(task.data), step.calibration_samples)
+    output.write_text(json.dumps(layer_times(step, graph.model, graph.data)))
     return {}
 
 
@@ -255,13 +242,15 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
 
 def _quantize(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import quantize
+    from engine.graph.graph import save_onnx
+    from engine.run.steps_graph import steps_graph
 
-    step, data = Quantize(**_of_step(task)), dataset_of(task.data)
-    model, outputs = _steps_graph(task.input(), data)
-    images = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
-    bits, shown = _chosen_bits(task, step, model)
-    done = quantize.quantized(step, model, images, bits)
-    _save_made(done.model, outputs, output)
+    step = Quantize(**_of_step(task))
+    graph = steps_graph(task.input(), dataset_of(task.data), step.calibration_samples)
+    images = graph.data.preprocessing(graph.data.calibrating(step.calibration_samples).inputs)
+    bits, shown = _chosen_bits(task, step, graph.model)
+    done = quantize.quantized(step, graph.model, images, bits)
+    save_onnx(graph.as_file(done.model), output)
     return shown | {"chosen": list(done.chosen)} | noted(done.note)
 
 
@@ -280,24 +269,32 @@ def _fewest(task: Task, output: Path) -> dict[str, Any]:
 def _qat(task: Task, output: Path) -> dict[str, Any]:
     from engine.compress import qat, quantize
     from engine.compress.losses import task_loss
+    from engine.graph.graph import save_onnx
     from engine.models.sources import open_network
+    from engine.run.steps_graph import steps_graph
 
-    step, losses = Quantize(**_of_step(task)), list[float]()
-    model, outputs = _steps_graph(task.input(), dataset_of(task.data))
-    bits, shown = _chosen_bits(task, step, model)
+    step, losses, data = Quantize(**_of_step(task)), list[float](), dataset_of(task.data)
+    graph = steps_graph(task.input(), data, qat.calibrates(step), trains=True)
+    bits, shown = _chosen_bits(task, step, graph.model)
     exported = task.inputs[-1].endswith(".safetensors")
     trained = qat.train_quantized(
         step,
-        model,
-        dataset_of(task.data),
+        graph.model,
+        graph.data,
         task.seed,
         on_epoch=lambda _, value: losses.append(value),
         bits=bits,
-        task=task_loss(dataset_of(task.data), task.node.options.get("loss")),
+        taken=data.input_shape,
+        task=None if graph.imitates else task_loss(data, task.node.options.get("loss")),
         network=open_network(task.input(len(task.inputs) - 1)).module if exported else None,
     )
-    _save_made(trained.model, outputs, output)
-    notes = [trained.note, None if exported else qat.note(model), quantize.note(step, model)]
+    save_onnx(graph.as_file(trained.model), output)
+    notes = [
+        trained.note,
+        None if exported else qat.note(graph.model),
+        quantize.note(step, graph.model),
+        graph.imitated,
+    ]
     found = {"loss": losses, "chosen": quantize.chosen_range(step)} | shown
     return found | noted("; ".join(note for note in notes if note) or None)
 

@@ -14,7 +14,8 @@ import psutil
 from engine.errors import InputError
 from engine.export.bundle import PARTS
 from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_bundle, read_json
-from engine.export.tensors import Tensor, shares_calls, tensors_of
+from engine.export.stream_template import begun, counted, states_of
+from engine.export.tensors import Tensor, asked_of, said_of, shares_calls
 from engine.export.verify_template import check_files, check_sample, read_sample
 from engine.export.zips import unpacked
 from engine.serve.batching import rows_of
@@ -35,7 +36,8 @@ class Model:
     """One bundle in memory. `run` is safe to call from several threads.
 
     `settings` are its preprocessing, `labels` its classes, `trial` and `label` what was exported. `shares_runs`: whether rows of several
-    requests may go through the file together, because each is answered as it is alone; it was tried on the bundle's own sample. `bytes` is
+    requests may go through the file together, because each is answered as it is alone; it was tried on the bundle's own sample. `states`
+    are inputs that are zeros at the start of every sample of every request, and are neither asked for nor given back. `bytes` is
     what opening it and running that sample added to this process, the file's size at least. Raises InputError for what is no sound bundle,
     and, where it is `checked`, for a model that does not answer its sample here as recorded: int8 sums may saturate on this processor.
     """
@@ -55,8 +57,9 @@ class Model:
                 answers = check_sample(self._session, folder, manifest, self.settings) if checked else []
                 if other := [f"{a.name}: {a.found}, {a.expected} expected" for a in answers if not a.ok]:
                     raise BundleError(f"it answers otherwise on this machine than recorded ({'; '.join(other)})")
-                self.inputs = tensors_of(self._session.get_inputs())
-                self.outputs = tensors_of(self._session.get_outputs())
+                self.states = tuple(str(state["input"]) for state in states_of(self._session))
+                self._names = counted(self._session)
+                self.inputs, self.outputs = asked_of(self._session), said_of(self._session)
                 self.fixed = fixed_batch(self._session)
                 sample, *_ = read_sample(folder, self.settings, ())
                 self.shares_runs = shares_calls(self._session, sample, self.settings, manifest["arithmetic"])
@@ -86,7 +89,8 @@ class Model:
     def fed(self, stored: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs as they are stored -> what the graph takes; raises Malformed."""
         try:
-            return fed(self._session, dict(stored), self.settings)
+            taken = fed(self._session, dict(stored), self.settings)
+            return {name: array for name, array in taken.items() if name not in self.states}
         except (BundleError, KeyError, ValueError) as error:
             raise Malformed(f"the inputs do not fit the model: {one_line(error)}") from None
 
@@ -107,7 +111,8 @@ class Model:
 
     def _called(self, inputs: Mapping[str, Array]) -> list[Array]:
         try:
-            return [np.asarray(output) for output in self._session.run(None, dict(inputs))]
+            whole = {**inputs, **begun(self._session, rows_of(inputs))} if self.states else dict(inputs)
+            return [np.asarray(output) for output in self._session.run(self._names, whole)]
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise Refused(400, f"the model cannot run on these inputs: {one_line(error)}") from None
 

@@ -54,7 +54,9 @@ def inputs_of(request: Mapping[str, Any], rest: bytes, wanted: Sequence[Tensor])
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         raise Malformed('"inputs" must be a list of tensors: {"name", "shape", "datatype", "data"}')
     if any(key in _parameters(request) for key in ("sequence_id", "sequence_start", "sequence_end")):
-        raise Malformed("sequences are not kept here; state is an input and an output of the model")
+        raise Malformed(
+            "sequences are not kept here: states are zeros at the start of every sample; predict.py --stream feeds them back"
+        )
     known, arrays, start = {tensor.name: tensor for tensor in wanted}, dict[str, Array](), 0
     for one in given:
         name = one.get("name")

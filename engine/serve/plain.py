@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.export.predict_template import BundleError, as_stored, inputs_of, shares_of
+from engine.export.answers_template import shares_of
+from engine.export.predict_template import BundleError, as_stored, inputs_of
 from engine.serve.errors import Malformed
 from engine.serve.model import Model
 from engine.serve.open_inference import json_in

@@ -27,8 +27,9 @@ class Model(Frozen):
     `weights` is a checkpoint for a network that is built (safetensors, or a .pt/.pth file of plain tensors). `options` are what the
     function is called with, beside the classes and channels of the data. `output` is the one that counts where there are several: its
     name, or its number; `outputs` are those that count at once, in this order. `state`: inputs that begin as zeros for each sample, each
-    with the output that is fed back into it, if any. `axes`: sizes of axes that an ONNX file leaves free and the data do not fix, by the
-    file's names of them.
+    with the output that is fed back into it, if any. `state_shapes`: of those of a torch network that does not tell them (by running with
+    None for a state), sizes, `N` for the axis that counts samples. `axes`: sizes of axes that an ONNX file leaves free and the data do not
+    fix, by the file's names of them, and of names in `state_shapes`.
     """
 
     source: str = Field(min_length=1)
@@ -38,6 +39,7 @@ class Model(Frozen):
     outputs: tuple[str | int, ...] = ()
     state: dict[str, str | None] = Field(default_factory=dict)
     axes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    state_shapes: dict[str, tuple[Annotated[int, Field(ge=1)] | str, ...]] = Field(default_factory=dict)
 
     @field_validator("state", mode="before")
     @classmethod
@@ -224,7 +226,8 @@ class Data(Frozen):
         for name, value in inputs.items():
             if not isinstance(value, str) and not _is_constant(value):
                 raise ValueError(
-                    f"{name} is {value!r:.60}; give the name of an array, a number, or a list of numbers that is the same for every sample"
+                    f"{name} is {value!r:.60}; give the name of an array, a number, or a list of numbers that is the same for every "
+                    "sample, or {state: OUTPUT}"
                 )
         named = [value for value in inputs.values() if isinstance(value, str)]
         if not named:

@@ -22,7 +22,8 @@ from engine.spec.metric import MetricChoice, names_function, usual_metric
 from engine.spec.recipe import Recipe
 from engine.spec.sections import EMBEDDED, Data, Measure, Model, Preprocess
 from engine.spec.space import _as_list, expand_space
-from engine.spec.steps import SELF, TORCH_STEPS, Distill, Quantize, Step
+from engine.spec.states import with_states_of_the_model
+from engine.spec.steps import CURRENT, SELF, TORCH_STEPS, Distill, Finetune, Quantize, Step
 from engine.spec.validation import validated
 
 LOSSES = ("imitation", "task")
@@ -61,6 +62,11 @@ class Sweep(Frozen):
     target: Target | None = None
     metric: MetricChoice | None = None
     loss: Loss | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _states_are_the_models(cls, value: Any) -> Any:
+        return with_states_of_the_model(value) if isinstance(value, Mapping) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -222,6 +228,12 @@ def parse_sweep(value: Any, base: Path | None = None) -> Sweep:
             _check_onnx_steps(recipe, sweep.model.source)
         if sweep.model.outputs:
             _check_steps_of_several(recipe, sweep.loss)
+        qat = any(isinstance(s, Quantize) and s.method == "qat" for s in recipe.steps)
+        if qat and any(sweep.model.state.values()) and sweep.loss not in (None, "imitation"):
+            raise SpecError(
+                f"loss {sweep.loss}: method qat of a network with states imitates the float network's outputs and states; write loss: "
+                "imitation, or leave it out"
+            )
     return sweep
 
 
@@ -259,22 +271,34 @@ def _check_onnx_steps(recipe: Recipe, source: str) -> None:
 
 
 def _check_steps_of_several(recipe: Recipe, loss: str | None) -> None:
-    """Where several outputs count, what trains in torch is left out, and what trains on the graph imitates all of them."""
-    step = next((s for s in recipe.steps if isinstance(s, TORCH_STEPS)), None)
-    if step is not None:
+    """Where several outputs count, what trains imitates all of the baseline's, and only a network of the same outputs can."""
+    built_in = next((s for s in recipe.steps if isinstance(s, Distill) and s.student not in (SELF, CURRENT)), None)
+    if built_in is not None:
         raise SpecError(
-            f"space: {step.step} trains one output, and model.outputs names several; use quantize, which keeps all of them close, or name "
-            "the one that counts under model.output"
+            f"space: distill with student {built_in.student} has one output, and model.outputs names several; use student self or "
+            "current, or name the one that counts under model.output"
         )
-    qat = any(isinstance(s, Quantize) and s.method == "qat" for s in recipe.steps)
-    limited = any(isinstance(s, Quantize) and s.max_drop is not None for s in recipe.steps)
-    if qat and loss not in (None, "imitation"):
+    alone = next((s for s in recipe.steps if isinstance(s, Distill) and not s.has_teacher), None)
+    if alone is not None:
+        raise SpecError(
+            "space: distill without a teacher has nothing to imitate where several outputs count; give alpha above 0"
+        )
+    teacher = next((s.teacher for s in recipe.steps if isinstance(s, Distill)), "baseline")
+    if teacher not in ("baseline", "previous"):
+        raise SpecError(
+            f"space: distill from {teacher} knows one output, and model.outputs names several; leave it out: the baseline teaches"
+        )
+    trains = any(
+        isinstance(s, Distill | Finetune) or (isinstance(s, Quantize) and s.method == "qat") for s in recipe.steps
+    )
+    if trains and loss not in (None, "imitation"):
         raise SpecError(
             f"loss {loss}: where several outputs count, training imitates all of the baseline's; write loss: imitation, or leave it out"
         )
-    if limited:
+    weighed = next((s for s in recipe.steps if isinstance(s, Distill) and s.feature_weight), None)
+    if weighed is not None:
         raise SpecError(
-            "space: quantize max_drop is for networks with one output that counts; name layers under float_layers, or give mean_bits"
+            "space: distill feature_weight is for networks with one classifier; leave it out where several outputs count"
         )
 
 

@@ -103,7 +103,9 @@ def under(scenario: Scenario, draft: Draft) -> Draft:
     """A draft for a scenario: its device, its limits, and the first of its datasets that can be loaded; the steps stay."""
     data = next((d for d in scenario.datasets if is_available(d)), BUILT_IN)
     profiles = tuple(dict.fromkeys(("host", scenario.device)))
-    read = Reading(model_options=draft.model_options) if data != draft.data else draft
+    read = (
+        Reading(model_options=draft.model_options, model_outputs=draft.model_outputs) if data != draft.data else draft
+    )
     return replace(
         draft,
         **{f.name: getattr(read, f.name) for f in fields(Reading)},

@@ -36,10 +36,11 @@ class Reading:
     """The form's fields for it; empty texts and 0 say nothing.
 
     Classes are their number, or names between commas, as slices are; `data_scale` may be 1/255; mean and deviation are numbers between
-    commas; `model_options` are as in a spec, `width: 32, depth: 2`.
+    commas; `model_options` are as in a spec, `width: 32, depth: 2`, `model_outputs` the names of those that count.
     """
 
     model_options: str = ""
+    model_outputs: tuple[str, ...] = ()
     data_kind: str = ""
     data_classes: str = ""
     data_target: str = ""
@@ -57,14 +58,15 @@ class Reading:
 
 def to_model(fields: Reading) -> dict[str, Any]:
     """What the fields add to a spec's `model`; raises SpecError."""
-    text = fields.model_options.strip()
+    text, outputs = fields.model_options.strip(), fields.model_outputs
+    counting: dict[str, Any] = {"outputs": [*outputs]} if outputs[1:] else {"output": outputs[0]} if outputs else {}
     if not text:
-        return {}
+        return counting
     where = "the network’s options"
     found = load_plain_yaml(text if text.startswith("{") else f"{{{text}}}", where)
     if not isinstance(found, Mapping):
         raise SpecError(f"{where} are {text!r:.80}; write them as `width: 32, depth: 2`")
-    return {"options": dict(found)}
+    return {"options": dict(found)} | counting
 
 
 def to_data(fields: Reading) -> dict[str, Any]:
@@ -128,6 +130,9 @@ def from_spec(model: Model, data: Data) -> dict[str, Any]:
         "data_labels": data.labels or "",
         "data_slices": ", ".join(data.slices),
     }
+    counting = model.outputs or (() if model.output is None else (model.output,))
+    if counting and all(isinstance(name, str) for name in counting):
+        found["model_outputs"] = tuple(map(str, counting))
     if model.options:
         written = yaml.safe_dump(dict(model.options), default_flow_style=True, width=10_000, sort_keys=False)
         found["model_options"] = written.strip().removeprefix("{").removesuffix("}")

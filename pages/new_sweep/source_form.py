@@ -14,9 +14,9 @@ from engine.spec.sections import EMBEDDED
 from engine.uploads.keep import upload_at
 from pages.new_sweep import uploader
 from pages.new_sweep.draft import Draft
-from pages.new_sweep.fields import choice, key, number, text
+from pages.new_sweep.fields import chips, choice, key, number, text
 from pages.new_sweep.reading import COLOURS, KINDS, LAYOUTS, NUMBERS, OWN, Reading
-from pages.shared import reach
+from pages.shared import reach, shell
 
 UPLOAD, OTHER = "upload a file …", "by path or name …"
 Part = Literal["model", "data"]
@@ -25,7 +25,9 @@ _SHIPPED = {
     "fashion_mnist": "60,000 training and 10,000 test images of clothes, grey, 28×28; shipped.",
     "pen_digits": "7,494 training and 3,498 test series of a pen that writes a digit, x and y of eight points; shipped.",
 }
-_READ = tuple(f.name for f in fields(Reading) if f.name != "model_options")
+_MOST_OUTPUTS = 64
+"""A file may have thousands, which nobody could choose from."""
+_READ = tuple(f.name for f in fields(Reading) if not f.name.startswith("model_"))
 
 
 def put(draft: Draft) -> None:
@@ -99,10 +101,32 @@ def _model() -> dict[str, Any]:
         st.caption(
             f"{DESCRIPTIONS[model]} Trained on {entry.dataset}: {entry.accuracy * 100:.2f} % of its test are right."
         )
+    found |= _outputs(found["model"])
     if (model == OTHER and not found["model"].endswith((".onnx", ".pt2"))) or _is_stated("model_options"):
         told = "What the function that builds the network is called with, beside classes and channels."
         found["model_options"] = text("Options of the network", "model_options", told, "width: 32, depth: 2")
     return found
+
+
+def _outputs(source: str) -> dict[str, Any]:
+    """Which of several outputs count; of a file on the server what a spec said."""
+    kept = upload_at(source) if source else None
+    given: dict[str, str] = kept.facts["outputs"] if kept is not None and kept.kind == "onnx" else {}
+    if len(given) < 2 and (given or not _is_stated("model_outputs")):
+        return {}
+    told = "One, or several at once: then all are kept close to the baseline’s, each weighed by how much it varies."
+    shapes = {name: shell.plain(f"{name[:80]} ({shape})") for name, shape in given.items()}
+    chosen = chips(
+        "Outputs that count",
+        "model_outputs",
+        [*given][:_MOST_OUTPUTS],
+        told,
+        lambda name: shapes.get(name, name),
+        is_open=not given,
+    )
+    if not chosen:
+        st.caption(f"The network gives {len(given)} outputs; choose the one that counts, or several.")
+    return {"model_outputs": chosen}
 
 
 def _model_help() -> str:

@@ -187,6 +187,10 @@ def _answers(
             f"Milliseconds are the median of {some.runs} runs with one thread on this server, whatever else it was doing: informal. "
             "Compare recipes by the latencies of the sweep."
         )
+        if any(queries.spec(row).model.state.values()):
+            st.caption(
+                "The network has states. Here they are zeros at the start of every sample; a bundle’s predict.py streams."
+            )
 
 
 def _answer(found: Answer, reference: Answer | None, subject: Subject) -> None:

@@ -13,9 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.datasets.load import load_dataset
 from engine.errors import ModelError
 from engine.graph.graph import graph_inputs, open_session, save_onnx
-from engine.graph.inputs import Feeds
+from engine.graph.inputs import Feeds, NamedArrays
 from engine.measure.accuracy import predict
 from engine.models.files import check_fits, load_file
+from engine.models.interface import closed
 from engine.spec.sections import Data, Model
 from tests.helpers.several_inputs import token_data, token_net, tokens_and_masks
 
@@ -64,8 +65,42 @@ def audio(folder: Path, **said: object) -> Data:
     return Data.model_validate({"source": str(folder / "audio.npz"), "preprocess": "none", **said})
 
 
-@pytest.mark.parametrize("state", [{"state": "next"}, ["state"]])
-def test_constants_and_states_are_stored_in_the_graph(state: object, tmp_path: Path) -> None:
+def test_a_state_that_is_fed_back_stays_an_input_and_an_output(tmp_path: Path) -> None:
+    path = recurrent_net(tmp_path / "net.onnx")
+    data = load_dataset(audio(tmp_path, inputs={"audio": "x", "rate": 4}))
+    model, note = load_file(Model(source=str(path), state={"state": "next"}), data)
+    assert [i.name for i in graph_inputs(model)] == ["audio", "state"]
+    assert [o.name for o in model.graph.output] == ["scores", "next"]
+    assert "state is zero at the start of every sample, and is fed back in a stream" in note
+    session, found = onnxruntime.InferenceSession(path), open_session(model)
+    feeds, rows, held = Feeds.of_graph(model), data.test.inputs[:3], np.zeros((1, 3, 4), np.float32)
+    # Who feeds the data alone begins with zeros, and may give states with samples first.
+    given = found.run(None, feeds(rows))
+    for _ in range(3):
+        expected = session.run(None, {"audio": rows, "rate": np.array(4), "state": held})
+        for one, other in zip(given, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+        held = expected[1]
+        given = found.run(None, feeds(NamedArrays({"audio": rows, "state": np.moveaxis(held, 1, 0)})))
+    alone = open_session(closed(model))
+    assert [i.name for i in alone.get_inputs()] == ["audio"]
+    zeros = session.run(["scores"], {"audio": rows, "rate": np.array(4), "state": np.zeros((1, 3, 4), np.float32)})
+    np.testing.assert_allclose(alone.run(None, {"audio": rows})[0], zeros[0], rtol=1e-5)
+
+
+def test_a_state_of_another_shape_than_what_is_fed_back_is_one_line(tmp_path: Path) -> None:
+    path = recurrent_net(tmp_path / "net.onnx")
+    graph = onnx.load(path)
+    graph.graph.node.append(NODE("Squeeze", ["next", "first"], ["flat"]))
+    graph.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, ["N", 4]))
+    onnx.save(graph, path)
+    data = load_dataset(audio(tmp_path, inputs={"audio": "x", "rate": 4}))
+    with pytest.raises(ModelError, match=r"'flat', which is fed back into it, is float32 \(3, 4\)"):
+        check_fits(Model(source=str(path), state={"state": "flat"}, output="scores"), data)
+
+
+def test_a_state_that_is_fed_back_from_nowhere_is_stored_in_the_graph(tmp_path: Path) -> None:
+    state = ["state"]
     path = recurrent_net(tmp_path / "net.onnx")
     data = load_dataset(audio(tmp_path, inputs={"audio": "x", "rate": 4}))
     output = {"output": "scores"} if isinstance(state, list) else {}

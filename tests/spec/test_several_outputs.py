@@ -35,14 +35,16 @@ def spec(**changes: Any) -> dict[str, Any]:
             {"model": {"source": "net.onnx"}, "metric": {"name": "mae", "output": "boxes"}},
             "metric.output is for networks of which",
         ),
+        ({"space": {"distill": {"student": "ds_cnn"}}}, "distill with student ds_cnn has one output"),
+        ({"space": {"distill": {"student": "current", "alpha": 0}}}, "without a teacher has nothing to imitate"),
+        ({"space": {"distill": {"student": "current", "teacher": "resnet8"}}}, "distill from resnet8 knows one output"),
         (
-            {"space": {"prune": {"method": "nm"}}},
-            "prune trains one output, and model.outputs names several; use quantize",
+            {"space": {"distill": {"student": "current", "feature_weight": 1}}},
+            "feature_weight is for networks with one",
         ),
-        ({"space": {"distill": {"student": "ds_cnn"}}}, "distill trains one output"),
         (
-            {"space": {"quantize": {"weight_bits": 8, "activation_bits": 8, "max_drop": 1}}},
-            "max_drop is for networks with one output",
+            {"space": {"prune": {"method": "nm", "finetune_epochs": 1}}, "loss": "task"},
+            "loss task: where several outputs count",
         ),
         (
             {

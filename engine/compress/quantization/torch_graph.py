@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.compress.quantization.torch_operators import Operator, operator
 from engine.compress.torch_device import from_array, new_tensors_there
-from engine.graph.inputs import Feeds
+from engine.graph.inputs import Feeds, Taken
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,44 @@ def constants_of(model: onnx.ModelProto) -> dict[str, Tensor]:
     return {t.name: from_array(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
 
 
-def input_types(model: onnx.ModelProto) -> dict[str, torch.dtype]:
-    """The number type of each input of a graph."""
-    return {t.name: torch.from_numpy(np.zeros(0, t.kind)).dtype for t in Feeds.of_graph(model).taken}
+@dataclass(frozen=True)
+class InputType:
+    """The number type of an input; of a state also its `sizes` and the `axis` of them that counts samples, None where none does."""
+
+    kind: torch.dtype
+    sizes: tuple[int, ...] | None = None
+    axis: int | None = None
+
+    def fed(self, given: Tensor | None, n: int, where: torch.device) -> Tensor:
+        """What a graph takes for n samples: what is given; of a state, whose first axis counts samples here, zeros where nothing is."""
+        if self.sizes is None:
+            assert given is not None
+            return given.to(self.kind)
+        if given is None or self.axis is None:
+            sizes = [n if i == self.axis else size for i, size in enumerate(self.sizes)]
+            return torch.zeros(sizes, dtype=self.kind, device=where)
+        return given.movedim(0, self.axis).to(self.kind)
+
+
+def input_types(model: onnx.ModelProto) -> dict[str, InputType]:
+    """Of each input of a graph."""
+    feeds = Feeds.of_graph(model)
+
+    def kind(taken: Taken) -> torch.dtype:
+        return torch.from_numpy(np.zeros(0, taken.kind)).dtype
+
+    return {t.name: InputType(kind(t)) for t in feeds.taken} | {
+        t.name: InputType(kind(t), t.axes, axis) for t, axis in feeds.states
+    }
 
 
 def named_tensors(
-    types: Mapping[str, torch.dtype], images: Sequence[Tensor], named: Mapping[str, Tensor]
+    types: Mapping[str, InputType], images: Sequence[Tensor], named: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """What a graph is fed, by the names of its inputs and in their types; a single tensor has no name."""
     found = {**dict(zip(types, images, strict=False)), **named}
-    return {name: found[name].to(kind) for name, kind in types.items()}
+    first = next(iter(found.values()))
+    return {name: kind.fed(found.get(name), len(first), first.device) for name, kind in types.items()}
 
 
 class FloatGraph:

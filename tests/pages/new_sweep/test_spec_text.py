@@ -113,6 +113,8 @@ def test_every_field_of_the_form_survives_the_way_to_text_and_back():
         },
         {"student_epochs": 5, "finetune_epochs": 3, "trained_epochs": 4, "trained_images": 99, "finetune_images": 0},
         {"data": "/a/b.npz", "model": "/a/net.py:build", "weights": "/a/w.safetensors"},
+        {"data": "/a/b.npz", "model": "/a/net.onnx", "model_outputs": ("boxes", "scores")},
+        {"data": "/a/b.npz", "model": "/a/net.onnx", "model_outputs": ("a b: {c}",)},
         {
             "model": "/a/net.py:build",
             "model_options": "width: 32, deep: true, name: x",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 
@@ -17,6 +18,7 @@ from pages.shared import reach, runner
 from tests.helpers.brightness import brightness_data, brightness_net
 from tests.helpers.new_sweep import errors, press, turn_to, typed
 from tests.helpers.pages import open_app, words
+from tests.helpers.several_outputs import several_inputs, several_net
 from tests.helpers.trial_factory import sweep_trials
 from tests.helpers.uploads import picture, zipped
 from tests.helpers.visitors import write
@@ -53,6 +55,32 @@ def test_a_network_and_data_are_uploaded_checked_and_can_be_started(tmp_path: Pa
     app = turn_to(typed(text), "Form")
     assert app.selectbox(key="form model").value == app.selectbox(key="form data").value == "upload a file …"
     assert "classes: [dark, dim, light, bright]" in app.code[0].value
+
+
+def test_the_form_asks_which_of_several_outputs_count(tmp_path: Path) -> None:
+    several_net(tmp_path / "net.onnx")
+    app = upload("model", (tmp_path / "net.onnx").read_bytes(), "net.onnx")
+    np.savez(tmp_path / "x.npz", x=several_inputs(60, 0))
+    app = upload("data", (tmp_path / "x.npz").read_bytes(), "x.npz", app)
+    assert "The network gives 4 outputs; choose the one that counts, or several." in words(app)
+    box = app.pills(key="form model outputs")
+    assert [option.replace("\\", "") for option in box.options] == [
+        "boxes (N×4)",
+        "scores (N×5)",
+        "kind (N)",
+        "spare (N×6)",
+    ]
+    app = press(app, "Check model and data")
+    assert any("say which counts: model.output: boxes" in line for line in errors(app))
+    app.pills(key="form model outputs").set_value(["boxes", "spare"]).run()
+    app.pills(key="form quantizations").set_value(["as it is", "int8"]).run()
+    app = press(app, "Check model and data")
+    assert not errors(app)
+    assert "outputs: [boxes, spare]" in turn_to(app, "As YAML").text_area(key="form text").value
+    app = turn_to(app, "Form")
+    assert app.pills(key="form model outputs").value == ["boxes", "spare"]
+    app.pills(key="form model outputs").set_value(["scores"]).run()
+    assert "output: scores" in turn_to(app, "As YAML").text_area(key="form text").value
 
 
 def test_a_hostile_file_is_one_line_and_the_form_goes_on() -> None:
