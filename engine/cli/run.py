@@ -57,6 +57,7 @@ def execute_and_tell(
 
     `warnings` are lines for stderr, once it is clear that nothing keeps the sweep from running.
     """
+    from engine.interchange.spans import traced
     from engine.run.run import execute
     from engine.store.artifacts import Artifacts
 
@@ -72,7 +73,18 @@ def execute_and_tell(
             warn()
             show(progress)
 
-        outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress, keep_old_code)
+        with traced(sweep) as trace:
+            outcome = execute(
+                sweep,
+                store,
+                Artifacts.open(),
+                scheduler,
+                on_progress,
+                keep_old_code,
+                watcher=trace.node if trace else None,
+            )
+            if trace:
+                trace.end(outcome)
     warn()
     if as_json:
         print_json({"sweep": sweep.id, **asdict(outcome)})
