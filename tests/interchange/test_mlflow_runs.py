@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from engine.cli.publish import Tracker
+from engine.cli.publish import publish as command
 from engine.errors import InputError
 from engine.interchange.flat import recipe_options
 from engine.interchange.mlflow_runs import publish
@@ -17,7 +19,6 @@ from engine.spec.steps import Prune, Quantize
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.metric_values import metric_interval
-from tests.helpers.command_line import paretoscope, refused
 
 # MLflow's own code, against this SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -90,12 +91,14 @@ def test_a_sweep_is_published_once_and_brought_up_to_date(home: Path, tracking: 
 
 
 def test_what_cannot_be_published_is_told_in_one_line(home: Path, tracking: str):
-    to = ("publish", SWEEP, "--to")
-    refused(paretoscope(*to, "mlflow", "-o", "x.csv", home=home), "--to wandb-csv")
-    refused(paretoscope(*to, "wandb-csv", home=home), "-o RUNS.csv")
-    refused(paretoscope(*to, "wandb-csv", "-o", "x.csv", "--models", home=home), "--to mlflow")
-    refused(paretoscope(*to, "wandb-csv", "-o", "none/x.csv", home=home), "does not exist")
-    refused(paretoscope(*to, "neptune", home=home), "neptune", "wandb-csv")
+    for options, words in (
+        ({"to": Tracker.mlflow, "output": Path("x.csv")}, "--to wandb-csv"),
+        ({"to": Tracker.wandb_csv}, "-o RUNS.csv"),
+        ({"to": Tracker.wandb_csv, "output": Path("x.csv"), "models": True}, "--to mlflow"),
+        ({"to": Tracker.wandb_csv, "output": Path("none/x.csv")}, "does not exist"),
+    ):
+        with pytest.raises(InputError, match=words):
+            command(SWEEP, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"--tracking-uri ftp://x: .*sqlite"):
         publish(Store.open(), Artifacts.open(), SWEEP, "ftp://x")
 

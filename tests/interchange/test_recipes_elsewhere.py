@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from engine.cli.recipe import Tool
+from engine.cli.recipe import recipe as print_recipe
 from engine.errors import InputError
 from engine.interchange.inc_config import CLASSES, inc_config
 from engine.interchange.olive_config import olive_config
@@ -15,7 +17,6 @@ from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
 from engine.spec.steps import Finetune, Prune, Quantize
 from engine.trials.trial import Trial
-from tests.helpers.command_line import paretoscope, refused
 from tests.helpers.trial_factory import trial
 
 PLAIN = {"rounding": "nearest", "bias_correction": False, "equalize": False, "smooth": 0, "calibration": "minmax"}
@@ -153,12 +154,12 @@ def test_where_a_file_is_run_is_said_to_olive():
     assert any("how the finished file is run" in text for text in said.not_said)
 
 
-def test_settings_are_printed_alone_and_the_rest_beside_them(home: Path):
-    listed = json.loads(paretoscope("trials", "example-resnet8", "--json", home=home).stdout)
-    baseline, int8 = listed[0]["id"], listed[1]["id"]
-    asked = ("recipe", "example-resnet8", int8, "--as", "olive")
-    done, told = paretoscope(*asked, home=home), paretoscope(*asked, "--json", home=home)
-    found = json.loads(told.stdout)
-    assert json.loads(done.stdout) == found["settings"]
-    assert done.stderr.splitlines() == [f"not said: {text}" for text in found["not_said"]]
-    refused(paretoscope("recipe", "example-resnet8", baseline, "--as", "inc", home=home), "it has no step")
+def test_settings_are_printed_alone_and_the_rest_beside_them(home: Path, capsys: pytest.CaptureFixture[str]):
+    print_recipe("example-resnet8", "8f5382100237", Tool.olive)
+    done = capsys.readouterr()
+    print_recipe("example-resnet8", "8f5382100237", Tool.olive, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert json.loads(done.out) == found["settings"]
+    assert done.err.splitlines() == [f"not said: {text}" for text in found["not_said"]]
+    with pytest.raises(InputError, match=r"baseline cannot be said .* it has no step"):
+        print_recipe("example-resnet8", "4f53cda18c2b", Tool.inc)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from engine.errors import SetupError
-from engine.interchange.spans import Trace, exporter_asked
+from engine.interchange.spans import Trace, exporter_asked, traced
 from engine.run.plan import Node
 from engine.run.watched import NodeEnd
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
-from tests.helpers.command_line import paretoscope, refused
+from tests.helpers.command_line import paretoscope
 from tests.helpers.places import ROOT
 from tests.helpers.small_sweep import write_small_sweep
 from tests.helpers.specs import SPEC
@@ -148,10 +148,12 @@ def test_the_usual_variables_ask_for_spans(environment: dict[str, str], asked: s
     assert exporter_asked(environment) == asked
 
 
-def test_an_exporter_that_there_is_not_is_refused_before_anything_runs(tmp_path: Path):
-    spec = write_small_sweep(tmp_path)
-    done = paretoscope("run", spec, home=tmp_path / "home", OTEL_TRACES_EXPORTER="zipkin")
-    refused(done, "'zipkin'", "otlp, console or none")
+def test_an_exporter_that_there_is_not_is_refused_before_anything_runs():
+    with (
+        pytest.raises(SetupError, match="'zipkin'; set it to otlp, console or none"),
+        traced(parse_sweep(SPEC), {"OTEL_TRACES_EXPORTER": "zipkin"}),
+    ):
+        pytest.fail("it ran")
     with pytest.raises(SetupError, match=r"'grpc'.*http/protobuf"):
         exporter_asked({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 
 from engine.elsewhere.csv_table import read_csv
@@ -12,7 +11,6 @@ from engine.elsewhere.headings import KEYS
 from engine.interchange.wandb_csv import runs_csv
 from engine.store.store import Store
 from engine.trials.metric_values import metric_value
-from tests.helpers.command_line import paretoscope
 from tests.helpers.trial_factory import sweep_trials
 
 SWEEP, OTHER = "example-resnet8", "example-transformer"
@@ -20,11 +18,10 @@ SWEEP, OTHER = "example-resnet8", "example-transformer"
 
 def test_a_table_comes_back_as_the_same_numbers(home: Path, tmp_path: Path):
     table = tmp_path / "runs.csv"
-    done = paretoscope("publish", SWEEP, "--to", "wandb-csv", "-o", table, "--json", home=home)
-    assert (done.returncode, json.loads(done.stdout)["runs"]) == (0, 24), done.stderr
     store = Store.open()
     row = store.sweep(SWEEP)
     trials = store.trials(row.id)
+    table.write_bytes(runs_csv(row, store.spec(row.id), trials))
     found = read_csv(table)
     assert [r.name for r in found.rows] == [f"{t.id} {t.label}"[:100].strip() for t in trials]
     for point, trial in zip(found.rows, trials, strict=True):
