@@ -22,7 +22,7 @@ MAX_LINES = 350
 ROOMS = (
     "errors", "paths", "metrics", "cores",
     "spec", "graph", "datasets", "models", "trials", "store", "quality", "frontier", "compress", "measure", "devices", "search", "check",
-    "run", "figures", "explain", "export", "elsewhere", "uploads", "serve", "access", "cli", "api",
+    "run", "figures", "explain", "export", "elsewhere", "uploads", "serve", "interchange", "access", "cli", "api",
 )  # fmt: skip
 """From the ground up: a room, a folder or a lone file of `engine/`, imports from those before it."""
 GROUND = 4

@@ -9,6 +9,7 @@ from engine.cli.app import open_app
 from engine.cli.backup import backup, restore
 from engine.cli.cancel import cancel
 from engine.cli.check import check
+from engine.cli.compare import compare
 from engine.cli.confirm import confirm
 from engine.cli.datasets import datasets
 from engine.cli.delete import delete
@@ -22,11 +23,14 @@ from engine.cli.gc import du, gc
 from engine.cli.graph import graph
 from engine.cli.import_points import import_points
 from engine.cli.layers import layers
+from engine.cli.mcp import mcp
 from engine.cli.measured import measured
 from engine.cli.models import models
 from engine.cli.plan import plan
 from engine.cli.portability import portability
 from engine.cli.profile_device import profile_device
+from engine.cli.publish import publish
+from engine.cli.recipe import recipe
 from engine.cli.report import report
 from engine.cli.resume import resume
 from engine.cli.run import run
@@ -57,7 +61,7 @@ app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
     check, plan, run, add, measured, import_points, resume, cancel, delete, uploads, du, gc, backup, restore,
-    sweeps, trials, front, effects, confirm, why, portability, graph, sensitivity, layers,
-    export, report, verify, serve, doctor,
+    sweeps, trials, front, effects, compare, confirm, why, portability, graph, sensitivity, layers,
+    export, report, recipe, publish, verify, serve, mcp, doctor,
 ):  # fmt: skip
     app.command("import" if command is import_points else None)(command)

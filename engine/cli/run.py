@@ -59,6 +59,7 @@ def execute_and_tell(
     One that another process runs is followed, and taken over where that process ends without a word.
     `warnings` are lines for stderr, once it is clear that nothing keeps the sweep from running.
     """
+    from engine.interchange.spans import traced
     from engine.run.run import execute
     from engine.store.artifacts import Artifacts
 
@@ -76,7 +77,18 @@ def execute_and_tell(
 
         outcome = followed(store, sweep.id, on_progress)
         if outcome is None:
-            outcome = execute(sweep, store, Artifacts.open(), scheduler, on_progress, keep_old_code)
+            with traced(sweep) as trace:
+                outcome = execute(
+                    sweep,
+                    store,
+                    Artifacts.open(),
+                    scheduler,
+                    on_progress,
+                    keep_old_code,
+                    watcher=trace.node if trace else None,
+                )
+                if trace:
+                    trace.end(outcome)
     warn()
     if as_json:
         print_json({"sweep": sweep.id, **asdict(outcome)})

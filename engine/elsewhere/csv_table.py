@@ -1,4 +1,4 @@
-"""A table of points: a CSV file with a name and metrics as columns."""
+"""A table of points: a CSV file with a name and metrics as columns, or Weights & Biases' table of runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.elsewhere.headings import heading, numbers
 from engine.elsewhere.rows import Found, Row
+from engine.elsewhere.wandb_runs import is_runs, read_runs
 from engine.errors import InputError
 
 NAME = "name"
@@ -31,7 +32,8 @@ def read_csv(path: Path, ignore: Sequence[str] = ()) -> Found:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file in UTF-8: {' '.join(str(error).split())}; save it as one") from None
     names = [c.strip() for c in head]
-    if NAME not in names:
+    of_wandb = NAME not in names and is_runs(names)
+    if NAME not in names and not of_wandb:
         hint = "; divide its cells by commas" if len(names) == 1 and set(names[0]) & {";", "\t"} else ""
         raise InputError(f"{path} has no column {NAME!r} among {', '.join(map(repr, names[:8])) or 'none'}{hint}")
     if twice := [n for n, count in Counter(names).items() if count > 1]:
@@ -44,6 +46,8 @@ def read_csv(path: Path, ignore: Sequence[str] = ()) -> Found:
                 f"{path}, row {i}: {len(row)} cells under {len(names)} headings; quote cells that hold a comma"
             )
     columns = dict(zip(names, zip(*body, strict=True), strict=True)) if body else dict.fromkeys(names, ())
+    if of_wandb:
+        return read_runs(path.name, str(path), columns, ignore)
     found = {}
     for name, cells in columns.items():
         if name != NAME and name not in ignore:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from engine.errors import NotFoundError
 from engine.frontier.columns import Trials
 from engine.metrics import METRICS, text_of
+from engine.quality.predictions import Predictions
 from engine.quality.scored import Scored, score
 from engine.quality.statistics import Bools, discordant, mcnemar_midp
+from engine.quality.values import Values
 from engine.spec.labels import step_label
 from engine.spec.recipe import Recipe
 from engine.spec.sentences import step_text
@@ -148,6 +151,25 @@ def pairs(
     ]
     corrected = iter(holm([p.p for p in found if p.p is not None]))
     return [p if p.p is None else Pair(**{**vars(p), "p_holm": next(corrected)}) for p in found]
+
+
+def stored_pairs(trials: Sequence[Trial], artifacts: Artifacts) -> list[Pair]:
+    """Every pair of the trials, by what is stored of their answers to the test samples."""
+    found = {t.id: _answers(t, artifacts) for t in trials}
+    if any(t.score for t in trials):
+        return pairs(trials, {}, {i: None if a is None else a.scored for i, a in found.items()})
+    return pairs(trials, {i: a.right if isinstance(a, Predictions) else None for i, a in found.items()})
+
+
+def _answers(trial: Trial, artifacts: Artifacts) -> Predictions | Values | None:
+    """What a trial answered; None where that was not kept."""
+    if trial.predictions is None:
+        return None
+    kind = Values if trial.fidelity is not None and trial.fidelity.agreement is None else Predictions
+    try:
+        return kind.load(artifacts.local(trial.predictions))
+    except NotFoundError:
+        return None
 
 
 def _scored_pair(a: Trial, b: Trial, one: Scored | None, other: Scored | None) -> Pair | None:

@@ -34,6 +34,7 @@ from engine.run.schedule import schedule_of
 from engine.run.task import Task
 from engine.run.training_device import kind_of, training_device
 from engine.run.waits import Waits
+from engine.run.watched import Watched, Watcher
 from engine.run.worker import run_node
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
@@ -87,11 +88,12 @@ def execute(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     keep_old_code: bool = False,
     addition: Addition | None = None,
+    watcher: Watcher | None = None,
 ) -> Outcome:
     """Run all that is missing of a sweep. A second call does no work; a call after a crash goes on where it was.
 
     `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`). `addition`: a file to add to
-    a finished sweep (`add.py`), which is then all that is run.
+    a finished sweep (`add.py`), which is then all that is run. `watcher` is told of each node that ends.
 
     Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
@@ -121,7 +123,7 @@ def execute(
         if not cluster.is_here:
             check_artifacts(cluster, artifacts)
         plan = plan_for(cluster.machine, cluster.device)
-        return _Run(plan, store, artifacts, on_progress, keep_old_code, only).follow(cluster)
+        return _Run(plan, store, artifacts, on_progress, keep_old_code, only, watcher).follow(cluster)
 
 
 class _Run:
@@ -138,8 +140,10 @@ class _Run:
         on_progress: Callable[[Progress], None],
         keep_old_code: bool = False,
         only: str | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
-        self.keep_old_code = keep_old_code
+        self.keep_old_code, self.watcher = keep_old_code, watcher
+        self.watched: Watched | None = None
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
         self.left = set(missing)
@@ -211,6 +215,7 @@ class _Run:
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
+        self.watched = Watched(cluster.client, self.watcher) if self.watcher else None
         futures: dict[str, Future[Any]] = {}
         next_beat, lives = 0.0, Pulse(cluster.lives)
         try:
@@ -296,12 +301,14 @@ class _Run:
         self.left.discard(key)
         self.under_way.discard(key)
         self.nodes_run += 1
+        recipe, seconds = self.waiting[key][0].recipe.label, None
         if future.status == "finished":
             seconds, self.results[key] = future.result()
             self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
         else:
-            recipe = self.waiting[key][0].recipe.label
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
+        if self.watched:
+            self.watched.tell(node, str(future.key), recipe, self.errors.get(key), seconds)
 
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:
         """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
