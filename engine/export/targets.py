@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
-from engine.export.bundle import export_bundle
 from engine.export.parts_folder import Made
 from engine.export.predict_template import BundleError
 from engine.export.zips import check_target, packed, write_atomically
@@ -55,6 +54,9 @@ TARGETS: dict[str, tuple[Callable[[], None], Callable[[Mapping[str, bytes]], Mad
 }
 """By name: what raises where something is not installed, before any work, and what makes a zip of a bundle's parts."""
 
+TITLES = {"c": "C array", "openvino": "OpenVINO (IR)", "triton": "Triton Inference Server"}
+"""What people call them, where that is not their name."""
+
 
 def export_for(
     name: str, store: Store, artifacts: Artifacts, sweep: str, trial: str, target: Path
@@ -63,6 +65,8 @@ def export_for(
 
     Raises InputError as `export_bundle` does, for an unknown name, and for what that runtime cannot do.
     """
+    from engine.export.bundle import export_bundle
+
     if name not in TARGETS:
         raise InputError(f"--for {name} is unknown; choose from {', '.join(sorted(TARGETS))}")
     ready, make = TARGETS[name]

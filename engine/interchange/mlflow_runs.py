@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from engine import __version__
 from engine.datasets.load import load_dataset, reported
 from engine.errors import InputError, SetupError
-from engine.export.bundle import draw_sample, recipe_yaml
+from engine.export.bundle import recipe_yaml
 from engine.export.card import card
+from engine.export.recorded import draw_sample
 from engine.interchange.flat import numbers, recipe_options
 from engine.measure.session import one_line
 from engine.spec.canonical import digest

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import streamlit as st
 
+from engine.errors import InputError
 from engine.metrics import METRICS, ON_IMAGES, axis_title, is_score, text_of
 from engine.spec.sentences import recipe_texts
 from engine.store.rows import SweepRow
@@ -25,6 +27,8 @@ from engine.trials.text import (
 from engine.trials.trial import Trial
 from engine.uploads.bounds import CHECKING
 from pages.shared import access, comparison, notes, queries, runner, shell
+
+Width = Literal["stretch", "content"]
 
 _COSTS = ("size_bytes", "latency_ms", "energy_mj")
 # What says by itself how far from the baseline it is.
@@ -192,44 +196,99 @@ def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
 
 
 def export(row: SweepRow, trial: Trial) -> None:
-    """The button that takes a trial home, or why there is none."""
-    _download(row, trial, "Export bundle", None, "stretch")
+    """What takes a trial home, as a bundle or for another runtime, or why there is nothing."""
+    if not _is_there(trial):
+        return
+    from engine.export.targets import TARGETS, TITLES
+
+    wanted = st.selectbox(
+        "Export for",
+        ["", *sorted(TARGETS)],
+        format_func=lambda name: TITLES.get(name, name) if name else "ONNX Runtime (bundle)",
+        key=f"export-for-{row.id}-{trial.id}",
+        help="A bundle runs anywhere ONNX Runtime does and checks itself. The others are made of it, in the form that another wants.",
+    )
+    if wanted:
+        _for_another(row, trial, wanted, TITLES.get(wanted, wanted))
+    else:
+        _download_bundle(row, trial, "Export bundle", None, "stretch")
 
 
 def ship(row: SweepRow, trial: Trial, key: str) -> None:
-    """The same, under the sentence that recommends it."""
-    _download(row, trial, "Ship this", key, "content")
+    """The button under the sentence that recommends a trial: its bundle."""
+    if _is_there(trial):
+        _download_bundle(row, trial, "Ship this", key, "content")
 
 
-def _download(row: SweepRow, trial: Trial, label: str, key: str | None, width: Literal["stretch", "content"]) -> None:
-    if queries.file_of(trial) is None:
+def _is_there(trial: Trial) -> bool:
+    found = queries.file_of(trial) is not None
+    if not found:
         st.caption("The file of this recipe is gone; run the sweep again to export it.")
-        return
+    return found
+
+
+def _download_bundle(row: SweepRow, trial: Trial, label: str, key: str | None, width: Width) -> None:
+    # Made when it is clicked: it holds a sample of the test images and its own check.
+    text = "A zip with the ONNX file, recipe, preprocessing, labels, a card, and verify.py, which checks it anywhere."
+    _download(label, lambda: bundle_bytes(row.id, trial.id), f"{row.id}-{trial.id}.zip", text, key, width)
+
+
+def _download(
+    label: str,
+    made: Callable[[], bytes],
+    name: str,
+    text: str | None = None,
+    key: str | None = None,
+    width: Width = "stretch",
+) -> None:
     st.download_button(
         label,
-        # Made when it is clicked: it holds a sample of the test images and its own check.
-        data=access.later(lambda: bundle_bytes(row.id, trial.id)),
-        file_name=f"{row.id}-{trial.id}.zip",
+        data=access.later(made),
+        file_name=name,
         mime="application/zip",
         icon=":material/download:",
         type="primary",
         key=key,
         width=width,
         on_click="ignore",
-        help="A zip with the ONNX file, recipe, preprocessing, labels, a card, and verify.py, which checks it anywhere.",
+        help=text,
     )
 
 
-def bundle_bytes(sweep_id: str, trial_id: str) -> bytes:
-    """The bundle of a trial, of an uploaded network made with limits; raises InputError when it cannot be made."""
+def _for_another(row: SweepRow, trial: Trial, wanted: str, title: str) -> None:
+    """Made before it is downloaded, since it may be refused, and a download that fails says nothing."""
+    kept = f"exported-{row.id}-{trial.id}-{wanted}"
+    place = st.empty()
+    if not isinstance(st.session_state.get(kept), bytes) and place.button(
+        f"Prepare for {title}", icon=":material/build:", type="primary", width="stretch"
+    ):
+        try:
+            with place, st.spinner("The file is asked on its sample and checked …"):
+                st.session_state[kept] = bundle_bytes(row.id, trial.id, wanted)
+        except InputError as error:
+            # Kept, since the page may run again before anybody has read it.
+            st.session_state[kept] = str(error)
+    made = st.session_state.get(kept)
+    if isinstance(made, bytes):
+        with place:
+            _download(f"Download for {title}", lambda: made, f"{row.id}-{trial.id}-{wanted}.zip")
+    elif made:
+        st.error(shell.plain(made), icon=":material/block:")
+
+
+def bundle_bytes(sweep_id: str, trial_id: str, wanted: str = "") -> bytes:
+    """The bundle of a trial, or what another runtime wants, of an uploaded network made with limits; InputError when it cannot be."""
     from engine.export.bundle import export_bundle
+    from engine.export.targets import export_for
 
     store = queries.store()
     with tempfile.TemporaryDirectory(prefix="paretoscope-") as folder:
         path = Path(folder) / "bundle.zip"
         if queries.is_uploaded(store.sweep(sweep_id)):
-            asked = ["export", sweep_id, trial_id, "--output", str(path)]
+            asked = ["export", sweep_id, trial_id, "--output", str(path), *(["--for", wanted] if wanted else [])]
             runner.run_program(asked, CHECKING, "the bundle", f"`paretoscope export {sweep_id} {trial_id}`")
+        elif wanted:
+            export_for(wanted, store, queries.artifacts(), sweep_id, trial_id, path)
         else:
             export_bundle(store, queries.artifacts(), sweep_id, trial_id, path)
         return path.read_bytes()
