@@ -30,7 +30,9 @@ def export(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option("--for", metavar="NAME", help="For another runtime instead of a bundle: triton, openvino, c."),
+        typer.Option(
+            "--for", metavar="NAME", help="For another runtime instead of a bundle: c, openvino, tflite, triton."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

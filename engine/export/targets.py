@@ -31,6 +31,18 @@ def _ready_for_openvino() -> None:
     ready()
 
 
+def _tflite(parts: Mapping[str, bytes]) -> Made:
+    from engine.export.tflite.package import packaged
+
+    return packaged(parts)
+
+
+def _ready_for_tflite() -> None:
+    from engine.export.tflite.flat import interpreters
+
+    interpreters()
+
+
 def _triton(parts: Mapping[str, bytes]) -> Made:
     from engine.export.triton import repository
 
@@ -50,11 +62,17 @@ def _nothing() -> None:
 TARGETS: dict[str, tuple[Callable[[], None], Callable[[Mapping[str, bytes]], Made]]] = {
     "c": (_nothing, _c),
     "openvino": (_ready_for_openvino, _openvino),
+    "tflite": (_ready_for_tflite, _tflite),
     "triton": (_nothing, _triton),
 }
 """By name: what raises where something is not installed, before any work, and what makes a zip of a bundle's parts."""
 
-TITLES = {"c": "C array", "openvino": "OpenVINO (IR)", "triton": "Triton Inference Server"}
+TITLES = {
+    "c": "C array",
+    "openvino": "OpenVINO (IR)",
+    "tflite": "TensorFlow Lite (int8)",
+    "triton": "Triton Inference Server",
+}
 """What people call them, where that is not their name."""
 
 
