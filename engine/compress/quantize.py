@@ -30,7 +30,7 @@ from engine.compress.quantization.bias import correct_biases
 from engine.compress.quantization.block_weights import block_tables, nearest_blocks
 from engine.compress.quantization.calibrate import activation_scales, observe, runs, squared_distance
 from engine.compress.quantization.codes import quantized_weight
-from engine.compress.quantization.dynamic import has_products
+from engine.compress.quantization.dynamic import check_products
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.half_compute import half_compute
@@ -106,15 +106,10 @@ def quantized(
     """
     prepared = prepare(model, others=True)
     if step.compute is not None:
-        made, found = half_compute(prepared, calibration[: step.calibration_samples])
-        return Quantized(made, note=found)
+        return Quantized(*half_compute(prepared, calibration[: step.calibration_samples]))
     if step.weight_bits == 16:
         return Quantized(half_precision(prepared), note=_told(step, prepared))
-    in_blocks = step.method == "block"
-    if step.method in ("dynamic", "block") and not has_products(prepared, lstms=not in_blocks, tables=in_blocks):
-        raise StepError(
-            f"quantize: method {step.method} is for matrix products, and the graph has none; use method ptq"
-        )
+    check_products(step.method, prepared)
     calibration = calibration[: step.calibration_samples]
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)

@@ -9,7 +9,7 @@ from engine.cli.commands import app
 from engine.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("home")
-SWEEP, BASELINE, CUT = "example-resnet8", "4f53cda18c2b", "6bc0680674d9"
+SWEEP, BASELINE, CUT, W4 = "example-resnet8", "4f53cda18c2b", "6bc0680674d9", "f7ca2fa8015a"
 
 
 def _run(*arguments):
@@ -55,3 +55,15 @@ def test_the_difference_is_told_in_words_numbers_and_a_picture(tmp_path):
 def test_what_cannot_be_drawn_is_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         _run(CUT, *arguments)
+
+
+def test_layers_are_coloured_by_what_layers_has_found(tmp_path):
+    target = tmp_path / "net.html"
+    with pytest.raises(InputError, match=r"have not been held against the baseline's yet; `paretoscope layers"):
+        _run(CUT, "--colour", "similarity")
+    assert CliRunner().invoke(app, ["layers", SWEEP, W4]).exit_code == 0
+    _run(W4, "--colour", "similarity", "-o", str(target))
+    assert "coloured by similarity (SQNR)" in target.read_text()
+    assert " dB</text>" in target.read_text()
+    with pytest.raises(InputError, match="is the baseline itself"):
+        _run(BASELINE, "--colour", "similarity")

@@ -281,3 +281,24 @@ def test_files_that_are_gone_or_too_much_to_draw_leave_the_report_whole(home, mo
     text = report_html(example, store.spec(example.id), store.trials(example.id), network_of=from_files())
     assert 'class="mark"' not in text
     assert "too many for a report" in text
+
+
+def test_a_report_shows_where_answers_differ_once_somebody_has_asked(home):
+    store = Store.open()
+    row = next(r for r in store.sweeps() if r.example)
+    made = row, store.spec(row.id), store.trials(row.id)
+    asked = []
+
+    def layers_of(trial):
+        asked.append(trial.id)
+        names = [name for box in from_files()(trial).boxes for name in box.layers]
+        ratios = [{"name": name, "sqnr_db": 20.0 + i, "exact": False} for i, name in enumerate(names)]
+        return {"layers": ratios, "sentence": "Answers begin to differ at a.", "reference": "baseline"}
+
+    text = without_plotly(report_html(*made, network_of=from_files(), layers_of=layers_of))
+    assert asked == [find_front([t for t in made[2] if t.state == "done"], OBJECTIVES).knee]
+    assert text.count('<div class="network">') == 2
+    assert "Answers begin to differ at a." in text
+    assert "20 dB" in text
+    unasked = without_plotly(report_html(*made, network_of=from_files(), layers_of=lambda trial: None))
+    assert unasked == without_plotly(report_html(*made, network_of=from_files()))

@@ -17,15 +17,20 @@ from engine.compress.quantization.grid import storable_bias
 from engine.compress.quantization.others import is_table, lstm_weights, other_weights
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.weights import PRODUCTS, Layer, find_layers, weight_names
+from engine.errors import StepError
 
 
-def has_products(model: onnx.ModelProto, lstms: bool, tables: bool = False) -> bool:
-    """Whether a prepared graph has products with stored matrices, or, where these count, `lstms` or `tables`."""
+def check_products(method: str, model: onnx.ModelProto) -> None:
+    """Raises StepError for method dynamic or block where a prepared graph has nothing that it is for: products with stored matrices, LSTMs
+    for dynamic, tables for block.
+    """
     layers = find_layers(model.graph.node, weight_names(model.graph))
-    if any(x.node.op_type in PRODUCTS for x in layers) or (lstms and bool(lstm_weights(model))):
-        return True
-    others = other_weights(model, ()) if tables else {}
-    return any(is_table(n) and n.input[0] in others for n in model.graph.node)
+    if method not in ("dynamic", "block") or any(x.node.op_type in PRODUCTS for x in layers):
+        return
+    others = other_weights(model, ())
+    tables = any(is_table(n) and n.input[0] in others for n in model.graph.node)
+    if not (lstm_weights(model) if method == "dynamic" else tables):
+        raise StepError(f"quantize: method {method} is for matrix products, and the graph has none; use method ptq")
 
 
 def is_dynamic(scheme: Scheme, layer: Layer) -> bool:

@@ -101,8 +101,8 @@ def half_counts(prepared: onnx.ModelProto, calibration: Inputs) -> list[HalfCoun
     return found
 
 
-def half_compute(prepared: onnx.ModelProto, calibration: Inputs) -> tuple[onnx.ModelProto, str]:
-    """The graph in float16 with inputs and outputs in float32, and a sentence or two on what that does to it.
+def half_compute(prepared: onnx.ModelProto, calibration: Inputs) -> tuple[onnx.ModelProto, tuple[str, ...], str]:
+    """The graph in float16 with inputs and outputs in float32, nothing that was chosen, and a sentence or two on what that does to it.
 
     A node stays in float32 where a number that it is given as a constant, or puts out on the samples, is too large for float16.
     """
@@ -126,7 +126,7 @@ def half_compute(prepared: onnx.ModelProto, calibration: Inputs) -> tuple[onnx.M
     tidy(result)
     shorten_names(result)
     result.producer_name, result.producer_version = "paretoscope", ""
-    return result, " ".join([_told(counts, left), _casts(result)])
+    return result, (), " ".join([_told(counts, left), _casts(result)])
 
 
 def _without_detours(graph: onnx.GraphProto) -> None:
