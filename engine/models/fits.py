@@ -52,8 +52,8 @@ def check_answers(source: str, model: onnx.ModelProto, data: Dataset) -> None:
                 "write data.task: other, with a metric of your own"
             )
         if not data.has_classes:
-            for one in given:
-                check_rows(source, one.shape, n, many)
+            for name, one in zip(names, given, strict=True):
+                check_rows(f"{source}: its output {name!r}" if len(names) > 1 else source, one.shape, n, many)
             continue
         if len(found) != 2 or found[0] != n:
             raise ModelError(

@@ -80,7 +80,9 @@ def shape_interface(model: onnx.ModelProto, said: str, wanted: Interface) -> Non
         if twin is not None and not isinstance(value, list):
             _filled(model, values[name], value, twin, said)
         else:
-            model.graph.initializer.append(numpy_helper.from_array(_constant(values[name], value, said), name))
+            model.graph.initializer.append(
+                numpy_helper.from_array(_constant(values[name], value, said, wanted.axes), name)
+            )
     first = [d for n in left for d in values[n].type.tensor_type.shape.dim[:1]]
     batch, fixed = {d.dim_param for d in first if d.dim_param}, all(d.dim_value for d in first)
     opened = []
@@ -217,9 +219,9 @@ def _reads(node: onnx.NodeProto) -> set[str]:
     return found
 
 
-def _constant(value: onnx.ValueInfoProto, stated: Any, said: str) -> Array:
+def _constant(value: onnx.ValueInfoProto, stated: Any, said: str, sizes: Mapping[str, int]) -> Array:
     tensor = value.type.tensor_type
-    axes = [d.dim_value for d in tensor.shape.dim]
+    axes = [d.dim_value or sizes.get(d.dim_param, 0) for d in tensor.shape.dim]
     try:
         found = np.array(stated)
     except ValueError:

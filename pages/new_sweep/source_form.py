@@ -112,7 +112,8 @@ def _outputs(source: str) -> dict[str, Any]:
     """Which of several outputs count; of a file on the server what a spec said."""
     kept = upload_at(source) if source else None
     given: dict[str, str] = kept.facts["outputs"] if kept is not None and kept.kind == "onnx" else {}
-    if len(given) < 2 and (given or not _is_stated("model_outputs")):
+    stated = st.session_state.get(f"{key('model_outputs')} offered", ())
+    if len(given) < 2 and (given or source in zoo_index() or not stated):
         return {}
     told = "One, or several at once: then all are kept close to the baseline’s, each weighed by how much it varies."
     shapes = {name: shell.plain(f"{name[:80]} ({shape})") for name, shape in given.items()}
@@ -124,7 +125,7 @@ def _outputs(source: str) -> dict[str, Any]:
         lambda name: shapes.get(name, name),
         is_open=not given,
     )
-    if not chosen:
+    if given and not chosen:
         st.caption(f"The network gives {len(given)} outputs; choose the one that counts, or several.")
     return {"model_outputs": chosen}
 

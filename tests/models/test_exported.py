@@ -143,12 +143,12 @@ def test_several_inputs_that_do_not_fit_are_one_line_before_anything_runs(tmp_pa
 
 
 @pytest.mark.parametrize("stated", [{"state": ["h"]}, {"axes": {"t": 4}}])
-def test_states_and_axes_are_of_onnx_files_alone(stated: dict[str, object], tmp_path: Path) -> None:
+def test_states_and_axes_are_of_no_program(stated: dict[str, object], tmp_path: Path) -> None:
     path = program(tmp_path / "net.pt2", Net().eval())
     with pytest.raises(ModelError, match=r"model\.output, outputs, state and axes change nothing; leave them out"):
         check_model(Model.model_validate({"source": str(path), **stated}))
-    with pytest.raises(ModelError, match=f"is a function, and model.{next(iter(stated))} is for an ONNX file; give"):
-        check_model(Model.model_validate({"source": "torchvision.models:resnet18", **stated}))
+    with pytest.raises(ModelError, match=f"has one input and one output; leave model.{next(iter(stated))} out"):
+        check_model(Model.model_validate({"source": "resnet8", **stated}))
 
 
 def test_pickled_weights_are_never_unpickled(tmp_path: Path) -> None:

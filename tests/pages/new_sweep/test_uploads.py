@@ -59,6 +59,9 @@ def test_a_network_and_data_are_uploaded_checked_and_can_be_started(tmp_path: Pa
 
 def test_the_form_asks_which_of_several_outputs_count(tmp_path: Path) -> None:
     several_net(tmp_path / "net.onnx")
+    asked = [box.key for box in open_app("new_sweep").pills]
+    assert "form quantizations" in asked
+    assert "form model outputs" not in asked
     app = upload("model", (tmp_path / "net.onnx").read_bytes(), "net.onnx")
     np.savez(tmp_path / "x.npz", x=several_inputs(60, 0))
     app = upload("data", (tmp_path / "x.npz").read_bytes(), "x.npz", app)
