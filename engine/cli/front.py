@@ -66,18 +66,16 @@ def _recommended(
     sweep: str, trials: Sequence[Trial], objectives: Sequence[str], device: str, sure: Certainty, aimed: bool
 ) -> Verdict:
     """What to ship: for the target of the spec if `aimed`, and it states limits; otherwise the knee."""
-    from engine.frontier.certainty import certainty
-    from engine.frontier.verdict import verdict
+    from engine.frontier.verdict import verdict_for
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
     from engine.store.target import target_of
 
-    find, store = Artifacts.open().local, Store.open()
+    store = Store.open()
     target = target_of(store, store.sweep(sweep).id) if aimed else None
-    if target is None or not target.limits:
-        return verdict(trials, objectives, {}, device, find, sure)
-    aim = certainty(trials, objectives, target.limits, target.device, find)
-    return verdict(trials, objectives, target.limits, target.device, find, aim)
+    if target and target.limits:
+        device = target.device
+    return verdict_for(trials, objectives, target, device, Artifacts.open().local, sure)
 
 
 def front_json(

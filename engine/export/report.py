@@ -27,11 +27,11 @@ from engine.figures.frontier_info import drawn_text, frontier_info
 from engine.figures.graph import CSS, JS
 from engine.figures.heat_map import heat_map_alt, heat_map_figure, heat_map_info
 from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
-from engine.frontier.certainty import Find, certainty
+from engine.frontier.certainty import Find
 from engine.frontier.effects import Effects, effects
 from engine.frontier.front import OBJECTIVES, Front, find_front
 from engine.frontier.recommendation import View, choose
-from engine.frontier.verdict import Verdict, verdict
+from engine.frontier.verdict import verdict_for
 from engine.metrics import METRICS
 from engine.spec.labels import source_name
 from engine.spec.sweep import Sweep
@@ -89,7 +89,7 @@ def report_html(
         raise SpecError(f"{row.id} has no recipe with {', '.join(objectives)} measured; there is nothing to report yet")
     title = f"{row.name}: frontier"
     baseline = next((t for t in done if not t.recipe.steps), None)
-    told = _recommended(sweep, done, tuple(dict.fromkeys(objectives)), device, find)
+    told = verdict_for(done, tuple(dict.fromkeys(objectives)), sweep.target, device, find)
     chosen = next((t for t in done if t.id == told.trial), None)
     options = effects(done, device, find)
     parts = [
@@ -125,16 +125,6 @@ def _lead(row: SweepRow, sweep: Sweep, done: Sequence[Trial], trials: Sequence[T
         f"{text_html(source_name(sweep.model.source))} on {text_html(source_name(sweep.data.source))}: "
         f"{len(done)} of {len(trials)} recipes measured. Sweep {text_html(row.id)}, {text_html(row.created)}, seed {sweep.seed}.{where}"
     )
-
-
-def _recommended(
-    sweep: Sweep, done: Sequence[Trial], objectives: Sequence[str], device: str, find: Find | None
-) -> Verdict:
-    """What to ship: for the spec's target, where it states limits for this device; otherwise the knee."""
-    target = sweep.target
-    limits = target.limits if target and target.device == device else {}
-    sure = certainty(done, objectives, limits, device, find)
-    return verdict(done, objectives, limits, device, find, sure)
 
 
 def _options(found: Effects) -> str:

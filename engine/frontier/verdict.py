@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.frontier.certainty import Certainty, Find
+from engine.errors import SpecError
+from engine.frontier.certainty import Certainty, Find, certainty
 from engine.frontier.columns import Trials
 from engine.frontier.differences import Differences
 from engine.frontier.dominance import Bools
@@ -27,6 +28,7 @@ from engine.frontier.front import best_row, check_one_machine, front_rows, withi
 from engine.frontier.joined import without_points
 from engine.frontier.knee import knee
 from engine.metrics import DEVICE_METRICS, HOST_TIMES, METRICS, limits_text, text_of
+from engine.spec.goals import Target
 from engine.trials.metric_values import FAITHFUL
 from engine.trials.text import share_text
 from engine.trials.trial import Trial
@@ -81,6 +83,27 @@ def verdict(
     if doubt is not None:
         parts.append(f"the same choice in {share_text(doubt)} of redraws of the measurements")
     return Verdict("; ".join(parts) + ".", done.ids[first], None if second is None else done.ids[second])
+
+
+def verdict_for(
+    trials: Sequence[Trial],
+    objectives: Sequence[str],
+    target: Target | None,
+    device: str,
+    find: Find | None = None,
+    sure: Certainty | None = None,
+) -> Verdict:
+    """What to ship for the target of a spec, where it has limits on this device; otherwise the knee, of which `sure` speaks.
+
+    Where times of two machines would be compared the sentence says so instead of recommending.
+    """
+    limits = target.limits if target and target.device == device else {}
+    try:
+        if limits or sure is None:
+            sure = certainty(trials, objectives, limits, device, find)
+        return verdict(trials, objectives, limits, device, find, sure)
+    except SpecError as error:
+        return Verdict(f"No recommendation: {error}.")
 
 
 def _label(done: Trials, row: int) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.spec.canonical import digest
 from engine.spec.runtime import Runtime
 from engine.spec.steps import PARTS, Distill, Finetune, Imported, Prune, Quantize, Step, usual_qat_rate
 
@@ -54,7 +55,8 @@ def _distill_label(step: Distill) -> str:
     scale = "".join(f" ×{v:g}{n}" for v, n in ((step.width, ""), (step.depth, " deep")) if v != 1)
     repeats = f" R{step.repeats}" if step.repeats is not None else ""
     verb = "distil" if step.has_teacher else "train"
-    notes = [f"from {step.teacher}"] if step.has_teacher and step.teacher != "baseline" else []
+    asked = "from" if step.has_teacher else "without asking"
+    notes = [f"{asked} {step.teacher}"] if step.teacher != "baseline" else []
     if step.feature_weight:
         notes.append("features" if step.feature_weight == 1 else f"features ×{step.feature_weight:g}")
     usual = Distill.model_fields
@@ -96,7 +98,8 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
         label = f"{bits}-bit blocks of {step.block_size}"
     elif step.activation_bits == 32:
         half = "fp16" if step.compute else "fp16 weights"
-        label = half if step.weight_bits == 16 else f"{bits}-bit weights"
+        fp16 = step.weight_bits == 16 and step.mean_bits is None
+        label = half if fp16 else f"{bits}-bit weights"
     elif (step.weight_bits, step.activation_bits, step.mean_bits) == (8, 8, None):
         label = "int8"
     else:
@@ -109,14 +112,19 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     notes += ["per layer"] if not step.per_channel else []
     notes += ["asymmetric"] if not step.symmetric else []
     notes += ["full weight range"] if step.weight_range == "full" else []
-    notes += ["7-bit weights"] if step.weight_range == "safe" and "7-bit weights" not in chosen else []
+    # What is stated reads otherwise than what auto came to: the two may stand in one sweep.
+    notes += ["safe weight range"] if step.weight_range == "safe" else []
     notes += [step.calibration] if step.calibration != "auto" else []
-    notes += [] if step.equalize == "auto" else ["equalised" if step.equalize else "not equalised"]
-    notes += [] if step.smooth == "auto" else [f"smoothed {step.smooth:g}" if step.smooth else "not smoothed"]
+    notes += [] if step.equalize == "auto" else ["always equalised" if step.equalize else "not equalised"]
+    notes += [] if step.smooth == "auto" else [f"smoothing at {step.smooth:g}" if step.smooth else "not smoothed"]
     notes += (
         [] if step.bias_correction == "auto" else ["bias corrected" if step.bias_correction else "biases as they are"]
     )
-    notes += [] if step.rounding == "auto" else [f"{step.rounding} rounding"]
+    notes += (
+        []
+        if step.rounding == "auto"
+        else ["learned rounding" if step.rounding == "learned" else "rounded to the nearest"]
+    )
     if step.ends_8bit != (step.weight_bits < 4):
         notes.append("ends 8 bit" if step.ends_8bit else "ends too")
     notes += [f"≤ {_percent(step.max_latency)} time"] if step.max_latency is not None else []
@@ -131,16 +139,18 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     usual = Quantize.model_fields["calibration_samples"].default
     notes += [f"{step.calibration_samples:,} calibration images"] if step.calibration_samples != usual else []
     notes += _training_notes(step)
-    notes += chosen
+    stated = ("7-bit weights",) if step.weight_range == "safe" else ()
+    notes += [text for text in chosen if text not in stated]
     return _with_notes(label, notes)
 
 
 def _layers_text(layers: Mapping[str, int]) -> str:
-    """`conv1 4, head 8`; of more than three layers, how many have so many bits."""
+    """`conv1 4, head 8`; of more than three layers, how many have so many bits, and four digits that tell which."""
     if len(layers) <= 3:
         return ", ".join(f"{name} {bits}" for name, bits in layers.items())
     counts = Counter(layers.values())
-    return f"bits by layer: {', '.join(f'{n} of {bits}' for bits, n in sorted(counts.items()))}"
+    told = ", ".join(f"{n} of {bits}" for bits, n in sorted(counts.items()))
+    return f"bits by layer: {told} #{digest(layers)[:4]}"
 
 
 def source_name(source: str) -> str:

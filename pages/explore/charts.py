@@ -194,7 +194,7 @@ def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None
         text = f"Each branch is a step; diamonds are on the frontier{left_out}. {size}."
         return _Made(lineage_figure(tree), lineage_alt(tree), text)
     if chart.shape == "3d":
-        space = space_info(trials, info.choice, chart.z or third_axis(view), also)
+        space = space_info(trials, info.choice, chart.z or third_axis(view, trials.measured(view.device)), also)
         star = "★ is the best within your limits" if view.limits and info.choice.best else ""
         text = _sentences("Drag to turn, scroll to come closer", star, sized, drawn_text(space))
         return _Made(space_figure(space, sizes=sizes), space_alt(space), text) if space.marks else _nothing(view)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -138,9 +138,11 @@ def _zoom(text: str | None) -> dict[str, Any]:
     return zoom_of(parts, camera)
 
 
-def third_axis(view: View) -> str:
-    """The metric of the third axis where none is chosen."""
-    return next(k for k in ("size_bytes", "latency_ms", "accuracy") if k not in (view.x, view.y))
+def third_axis(view: View, measured: Sequence[str] = ()) -> str:
+    """The metric of the third axis where none is chosen: of those `measured`, where that is known and there is another."""
+    usual = [k for k in ("size_bytes", "latency_ms", "accuracy") if k not in (view.x, view.y)]
+    there = [k for k in measured if k not in (view.x, view.y)]
+    return next((k for k in [*usual, "params", "macs"] if k in there), next(iter(there), usual[0]))
 
 
 def _chart(params: Mapping[str, str], view: View) -> Chart:

@@ -97,7 +97,7 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
     st.session_state["last pick x"], st.session_state["last pick y"] = x, y
     chosen = View(x, y, view.colour, view.device, view.limits, view.imported)
     if chart.shape == "3d":
-        usual = third_axis(chosen)
+        usual = third_axis(chosen, trials.measured(view.device))
         deep = [usual, *(k for k in names if k not in (x, y, usual))]
         _seed("pick z", chart.z or usual, deep, news)
         z = st.selectbox("Third axis", deep, format_func=name, key="pick z", width=150)

@@ -57,7 +57,7 @@ def test_the_choice_is_said() -> None:
     assert recipe.label == "int8"
     assert recipe.label_with(("7-bit weights",)) == "int8 (7-bit weights)"
     plain = Recipe(steps=(Quantize(**INT8 | PLAIN),)).label
-    assert plain == "int8 (percentile, not equalised, biases as they are, nearest rounding)"
+    assert plain == "int8 (percentile, not equalised, biases as they are, rounded to the nearest)"
 
 
 def test_where_rounding_cannot_be_learned_it_is_to_the_nearest_and_said() -> None:

@@ -11,15 +11,16 @@ import pytest
 from engine.frontier.certainty import certainty
 from engine.frontier.columns import Trials
 from engine.frontier.front import best_under, find_front
-from engine.frontier.verdict import Verdict, verdict
+from engine.frontier.verdict import Verdict, verdict, verdict_for
 from engine.quality.predictions import load_right
 from engine.quality.statistics import paired_difference
+from engine.spec.goals import Target
 from engine.spec.recipe import Recipe
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.evidence import Fidelity, Interval, Score
 from engine.trials.trial import Trial
-from tests.helpers.trial_factory import CUT, FOUR, INT8, sweep_trials, trial
+from tests.helpers.trial_factory import CUT, FOUR, INT8, MACHINE, sweep_trials, trial
 
 AXES = ("accuracy", "size_bytes")
 
@@ -143,3 +144,19 @@ def test_sweeps_that_are_judged_otherwise_are_told_in_their_own_unit() -> None:
 def test_nothing_measured_is_nothing_said() -> None:
     assert verdict([], AXES, {}) == Verdict()
     assert verdict(Trials.of([]), AXES, {"size_bytes": 1.0}) == Verdict()
+
+
+def test_times_of_two_machines_are_said_to_allow_no_recommendation() -> None:
+    mixed = [replace(t, machine=replace(MACHINE, fingerprint=f"{i % 2}" * 64)) for i, t in enumerate(sweep_trials())]
+    aim = Target(limits={"latency_ms": 1.0})
+    found = verdict_for(mixed, AXES, aim, "host")
+    assert found.trial is None
+    assert found.sentence.startswith("No recommendation: latency was measured on 2 machines")
+    # On another device the target says nothing, and sizes can be compared.
+    plain = verdict_for(mixed, AXES, replace_device(aim), "host")
+    assert plain.trial == find_front(mixed, AXES).knee
+    assert "latency" not in plain.sentence
+
+
+def replace_device(target: Target) -> Target:
+    return target.model_copy(update={"device": "stm32h7a3-xcubeai"})
