@@ -4,9 +4,8 @@
     python predict.py INPUT... [--output FILE.npz] [--stream]
 
 An INPUT is a picture, a .wav, an .npy of inputs, or an .npz with `x_test` or `x`, as the model's data were stored: what the network reads
-is made of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. A model with states
-begins each input with zeros; with --stream all are one stream, in order. As a module it has `open_model`, `preprocess`, `outputs` and
-`Stream`, which need nothing else either.
+is made of it here, by preprocess.json. One line an input: its class and the class's share, or the output's numbers. States begin as
+zeros for each input; with --stream all are one stream. As a module it has `open_model`, `preprocess`, `outputs` and `Stream`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,14 @@ from engine.spec.steps import CURRENT, SELF, Distill, Prune, needs_labels
 from engine.spec.sweep import LOSSES, Sweep
 
 
+def check_inputs(sweep: Sweep) -> None:
+    """All of this module; raises InputError."""
+    check_labels(sweep)
+    check_loss(sweep)
+    check_files(sweep)
+    check_taken(sweep)
+
+
 def check_labels(sweep: Sweep) -> None:
     """Every step finds the labels or targets that it needs; raises SpecError."""
     values = sweep.data.task not in (None, "classification")

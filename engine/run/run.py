@@ -19,7 +19,7 @@ from engine.errors import CancelledError
 from engine.measure.machine import machine
 from engine.run.addition import Addition
 from engine.run.assemble import assemble, reported_labels
-from engine.run.check_inputs import check_files, check_labels, check_loss, check_taken
+from engine.run.check_inputs import check_inputs
 from engine.run.cluster import Cluster, check_artifacts, connect
 from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
@@ -102,10 +102,7 @@ def execute(
     only = addition.recipe.id if addition else None
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
     reported_labels(sweep.data, sweep.measure)
-    check_labels(sweep)
-    check_loss(sweep)
-    check_files(sweep)
-    check_taken(sweep)
+    check_inputs(sweep)
 
     def plan_for(where: Machine, device: str) -> Plan:
         plan = make_plan(sweep, where, device=device)
