@@ -56,6 +56,7 @@ from engine.errors import ModelError, StepError
 from engine.graph.counts import is_quantized
 from engine.graph.graph import first_line
 from engine.graph.inputs import Inputs
+from engine.graph.spelled_out import spelled_out
 from engine.graph.tidy import fold, has_subgraphs, tidy
 from engine.spec.steps import Quantize
 
@@ -221,7 +222,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     if is_quantized(model):
         raise StepError("quantize: the graph is already quantized; give the float32 network")
     try:
-        folded = _raise_opset(fold(model))
+        folded = _raise_opset(fold(spelled_out(model)))
     except ModelError as error:
         raise StepError(f"quantize: {error}") from None
     if has_subgraphs(folded.graph):
