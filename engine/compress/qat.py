@@ -60,7 +60,9 @@ def start_scheme(
 ) -> Scheme:
     """Where training starts, for a graph that `prepare` made: the result of learned rounding; `bits` as for `make_scheme`."""
     images = data.preprocessing(data.calibrating(calibrates(step)).inputs)
-    return learn_rounding(make_scheme(step, prepared, images[: step.calibration_samples], bits), images)
+    scheme = make_scheme(step, prepared, images[: step.calibration_samples], bits)
+    Simulation(scheme)  # refuses, before anything is learned, what torch cannot train
+    return learn_rounding(scheme, images)
 
 
 def train_scheme(

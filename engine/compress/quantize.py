@@ -57,6 +57,7 @@ from engine.errors import ModelError, StepError
 from engine.graph.counts import is_quantized
 from engine.graph.graph import first_line
 from engine.graph.inputs import Inputs
+from engine.graph.spelled_out import spelled_out
 from engine.graph.tidy import fold, has_subgraphs, tidy
 from engine.spec.steps import Quantize
 
@@ -117,18 +118,18 @@ def quantized(
     told = _told(step, prepared)
     del prepared  # as large as the network, and of no use any more
     chosen += [f"smoothed {strength:g}"] if strength and step.smooth == "auto" else []
-    scheme, why_nearest = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
+    scheme = _rounded(step, make_scheme(step, plain, calibration, bits), calibration)
     if step.method == "block":
         return Quantized(write(scheme), note=told)
     if step.equalize == "auto" and not step.per_channel and step.activation_bits <= INTEGER_BITS:
         other = make_scheme(step, equalize(plain), calibration, bits)
-        equalised, _ = _rounded(step, other, calibration)
+        equalised = _rounded(step, other, calibration)
         if _distance(equalised, calibration) < _distance(scheme, calibration):
             scheme, chosen = equalised, [*chosen, "equalised"]
-    if why_nearest:
-        chosen.append("nearest rounding")
-        why = f"Rounded to the nearest, not as learned on calibration images: {why_nearest}."
-        told = f"{told} {why}" if told else why
+    if step.learns_rounding:
+        from engine.compress.quantization.rounding import too_wide
+
+        told = " ".join(filter(None, (told, too_wide(scheme)))) or None
     return Quantized(write(scheme), tuple(chosen), told)
 
 
@@ -137,25 +138,23 @@ def chosen_range(step: Quantize) -> list[str]:
     return ["7-bit weights"] if _is_safe(step) and step.weight_bits > SAFE_BITS else []
 
 
-def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> tuple[Scheme, str | None]:
-    """The scheme rounded as the step says, and why not as learned where `auto` could not."""
-    from engine.compress.quantization.rounding import learn_rounding, obstacle
+def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> Scheme:
+    """The scheme rounded as the step says."""
+    from engine.compress.quantization.rounding import learn_rounding
 
     if step.method == "block":
         if not step.learns_rounding:
-            return scheme, None
+            return scheme
         from engine.compress.quantization.block_rounding import learned_blocks
 
-        return replace(scheme, blocks=learned_blocks(scheme.model, scheme.layers, scheme.blocks, calibration)), None
-    why = obstacle(scheme) if step.learns_rounding and step.rounding == "auto" else None
-    learned = step.learns_rounding and why is None
+        return replace(scheme, blocks=learned_blocks(scheme.model, scheme.layers, scheme.blocks, calibration))
     integer = step.activation_bits <= INTEGER_BITS
-    if learned:
+    if step.learns_rounding:
         scheme = learn_rounding(scheme, calibration, moves_biases=step.bias_correction is not False and integer)
     # Where learning has moved biases it leaves no mean error behind.
-    if step.bias_correction is True or (step.bias_correction == "auto" and integer and not learned):
+    if step.bias_correction is True or (step.bias_correction == "auto" and integer and not step.learns_rounding):
         scheme = correct_biases(scheme, calibration)
-    return scheme, why
+    return scheme
 
 
 def _smoothed(
@@ -221,7 +220,7 @@ def prepare(model: onnx.ModelProto, others: bool = False) -> onnx.ModelProto:
     if is_quantized(model):
         raise StepError("quantize: the graph is already quantized; give the float32 network")
     try:
-        folded = _raise_opset(fold(model))
+        folded = _raise_opset(fold(spelled_out(model)))
     except ModelError as error:
         raise StepError(f"quantize: {error}") from None
     if has_subgraphs(folded.graph):

@@ -16,6 +16,7 @@ from engine.graph.graph import constant_names, fixed_batch, open_session, with_o
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds
 from engine.graph.multiplying import MULTIPLYING, Factors, factors_of
+from engine.graph.spelled_out import spelled_out
 
 # Another view of the same bytes, or the same tensor in another number format: no runtime keeps both.
 _VIEWS = (
@@ -56,7 +57,7 @@ def graph_demand(model: onnx.ModelProto) -> Demand:
     Lane 2019, arXiv:1910.05110, without their reordering). Rounded tensors count in the bits that they are rounded to, in whole bytes.
     """
     facts = graph_facts(model)
-    model = inlined(model)
+    model = spelled_out(inlined(model))
     constants = constant_names(model)
     nodes = [n for n in model.graph.node if not set(n.output) <= constants]
     batch = fixed_batch(model) or 1

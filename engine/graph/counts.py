@@ -23,6 +23,7 @@ from engine.graph.graph import (
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds
 from engine.graph.multiplying import SMOOTHING, Factors, factors_of, rounds_to_integers
+from engine.graph.spelled_out import spelled_out
 
 # Operators with learned constants, beside those that multiply: which of their inputs those are.
 _PARAMETER_SLOTS = {
@@ -233,7 +234,7 @@ def graph_facts(model: onnx.ModelProto) -> GraphFacts:
 
     Raises ModelError when the runtime refuses the graph.
     """
-    model = inlined(model)
+    model = spelled_out(inlined(model))
     constants = constant_names(model)
     nodes = [n for n in model.graph.node if not set(n.output) <= constants]
     makers = {o: n for n in model.graph.node for o in n.output}

@@ -59,6 +59,11 @@ def session_options(
     return options
 
 
+def _has_blocks(model: Path | bytes) -> bool:
+    """Whether weights are stored in blocks; the operator's name stands in the file, and onnx is not loaded to read it."""
+    return b"MatMulNBits" in (model if isinstance(model, bytes) else model.read_bytes())
+
+
 class Runner:
     """A session of one file with the options of `session_options`, on one execution provider.
 
@@ -82,6 +87,11 @@ class Runner:
         providers = add_provider(options, provider, threads)
         source = model if isinstance(model, bytes) else str(model)
         self.name = "the model" if isinstance(model, bytes) else model.name
+        if graph_optimisation == "disable" and _has_blocks(model):
+            raise StepError(
+                f"runtime: graph_optimisation disable makes onnxruntime {ort.__version__} compute zeros in operator MatMulNBits of "
+                f"{self.name}; use basic"
+            )
         try:
             # Its own fallback would print, and go on on the CPU.
             self._session: Any = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)

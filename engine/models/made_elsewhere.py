@@ -18,6 +18,7 @@ from engine.graph.graph import fixed_batch, graph_inputs, read_onnx, save_onnx
 from engine.graph.inline import inlined
 from engine.graph.inputs import Feeds, is_array
 from engine.graph.multiplying import UNCOUNTED
+from engine.graph.spelled_out import spelled_out
 from engine.graph.states import states_of
 from engine.models.fits import check_answers, check_shape
 from engine.models.interface import Interface
@@ -126,7 +127,7 @@ def fit(made: Path, data: Dataset, output: Path, like: Model | None = None) -> s
         elif not as_it_is:
             how = "with constants, states and the output that counts as in this sweep, and no operator changed"
     found = f"made elsewhere, {how} (SHA-256 {hashlib.sha256(made.read_bytes()).hexdigest()[:12]}…)"
-    if uncounted := sorted({n.op_type for n in inlined(model).graph.node} & UNCOUNTED):
+    if uncounted := sorted({n.op_type for n in spelled_out(inlined(model)).graph.node} & UNCOUNTED):
         found += f"; parameters, MACs and estimates for devices leave out its operators {', '.join(uncounted)}"
     return found
 

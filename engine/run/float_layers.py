@@ -4,7 +4,11 @@ Layers are ranked by what rounding each of them alone costs (`sensitivity`, meas
 that it saves (`cheapest`, by the layers' own kernels in floats and in integers), and the ladder of 0, 1, 2, 4, …
 of them in float is climbed until the metric, counted on validation samples in ONNX Runtime on the file that would be exported, is within
 the limit; between the last rung that was not and the first that was, the number is bisected. So some 2 · log2(layers) networks are made,
-where reverting one layer after the other makes as many as there are layers. The paired interval of the difference goes with the answer.
+where reverting one layer after the other makes as many as there are layers.
+
+Within the limit is a rung whose paired 95 % interval of what was lost ends below it: the rung whose mere number does is the luckiest of
+those tried, and loses more on other data. With so few samples that not even the float network's own answers would show it, the number
+decides, and the note says so.
 """
 
 from __future__ import annotations
@@ -78,6 +82,8 @@ def fewest_in_float(
     key = metric_of(choice).key if choice else None
     split = data.validation
     before, _ = answers(source, split, data, choice)
+    least = drop(before, before, split.labels, data.classes, key).high
+    can_show = least <= step.max_drop
     rungs: dict[int, tuple[Quantized, Interval]] = {}
     with TemporaryDirectory() as folder:
 
@@ -89,7 +95,7 @@ def fewest_in_float(
             save_onnx(done.model, path)
             found, _ = answers(path, split, data, choice)
             rungs[count] = done, drop(found, before, split.labels, data.classes, key)
-            return rungs[count][1].value
+            return rungs[count][1].high if can_show else rungs[count][1].value
 
         count = climbed(lost, len(order) - 1, step.max_drop)
     done, found = rungs[count]
@@ -100,6 +106,12 @@ def fewest_in_float(
     )
     if found.value > step.max_drop:
         text = f"the limit cannot be kept: at best {text}"
+    elif not can_show:
+        text += (
+            f"; too few samples to show it for other data, the float network itself would leave up to {least:.3g} open"
+        )
+    elif found.high > step.max_drop:
+        text = f"the limit is kept on these samples and cannot be shown for others: at best {text}"
     others = [f"{n}: {rung.value:.3g}" for n, (_, rung) in sorted(rungs.items()) if n != count]
     text += f"; tried too, layers in float and what they lost: {', '.join(others)}" if others else ""
     note = ". ".join(part.rstrip(".") for part in (text, done.note) if part)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
 
+from engine.compress.quantization import rounding
 from engine.compress.quantize import apply, make_scheme, quantized
 from engine.errors import SpecError
 from engine.measure.machine import machine
@@ -60,19 +60,13 @@ def test_the_choice_is_said() -> None:
     assert plain == "int8 (percentile, not equalised, biases as they are, rounded to the nearest)"
 
 
-def test_where_rounding_cannot_be_learned_it_is_to_the_nearest_and_said() -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(tiny_graph())
-    last = model.graph.node[-1]
-    name = model.graph.output[0].name
-    last.output[0] = "before"
-    model.graph.node.append(helper.make_node("Celu", ["before"], [name]))
-    done = quantized(Quantize(**INT8), model, CALIBRATION)
-    assert done.chosen == ("nearest rounding",)
+def test_layers_too_wide_to_be_learned_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounding, "LARGEST_FAN_IN", 50)
+    done = quantized(Quantize(**INT8), tiny_graph(), CALIBRATION)
     assert done.note is not None
-    assert "Celu" in done.note
+    assert done.note.startswith("Rounded to the nearest, not as learned, for more than 50 inputs to each output: ")
     assert "\n" not in done.note
-    assert relative_error(run(done.model, TEST), run(model, TEST)) < 0.1
+    assert relative_error(run(done.model, TEST), run(tiny_graph(), TEST)) < 0.1
 
 
 def test_with_one_scale_per_layer_the_better_of_both_is_taken() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from engine.compress.quantization.allocation import mixed_bits, ranked
 from engine.compress.quantization.sensitivity import measure_sensitivity
 from engine.compress.quantization.weights import find_layers, weight_names
-from engine.compress.quantize import prepare, quantized
+from engine.compress.quantize import Quantized, prepare, quantized
+from engine.datasets.splits import Split
 from engine.graph.graph import save_onnx
+from engine.measure.answers import answers
+from engine.quality.drop import drop
 from engine.run.float_layers import climbed, fewest_in_float
 from engine.spec.steps import Quantize
 from tests.helpers.tiny_trained import tiny_data, tiny_graph
@@ -63,6 +68,30 @@ def test_a_rung_is_the_recipe_of_as_many_float_layers(tmp_path: Path, ranks: dic
     bits = mixed_bits(step, prepare(tiny_graph()), ranks)
     images = DATA.preprocessing(DATA.calibrating(step.calibration_samples).inputs)
     assert quantized(step, tiny_graph(), images, bits).model == done.model
+
+
+@pytest.mark.parametrize(("samples", "shows"), [(2000, True), (60, False)])
+def test_the_interval_has_to_end_within_the_limit_where_it_can(
+    tmp_path: Path, ranks: dict[str, dict[str, float]], samples: int, shows: bool
+) -> None:
+    """60 samples leave 6 points open whatever is answered, so that the number itself decides; and that is said."""
+    many = np.arange(samples) % len(DATA.validation)
+    data = replace(DATA, validation=Split(DATA.validation.inputs[many], DATA.validation.labels[many]))
+    path = tmp_path / "float.onnx"
+    save_onnx(tiny_graph(), path)
+    done, _ = fewest_in_float(Quantize(**COARSE, max_drop=2.0), path, data, ranks, None)
+    after, _ = answers(written(done, tmp_path), data.validation, data, None)
+    before, _ = answers(path, data.validation, data, None)
+    lost = drop(after, before, data.validation.labels, data.classes, None)
+    assert lost.value <= 2
+    assert (lost.high <= 2) == shows
+    assert done.note is not None
+    assert ("too few samples to show it" in done.note) != shows
+
+
+def written(done: Quantized, folder: Path) -> Path:
+    save_onnx(done.model, folder / "done.onnx")
+    return folder / "done.onnx"
 
 
 def test_a_limit_that_cannot_be_kept_says_how_far_off_the_best_is(

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from engine.compress.quantization.calibrate import runs, squared_distance
 from engine.compress.quantization.kinds import limit_codes
 from engine.compress.quantization.others import other_values
 from engine.compress.quantization.scheme import Float32, Scheme
 from engine.compress.quantization.weights import Layer, compared_tensors
-from engine.graph.graph import fixed_batch, open_session
+from engine.graph.graph import fixed_batch
 from engine.graph.inputs import Feeds, Inputs, resized
+from engine.graph.one_node import run_node
 
 Float64 = npt.NDArray[np.float64]
 
@@ -135,17 +136,7 @@ def _changed(scheme: Scheme, layer: Layer | None, biases: dict[str, Float32]) ->
 
 def _run(scheme: Scheme, node: onnx.NodeProto, known: dict[str, npt.NDArray[Any]]) -> list[Float32]:
     """One node's outputs in ONNX Runtime, those that it names."""
-    feeds = {name: known[name] for name in node.input if name}
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in feeds.items()
-    ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    graph = helper.make_graph([node], "node", inputs, outputs)
-    model = onnx.ModelProto(ir_version=scheme.model.ir_version, opset_import=scheme.model.opset_import)
-    model.graph.CopyFrom(graph)
-    found: list[Float32] = open_session(model).run([o.name for o in outputs], feeds)
-    return found
+    return run_node(scheme.model, node, known)
 
 
 def _rounded(scheme: Scheme, tensor: str, values: Float32) -> Float32:

@@ -16,7 +16,8 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from engine.compress.quantization.calibrate import runs
-from engine.compress.quantization.rounding import DAMPING, LARGEST_FAN_IN, LEAST_POWER, least_error
+from engine.compress.quantization.descent import least_error
+from engine.compress.quantization.rounding import DAMPING, LARGEST_FAN_IN, LEAST_POWER
 from engine.compress.quantization.scheme import BlockCodes, Float32
 from engine.compress.quantization.weights import Layer, as_matrix
 from engine.compress.torch_device import from_array, to_array

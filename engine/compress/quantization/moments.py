@@ -6,7 +6,7 @@ each input of a sum that the moments are known to about a per cent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -36,13 +36,14 @@ def groups_of(layer: Layer) -> int:
     return int(attributes(layer.node).get("group", 1))
 
 
-def moments(layer: Layer, data: Sequence[Tensor], wanted: Iterable[Tensor], weight: Tensor, centred: bool) -> Moments:
-    """Moments over the parts that images come in, each `data` and `wanted` of shape (n, …); `centred` where a bias takes the means up.
+def moments(
+    layer: Layer, data: Iterable[Tensor], wanted: Iterable[Tensor], weight: Tensor, centred: bool, images: int
+) -> Moments:
+    """Moments over the parts that `images` come in, each `data` and `wanted` of shape (n, …); `centred` where a bias takes the means up.
 
     The same arguments give the same moments.
     """
     groups, inputs = groups_of(layer), weight.numel() // weight.shape[layer.axis]
-    images = sum(len(part) for part in data)
     share = max(_LEAST_ROWS, _ROWS_PER_INPUT * inputs) / images
     chosen = torch.Generator().manual_seed(0)
     gram = cross = x_sum = y_sum = torch.zeros(())

@@ -9,15 +9,20 @@ learning rate and takes seconds. Biases take up what is left of the mean error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compress.heap import large_blocks_given_back
 from engine.compress.quantization.codes import code_range
+from engine.compress.quantization.descent import least_error, squared_error
 from engine.compress.quantization.grid import storable_bias, storable_scales
+from engine.compress.quantization.held import HELD, Held
 from engine.compress.quantization.moments import Moments, groups_of, moments
 from engine.compress.quantization.scheme import Codes, Float32, Scheme
 from engine.compress.quantization.simulate import RoundedLayer, Simulation
@@ -33,8 +38,7 @@ from engine.compress.quantization.torch_graph import (
 from engine.compress.quantization.torch_operators import operator
 from engine.compress.quantization.weights import Layer
 from engine.compress.torch_device import from_array, from_inputs, to_array
-from engine.cores import one_torch_thread, share_torch_threads
-from engine.errors import StepError
+from engine.cores import share_torch_threads
 from engine.graph.graph import fixed_batch
 from engine.graph.inputs import Inputs, resized
 from engine.models.torch_inputs import Tensors
@@ -47,11 +51,6 @@ DAMPING = 0.01
 """A pull towards the float weights, as a share of the inputs' mean power: it decides where the images say nothing."""
 LEAST_POWER = 1e-6
 """What an input's mean power counts for at least, so that one that is always zero can be divided by."""
-_PASSES = 20
-# It has converged when a pass changes no more than this share of all codes.
-_SETTLED = 1e-3
-# Codes are set in blocks of so many, and the others learn of a whole block at once: one matrix product instead of many small steps.
-_BLOCK = 64
 LARGEST_FAN_IN = 8192
 """A layer with more inputs per output than this keeps its codes: their moments would not fit in memory."""
 # Bytes of activations kept between two layers, of both networks; images that do not fit are left out.
@@ -65,50 +64,57 @@ def learn_rounding(scheme: Scheme, calibration: Inputs, moves_biases: bool = Tru
 
     `calibration`: preprocessed images (n, C, H, W), of which as many are used as fit in memory. Every code is one of the two next to
     weight / scale, and weights of zero stay zero. The same scheme and images give the same result. Weights that several layers share are
-    chosen for the first of them. Raises StepError for operators that torch_graph.py does not know.
+    chosen for the first of them. What torch has no operator for, ONNX Runtime computes.
     """
-    simulation = Simulation(scheme).eval()
     layers = {layer.output: layer for layer in scheme.layers}
-    learned: dict[str, Codes] = {}
-    biases = dict(scheme.biases)
-    with torch.no_grad():
-        parts = _parts(simulation, scheme, calibration)
+    with torch.no_grad(), ExitStack() as stack:
+        simulation = Simulation(scheme, learns=False).eval()
+        last = max((i for i, call in enumerate(simulation.calls) if isinstance(call.run, RoundedLayer)), default=-1)
+        rounded = {i for i, call in enumerate(simulation.calls) if isinstance(call.run, RoundedLayer)}
+        # Weights are chosen here, so that the layers' own are not kept.
+        calls = [
+            replace(call, run=operator(layers[call.outputs[0]].node)) if i in rounded else call
+            for i, call in enumerate(simulation.calls[: last + 1])
+        ]
+        parts, held = _parts(simulation, scheme, calibration)
+        if held > HELD:
+            stack.enter_context(large_blocks_given_back())
         exact, fed = _FloatGraph(scheme, parts), _fed(scheme, parts)
-        # Constants once, not for each part; the weights of layers are those that are learned here.
-        read = {name for call in simulation.calls if not isinstance(call.run, RoundedLayer) for name in call.inputs}
+        read = {name for i, call in enumerate(calls) if i not in rounded for name in call.inputs}
         start = call_with(simulation.values, parts[0])
-        fixed = {name: value for name, value in start.items() if name in read and name not in fed[0]}
-        del start
-        values = [fixed | some for some in fed]
-        between: list[Call] = []
-        for call in simulation.calls:
-            if not isinstance(call.run, RoundedLayer):
-                between.append(call)
+        fixed = {name: exact.same(name, value) for name, value in start.items() if name in read and name not in fed[0]}
+        del start, simulation, parts
+        values = Held(fed, fixed)
+        del fed, fixed
+        learned: dict[str, Codes] = {}
+        biases = dict(scheme.biases)
+        for i, call in enumerate(calls):
+            if i not in rounded:
+                values.then([call])
                 continue
             share_torch_threads()
             layer = layers[call.outputs[0]]
             # Part by part up to the next layer: what lies between two layers is there for one part at a time.
-            for some in values:
-                execute(between, some)
+            values.settle()
+            values.to_come(calls[i:])
             exact.run_up_to(layer)
             if layer.weight not in learned:
-                data, weight = [some[layer.data] for some in values], exact.constants[layer.weight]
                 centred = moves_biases and layer.output in biases
                 codes = scheme.weights[layer.weight]
-                learned[layer.weight] = _learned(layer, data, exact.products(layer), weight, codes, centred)
-                del data
+                learned[layer.weight] = _learned(layer, values, exact, codes, centred)
             _run_layer(call, layer, exact if moves_biases else None, learned[layer.weight], biases, values)
-            between = []
     return replace(scheme, weights=learned, biases=biases)
 
 
-def obstacle(scheme: Scheme) -> str | None:
-    """Why rounding cannot be learned on a graph, in a few words; None where it can."""
-    try:
-        Simulation(scheme)
-    except StepError as error:
-        return str(error).removeprefix("quantize: ")
-    return None
+def too_wide(scheme: Scheme) -> str | None:
+    """Which layers keep the nearest codes since they sum up too many inputs, in words; None for none."""
+    axes = {layer.weight: layer for layer in scheme.layers}
+    wide = [axes[n] for n, c in scheme.weights.items() if c.codes.size // c.codes.shape[c.axis] > LARGEST_FAN_IN]
+    if not wide:
+        return None
+    nodes = [f"{layer.node.op_type} {layer.node.name or layer.output!r}" for layer in wide]
+    named = ", ".join(nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
+    return f"Rounded to the nearest, not as learned, for more than {LARGEST_FAN_IN} inputs to each output: {named}."
 
 
 def _run_layer(
@@ -117,33 +123,53 @@ def _run_layer(
     exact: _FloatGraph | None,
     codes: Codes,
     biases: dict[str, Float32],
-    values: Sequence[dict[str, Tensor]],
+    values: Held,
 ) -> None:
     """Run the rounded layer on all parts; its bias, where it has one, makes up for the mean error against the `exact` graph, if given."""
-    weight, run = from_array(codes.values()), operator(layer.node)
+    weight = from_array(codes.values())
     wanted = exact.products(layer) if exact is not None and layer.output in biases else None
     outputs: list[Tensor] = []
     error: Tensor | float = 0.0
-    for some in values:
-        output: Tensor = run(some[call.inputs[0]], weight)
-        for name in call.spent:
-            some.pop(name, None)
+    count = ndim = channels = 0
+    held = True
+    for part, data in enumerate(values.read(layer.data)):
+        output: Tensor = call.run(data, weight)
+        del data
+        if part == 0:
+            ndim, channels, held = output.ndim, _channels(layer, output), values.may_add(output, call.spent)
         if wanted is not None:
-            others = [i for i in range(output.ndim) if i != _channels(layer, output)]
+            others = [i for i in range(ndim) if i != channels]
             error = error + (next(wanted) - output).sum(others)
-        outputs.append(output)
+        count += output.numel()
+        if held:
+            values.drop(part, call.spent)
+            outputs.append(output)
+    stored: Tensor | None = None
     if layer.output in biases:
         if wanted is not None:
-            places = sum(output.numel() for output in outputs) // len(biases[layer.output])
+            places = count // len(biases[layer.output])
             biases[layer.output] = biases[layer.output] + to_array(torch.as_tensor(error) / places)
-        stored = from_array(storable_bias(biases[layer.output], codes.bits))
-        shape = [1] * outputs[0].ndim
-        shape[_channels(layer, outputs[0])] = -1
+        shape = [1] * ndim
+        shape[channels] = -1
+        stored = from_array(storable_bias(biases[layer.output], codes.bits)).reshape(shape)
+    if not held:
+        values.then([Call(_fixed(call, weight, stored), (layer.data,), call.outputs, call.spent)])
+        return
+    if stored is not None:
         for output in outputs:
-            output += stored.reshape(shape)
+            output += stored
     if layer.output not in call.spent:
-        for some, output in zip(values, outputs, strict=True):
-            some[layer.output] = output
+        values.add(layer.output, outputs)
+
+
+def _fixed(call: Call, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """A layer whose weight and bias are chosen, data -> its output."""
+
+    def run(data: Tensor) -> Tensor:
+        output: Tensor = call.run(data, weight)
+        return output if bias is None else output.add_(bias)
+
+    return run
 
 
 def _channels(layer: Layer, output: Tensor) -> int:
@@ -163,28 +189,38 @@ class _FloatGraph:
 
     def __init__(self, scheme: Scheme, parts: Sequence[Tensors]) -> None:
         self.constants = constants_of(scheme.model)
-        self._values = [self.constants | some for some in _fed(scheme, parts)]
+        fed = _fed(scheme, parts)
+        self._there = {*fed[0], *self.constants}
+        self._values = Held(fed, self.constants)
         kept = {scheme.model.graph.output[0].name, *self.constants}
-        self._calls = iter(with_lifetimes([as_call(node) for node in scheme.model.graph.node], kept))
+        self._calls = deque(with_lifetimes([as_call(node, scheme.model) for node in scheme.model.graph.node], kept))
+
+    def same(self, name: str, value: Tensor) -> Tensor:
+        """A constant of the other network: this one's where they are the same, so that one is kept."""
+        mine = self.constants.get(name)
+        return mine if mine is not None and mine.dtype == value.dtype and torch.equal(mine, value) else value
 
     def run_up_to(self, layer: Layer) -> None:
         """Compute what the layer reads, for each part in turn; layers in graph order."""
-        calls: list[Call] = []
-        there = set(self._values[0])
-        while layer.data not in there:
-            calls.append(next(self._calls))
-            there.update(calls[-1].outputs)
-        for values in self._values:
-            execute(calls, values)
+        while layer.data not in self._there:
+            call = self._calls.popleft()
+            self._values.then([call])
+            self._there.update(call.outputs)
+        self._values.settle()
+        self._values.to_come(self._calls)
+        read = {name for call in self._calls for name in call.inputs}
+        self.constants = {name: value for name, value in self.constants.items() if name in read}
 
     def products(self, layer: Layer) -> Iterator[Tensor]:
         """What the layer computes here, before its bias and activation function, part by part; after `run_up_to` it."""
         run, weight = operator(layer.node), self.constants[layer.weight]
-        return (run(values[layer.data], weight) for values in self._values)
+        return (run(data, weight) for data in self._values.read(layer.data))
 
 
-def _parts(simulation: Simulation, scheme: Scheme, images: Inputs) -> list[Tensors]:
-    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds what is kept of in both networks."""
+def _parts(simulation: Simulation, scheme: Scheme, images: Inputs) -> tuple[list[Tensors], int]:
+    """The images, a few or a fixed batch at a time, as many as `_MEMORY` holds what is kept of in both networks; and what that takes, in
+    bytes.
+    """
     batch = fixed_batch(scheme.model)
     if batch:
         images = resized(images, max(batch, len(images) // batch * batch))
@@ -198,7 +234,8 @@ def _parts(simulation: Simulation, scheme: Scheme, images: Inputs) -> list[Tenso
         most = max(most, sum(v.nbytes for name, v in values.items() if name not in constant))
     fitting = max(1, _MEMORY // (2 * kept))
     used, size = images[: fitting * len(some)], batch or max(1, min(_CHUNK, _PART // most))
-    return [from_inputs(used[start : start + size]) for start in range(0, len(used), size)]
+    parts = [from_inputs(used[start : start + size]) for start in range(0, len(used), size)]
+    return parts, kept * len(used) // len(some)
 
 
 def _as_rows(values: Tensor, layer: Layer) -> Tensor:
@@ -207,12 +244,13 @@ def _as_rows(values: Tensor, layer: Layer) -> Tensor:
     return values.movedim(layer.axis, 0).reshape(groups, values.shape[layer.axis] // groups, -1)
 
 
-def _learned(
-    layer: Layer, data: Sequence[Tensor], wanted: Iterable[Tensor], weight: Tensor, codes: Codes, centred: bool
-) -> Codes:
+def _learned(layer: Layer, values: Held, exact: _FloatGraph, codes: Codes, centred: bool) -> Codes:
+    weight = exact.constants[layer.weight]
     if weight.numel() // weight.shape[layer.axis] > LARGEST_FAN_IN:
         return codes
-    return _best_codes(layer, weight, codes, moments(layer, data, wanted, weight, centred))
+    data, wanted = values.read(layer.data), exact.products(layer)
+    seen = moments(layer, data, wanted, weight, centred, values.length(layer.data))
+    return _best_codes(layer, weight, codes, seen)
 
 
 def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Codes:
@@ -234,7 +272,7 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Co
     below, above, nearest = (torch.clamp(found, *ends) for found in (exact.floor(), exact.ceil(), exact.round()))
     flat = least_error(gram, (cross / tried).flatten(1, 2), below, above, nearest)
     found = flat.reshape(*tried.shape[:3], -1)
-    best = _error(gram[:, None], cross, found * tried).argmin(1, keepdim=True)
+    best = squared_error(gram[:, None], cross, found * tried).argmin(1, keepdim=True)
     chosen = torch.take_along_dim(found, best, 1)[:, 0] + zero
     new_scale = to_array(torch.take_along_dim(tried, best, 1).flatten()) if per_channel else codes.scale
     moved = chosen.flatten(0, 1).reshape(weight.movedim(layer.axis, 0).shape).movedim(0, layer.axis)
@@ -243,82 +281,3 @@ def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Co
 
 def _storable(scale: Tensor, bits: int) -> Tensor:
     return from_array(storable_scales(to_array(scale.flatten()), bits)).reshape(scale.shape)
-
-
-def least_error(
-    gram: Tensor, cross: Tensor, below: Tensor, above: Tensor, nearest: Tensor, passes: int = _PASSES
-) -> Tensor:
-    """Values c that make the error cᵀ gram c - 2 c·cross small, each `below` or `above`, which are the same where a weight is zero.
-
-    `gram` (g, d, d), positive definite; all others and the result (g, o, d). Never worse than `nearest`. `passes`: how often every code is
-    looked at again, at most.
-    """
-    with one_torch_thread():
-        found = _descended(gram, cross, _in_sequence(gram, cross, below, above), below + above, passes)
-    worse = _error(gram, cross, found) > _error(gram, cross, nearest)
-    return torch.where(worse, nearest, found)
-
-
-def _error(gram: Tensor, cross: Tensor, codes: Tensor) -> Tensor:
-    """(g, o, 1)."""
-    return ((codes @ gram - 2 * cross) * codes).sum(-1, keepdim=True)
-
-
-def _in_sequence(gram: Tensor, cross: Tensor, below: Tensor, above: Tensor) -> Tensor:
-    """From the best real numbers on, one input after the other is set to the nearer of its codes; those after it make up for its error."""
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram.double()))
-    passing_on = torch.linalg.cholesky(inverse, upper=True)
-    best = cross.double() @ inverse
-    codes = torch.empty_like(best)
-    size = codes.shape[-1]
-    for start in range(0, size, _BLOCK):
-        end = min(start + _BLOCK, size)
-        block = slice(start, end)
-        # Inputs first: what one step reads and writes lies together in memory, which takes a fraction of the time.
-        left, low, high = (_inputs_first(part[..., block].double()) for part in (best, below, above))
-        spread, errors, found = passing_on[:, block, block], torch.empty_like(left), torch.empty_like(left)
-        for j in range(end - start):
-            wanted = left[:, j]
-            found[:, j] = torch.where(wanted - low[:, j] <= high[:, j] - wanted, low[:, j], high[:, j])
-            errors[:, j] = (wanted - found[:, j]) / spread[:, j, j, None]
-            left[:, j + 1 :] -= errors[:, j, None] * spread[:, j, j + 1 :, None]
-        codes[..., block] = found.mT
-        best[..., end:] -= errors.mT.contiguous() @ passing_on[:, block, end:]
-    return codes.to(below.dtype)
-
-
-def _inputs_first(values: Tensor) -> Tensor:
-    """(g, outputs, inputs) -> (g, inputs, outputs), a copy."""
-    return values.mT.contiguous()
-
-
-def _descended(gram: Tensor, cross: Tensor, codes: Tensor, both: Tensor, passes: int) -> Tensor:
-    """Codes after as many changes, each for the better, as there are. `both`: the sum of the two values that each may have."""
-    codes = codes.clone()
-    slope = codes @ gram - cross
-    for _ in range(passes):
-        changes = 0
-        for start in range(0, codes.shape[-1], _BLOCK):
-            block = slice(start, start + _BLOCK)
-            steps = _set_block(gram[:, block, block], slope[..., block], codes[..., block], both[..., block])
-            slope += steps @ gram[:, block]
-            changes += int(steps.count_nonzero())
-        if changes <= _SETTLED * codes.numel():
-            break
-    return codes
-
-
-def _set_block(gram: Tensor, slope: Tensor, codes: Tensor, both: Tensor) -> Tensor:
-    """Set a block of codes in place, one input at a time; what was added to them."""
-    local, steps = _inputs_first(slope), _inputs_first(both - 2 * codes)
-    power = gram.diagonal(dim1=1, dim2=2)[..., None]
-    bent, least = steps * power, -1e-6 * power * steps * steps
-    for j in range(steps.shape[1]):
-        step = steps[:, j]
-        gain = step * (bent[:, j] + 2 * local[:, j])
-        step = torch.where(gain < least[:, j], step, 0.0)
-        steps[:, j] = step
-        local[:, j + 1 :] += step[:, None] * gram[:, j, j + 1 :, None]
-    taken = _inputs_first(steps)
-    codes += taken
-    return taken

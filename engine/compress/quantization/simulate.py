@@ -62,9 +62,12 @@ class RoundedLayer(nn.Module):
 
 
 class Simulation(nn.Module):
-    """A scheme as a network, images (n, C, H, W), or several inputs by name -> logits; starts with the scheme's codes and scales."""
+    """A scheme as a network, images (n, C, H, W), or several inputs by name -> logits; starts with the scheme's codes and scales.
 
-    def __init__(self, scheme: Scheme) -> None:
+    Raises StepError for operators that torch has not, unless it `learns` no more than rounding: ONNX Runtime computes these then.
+    """
+
+    def __init__(self, scheme: Scheme, learns: bool = True) -> None:
         super().__init__()
         self.start = scheme
         constants = constants_of(scheme.model)
@@ -83,7 +86,7 @@ class Simulation(nn.Module):
         for node in scheme.nodes:
             layer = makers.get(node.output[0])
             if layer is None:
-                calls.append(as_call(node))
+                calls.append(as_call(node, None if learns else scheme.model))
             elif layer.weight in self._weights:
                 calls.append(self._rounded_layer(layer, constants))
             else:

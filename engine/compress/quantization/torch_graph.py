@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from engine.compress.quantization.torch_operators import Operator, operator
-from engine.compress.torch_device import from_array, new_tensors_there
+from engine.compress.quantization.torch_operators import Operator, is_known, operator
+from engine.compress.torch_device import from_array, new_tensors_there, to_array
 from engine.graph.inputs import Feeds, Taken
+from engine.graph.one_node import node_session
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,29 @@ class Call:
     spent: tuple[str, ...] = ()
 
 
-def as_call(node: onnx.NodeProto) -> Call:
-    """A node as a call. Raises StepError as `operator` does."""
+def as_call(node: onnx.NodeProto, model: onnx.ModelProto | None = None) -> Call:
+    """A node as a call; of a `model` that is given, ONNX Runtime computes what is not in the table, and no gradient passes there.
+
+    Raises StepError as `operator` does where no model is given.
+    """
+    if model is not None and not is_known(node):
+        inputs, outputs = (tuple(name for name in names if name) for names in (node.input, node.output))
+        return Call(_InRuntime(node, model, inputs), inputs, outputs)
     return Call(operator(node), tuple(node.input), tuple(node.output))
+
+
+class _InRuntime:
+    """A node that ONNX Runtime computes: tensors in and out, in the order of the inputs and outputs that it names."""
+
+    def __init__(self, node: onnx.NodeProto, model: onnx.ModelProto, inputs: tuple[str, ...]) -> None:
+        self._node, self._model, self._inputs = node, model, inputs
+        self._session: onnxruntime.InferenceSession | None = None
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        fed = {n: np.ascontiguousarray(to_array(value)) for n, value in zip(self._inputs, inputs, strict=True)}
+        if self._session is None:
+            self._session = node_session(self._model, self._node, {n: value.dtype for n, value in fed.items()})
+        return tuple(from_array(value) for value in self._session.run(None, fed))
 
 
 def with_lifetimes(calls: Sequence[Call], kept: Collection[str]) -> list[Call]:

@@ -295,13 +295,15 @@ def attributes(node: onnx.NodeProto) -> Attributes:
     return {k: numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v for k, v in values.items()}
 
 
+def is_known(node: onnx.NodeProto) -> bool:
+    """Whether a node's operator is in the table."""
+    return node.domain in ("", "ai.onnx") and node.op_type in OPERATORS
+
+
 def operator(node: onnx.NodeProto) -> Operator:
     """A node's computation, (*inputs) -> tensor or tuple. Raises StepError for operators that are not in the table."""
-    if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
+    if not is_known(node):
         name = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        raise StepError(
-            f"operator {name} (node {node.name or node.output[0]!r}) cannot be trained or rounded by learning; "
-            "use method ptq with rounding nearest"
-        )
+        raise StepError(f"operator {name} (node {node.name or node.output[0]!r}) cannot be trained; use method ptq")
     known = attributes(node)
     return functools.partial(OPERATORS[node.op_type], known)

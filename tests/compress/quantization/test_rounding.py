@@ -12,11 +12,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress import quantize
-from engine.compress.quantization import rounding
+from engine.compress.quantization import descent, held, rounding
 from engine.compress.quantization.moments import moments
 from engine.compress.quantization.rounding import learn_rounding
 from engine.compress.quantization.scheme import Codes, Scheme
 from engine.compress.quantization.simulate import Simulation
+from engine.compress.quantization.torch_graph import Call
 from engine.compress.quantization.weights import find_layers
 from engine.compress.quantize import make_scheme, prepare
 from engine.models.zoo import BUILDERS
@@ -162,12 +163,12 @@ def test_a_layer_ends_where_no_single_code_could_change_for_the_better() -> None
     gram = data @ data.mT
     exact = 3 * torch.randn(2, 5, 150, generator=generator)
     below, above, to_nearest = (torch.clamp(x, -8, 7) for x in (exact.floor(), exact.ceil(), exact.round()))
-    found = rounding.least_error(gram, exact @ gram, below, above, to_nearest)
+    found = descent.least_error(gram, exact @ gram, below, above, to_nearest)
     distance, nearest = found - exact, torch.clamp(exact.round(), -8, 7) - exact
     assert ((distance @ gram) * distance).sum() < 0.6 * ((nearest @ gram) * nearest).sum()
     other = torch.clamp(exact.floor(), -8, 7) + torch.clamp(exact.ceil(), -8, 7) - 2 * found
     gain = other * (other * gram.diagonal(dim1=1, dim2=2)[:, None] + 2 * distance @ gram)
-    assert float((gain < -1e-2).float().mean()) <= rounding._SETTLED * 2
+    assert float((gain < -1e-2).float().mean()) <= descent._SETTLED * 2
 
 
 def test_memory_bounds_the_images_and_wide_layers_keep_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +184,39 @@ def test_memory_bounds_the_images_and_wide_layers_keep_their_codes(monkeypatch: 
     kept = [n for n, c in narrow.weights.items() if np.array_equal(c.codes, scheme.weights[n].codes)]
     assert {n for n, c in scheme.weights.items() if c.codes[0].size > 50} <= set(kept)
     assert len(kept) < len(scheme.weights)
+
+
+def test_what_is_computed_again_rather_than_held_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = scheme_of(4)
+    kept = learn_rounding(scheme, CALIBRATION)
+    monkeypatch.setattr(held, "HELD", 1)
+    again = learn_rounding(scheme, CALIBRATION)
+    for name, codes in kept.weights.items():
+        np.testing.assert_array_equal(again.weights[name].codes, codes.codes)
+    for name, bias in kept.biases.items():
+        np.testing.assert_array_equal(again.biases[name], bias)
+
+
+def test_only_what_grows_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two parts of three vectors, made four times as long and summed up again: no more is ever held than came in."""
+    runs = []
+
+    def longer(x: torch.Tensor) -> torch.Tensor:
+        runs.append(len(x))
+        return x.repeat(1, 4)
+
+    monkeypatch.setattr(held, "HELD", 1)
+    values = held.Held([{"x": torch.ones(3, 5)}, {"x": torch.ones(2, 5)}], {})
+    values.then([Call(longer, ("x",), ("wide",), ("x",))])
+    values.settle()
+    assert runs == [3]
+    assert values.length("wide") == 5
+    assert [tuple(v.shape) for v in values.read("wide")] == [(3, 20), (2, 20)]
+    values.then([Call(lambda x: x.sum(1, keepdim=True), ("wide",), ("sum",), ("wide",))])
+    values.settle()
+    runs.clear()
+    assert [v.flatten().tolist() for v in values.read("sum")] == [[20.0] * 3, [20.0] * 2]
+    assert not runs
 
 
 def test_a_fixed_batch_learns_what_a_free_one_does() -> None:
@@ -217,7 +251,7 @@ def test_patches_times_weights_are_the_convolution(kernel: tuple[int, ...], opti
     (layer,) = find_layers([helper.make_node("Conv", ["x", "w"], ["y"], **attributes)], {"w"})
     images, weight = torch.randn(6, *shape), network[0].weight.detach()
     wanted = network(images).detach()
-    found = moments(layer, [images[:2], images[2:]], [wanted[:2], wanted[2:]], weight, centred=False)
+    found = moments(layer, [images[:2], images[2:]], [wanted[:2], wanted[2:]], weight, centred=False, images=6)
     rows = weight.reshape(network[0].groups, -1, weight[0].numel())
     # What the weights themselves give is what is wanted, so that E[y xᵀ] = W E[x xᵀ].
     torch.testing.assert_close(found.cross, rows @ found.gram)
@@ -238,7 +272,7 @@ def test_biases_move_only_where_the_step_says_so(
         calibration_samples=16, weight_range="auto",
     )  # fmt: skip
     scheme = make_scheme(step, prepare(tiny_graph()), CALIBRATION[:16])
-    found, _ = quantize._rounded(step, scheme, CALIBRATION[:16])
+    found = quantize._rounded(step, scheme, CALIBRATION[:16])
     assert (found.biases.keys(), bool(found.biases)) == (scheme.biases.keys(), True)
     assert any(not np.array_equal(found.biases[n], b) for n, b in scheme.biases.items()) == moved
     assert any(not np.array_equal(found.weights[n].codes, c.codes) for n, c in scheme.weights.items())
