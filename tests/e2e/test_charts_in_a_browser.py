@@ -89,7 +89,7 @@ def show_shape(page: Page, name: str) -> None:
 def select_row(page: Page, number: int) -> str:
     """Tick a row of the table, a canvas with a header of 36 pixels and rows of 35; the trial that is selected then."""
     before = asked(page, "trial")
-    table = page.get_by_test_id("stDataFrame").locator(".dvn-scroller")
+    table = page.get_by_test_id("stDataFrame").first.locator(".dvn-scroller")
     table.scroll_into_view_if_needed()
     table.click(position={"x": 16, "y": 36 + 35 * number + 17})
     page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("trial", [""])[0] not in {"", before})
@@ -101,7 +101,7 @@ def test_a_recipe_that_is_selected_in_one_chart_is_selected_in_all(page: Page, a
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{address}/explore")
     page.locator(f".st-key-explore-chart {DRAWN}").first.wait_for(state="attached")
-    expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
 
     # The chart in which one clicks is not drawn anew, so it is as far in as before.
     zoomed = zoom_in(page, "chart")
@@ -150,7 +150,8 @@ def test_a_recipe_that_is_selected_in_one_chart_is_selected_in_all(page: Page, a
 def test_a_mark_in_space_is_selected_by_a_click_and_the_view_stays_as_turned(page: Page, address: str) -> None:
     page.goto(f"{address}/explore?chart=3d")
     straight = chart(page, "3d", rings=[])["eye"]
-    expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    page.locator(".st-key-explore-3d .js-plotly-plot").scroll_into_view_if_needed()
     box = page.locator(".st-key-explore-3d .js-plotly-plot").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -62,7 +62,7 @@ def click_point(page: Page, number: int) -> None:
 
 def select_row(page: Page, number: int) -> None:
     """Tick a table row's box. The table is a canvas: a header of 36 pixels, then rows of 35."""
-    table = page.get_by_test_id("stDataFrame").locator(".dvn-scroller")
+    table = page.get_by_test_id("stDataFrame").first.locator(".dvn-scroller")
     table.scroll_into_view_if_needed()
     table.click(position={"x": 16, "y": 36 + 35 * number + 17})
 
