@@ -26,7 +26,8 @@ ENGINE = ROOT / "engine"
 # many samples there are, also of each slice, of which type, what another CPU would answer, or where two networks begin to differ.
 REPORTERS = {
     "run/measuring.py", "run/assemble.py", "run/confirm.py",
-    "export/recorded.py", "export/report_broke.py", "interchange/mlflow_runs.py", "export/card.py", "cli/doctor.py", "check/report.py", "check/slices.py", "explain/portability.py",
+    "export/recorded.py", "export/report_broke.py", "interchange/mlflow_runs.py", "export/card.py",
+    "cli/doctor.py", "check/report.py", "check/slices.py", "explain/portability.py",
     "explain/layers.py",
 }  # fmt: skip
 
