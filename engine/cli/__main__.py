@@ -23,6 +23,16 @@ def main() -> None:
     except _UsageError as error:
         context = getattr(error, "ctx", None)
         _fail(f"{error.format_message()} (`{context.command_path if context else 'paretoscope'} --help` shows how)")  # type: ignore[attr-defined]
+    except ModuleNotFoundError as error:
+        from engine.run.installed import PACKAGES, require_run
+
+        if (error.name or "").partition(".")[0] not in PACKAGES:
+            raise
+        try:
+            require_run("this")
+        except InputError as told:
+            _fail(str(told))
+        raise
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:

@@ -19,6 +19,7 @@ from engine.measure.machine import integer_sums, machine
 from engine.measure.providers import available_providers
 from engine.measure.session import Runner
 from engine.paths import home
+from engine.run.installed import REMEDY, missing_packages
 from engine.spec.providers import provider_of
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
@@ -82,14 +83,18 @@ def _int8() -> tuple[Literal["ok", "warning"], str]:
     return "warning", "no int8 instructions known here: int8 may be slower than fp32"
 
 
-def _torch() -> tuple[Literal["ok"], str]:
+def _torch() -> tuple[Literal["ok", "warning"], str]:
+    if missing := missing_packages():
+        return "warning", f"a viewer: sweeps cannot be run here without {', '.join(missing)}; {REMEDY}"
     import torch
     import torchvision
 
     return "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}"
 
 
-def _training() -> tuple[Literal["ok"], str]:
+def _training() -> tuple[Literal["ok", "warning"], str]:
+    if missing_packages():
+        return "warning", "nothing is trained here"
     from engine.run.training_device import gpus, training_device
 
     there = ", ".join(f"{gpu.name} ({gpu.title})" for gpu in gpus()) or "no GPU (none is needed)"

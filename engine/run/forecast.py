@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from engine.cores import max_cores
 from engine.measure.machine import machine
+from engine.run.installed import require_run
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code
 from engine.run.plan import EXCLUSIVE, Plan
@@ -63,7 +64,9 @@ class Preview:
 
 
 def preview(sweep: Sweep, store: Store, artifacts: Artifacts) -> Preview:
-    """What running a spec here would do; raises InputError for a bad model or dataset."""
+    """What running a spec here would do; raises InputError for a bad model or dataset, and where nothing can be run."""
+    # Keys hold the versions of what computes: a plan without it would take everything for old.
+    require_run("planning a sweep")
     plan = make_plan(store.with_added(sweep), machine())
     missing = missing_nodes(plan, store, artifacts)
     left = left_by_old_code(plan, machine(), store, artifacts) if missing else {}

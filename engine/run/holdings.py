@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from engine.errors import InputError, SetupError
 from engine.measure.machine import machine
+from engine.run.installed import require_run
 from engine.run.old_code import plans_of_old_code
 from engine.run.planner import make_plan
 from engine.spec.sweep import Sweep
@@ -58,8 +59,9 @@ def in_use(store: Store, artifacts: Artifacts, old_code: bool = True) -> Use:
     """Every stored sweep is planned: with this version of the code on this machine and those that measured it, and with earlier versions.
 
     `old_code` false leaves earlier versions out: what they made beside what trials name is then needed by nobody, and `--keep-old-code`
-    would find it no more.
+    would find it no more. Raises SetupError where nothing can be planned.
     """
+    require_run("planning the stored sweeps")
     # First the files, then the sweeps: whatever is written from now on is not looked at.
     there = {f.name: f for f in artifacts.stored()}
     held = [_held(store, row.id, old_code) for row in store.sweeps()]

@@ -108,6 +108,12 @@ class Quantize(Frozen):
             filled["ends_8bit"] = filled["weight_bits"] < 4
         return filled
 
+    def _beside_compute(self) -> str | None:
+        """The first option that is stated and would be passed over by a network that computes in 16 bits."""
+        heard = {"weight_bits", "activation_bits", "calibration_samples", "compute", "ends_8bit"}
+        fields = type(self).model_fields
+        return next((n for n in fields if n not in heard and getattr(self, n) != fields[n].default), None)
+
     @model_validator(mode="after")
     def _knobs_fit(self) -> Quantize:
         if self.weight_bits == 16 and self.activation_bits != 32:
@@ -116,6 +122,10 @@ class Quantize(Frozen):
             raise ValueError("compute bfloat16: ONNX Runtime has no kernels for it on CPUs (MatMul, Conv); use float16")
         if self.compute is not None and self.weight_bits != 16:
             raise ValueError(f"compute {self.compute} goes with weight_bits 16; this step has {self.weight_bits}")
+        if self.compute is not None and (other := self._beside_compute()):
+            raise ValueError(
+                f"{other} says nothing where every layer computes in {self.compute}; leave one of both out"
+            )
         if self.method != "qat":
             for name in _QAT_KNOBS:
                 if getattr(self, name) is not None:

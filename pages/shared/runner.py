@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.errors import InputError, SetupError, SpecError
 from engine.paths import DATA, forget_run, home, log_path, spec_path
+from engine.run.installed import require_run
 from engine.spec.read import stated_yaml, to_yaml
 from engine.spec.sweep import Sweep
 from engine.uploads.bounds import CHECKING, UNLIMITED
@@ -34,6 +35,7 @@ def start(sweep: Sweep, keep_old_code: bool = False) -> subprocess.Popen[bytes]:
     """
     access.require("editor")
     reach.require(sweep)
+    require_run("running a sweep")
     home()
     spec, log = spec_path(sweep.id), log_path(sweep.id)
     partial = spec.with_suffix(".part")

@@ -40,7 +40,7 @@ VALUES: dict[str, dict[str, list[Any]]] = {
         "calibration_samples": [256, 9], "equalize": ["auto", True, False], "smooth": ["auto", 0, 0.5],
         "bias_correction": ["auto", True, False], "rounding": ["auto", "nearest", "learned"], "ends_8bit": [None, True, False],
         "mean_bits": [None, 3, 3.5], "max_latency": [None, 0.5, 0.7], "max_drop": [None, 0.5, 1], "cheapest": [False, True],
-        "float_layers": [None, 1, 2],
+        "float_layers": [None, 1, 2], "compute": [None, "float16"],
         "layers": [
             None, {"a": 3}, {"a": 4}, dict.fromkeys(_MANY, 3), dict.fromkeys(_MANY[:-1] + "g", 3),
             dict.fromkeys(_MANY, 4) | {"a": 3}, dict.fromkeys(_MANY, 4) | {"b": 3},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from pydantic import ValidationError
 
 from engine.compress.quantization.half_compute import Counts, half_counts
 from engine.compress.quantize import prepare, quantized
@@ -132,3 +135,12 @@ def test_it_is_named_apart_from_weights_alone_and_old_recipes_keep_their_names()
     assert step_label(weights) == "fp16 weights"
     assert "compute" not in weights.model_dump(mode="json")
     assert prepare(two_products(FIRST, SECOND)).graph.node
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"mean_bits": 4}, {"layers": {"conv1": 8}}, {"max_drop": 0.5}, {"float_layers": 1}, {"rounding": "learned"}],
+)
+def test_what_it_would_pass_over_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=rf"{next(iter(other))} .*"):
+        Quantize(weight_bits=16, activation_bits=32, compute="float16", **other)
