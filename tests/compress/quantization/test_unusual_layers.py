@@ -86,7 +86,8 @@ def test_rows_of_a_table_in_blocks_of_four_bits(columns: int, symmetric: bool) -
     assert "GatherBlockQuantized" in {n.op_type for n in found.graph.node}
     assert off(model, found, TOKENS) < 0.15
     table, exact = graph_facts(found).layers[0], graph_facts(model).layers[0]
-    assert table.params == 40 * (columns + columns % 2)
+    # The filler that makes an odd row whole bytes is no weight.
+    assert table.params == 40 * columns
     assert 0.8 * exact.nonzero_params < table.nonzero_params <= exact.nonzero_params
 
 
