@@ -12,7 +12,7 @@ from engine.figures.heat_map import MOST_ROWS
 from engine.frontier.columns import Trials
 from engine.graph.demand import in_integers
 from engine.spec.recipe import Recipe
-from engine.spec.steps import Prune, Quantize
+from engine.spec.steps import Imported, Prune, Quantize
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store import store as stored
 from engine.store.store import Store
@@ -111,9 +111,9 @@ def test_what_is_not_offered_is_found_by_its_words_and_chosen(many) -> None:
 
 
 def test_recipes_of_one_name_are_told_apart() -> None:
-    # Of many layers with bits of their own a label says how many there are, not which.
-    layers = [dict.fromkeys(names, 4) for names in ("abcd", "efgh")]
-    twins = [Recipe(steps=(Quantize(weight_bits=8, activation_bits=8, layers=chosen),)) for chosen in layers]
+    # A file that was made elsewhere is called as its owner likes.
+    own = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
+    twins = [own, Recipe(steps=(Imported(name=own.label, sha256="a" * 64),))]
     made = [trial(), *(trial(r) for r in twins)]
     assert made[1].label == made[2].label
     store, sweep = Store.open(), parse_sweep({"name": "twins", "model": {"source": "resnet8"}})
