@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import ModelError
-from engine.graph.graph import constant_names, first_line, fixed_batch, open_session
+from engine.graph.graph import constant_names, first_line, fixed_batch, open_session, with_outputs
 from engine.graph.inputs import Array, Feeds, Inputs, resized
 from engine.graph.outputs import levelled
 from engine.graph.states import states_of
@@ -35,7 +35,7 @@ def as_one(model: onnx.ModelProto, images: Inputs) -> onnx.ModelProto:
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
     for i, (value, unit) in enumerate(zip(list(graph.output), _units(model, images), strict=True)):
         name, own = value.name, f"{_TOGETHER}/{i}"
-        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+        if not _is_float(value):
             graph.node.append(helper.make_node("Cast", [name], [f"{own}/float"], to=TensorProto.FLOAT))
             name = f"{own}/float"
         graph.initializer.append(numpy_helper.from_array(np.array([unit], np.float32), f"{own}/unit"))
@@ -89,14 +89,16 @@ def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -
     found = []
     for value, part in zip(outputs, last.input, strict=True):
         made = makers[_back(part, makers, constants, "Div")].input[0]
-        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+        if not _is_float(value):
             made = makers[_back(made, makers, constants, "Cast")].input[0]
         found.append(made)
     if len(set(found)) != len(found):
         raise ModelError("several outputs: two of them are the same tensor; name it once under model.outputs")
     taken = {v.name for v in outputs}
     # A tensor may have lost its name to the one before it was rounded.
-    names = {made: value.name for value, made in zip(outputs, found, strict=True)}
+    halves = _halves(copy, found)
+    half = {v.name for v, made in zip(outputs, found, strict=True) if made in halves and _is_float(v)}
+    names = {made: f"{v.name}/half" if v.name in half else v.name for v, made in zip(outputs, found, strict=True)}
     # What a step named shortly may have an output's name, too, weights among it.
     own = [*(name for node in graph.node for name in node.output), *(t.name for t in graph.initializer)]
     names |= {name: f"{name}/before" for name in own if name in taken and name not in names}
@@ -106,10 +108,25 @@ def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -
                 side[i] = names.get(name, name)
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
+    for name in sorted(half):
+        graph.node.append(helper.make_node("Cast", [f"{name}/half"], [name], f"{name}/float", to=TensorProto.FLOAT))
     del graph.output[:]
     graph.output.extend(outputs)
     _drop_unread(graph)
     return copy
+
+
+def _is_float(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.elem_type == TensorProto.FLOAT)
+
+
+def _halves(model: onnx.ModelProto, names: Sequence[str]) -> set[str]:
+    """Those of the tensors that are float16 since a step made the network compute so."""
+    casts = [a.i for node in model.graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"]
+    if TensorProto.FLOAT16 not in casts:
+        return set()
+    outputs = open_session(with_outputs(model, list(names))).get_outputs()
+    return {o.name for o in outputs if o.type == "tensor(float16)"}
 
 
 def described(outputs: Sequence[onnx.ValueInfoProto]) -> tuple[tuple[str, int, tuple[int, ...]], ...]:

@@ -43,6 +43,7 @@ def test_each_output_weighs_the_same_and_comes_back_as_it_was() -> None:
         {"weight_bits": 4, "activation_bits": 32},
         {"weight_bits": 8, "method": "dynamic"},
         {"weight_bits": 8, "activation_bits": 8, "rounding": "nearest", "per_channel": False},
+        {"weight_bits": 16, "activation_bits": 32, "compute": "float16"},
     ],
 )
 def test_quantized_files_give_each_output_close_to_the_float_network(options: dict) -> None:
