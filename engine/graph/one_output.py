@@ -20,6 +20,7 @@ from engine.graph.outputs import levelled
 from engine.graph.states import states_of
 
 _TRIED = 100
+_NOT_ONE = 1.001
 _TOGETHER = "outputs side by side"
 
 
@@ -71,7 +72,9 @@ def _units(model: onnx.ModelProto, images: Inputs) -> list[float]:
         np.concatenate([_rows(r, axis) for r in part])
         for axis, part in zip(first, zip(*runs, strict=True), strict=True)
     ]
-    return [float(levelled(r[: len(some)], (("", r.shape[1]),))[0]) for r in rows]
+    units = [float(levelled(r[: len(some)], (("", r.shape[1]),))[0]) for r in rows]
+    # By 1 the runtime's optimizer does not divide, and `as_several` would take another division for this one.
+    return [_NOT_ONE if abs(unit - 1) < _NOT_ONE - 1 else unit for unit in units]
 
 
 def _rows(found: Array, axis: int) -> npt.NDArray[np.float64]:
