@@ -93,6 +93,25 @@ def test_a_torch_network_streams_as_torch_does(net: str, place: Path) -> None:
     assert TURN < 12, "the recorded streams are begun anew"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_file_that_is_pruned_says_that_it_streams_no_more(place: Path) -> None:
+    write_nets(place)
+    network = call_function(f"{place / 'nets.py'}:cell", {"num_classes": 3}, {}).eval()
+    names = ["x", "h", "y", "hN"]
+    torch.onnx.export(
+        network, (torch.zeros(2, 3, 4), torch.zeros(2, 16)), str(place / "cell.onnx"), dynamo=False, opset_version=17,
+        input_names=names[:2], output_names=names[2:], dynamic_axes={name: {0: "N"} for name in names},
+    )  # fmt: skip
+    spec = spec_of("cell", prune=[None, {"method": "magnitude", "ratio": 0.3}])
+    spec["model"]["source"], spec["data"]["inputs"]["h"] = "cell.onnx", {"state": "hN"}
+    (place / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    _, trials, _ = swept(place / "spec.yaml")
+    assert not [t.error for t in trials if t.error]
+    takes = [len(onnx.load(Artifacts.open().local(str(t.artifact))).graph.input) for t in trials]
+    assert takes == [2, 1]
+    assert ["cannot stream" in " ".join(t.notes) for t in trials] == [False, True]
+
+
 def alone_or_streamed(network: torch.nn.Module, net: str, x: np.ndarray, streams: bool) -> np.ndarray:
     zeros = torch.zeros((1, 1, 16) if net == "gru" else (1, 16))
     state, found = zeros, []
