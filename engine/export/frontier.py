@@ -3,7 +3,8 @@
     measure.py  manifest.json  sample.npz  models/TRIAL.onnx …
 
 The files are those that the trials measured, byte for byte. `sample.npz` has the inputs once, and the answers of each trial under
-`answers/TRIAL`. What bundles have in files of their own, manifest and preprocessing, is in `manifest.json` by trial.
+`answers/TRIAL`, along streams under `streams/TRIAL`. What bundles have in files of their own, manifest and preprocessing, is in
+`manifest.json` by trial.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ def export_frontier(
     for one in stored:
         told = record(one.model, one.trial, one.sweep, dataset)
         own = "predictions" if "predictions" in told.answers else "outputs"
-        key = f"answers/{one.trial.id}"
+        keys = {own: f"answers/{one.trial.id}", "stream": f"streams/{one.trial.id}"}
         # What should be answered is the same for all.
-        sample |= told.asked | {key if name == own else name: array for name, array in told.answers.items()}
+        sample |= told.asked | {keys.get(name, name): array for name, array in told.answers.items()}
         bare = one.model.read_bytes()
         members[f"models/{one.trial.id}.onnx"] = bare
         models[one.trial.id] = {
-            "manifest": manifest_of(told, one.trial, one.sweep, None) | {"answers": key},
+            "manifest": manifest_of(told, one.trial, one.sweep, None)
+            | {"answers": keys[own], "stream": keys["stream"]},
             "settings": told.settings,
             "bare_sha256": hashlib.sha256(bare).hexdigest(),
         }

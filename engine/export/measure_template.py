@@ -25,7 +25,7 @@ import numpy as np
 
 from engine.export.board_template import MEASUREMENT, Seconds, digest, in_turns, machine_here, ratio_of, spread_of
 from engine.export.predict_template import BundleError, one_line, open_model, read_json
-from engine.export.verify_template import call_times_ms, check_sample, one_call, sha256
+from engine.export.verify_template import call_times_ms, check_sample, check_stream, one_call, sha256
 
 FRONTIER = 1
 """Of the layout of the folder; a program refuses a newer one."""
@@ -72,6 +72,7 @@ def measured(folder: Path, manifest: dict[str, Any], name: str, reference: str, 
     one = manifest["models"][name]
     session = opened(folder, manifest, name)
     checks = check_sample(session, folder, one["manifest"], one["settings"])
+    checks += check_stream(session, folder, one["manifest"], one["settings"])
     call, batch = call_of(session, folder, one)
     found: dict[str, Any] = {"checks": [vars(check) for check in checks], "ratio": None, "reference_ms": None}
     if reference in ("", name):

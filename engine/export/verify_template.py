@@ -188,7 +188,7 @@ def check_stream(session: Any, folder: Path, manifest: dict[str, Any], settings:
     """Answers along streams against those recorded, where the model has states; raises BundleError."""
     if not settings.get("states"):
         return []
-    inputs, recorded = read_sample(folder, settings, ("stream",))
+    inputs, recorded = read_sample(folder, settings, (manifest.get("stream", "stream"),))
     found, most = streamed(Stream(session, settings), inputs), VALUES_MAY_DIFFER[manifest["arithmetic"]]
     off = relative_error(found, recorded) if found.shape == recorded.shape else math.inf
     return [Check("streams as recorded", off <= most, f"{off:.2g} of their spread off", f"{most:g} at most")]

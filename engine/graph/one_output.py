@@ -14,12 +14,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import ModelError
-from engine.graph.graph import constant_names, first_line, fixed_batch, open_session
+from engine.graph.graph import constant_names, first_line, fixed_batch, open_session, with_outputs
 from engine.graph.inputs import Array, Feeds, Inputs, resized
 from engine.graph.outputs import levelled
 from engine.graph.states import states_of
 
 _TRIED = 100
+_NOT_ONE = 1.001
 _TOGETHER = "outputs side by side"
 
 
@@ -35,7 +36,7 @@ def as_one(model: onnx.ModelProto, images: Inputs) -> onnx.ModelProto:
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
     for i, (value, unit) in enumerate(zip(list(graph.output), _units(model, images), strict=True)):
         name, own = value.name, f"{_TOGETHER}/{i}"
-        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+        if not _is_float(value):
             graph.node.append(helper.make_node("Cast", [name], [f"{own}/float"], to=TensorProto.FLOAT))
             name = f"{own}/float"
         graph.initializer.append(numpy_helper.from_array(np.array([unit], np.float32), f"{own}/unit"))
@@ -71,7 +72,9 @@ def _units(model: onnx.ModelProto, images: Inputs) -> list[float]:
         np.concatenate([_rows(r, axis) for r in part])
         for axis, part in zip(first, zip(*runs, strict=True), strict=True)
     ]
-    return [float(levelled(r[: len(some)], (("", r.shape[1]),))[0]) for r in rows]
+    units = [float(levelled(r[: len(some)], (("", r.shape[1]),))[0]) for r in rows]
+    # By 1 the runtime's optimizer does not divide, and `as_several` would take another division for this one.
+    return [_NOT_ONE if abs(unit - 1) < _NOT_ONE - 1 else unit for unit in units]
 
 
 def _rows(found: Array, axis: int) -> npt.NDArray[np.float64]:
@@ -89,14 +92,16 @@ def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -
     found = []
     for value, part in zip(outputs, last.input, strict=True):
         made = makers[_back(part, makers, constants, "Div")].input[0]
-        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+        if not _is_float(value):
             made = makers[_back(made, makers, constants, "Cast")].input[0]
         found.append(made)
     if len(set(found)) != len(found):
         raise ModelError("several outputs: two of them are the same tensor; name it once under model.outputs")
     taken = {v.name for v in outputs}
     # A tensor may have lost its name to the one before it was rounded.
-    names = {made: value.name for value, made in zip(outputs, found, strict=True)}
+    halves = _halves(copy, found)
+    half = {v.name for v, made in zip(outputs, found, strict=True) if made in halves and _is_float(v)}
+    names = {made: f"{v.name}/half" if v.name in half else v.name for v, made in zip(outputs, found, strict=True)}
     # What a step named shortly may have an output's name, too, weights among it.
     own = [*(name for node in graph.node for name in node.output), *(t.name for t in graph.initializer)]
     names |= {name: f"{name}/before" for name in own if name in taken and name not in names}
@@ -106,10 +111,25 @@ def as_several(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -
                 side[i] = names.get(name, name)
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
+    for name in sorted(half):
+        graph.node.append(helper.make_node("Cast", [f"{name}/half"], [name], f"{name}/float", to=TensorProto.FLOAT))
     del graph.output[:]
     graph.output.extend(outputs)
     _drop_unread(graph)
     return copy
+
+
+def _is_float(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.elem_type == TensorProto.FLOAT)
+
+
+def _halves(model: onnx.ModelProto, names: Sequence[str]) -> set[str]:
+    """Those of the tensors that are float16 since a step made the network compute so."""
+    casts = [a.i for node in model.graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"]
+    if TensorProto.FLOAT16 not in casts:
+        return set()
+    outputs = open_session(with_outputs(model, list(names))).get_outputs()
+    return {o.name for o in outputs if o.type == "tensor(float16)"}
 
 
 def described(outputs: Sequence[onnx.ValueInfoProto]) -> tuple[tuple[str, int, tuple[int, ...]], ...]:

@@ -168,15 +168,15 @@ def _product(made: _Made) -> bool:
     a = made.attributes
     if a.get("transBatchA") or a.get("transBatchB"):
         return False
-    sides = []
-    for place, name in ((0, "transA"), (1, "transB")):
-        side = made.input(place)
-        if a.get(name):
-            rank = made.rank(side)
-            if rank is None or rank < 2:
-                return False
-            side = made.add("Transpose", side, perm=[*range(rank - 2), rank - 1, rank - 2])
-        sides.append(side)
+    sides = [made.input(0), made.input(1)]
+    if a.get("transA") or a.get("transB"):
+        ranks = [made.rank(side) or 0 for side in sides]
+        if min(ranks) < 2:  # beside a vector the runtime transposes nothing
+            return False
+        for place, name in enumerate(("transA", "transB")):
+            if a.get(name):
+                order = [*range(ranks[place] - 2), ranks[place] - 1, ranks[place] - 2]
+                sides[place] = made.add("Transpose", sides[place], perm=order)
     alpha, output, name = float(a.get("alpha", 1.0)), made.node.output[0], made.node.name
     found = made.add("MatMul", *sides, output=output if alpha == 1 else "", name=name)
     if alpha != 1:

@@ -96,13 +96,20 @@ def _source(task: Task, output: Path) -> dict[str, Any]:
 
 def _convert(task: Task, output: Path) -> dict[str, Any]:
     from engine.graph.graph import load_onnx
+    from engine.graph.states import states_of
     from engine.models.interface import closed
     from engine.models.sources import convert_file, save_network
 
-    model = Model(**task.node.options["model"])
-    network = convert_file(model, closed(load_onnx(task.input(), several=True)), dataset_of(task.data))
+    model, file = Model(**task.node.options["model"]), load_onnx(task.input(), several=True)
+    network = convert_file(model, closed(file), dataset_of(task.data))
     save_network(network, output)
-    return noted(network.note)
+    notes = [network.note]
+    if held := ", ".join(state.input for state in states_of(file)):
+        notes.append(
+            f"as a torch network it has state {held} as zeros: its file neither takes nor gives it, and cannot stream; give the network "
+            "in torch for that"
+        )
+    return noted("; ".join(note for note in notes if note) or None)
 
 
 def _teacher(task: Task, output: Path) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def with_states_of_the_model(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, value in found.items():
         if "state" not in value or {*value} - {"state", "shape"}:
             raise ValueError(
-                f"data.inputs: {name} is {dict(value)!r:.60}; write {name}: {{state: OUTPUT}}, and shape: [1, N, 64] where the network "
-                "does not tell it"
+                f"data.inputs: {name} is {dict(value)!r:.60}; give the name of an array, a number, or {{state: OUTPUT}} (with shape: "
+                "[1, N, 64] where the network does not tell it)"
             )
         if name in states:
             raise ValueError(f"{name} is under data.inputs and under model.state; leave it out of one of them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.quantize import quantized
 from engine.errors import ModelError, StepError
@@ -43,6 +44,7 @@ def test_each_output_weighs_the_same_and_comes_back_as_it_was() -> None:
         {"weight_bits": 4, "activation_bits": 32},
         {"weight_bits": 8, "method": "dynamic"},
         {"weight_bits": 8, "activation_bits": 8, "rounding": "nearest", "per_channel": False},
+        {"weight_bits": 16, "activation_bits": 32, "compute": "float16"},
     ],
 )
 def test_quantized_files_give_each_output_close_to_the_float_network(options: dict) -> None:
@@ -75,6 +77,37 @@ def test_outputs_side_by_side_are_taken_apart_again() -> None:
 def test_an_output_that_never_varies_has_a_unit_still() -> None:
     reference = np.array([[1.0, 5, 0], [3.0, 5, 0]])
     assert levelled(reference, (("moves", 1), ("fixed", 1), ("none", 1))).tolist() == [1.0, 5.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_bits": 8, "activation_bits": 8},
+        {"weight_bits": 16, "activation_bits": 32},
+        {"weight_bits": 16, "activation_bits": 32, "compute": "float16"},
+        {"weight_bits": 8, "method": "dynamic"},
+    ],
+)
+def test_an_output_of_zeros_on_the_samples_is_still_that_output(options: dict) -> None:
+    """Its unit is 1, and by 1 ONNX Runtime's optimizer does not divide; another division of the same tensor's stands before it."""
+    rng = np.random.default_rng(0)
+    stored = {"a": rng.normal(size=(8, 6)), "b": rng.normal(size=(6, 6)), "k": np.float64(3), "far": np.float64(-100)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("Relu", ["h"], ["scores"]),
+        helper.make_node("Div", ["scores", "k"], ["d"]), helper.make_node("MatMul", ["d", "b"], ["e"]),
+        helper.make_node("Add", ["e", "far"], ["f"]), helper.make_node("Relu", ["f"], ["alarm"]),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 6]) for name in ("scores", "alarm")],
+        [numpy_helper.from_array(np.asarray(v, np.float32), name) for name, v in stored.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    x = rng.normal(size=(100, 8)).astype(np.float32)
+    step = Quantize(**options)
+    made = as_several(quantized(step, as_one(model, x), x).model, list(model.graph.output))
+    assert not unoptimised(model, x, ("alarm",))["alarm"].any()
+    assert not unoptimised(made, x, ("alarm",))["alarm"].any()
 
 
 def test_outputs_are_named_or_numbered_once() -> None:

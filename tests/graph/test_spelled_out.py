@@ -113,6 +113,17 @@ def test_what_has_no_plain_form_stays(stored: dict[str, Array], order: str, opti
     assert spelled_out(model) == model
 
 
+def test_a_turned_product_with_a_vector_stays() -> None:
+    """The runtime turns nothing there."""
+    parts = {"x": floats(4, 4), "v": floats(4)}
+    model = one_node("FusedMatMul", parts, {}, "x v", transA=1)
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 4
+    del model.graph.output[0].type.tensor_type.shape.dim[1:]
+    (wanted,) = answers(model, parts)
+    assert np.abs(wanted - parts["x"].T @ parts["v"]).max() > 0.1
+    np.testing.assert_allclose(answers(spelled_out(model), parts)[0], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_graph_of_the_optimizer_counts_as_its_export_does(fast: bool) -> None:
     model, before = fused(fast), plain()

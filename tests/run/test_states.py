@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ import yaml
 from engine.datasets.load import load_dataset
 from engine.errors import ModelError, SpecError
 from engine.export.bundle import export_bundle
+from engine.export.frontier import export_frontier
 from engine.export.stream_template import TURN
+from engine.export.verify_template import sha256
 from engine.graph.states import State, states_of
 from engine.models.call import call_function
 from engine.models.sources import load_network
@@ -90,6 +93,25 @@ def test_a_torch_network_streams_as_torch_does(net: str, place: Path) -> None:
     assert TURN < 12, "the recorded streams are begun anew"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_file_that_is_pruned_says_that_it_streams_no_more(place: Path) -> None:
+    write_nets(place)
+    network = call_function(f"{place / 'nets.py'}:cell", {"num_classes": 3}, {}).eval()
+    names = ["x", "h", "y", "hN"]
+    torch.onnx.export(
+        network, (torch.zeros(2, 3, 4), torch.zeros(2, 16)), str(place / "cell.onnx"), dynamo=False, opset_version=17,
+        input_names=names[:2], output_names=names[2:], dynamic_axes={name: {0: "N"} for name in names},
+    )  # fmt: skip
+    spec = spec_of("cell", prune=[None, {"method": "magnitude", "ratio": 0.3}])
+    spec["model"]["source"], spec["data"]["inputs"]["h"] = "cell.onnx", {"state": "hN"}
+    (place / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    _, trials, _ = swept(place / "spec.yaml")
+    assert not [t.error for t in trials if t.error]
+    takes = [len(onnx.load(Artifacts.open().local(str(t.artifact))).graph.input) for t in trials]
+    assert takes == [2, 1]
+    assert ["cannot stream" in " ".join(t.notes) for t in trials] == [False, True]
+
+
 def alone_or_streamed(network: torch.nn.Module, net: str, x: np.ndarray, streams: bool) -> np.ndarray:
     zeros = torch.zeros((1, 1, 16) if net == "gru" else (1, 16))
     state, found = zeros, []
@@ -127,6 +149,28 @@ def test_a_stream_that_was_altered_is_found(place: Path) -> None:
     lines = done.stdout.splitlines()
     assert next(line for line in lines if "predictions as recorded" in line).startswith("ok")
     assert next(line for line in lines if "streams as recorded" in line).startswith("FAIL")
+
+
+def test_a_frontier_holds_each_stream_against_its_own(place: Path) -> None:
+    write_nets(place)
+    sweep, trials = run(place, "gru", quantize=[None, {"weight_bits": 3, "activation_bits": 8}])
+    export_frontier(Store.open(), Artifacts.open(), sweep, trials, place / "frontier.zip")
+    board = unzip(place / "frontier.zip", place / "board")
+    # The second is as if it had been recorded with other streams.
+    with np.load(board / "sample.npz") as file:
+        held = dict(file)
+    streams = [f"streams/{trial.id}" for trial in trials]
+    assert not np.array_equal(held[streams[0]], held[streams[1]])
+    held[streams[1]] *= -1
+    np.savez(board / "sample.npz", **held)
+    manifest = json.loads((board / "manifest.json").read_text())
+    manifest["files"]["sample.npz"] = sha256(board / "sample.npz")
+    (board / "manifest.json").write_text(json.dumps(manifest))
+    command = [sys.executable, "-I", board / "measure.py", "--seconds", "0.05"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [line[:4] for line in done.stdout.splitlines()[:2]] == ["ok  ", "FAIL"]
+    assert "streams as recorded" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ follow each other, so that answers there are more exact than those of float16 ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from engine.compress.quantization.calibrate import runs
 from engine.graph.graph import constant_names, open_session
 from engine.graph.inputs import Inputs
 from engine.graph.multiplying import MULTIPLYING, UNCOUNTED
+from engine.graph.states import states_of
 from engine.graph.tidy import rename, shorten_names, tidy
 
 LARGEST = 65504.0
@@ -119,25 +120,50 @@ def half_compute(prepared: onnx.ModelProto, calibration: Inputs) -> tuple[onnx.M
     left = [c.name for c in counts if c.weights.over or c.outputs.over]
     left += [n.name for n in model.graph.node if n.name not in left and not infinite.isdisjoint(n.input)]
     # What reads a number that is too large, too: it would be infinite on its way there.
-    large = {o for n in model.graph.node if n.name in set(left) for o in n.output}
+    large = {o for n in model.graph.node if n.name in set(left) for o in n.output} | _given_too_large(
+        model, calibration
+    )
+    large |= {state.input for state in states_of(model) if state.output in large}
+    left += [n.name for n in model.graph.node if n.op_type == "Cast" and not large.isdisjoint(n.output)]
     left += [n.name for n in model.graph.node if n.name not in left and not large.isdisjoint(n.input)]
+    to_float = {n.name for n in model.graph.node if _casts_to(n, TensorProto.FLOAT)}
     result: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=left)
-    _without_detours(result.graph)
+    _without_detours(result.graph, to_float)
     tidy(result)
     shorten_names(result)
     result.producer_name, result.producer_version = "paretoscope", ""
     return result, (), " ".join([_told(counts, left), _casts(result)])
 
 
-def _without_detours(graph: onnx.GraphProto) -> None:
+def _given_too_large(model: onnx.ModelProto, calibration: Inputs) -> set[str]:
+    """The floats that a graph is given, or makes of whole numbers, of which float16 cannot hold one of the samples'."""
+    seen = onnx.ModelProto()
+    seen.CopyFrom(model)
+    stored = {t.name for t in model.graph.initializer}
+    given = [i for i in model.graph.input if i.name not in stored and i.type.tensor_type.elem_type == TensorProto.FLOAT]
+    names = {f"{i.name}/given": i.name for i in given}
+    seen.graph.node.extend(helper.make_node("Identity", [name], [copy]) for copy, name in names.items())
+    names |= {n.output[0]: n.output[0] for n in model.graph.node if _casts_to(n, TensorProto.FLOAT)}
+    found: set[str] = set()
+    for values in runs(seen, list(names), calibration):
+        found |= {name for name, value in zip(names.values(), values, strict=True) if Counts.of(value).over}
+    return found
+
+
+def _without_detours(graph: onnx.GraphProto, to_float: Collection[str]) -> None:
     """Let nodes that stay in float32 read each other in float32, in place, where the converter goes through float16, in which numbers would
-    overflow that they stay there for; and put nodes in the order in which they run, which it does not keep.
+    overflow that they stay there for; and put nodes in the order in which they run, which it does not keep. `to_float`: casts that made
+    float32 before; what they read need not be floats.
     """
     makers = {o: n for n in graph.node for o in n.output}
     direct: dict[str, str] = {}
     for node in graph.node:
         before = makers.get(node.input[0]) if _casts_to(node, TensorProto.FLOAT) else None
-        if before is not None and _casts_to(before, TensorProto.FLOAT16):
+        if before is None or not _casts_to(before, TensorProto.FLOAT16):
+            continue
+        if before.name in to_float:
+            node.input[0] = before.input[0]
+        else:
             direct[node.output[0]] = before.input[0]
     outputs = {o.name for o in graph.output}
     rename(graph, {name: source for name, source in direct.items() if name not in outputs})

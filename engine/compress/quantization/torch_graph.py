@@ -51,7 +51,7 @@ class _InRuntime:
         self._session: onnxruntime.InferenceSession | None = None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        fed = {n: np.ascontiguousarray(to_array(value)) for n, value in zip(self._inputs, inputs, strict=True)}
+        fed = {n: np.asarray(to_array(value), order="C") for n, value in zip(self._inputs, inputs, strict=True)}
         if self._session is None:
             self._session = node_session(self._model, self._node, {n: value.dtype for n, value in fed.items()})
         return tuple(from_array(value) for value in self._session.run(None, fed))

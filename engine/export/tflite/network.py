@@ -140,11 +140,11 @@ class Network:
         if value.unrolled is None:
             return value
         below = value.unrolled
-        return self.shaped(self.ordered(below, range(len(below.shape))), value.shape)
+        return replace(self.shaped(self.ordered(below, range(len(below.shape))), value.shape), above=value.above)
 
     def reshaped(self, value: Value, shape: Sequence[int]) -> Value:
         """The value as ONNX's Reshape understands it; of an image made a matrix, the order of its columns is left to what reads it."""
-        value, shape = value.unrolled or value, tuple(shape)
+        value, shape = replace(value.unrolled, above=value.above) if value.unrolled else value, tuple(shape)
         if value.shape == shape:
             return value
         rank = range(len(value.shape))

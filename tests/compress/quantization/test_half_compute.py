@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import ValidationError
+from onnx.reference import ReferenceEvaluator
 
 from engine.compress.quantization.half_compute import Counts, half_counts
 from engine.compress.quantize import prepare, quantized
@@ -84,6 +85,43 @@ def test_what_overflows_and_what_reads_it_stays_in_float() -> None:
     np.testing.assert_allclose(found, before, rtol=2e-2, atol=2e-3 * np.abs(before).max())
     assert "stays in 32-bit floats: first" in (made.note or "")
     assert "weights" in (made.note or "")
+
+
+def scaled_down(kind: int, factor: float, name: str) -> onnx.ModelProto:
+    """x (n, 12) of a number type, as floats times or through a number, then two_products."""
+    model = two_products(FIRST, SECOND)
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    model.graph.node[0].input[0] = "small"
+    if kind != TensorProto.FLOAT:
+        model.graph.node.insert(0, helper.make_node("Cast", ["x"], ["floats"], "cast", to=TensorProto.FLOAT))
+    floats = "x" if kind == TensorProto.FLOAT else "floats"
+    model.graph.node.insert(len(model.graph.node) - 3, helper.make_node(name, [floats, "factor"], ["small"], "scaling"))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(factor), "factor"))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "name", "most"),
+    [
+        (TensorProto.FLOAT, 1e-3, "Mul", 5e5),
+        (TensorProto.INT32, 1e-3, "Mul", 5e5),
+        # A cast whose only reader stays in float, for its constant: a whole number is no float.
+        (TensorProto.INT32, 1e5, "Div", 5e4),
+        (TensorProto.INT32, 1e5, "Div", 5e5),
+    ],
+)
+def test_what_a_graph_is_given_is_not_made_infinite(kind: int, factor: float, name: str, most: float) -> None:
+    """ONNX's reference rounds at every cast, where ONNX Runtime's CPU leaves casts out."""
+    model = scaled_down(kind, factor, name)
+    given = RNG.uniform(-most, most, (50, 12)).astype(helper.tensor_dtype_to_np_dtype(kind))
+    made = quantized(STEP, model, given)
+    before = open_session(model).run(None, {"x": given})[0]
+    for found in (
+        open_session(made.model).run(None, {"x": given})[0],
+        ReferenceEvaluator(made.model).run(None, {"x": given})[0],
+    ):
+        np.testing.assert_allclose(found, before, atol=1e-2 * np.abs(before).max())
+    assert "scaling" in (made.note or "")
 
 
 def test_weights_that_vanish_are_zero_as_in_numpy() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.compress.qat import start_scheme
 from engine.compress.quantization.rounding import learn_rounding
+from engine.compress.quantization.torch_graph import as_call
 from engine.compress.quantization.write import write
 from engine.compress.quantize import make_scheme, prepare, quantized
 from engine.errors import StepError
@@ -106,3 +108,14 @@ class _Data:
         return self
 
     inputs = IMAGES
+
+
+def test_what_the_runtime_computes_of_one_number_is_one_number() -> None:
+    """Not a row of one: an index of no axes takes an axis away."""
+    node = helper.make_node("Celu", ["a"], ["b"])
+    model = helper.make_model(
+        helper.make_graph([], "g", [], []), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
+    found = as_call(node, model).run(torch.tensor(-1.0))
+    assert [value.shape for value in found] == [()]
+    assert float(found[0]) == pytest.approx(np.expm1(-1))

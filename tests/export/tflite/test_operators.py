@@ -53,6 +53,18 @@ def test_what_moves_codes_is_exact(name: str, kind: type) -> None:
     assert steps(graph, exact(name)(graph, graph.input(3, 6, 7)))[0] == 0
 
 
+def test_codes_that_are_unrolled_are_values_behind_their_dequantize_linear() -> None:
+    graph = Qdq()
+    graph.input(3, 6, 7)
+    rounding, reading = graph.nodes[-2:]
+    assert (
+        steps(graph, graph.add("DequantizeLinear", [graph.add("Flatten", list(rounding.output)), *reading.input[1:]]))[
+            0
+        ]
+        == 0
+    )
+
+
 def test_going_there_and_back_moves_nothing() -> None:
     graph = Qdq()
     made = steps(graph, exact("there and back")(graph, graph.input(3, 6, 7)))[1]
