@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from pydantic import ValidationError
 from onnx.reference import ReferenceEvaluator
+from pydantic import ValidationError
 
 from engine.compress.quantization.half_compute import Counts, half_counts
 from engine.compress.quantize import prepare, quantized
