@@ -15,7 +15,7 @@ from engine.frontier.effects import Effects
 from engine.frontier.estimates import RATIOS
 from engine.metrics import METRICS, shown
 
-MOST_DRAWN, MOST_LETTERS = 40, 32
+MOST_DRAWN, MOST_LETTERS = 40, 26
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def effects_figure(dots: Sequence[Dot], key: str) -> go.Figure:
         margin={"l": 10, "r": 16, "t": 30, "b": 10},
         # Twice and half are equally far from the same.
         xaxis={"title": {"text": title}, "automargin": True, "type": "log" if ratio else "linear", "zeroline": False},
-        yaxis={**named_places([d.name for d in dots], MOST_LETTERS), "zeroline": False},
+        yaxis={**named_places([d.name for d in dots], MOST_LETTERS, lines=2), "zeroline": False},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
     return figure

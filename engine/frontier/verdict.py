@@ -260,13 +260,13 @@ class _Speech:
         if judged is None:
             return f"second is {label}: {beside}"
         text = change_text(key, judged)
+        bend = "" if limited else ", where the frontier bends less"
         if judged.told_apart(key) is not False:
-            why = f"its {name} is {text} against that"
-        elif not limited:
+            return f"second is {label}{bend}: compared with the first, {text} {name}, {beside}"
+        if not limited:
             why = f"its {name} is not told apart ({text})"
         elif judged.value == 0:
             why = f"its {name} measured the same and its file is no smaller ({text})"
         else:
             why = f"its {name} is not told apart ({text}), only the measured value is behind"
-        bend = "" if limited else ", where the frontier bends less"
         return f"second is {label}{bend}: {why}, with {beside}"

@@ -32,9 +32,10 @@ def shipped(home: object) -> dict[str, Trial]:
 
 
 def points(text: str) -> tuple[float, float, float]:
-    found = re.search(r"([-+]?[\d.]+) points \[([-+]?[\d.]+), ([-+]?[\d.]+)\]", text)
+    number = r"([−+]?[\d.]+)"
+    found = re.search(rf"{number} points \[{number}, {number}\]", text)
     assert found, text
-    value, low, high = map(float, found.groups())
+    value, low, high = (float(v.replace("−", "-")) for v in found.groups())
     return value, low, high
 
 
@@ -121,7 +122,7 @@ def test_times_within_chance_are_no_saving() -> None:
     assert "latency within chance (×0.99 [0.97, 1.01])" in text
     text = verdict([base, quick], AXES, {"size_bytes": 50_000}).sentence
     assert "×0.60 [0.59, 0.61] latency" in text
-    assert "-70 % file size" in text
+    assert "−70 % file size" in text
 
 
 def test_sweeps_that_are_judged_otherwise_are_told_in_their_own_unit() -> None:
