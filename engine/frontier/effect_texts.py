@@ -8,7 +8,7 @@ from typing import Any
 from engine.frontier.contrasts import WITHOUT
 from engine.frontier.effects import Effect, Effects, Together
 from engine.frontier.estimates import RATIOS, Estimate
-from engine.metrics import METRICS, is_score
+from engine.metrics import METRICS, in_a_sentence
 from engine.trials.text import signed, with_minus
 
 _BYTES = frozenset({"size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"})
@@ -58,8 +58,7 @@ def _ratio(ratio: float) -> str:
 
 def short_name(key: str) -> str:
     """A metric's name behind its change."""
-    name = METRICS[key].name
-    return _SHORT.get(key, name if is_score(key) or name[1:2].isupper() else name[0].lower() + name[1:])
+    return _SHORT.get(key) or in_a_sentence(key)
 
 
 def name_text(effect: Effect) -> str:
