@@ -74,10 +74,14 @@ def named_places(names: Sequence[str], most: int, lines: int = 1) -> dict[str, A
 
 
 def _lines(name: str, most: int, lines: int) -> list[str]:
-    """A name on so many lines, divided between words."""
-    found = textwrap.wrap(name, most, break_long_words=False, break_on_hyphens=False) if lines > 1 else [name]
-    kept = found[: lines - 1]
-    return [shortened(line, most) for line in (*kept, " ".join(found[lines - 1 :])) if line]
+    """A name on so many lines of much the same length, divided between words."""
+    if lines == 1 or len(name) <= most:
+        return [shortened(name, most)]
+    for width in (min(most, len(name) // lines + 4), most):
+        found = textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False)
+        if len(found) <= lines:
+            break
+    return [shortened(line, most) for line in (*found[: lines - 1], " ".join(found[lines - 1 :])) if line]
 
 
 def shortened(name: str, most: int = 34) -> str:

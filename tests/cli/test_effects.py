@@ -28,7 +28,7 @@ def test_effects_of_a_sweep_as_a_table_and_as_json(tmp_path: Path) -> None:
         <= int8["changes"]["accuracy"]["high"]
     )
     assert len(int8["recipes"]) == int8["pairs"] == 8
-    refused(paretoscope("effects", "example-resnet8", "--metrics", "beauty", home=tmp_path), "beauty")
+    refused(paretoscope("effects", "example-resnet8", "--metrics", "beauty", home=tmp_path), "'beauty' is not a metric")
 
 
 def test_the_frontier_ends_with_what_to_ship(tmp_path: Path) -> None:
