@@ -77,7 +77,7 @@ def _lines(name: str, most: int, lines: int) -> list[str]:
     """A name on so many lines of much the same length, divided between words."""
     if lines == 1 or len(name) <= most:
         return [shortened(name, most)]
-    for width in (min(most, len(name) // lines + 4), most):
+    for width in (min(most, len(name) // lines + 6), most):
         found = textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False)
         if len(found) <= lines:
             break
