@@ -215,10 +215,16 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
     return f"{text} {METRICS[key].unit}".rstrip() if unit else text
 
 
+def in_a_sentence(key: str) -> str:
+    """A metric's name within a sentence: `file size`, but `MACs`, and a score as it was called."""
+    name = METRICS[key].name
+    return name if is_score(key) or name[1:2].isupper() else name[0].lower() + name[1:]
+
+
 def limits_text(limits: Mapping[str, float]) -> str:
     """Limits by metric in base units as people read them, `accuracy ≥ 90.00 %, file size ≤ 500 kB`; empty for none."""
     return ", ".join(
-        f"{METRICS[k].name.lower()} {'≥' if METRICS[k].maximise else '≤'} {text_of(k, v)}" for k, v in limits.items()
+        f"{in_a_sentence(k)} {'≥' if METRICS[k].maximise else '≤'} {text_of(k, v)}" for k, v in limits.items()
     )
 
 

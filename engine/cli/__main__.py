@@ -22,7 +22,9 @@ def main() -> None:
         _fail(str(error))
     except _UsageError as error:
         context = getattr(error, "ctx", None)
-        _fail(f"{error.format_message()} (`{context.command_path if context else 'paretoscope'} --help` shows how)")  # type: ignore[attr-defined]
+        # What a check of a value raised is told as that check put it.
+        message = error.format_message().replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
+        _fail(f"{message} (`{context.command_path if context else 'paretoscope'} --help` shows how)")
     except ModuleNotFoundError as error:
         from engine.run.installed import PACKAGES, require_run
 

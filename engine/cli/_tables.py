@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def console() -> Console:
     """Where tables go."""
     # A pipe gets a fixed width that fits every table, so that nothing is cut where a script or a log reads it.
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+    # What stands in brackets is a name of somebody's, or an extra to install, and no markup.
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=160)
 
 
-def print_table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
+def print_table(columns: dict[str, str], rows: Sequence[Sequence[str | Text]], caption: str | None = None) -> None:
     """Print rows under `columns`, a mapping from heading to `left` or `right`."""
     table = Table(caption=caption, caption_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, justify in columns.items():
@@ -23,6 +25,11 @@ def print_table(columns: dict[str, str], rows: Sequence[Sequence[str]], caption:
     for row in rows:
         table.add_row(*row)
     console().print(table)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(share: float | None) -> str:

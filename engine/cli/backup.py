@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from engine.cli._options import JsonFlag, print_json
+from engine.cli._tables import counted
 
 
 def backup(
@@ -27,7 +28,7 @@ def backup(
     if as_json:
         print_json({"backup": str(target), **asdict(done)})
         return
-    print(f"{target}: the database and {done.files} files, {done.n_bytes / 1e6:.1f} MB")
+    print(f"{target}: the database and {counted(done.files, 'file')}, {done.n_bytes / 1e6:.1f} MB")
     if done.artifacts_elsewhere:
         print("not in it: the artifacts that PARETOSCOPE_ARTIFACTS keeps elsewhere")
 
@@ -49,5 +50,5 @@ def restore(
         print_json({"home": str(into), "files": done.files, "n_bytes": done.n_bytes})
     else:
         print(
-            f"{into}: the database and {done.files} files, {done.n_bytes / 1e6:.1f} MB; `paretoscope resume SWEEP` goes on"
+            f"{into}: the database and {counted(done.files, 'file')}, {done.n_bytes / 1e6:.1f} MB; `paretoscope resume SWEEP` goes on"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli._options import JsonFlag, SweepRef, print_json
-from engine.cli._tables import print_table
+from engine.cli._tables import counted, print_table
 from engine.cli._view import looked_at
 from engine.errors import SpecError
 
@@ -35,7 +35,7 @@ def compare(
     row = store.sweep(sweep)
     ids = list(dict.fromkeys(store.trial(row.id, name).id for name in trials))
     if not _LEAST <= len(ids) <= _MOST:
-        raise SpecError(f"{len(ids)} different trials are named; name {_LEAST} to {_MOST} of them")
+        raise SpecError(f"{counted(len(ids), 'different trial')} named; name {_LEAST} to {_MOST} of them")
     listed, device, _ = looked_at(row.id, device, None)
     by_id = {t.id: t for t in listed}
     found = [by_id[i] for i in ids]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+from rich.text import Text
 
 from engine.cli._options import JsonFlag, print_json
 from engine.cli._tables import print_table
@@ -22,7 +23,7 @@ from engine.paths import home
 from engine.run.installed import REMEDY, missing_packages
 from engine.spec.providers import provider_of
 
-_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @dataclass(frozen=True)
@@ -195,5 +196,6 @@ def doctor(as_json: JsonFlag = False) -> None:
 def print_checks(checks: Sequence[Check]) -> None:
     """What `doctor` found."""
     print_table(
-        {"check": "left", "": "left", "finding": "left"}, [(c.name, _MARKS[c.state], c.finding) for c in checks]
+        {"check": "left", "": "left", "finding": "left"},
+        [(c.name, Text(c.state, _COLOURS[c.state]), c.finding) for c in checks],
     )

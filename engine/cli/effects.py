@@ -36,7 +36,7 @@ def effects(
     from engine.store.artifacts import Artifacts
 
     trials, device, _ = looked_at(sweep, device, None)
-    wanted = parse_objectives(metrics, trials) if metrics is not None else ()
+    wanted = parse_objectives(metrics, trials, "a metric") if metrics is not None else ()
     found = find_effects(trials, device, Artifacts.open().local, wanted)
     print_json(effects_json(found)) if as_json else print_effects(found, wanted or found.metrics[:SHOWN])
 

@@ -66,6 +66,7 @@ def _recommended(
     sweep: str, trials: Sequence[Trial], objectives: Sequence[str], device: str, sure: Certainty, aimed: bool
 ) -> Verdict:
     """What to ship: for the target of the spec if `aimed`, and it states limits; otherwise the knee."""
+    from engine.frontier.recommendation import axes_to_ship_by
     from engine.frontier.verdict import verdict_for
     from engine.store.artifacts import Artifacts
     from engine.store.store import Store
@@ -75,7 +76,9 @@ def _recommended(
     target = target_of(store, store.sweep(sweep).id) if aimed else None
     if target and target.limits:
         device = target.device
-    return verdict_for(trials, objectives, target, device, Artifacts.open().local, sure)
+    axes = axes_to_ship_by(objectives, trials, device)
+    known = sure if axes == tuple(objectives) else None
+    return verdict_for(trials, axes, target, device, Artifacts.open().local, known)
 
 
 def front_json(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli._options import JsonFlag, print_json
-from engine.cli._tables import console, print_table
+from engine.cli._tables import console, counted, print_table
 
 if TYPE_CHECKING:
     from engine.run.holdings import Use
@@ -61,13 +61,16 @@ def gc(
     if as_json:
         print_json(_as_json(use) | {"removed": remove})
     elif remove:
-        console().print(f"{len(use.unneeded)} files removed, {_mb(use.unneeded_bytes)} MB of {_mb(use.n_bytes)}")
+        console().print(
+            f"{counted(len(use.unneeded), 'file')} removed, {_mb(use.unneeded_bytes)} MB of {_mb(use.n_bytes)}"
+        )
     else:
         console().print(f"{_freed(use)}{'; `paretoscope gc --remove` removes them' if use.unneeded else ''}")
 
 
 def _freed(use: Use) -> str:
-    return f"{len(use.unneeded)} files, {_mb(use.unneeded_bytes)} MB, are needed by no sweep"
+    verb = "is" if len(use.unneeded) == 1 else "are"
+    return f"{counted(len(use.unneeded), 'file')}, {_mb(use.unneeded_bytes)} MB, {verb} needed by no sweep"
 
 
 def _mb(n_bytes: int) -> str:

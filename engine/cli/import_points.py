@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli._options import JsonFlag, SweepRef, print_json
+from engine.cli._tables import counted
 from engine.errors import SpecError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def import_points(
         row = store.sweep(sweep)
         count = store.points.remove(row.id, str(remove))
         known = {"sweep": row.id, "name": remove, "removed": count}
-        print_json(known) if as_json else print(f"{row.id}: {remove} is forgotten, {count} imported points")
+        print_json(known) if as_json else print(f"{row.id}: {remove} is forgotten, {counted(count, 'imported point')}")
         return
     skipped = [name.strip() for name in ignore.split(",") if name.strip()]
     found = points.import_points(store, sweep, source, device, skipped, study, values)
@@ -68,7 +69,7 @@ def print_imported(found: ImportedPoints) -> None:
     metrics = sorted({key for p in found.points if p.stated for key in p.stated.values})
     devices = sorted({p.stated.device for p in found.points if p.stated and p.stated.device})
     on = f" (times on {', '.join(devices)})" if devices else ""
-    print(f"{found.sweep}: {len(found.points)} points imported with {', '.join(metrics)}{on}")
+    print(f"{found.sweep}: {counted(len(found.points), 'point')} imported with {', '.join(metrics)}{on}")
     if found.replaced:
         print(f"{len(found.replaced)} of them take the place of points of the same names")
     if found.left_out:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli._options import JsonFlag, SweepRef, print_json
+from engine.cli._tables import counted
 from engine.errors import SpecError
 
 if TYPE_CHECKING:
@@ -63,15 +64,15 @@ def publish(
     trials = store.trials(row.id)
     write_atomically(output, runs_csv(row, store.spec(row.id), trials))
     count = sum(t.state in ("done", "failed") for t in trials)
-    print_json({"table": str(output), "runs": count}) if as_json else print(f"wrote {output}: {count} runs")
+    print_json({"table": str(output), "runs": count}) if as_json else print(f"wrote {output}: {counted(count, 'run')}")
 
 
 def print_published(done: Published) -> None:
     """What MLflow has now."""
     total = len(done.made) + len(done.changed) + len(done.unchanged)
-    print(f"{total} runs in experiment {done.experiment!r} at {done.uri}, below run {done.sweep_run}")
+    print(f"{counted(total, 'run')} in experiment {done.experiment!r} at {done.uri}, below run {done.sweep_run}")
     print(f"{len(done.made)} new, {len(done.changed)} brought up to date, {len(done.unchanged)} as they were")
     if done.left_out:
-        print(f"left out, not measured yet: {len(done.left_out)} trials")
+        print(f"left out, not measured yet: {counted(len(done.left_out), 'trial')}")
     for note in done.notes:
         print(note)

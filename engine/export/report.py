@@ -30,7 +30,7 @@ from engine.figures.lineage import lineage_alt, lineage_figure, lineage_info
 from engine.frontier.certainty import Find
 from engine.frontier.effects import Effects, effects
 from engine.frontier.front import OBJECTIVES, Front, find_front
-from engine.frontier.recommendation import View, choose
+from engine.frontier.recommendation import View, axes_to_ship_by, choose
 from engine.frontier.verdict import verdict_for
 from engine.metrics import METRICS
 from engine.spec.labels import source_name
@@ -89,7 +89,7 @@ def report_html(
         raise SpecError(f"{row.id} has no recipe with {', '.join(objectives)} measured; there is nothing to report yet")
     title = f"{row.name}: frontier"
     baseline = next((t for t in done if not t.recipe.steps), None)
-    told = verdict_for(done, tuple(dict.fromkeys(objectives)), sweep.target, device, find)
+    told = verdict_for(done, axes_to_ship_by(objectives, done, device), sweep.target, device, find)
     chosen = next((t for t in done if t.id == told.trial), None)
     options = effects(done, device, find)
     parts = [

@@ -22,6 +22,7 @@ from engine.graph.on_disk import OnDisk
 from engine.quality.predictions import Predictions
 from engine.quality.what_broke import ClassChange, Flip, class_changes, flips
 from engine.spec.sweep import Sweep
+from engine.trials.text import with_minus
 from engine.trials.trial import Trial
 
 MOST_CLASSES, MOST_SLICES, MOST_SAMPLES = 5, 5, 12
@@ -83,13 +84,17 @@ def _classes(changes: Sequence[ClassChange]) -> str:
         return "<p>No class lost recall.</p>"
     rows = "".join(
         f"<tr><td>{c.images:,}</td><td>{text_html(c.name)}</td><td>{100 * c.before:.1f} %</td><td>{100 * c.after:.1f} %</td>"
-        f"<td>{100 * c.change:+.1f} points [{100 * c.low:+.1f}, {100 * c.high:+.1f}]{'' if c.is_certain else ', within chance'}</td></tr>"
+        f"<td>{_change(c)}{'' if c.is_certain else ', within chance'}</td></tr>"
         for c in lost
     )
     return (
         '<div class="wide"><table><thead><tr><th scope=col>Samples</th><th scope=col>Class that lost most</th>'
         f"<th scope=col>Recall before</th><th scope=col>After</th><th scope=col>Change</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def _change(one: ClassChange) -> str:
+    return with_minus(f"{100 * one.change:+.1f} points [{100 * one.low:+.1f}, {100 * one.high:+.1f}]")
 
 
 def _slices(trial: Trial) -> str:

@@ -23,6 +23,10 @@ MARKS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 MOST = len(COLOURS)
 """More trials than this are not told apart."""
 REFERENCE = "#8C95A3"
+_CLEAR = "\u2002"
+"""A number stands clear of its bar's whisker."""
+_ROOM = 1.2
+"""The axis is so much longer than the longest bar, for the number behind it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
                 name=html.escape(name),
                 y=[b.metric for b in bars],
                 x=[b.percent for b in bars],
-                text=[f"{b.percent:.0f} %" for b in bars],
+                text=[f"{_CLEAR if b.high is not None else ''}{b.percent:.0f} %" for b in bars],
                 textposition="outside",
                 cliponaxis=False,
                 hovertext=[
@@ -116,11 +120,16 @@ def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
         )
     figure.add_vline(x=100, line={"width": 2, "dash": "dash", "color": REFERENCE})
     rows = len(info.metrics) * max(1, len(info.bars))
+    longest = max((max(b.percent, b.high or 0.0) for bars in info.bars.values() for b in bars), default=100.0)
     figure.update_layout(
         barmode="group",
         height=height or max(240, 90 + 22 * rows),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
-        xaxis={"title": {"text": "← better, share of the baseline (%)"}, "automargin": True, "rangemode": "tozero"},
+        xaxis={
+            "title": {"text": "← better, share of the baseline (%)"},
+            "automargin": True,
+            "range": [0.0, _ROOM * max(100.0, longest)],
+        },
         yaxis={
             "autorange": "reversed",
             "automargin": True,

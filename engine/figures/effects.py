@@ -93,12 +93,13 @@ def effects_figure(dots: Sequence[Dot], key: str) -> go.Figure:
     unit = "times" if ratio else "points" if metric.unit == "%" else metric.unit
     title = f"Change of {metric.name}{f' ({unit})' if unit else ''}"
     figure.add_vline(x=1.0 if ratio else 0.0, line={"width": 1, "color": GREY, "dash": "dot"})
+    axis = named_places([d.name for d in dots], MOST_LETTERS, lines=2)
     figure.update_layout(
-        height=max(200, 110 + 30 * len(dots)),
+        height=max(200, 110 + (38 if any("<br>" in name for name in axis["ticktext"]) else 30) * len(dots)),
         margin={"l": 10, "r": 16, "t": 30, "b": 10},
         # Twice and half are equally far from the same.
         xaxis={"title": {"text": title}, "automargin": True, "type": "log" if ratio else "linear", "zeroline": False},
-        yaxis={**named_places([d.name for d in dots], MOST_LETTERS), "zeroline": False},
+        yaxis={**axis, "zeroline": False},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     )
     return figure

@@ -249,5 +249,5 @@ def _mark(mark: Mark, opens: bool) -> str:
 
 def _fitting(mark: Mark) -> str:
     """The operator, shortened where its number needs the room."""
-    room = 24 - len(mark.value)
+    room = 23 - len(mark.value)
     return mark.title if len(mark.title) <= room else f"{mark.title[: room - 1]}…"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,10 +64,24 @@ def _filled(said: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def named_places(names: Sequence[str], most: int) -> dict[str, Any]:
-    """An axis of numbered places, downwards, whose ticks are names: two that are alike when shortened stay two."""
-    ticks = [html.escape(shortened(name, most)) for name in names]
+def named_places(names: Sequence[str], most: int, lines: int = 1) -> dict[str, Any]:
+    """An axis of numbered places, downwards, whose ticks are names: two that are alike when shortened stay two.
+
+    A name has so many `lines` of `most` letters; what is longer still loses letters in the last of them.
+    """
+    ticks = ["<br>".join(html.escape(line) for line in _lines(name, most, lines)) for name in names]
     return {"autorange": "reversed", "automargin": True, "tickvals": list(range(len(names))), "ticktext": ticks}
+
+
+def _lines(name: str, most: int, lines: int) -> list[str]:
+    """A name on so many lines of much the same length, divided between words."""
+    if lines == 1 or len(name) <= most:
+        return [shortened(name, most)]
+    for width in (min(most, len(name) // lines + 6), most):
+        found = textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False)
+        if len(found) <= lines:
+            break
+    return [shortened(line, most) for line in (*found[: lines - 1], " ".join(found[lines - 1 :])) if line]
 
 
 def shortened(name: str, most: int = 34) -> str:

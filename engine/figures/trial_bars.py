@@ -20,6 +20,8 @@ PARTS = {"weights": BLUE, "scales": ORANGE, "biases": GREEN, "constants": PINK, 
 """The types of bytes in a file, and the colour of each."""
 MOST_LAYERS = 30
 _FONT = 12
+_LINE = 56
+"""Letters of that size in a third of the page, and across a phone."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def size_by_layer(trial: Trial) -> tuple[Bar, ...]:
 
 
 def _part(name: str, size: int, total: int, colour: str, more: str = "") -> Bar:
-    return Bar(name, size / 1e3, f"{size:,} bytes, {size / total:.1%}{more}", colour)
+    return Bar(name, size / 1e3, f"{size:,} bytes, {100 * size / total:.1f} %{more}", colour)
 
 
 def parts_figure(bars: Sequence[Bar]) -> go.Figure:
@@ -118,6 +120,11 @@ def _bars(bars: Sequence[Bar]) -> go.Figure:
     )
 
 
+def _fitting(bar: Bar) -> str:
+    """A bar's name, shorter where its text is long: the two stand on one line, and what does not fit would be cut."""
+    return shortened(bar.name, min(34, max(16, _LINE - len(bar.text))))
+
+
 def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, Any]) -> go.Figure:
     """Names over their bars, not beside them: a phone has no room for both."""
     for place, bar in enumerate(bars):
@@ -130,7 +137,7 @@ def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, An
             showarrow=False,
             align="left",
             font={"size": _FONT},
-            text=f"<b>{html.escape(shortened(bar.name))}</b>  {html.escape(bar.text)}",
+            text=f"<b>{html.escape(_fitting(bar))}</b>  {html.escape(bar.text)}",
         )
     figure.update_layout(
         height=60 + 46 * len(bars),

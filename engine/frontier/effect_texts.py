@@ -1,4 +1,4 @@
-"""What options do, in words and as records: `int8: -0.10 points [-0.20, 0.00], -73 % bytes, ×0.69 time`. Plain text without markup."""
+"""What options do, in words and as records: `int8: −0.10 points [−0.20, 0.00], −73 % bytes, ×0.69 time`. Plain text without markup."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from engine.frontier.contrasts import WITHOUT
 from engine.frontier.effects import Effect, Effects, Together
 from engine.frontier.estimates import RATIOS, Estimate
-from engine.metrics import METRICS, is_score
-from engine.trials.text import signed
+from engine.metrics import METRICS, in_a_sentence
+from engine.trials.text import signed, with_minus
 
 _BYTES = frozenset({"size_bytes", "size_zipped_bytes", "params", "nonzero_params", "macs"})
 _SHORT = {
@@ -20,7 +20,11 @@ REGRESSION = "by regression over all recipes: there are no two that differ in th
 
 
 def change_text(key: str, estimate: Estimate | None, interval: bool = True) -> str:
-    """One change with its interval, without the metric's name: `-0.10 points [-0.20, +0.00]`, `-73 % [-75, -71]`, `×0.69 [0.66, 0.72]`."""
+    """One change with its interval, without the metric's name: `−0.10 points [−0.20, 0.00]`, `−73 % [−75, −71]`, `×0.69 [0.66, 0.72]`."""
+    return with_minus(_change_text(key, estimate, interval))
+
+
+def _change_text(key: str, estimate: Estimate | None, interval: bool) -> str:
     if estimate is None:
         return "–"
     ends = [v for v in (estimate.low, estimate.high) if v is not None]
@@ -54,8 +58,7 @@ def _ratio(ratio: float) -> str:
 
 def short_name(key: str) -> str:
     """A metric's name behind its change."""
-    name = METRICS[key].name
-    return _SHORT.get(key, name if is_score(key) or name[1:2].isupper() else name[0].lower() + name[1:])
+    return _SHORT.get(key) or in_a_sentence(key)
 
 
 def name_text(effect: Effect) -> str:

@@ -32,17 +32,17 @@ class Front:
     hypervolume: float
 
 
-def parse_objectives(text: str, trials: Sequence[Trial] = ()) -> tuple[str, ...]:
-    """`accuracy,size_bytes` -> metric keys; the trials' own metric by its name. SpecError names an unknown one."""
+def parse_objectives(text: str, trials: Sequence[Trial] = (), what: str = "an objective") -> tuple[str, ...]:
+    """`accuracy,size_bytes` -> metric keys; the trials' own metric by its name. SpecError names one that is not `what` it should be."""
     own = {short_name(k): k for k in Trials.of(trials).metrics if is_score(k)}
     known = ", ".join((*own, *METRICS))
     keys = []
     for name in (k.strip() for k in text.split(",") if k.strip()):
         keys.append(own.get(short_name(name), name))
         if keys[-1] not in METRICS:
-            raise SpecError(f"{name!r} is not an objective; known: {known}")
+            raise SpecError(f"{name!r} is not {what}; known: {known}")
     if not keys:
-        raise SpecError(f"no objective given; known: {known}")
+        raise SpecError(f"no {what.split()[-1]} given; known: {known}")
     return tuple(dict.fromkeys(keys))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engine.frontier.columns import Trials
-from engine.frontier.front import best_row, front_rows, within_limits
+from engine.frontier.front import best_row, front_rows, usual_objectives, within_limits
 from engine.frontier.joined import without_points
 from engine.trials.trial import Trial
 
@@ -59,6 +59,17 @@ def usual_view(view: View, trials: Trials) -> View:
 
     y = axis(view.y, View.y, (trials.judged_by, "size_bytes"), view.x)
     return replace(view, x=axis(view.x, View.x, ("size_bytes", "params", "macs"), y), y=y)
+
+
+def axes_to_ship_by(objectives: Sequence[str], trials: Sequence[Trial], device: str) -> tuple[str, ...]:
+    """What the recommendation looks at: what was asked for; of a frontier that nobody chose, the two axes that pages open on.
+
+    So every place that recommends without being asked how gives the same answer.
+    """
+    if tuple(objectives) != tuple(usual_objectives(trials, device)):
+        return tuple(dict.fromkeys(objectives))
+    view = usual_view(View(device=device), Trials.of(trials).done)
+    return (view.y, view.x)
 
 
 def choose(trials: Sequence[Trial], view: View) -> Choice:

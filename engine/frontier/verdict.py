@@ -70,15 +70,15 @@ def verdict(
     kept = within_limits(done, limits, device)
     if limits and len(done) and not kept.any():
         return _nearest(done, limits, device)
-    first, second, why = (
-        _under_limits(done, kept, limits, device) if limits else _on_the_front(done, objectives, device)
+    first, second, why, next_why = (
+        (*_under_limits(done, kept, limits, device), "") if limits else _on_the_front(done, objectives, device)
     )
     if first is None:
         return Verdict()
     speech = _Speech(done, device, find)
     parts = [f"Ship {_label(done, first)}, {why}", speech.against_the_baseline(first)]
     alone = "no other recipe keeps the limits" if limits else "no other recipe is on the frontier"
-    parts.append(alone if second is None else speech.second(first, second, bool(limits)))
+    parts.append(alone if second is None else speech.second(first, second, next_why))
     doubt = None if sure is None else sure.best if limits else sure.knee if why.startswith("the knee") else None
     if doubt is not None:
         parts.append(f"the same choice in {share_text(doubt)} of redraws of the measurements")
@@ -136,21 +136,24 @@ def _reaches(done: Trials, row: int, key: str, limit: float, device: str) -> boo
     return bool(found.low[row] < limit < found.high[row])
 
 
-def _on_the_front(done: Trials, objectives: Sequence[str], device: str) -> tuple[int | None, int | None, str]:
+def _on_the_front(done: Trials, objectives: Sequence[str], device: str) -> tuple[int | None, int | None, str, str]:
+    """What to ship, what comes second, and why each."""
     rows, bend = front_rows(done, objectives, device)
     said = [_in_a_sentence(k, device) for k in objectives]
     names = f"{', '.join(said[:-1])} and {said[-1]}"
-    if bend is not None:
-        others = rows[rows != bend]
-        up = [METRICS[k].maximise for k in objectives]
-        next_bend = knee(done.points(objectives, device)[others], up)
-        second = _best_of(done, others) if next_bend is None else int(others[next_bend])
-        return bend, second, f"the knee of the frontier of {names}"
-    first = _best_of(done, rows)
-    second = None if first is None else _best_of(done, rows[rows != first])
     key = done.judged_by
-    most = "highest" if METRICS[key].maximise else "lowest"
-    return first, second, f"the {most} {_in_a_sentence(key, device)} on the frontier of {names}, which has no knee"
+    best = f"the {'highest' if METRICS[key].maximise else 'lowest'} {_in_a_sentence(key, device)}"
+    rest = f", {best} of the rest of the frontier"
+    if bend is None:
+        first = _best_of(done, rows)
+        second = None if first is None else _best_of(done, rows[rows != first])
+        return first, second, f"{best} on the frontier of {names}, which has no knee", rest
+    others = rows[rows != bend]
+    next_bend = knee(done.points(objectives, device)[others], [METRICS[k].maximise for k in objectives])
+    why = f"the knee of the frontier of {names}"
+    if next_bend is None:
+        return bend, _best_of(done, others), why, rest
+    return bend, int(others[next_bend]), why, ", the knee of the rest of the frontier"
 
 
 def _best_of(done: Trials, rows: Any) -> int | None:
@@ -180,18 +183,19 @@ def _nearest(done: Trials, limits: Mapping[str, float], device: str) -> Verdict:
             continue
         side = "below" if up[place] else "above"
         far = f"{_in_a_sentence(key, device)} {text_of(key, float(values[row, place]))}"
-        far += f" is {_apart(key, float(over[row, place]), float(scale[place]))} {side} the limit"
+        far += f" is {_apart(key, float(over[row, place]), float(bound[place]))} {side} the limit"
         within = ", which its interval reaches" if _reaches(done, row, key, limits[key], device) else ""
         parts.append(far + within)
     sentence = f"No recipe keeps {told}; the nearest is {_label(done, row)}, whose {' and '.join(parts)}."
     return Verdict(sentence, nearest=done.ids[row])
 
 
-def _apart(key: str, by: float, scale: float) -> str:
-    unit = METRICS[key].unit
-    if unit in {"%", "points"}:
+def _apart(key: str, by: float, limit: float) -> str:
+    if METRICS[key].unit in {"%", "points"}:
         return f"{100 * by:.2f} points"
-    share = 100 * by / scale
+    if not limit:
+        return text_of(key, by)
+    share = 100 * by / abs(limit)
     return f"{text_of(key, by)} ({share:.1f} %)" if share < 10 else f"{text_of(key, by)} ({share:,.0f} %)"
 
 
@@ -249,8 +253,8 @@ class _Speech:
         sure, unsure = self._told(changes, self._keys)
         return f"against the baseline {', '.join([*lead, *sure, *unsure])}"
 
-    def second(self, first: int, second: int, limited: bool) -> str:
-        """What comes second, and why."""
+    def second(self, first: int, second: int, on_the_front: str) -> str:
+        """What comes second, and why; `on_the_front` says it where there are no limits."""
         key = self._done.judged_by
         changes = self._changes(first, second)
         judged = changes.pop(key, None)
@@ -258,15 +262,14 @@ class _Speech:
         beside = ", ".join([*sure, *unsure]) or "nothing else told"
         name, label = _in_a_sentence(key, self._device), _label(self._done, second)
         if judged is None:
-            return f"second is {label}: {beside}"
+            return f"second is {label}{on_the_front}: {beside}"
         text = change_text(key, judged)
         if judged.told_apart(key) is not False:
-            why = f"its {name} is {text} against that"
-        elif not limited:
+            return f"second is {label}{on_the_front}: compared with the first, {text} {name}, {beside}"
+        if on_the_front:
             why = f"its {name} is not told apart ({text})"
         elif judged.value == 0:
             why = f"its {name} measured the same and its file is no smaller ({text})"
         else:
             why = f"its {name} is not told apart ({text}), only the measured value is behind"
-        bend = "" if limited else ", where the frontier bends less"
-        return f"second is {label}{bend}: {why}, with {beside}"
+        return f"second is {label}{on_the_front}: {why}, with {beside}"

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from engine.errors import InputError, SetupError
 from engine.measure.machine import machine
@@ -20,7 +21,7 @@ from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
 YOUNG_S = 3600.0
-"""A file younger than this may be of a run that has begun since the sweeps were read."""
+"""A file younger than this may be of a run that has begun since the sweeps were read; one younger than a running sweep, of that."""
 _DEVICES = ("cpu", "cuda", "mps")
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z]+")
 
@@ -64,12 +65,15 @@ def in_use(store: Store, artifacts: Artifacts, old_code: bool = True) -> Use:
     require_run("planning the stored sweeps")
     # First the files, then the sweeps: whatever is written from now on is not looked at.
     there = {f.name: f for f in artifacts.stored()}
-    held = [_held(store, row.id, old_code) for row in store.sweeps()]
+    rows = store.sweeps()
+    held = [_held(store, row.id, old_code) for row in rows]
     times = Counter(name for h in held for name in h.names & there.keys())
     counted = tuple(_counted(h, there, times) for h in held)
     free = [f for name, f in sorted(there.items()) if name not in times]
-    now = time.time()
-    old = tuple(f for f in free if now - f.changed_s > YOUNG_S)
+    # A sweep that runs on another machine makes files that are planned from here only once a trial of it says which machine that is.
+    begun = [datetime.fromisoformat(row.created).timestamp() for row in rows if row.state == "running"]
+    before = min((time.time() - YOUNG_S, *begun))
+    old = tuple(f for f in free if f.changed_s < before)
     total = sum(f.n_bytes for f in there.values())
     return Use(counted, total, old, tuple(f for f in free if f not in set(old)))
 

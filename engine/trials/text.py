@@ -5,6 +5,7 @@ Plain text without markup, so that the browser, the command line and a bundle's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from engine.trials.measurements import Timing
 from engine.trials.metric_values import metric_interval
 from engine.trials.trial import Trial
 
+_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 SATURATION_RISKS = {
     "none": "none: no pair of its products can saturate",
     "unseen": "unseen: some could saturate, but none did on these samples",
@@ -119,7 +121,9 @@ def stage_rows(trial: Trial) -> list[dict[str, str]]:
                 points = f"{(stage.accuracy - before.accuracy) * 100:+.2f} points{'' if sure else ', not told apart'}"
             kilobytes = f"{(stage.size_bytes - before.size_bytes) / 1e3:+,.1f} kB"
             if stage.latency_ms is not None and before.latency_ms is not None:
-                milliseconds = f"{stage.latency_ms - before.latency_ms:+.3f} ms"
+                # To the digits of the time itself: a change of a tenth of a microsecond is not none.
+                digits = max(3, len(text_of("latency_ms", stage.latency_ms, unit=False).partition(".")[2]))
+                milliseconds = f"{stage.latency_ms - before.latency_ms:+.{digits}f} ms"
         rows.append(
             {
                 "After": Recipe(steps=steps).label,
@@ -142,8 +146,15 @@ def signed(key: str, difference: float, unit: bool = True) -> str:
     return ("-" if difference < 0 else "+") + text
 
 
+def with_minus(text: str) -> str:
+    """A text whose negative numbers have a minus sign, `−0.41`; dashes of units, names and ranges stay."""
+    return _MINUS.sub("\u2212", text)
+
+
 def _with_change(text: str, change: str) -> str:
-    return f"{text} ({change})" if change else text
+    # Nothing has no sign.
+    told = change if re.search("[1-9]", change) else change.lstrip("+-")
+    return f"{text} ({told})" if change else text
 
 
 def duration(seconds: float | None) -> str:

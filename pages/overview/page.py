@@ -64,7 +64,7 @@ def _advice(row: SweepRow | None) -> None:
         return
     found = recommended.unless_refused(row)
     if found.sentence:
-        st.markdown(f"What to ship of **{shell.plain(row.name)}**")
+        st.markdown(f"What to ship from **{shell.plain(row.name)}**")
         recommended.box(row, found, "overview advice")
 
 

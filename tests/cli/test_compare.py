@@ -31,7 +31,7 @@ def test_trials_stand_side_by_side_and_pairs_are_tested(home: Path, capsys: pyte
     # By their starts, as every command takes them.
     compare(SWEEP, [name[:6] for name in ids[:2]])
     assert "not told apart" in capsys.readouterr().out
-    with pytest.raises(SpecError, match="1 different trials are named; name 2 to 6"):
+    with pytest.raises(SpecError, match="1 different trial named; name 2 to 6"):
         compare(SWEEP, [ids[0], ids[0]])
     with pytest.raises(NotFoundError, match="'zz'"):
         compare(SWEEP, [ids[0], "zz"])

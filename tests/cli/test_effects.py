@@ -17,7 +17,7 @@ def test_effects_of_a_sweep_as_a_table_and_as_json(tmp_path: Path) -> None:
     said = paretoscope("effects", "example-resnet8", "--metrics", "accuracy,size_bytes", home=tmp_path).stdout
     line = next(line for line in said.splitlines() if line.startswith("int8 "))
     assert "8" in line.split()
-    assert "-70 %" in line
+    assert "−70 %" in line
     found = json.loads(paretoscope("effects", "example-resnet8", "--json", home=tmp_path).stdout)
     assert found["factorial"] is True
     int8 = next(e for e in found["effects"] if e["option"] == "int8")
@@ -28,7 +28,7 @@ def test_effects_of_a_sweep_as_a_table_and_as_json(tmp_path: Path) -> None:
         <= int8["changes"]["accuracy"]["high"]
     )
     assert len(int8["recipes"]) == int8["pairs"] == 8
-    refused(paretoscope("effects", "example-resnet8", "--metrics", "beauty", home=tmp_path), "beauty")
+    refused(paretoscope("effects", "example-resnet8", "--metrics", "beauty", home=tmp_path), "'beauty' is not a metric")
 
 
 def test_the_frontier_ends_with_what_to_ship(tmp_path: Path) -> None:

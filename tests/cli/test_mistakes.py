@@ -99,3 +99,10 @@ def test_a_taken_port_is_one_line(tmp_path: Path):
 )
 def test_wrong_words_on_the_command_line_are_one_line(tmp_path: Path, arguments: tuple[str, ...]):
     refused(paretoscope(*arguments, home=tmp_path / "home"))
+
+
+def test_a_value_that_is_no_choice_is_told_without_the_words_of_the_parser(tmp_path: Path):
+    wrong = paretoscope("recipe", "example-resnet8", "8f5382100237", "--as", "foo", home=tmp_path)
+    refused(
+        wrong, "Invalid value for '--as': 'foo' is not one of 'olive', 'inc' (`paretoscope recipe --help` shows how)"
+    )

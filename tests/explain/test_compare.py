@@ -177,6 +177,16 @@ def test_a_trial_has_the_same_colour_in_both_figures():
     assert bars["B"] == marks["B"] != bars["C"] == marks["C"]
 
 
+def test_the_number_behind_the_longest_bar_has_room():
+    for size in (30_000, 250_000):
+        figure = costs_figure(costs_info({"B": trial(INT8, size_bytes=size)}, trial()))
+        longest = max(100.0, *figure.data[0].x)
+        assert figure.layout.xaxis.range[0] == 0
+        assert figure.layout.xaxis.range[1] >= 1.15 * longest
+    # Those with a whisker stand clear of it.
+    assert [t.startswith("\u2002") for t in figure.data[0].text] == [m == "Latency" for m in figure.data[0].y]
+
+
 def test_what_the_baseline_lacks_is_no_bar():
     info = costs_info({"B": trial(INT8)}, trial(latency_ms=None))
     assert "Latency" not in info.metrics

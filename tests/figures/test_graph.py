@@ -117,3 +117,14 @@ def test_names_of_users_are_no_markup():
 
     assert "<script" not in page
     assert "<img" not in page
+
+
+def test_a_long_operator_leaves_room_for_its_number():
+    info = graph_info(layer_graph(residual_net()))
+    mark = replace(info.marks[0], title="LayerNormalization", value="0.512 kB")
+    svg = graph_svg(replace(info, marks=(mark,)))
+
+    # Bold letters of 12 pixels are 7 wide, those of the number 6; a gap of a letter between them.
+    (title,) = re.findall(r'font-weight="600">([^<]*)<', svg)
+    assert 14 + 7.2 * len(title) + 6 * (len(mark.value) + 1) + 8 <= WIDTH
+    assert title == "LayerNormaliza…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import pytest
 
-from engine.figures.style import TEXT, style
+from engine.figures.style import TEXT, named_places, style
 
 
 def luminance(colour: str) -> float:
@@ -50,3 +50,15 @@ def test_every_pane_and_every_axis_in_space_has_its_grid() -> None:
     assert all(axis.tickfont.color == TEXT for axis in (*flat.select_xaxes(), *flat.select_yaxes()))
     scene = space.layout.scene
     assert all(axis.tickfont.color == TEXT and axis.gridcolor for axis in (scene.xaxis, scene.yaxis, scene.zaxis))
+
+
+def test_a_name_of_several_words_has_two_lines_before_it_is_shortened() -> None:
+    names = ["int8", "quantize weight bits 4 instead of 8", "x" * 30, "<b> " + "word " * 12]
+    ticks = named_places(names, 26, lines=2)["ticktext"]
+    assert ticks[:2] == ["int8", "quantize weight bits 4<br>instead of 8"]
+    assert ticks[2] == "…" + "x" * 25
+    first, last = ticks[3].split("<br>")
+    assert first.startswith("&lt;b&gt; word")
+    assert last == "… word word word word word"
+    assert named_places(["channels −25 % · finetune 3"], 32, lines=2)["ticktext"] == ["channels −25 % · finetune 3"]
+    assert named_places(names, 26)["ticktext"][1] == "…eight bits 4 instead of 8"

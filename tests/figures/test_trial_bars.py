@@ -5,6 +5,7 @@ import pytest
 
 from engine.figures.trial_bars import (
     MOST_LAYERS,
+    Bar,
     bars_alt,
     parts_figure,
     size_by_layer,
@@ -46,6 +47,16 @@ def test_every_stage_has_its_value_and_what_it_changed():
         assert list(figure.data[0].x) == [b.value for b in bars]
         assert [b.name in a.text for a, b in zip(figure.layout.annotations, bars, strict=True)] == [True] * 3
     assert "int8 14.0 kB (-36.0 kB)" in bars_alt("File size", found["size_bytes"])
+
+
+def test_a_long_name_and_its_text_fit_a_third_of_the_page():
+    named = Bar("distil self ×0.5 deep (20 epochs, rate 0.02)", 97.7, "97.74 % (-0.14 points, not told apart)")
+    (note,) = stages_figure([named], "%").layout.annotations
+    assert named.text in note.text
+    assert "epochs, rate 0.02)" in note.text or "rate 0.02)" in note.text
+    assert len(note.text.replace("<b>", "").replace("</b>", "")) <= 58
+    (short,) = stages_figure([Bar(named.name, 285.0, "285 kB (-277.6 kB)")], "kB").layout.annotations
+    assert "×0.5 deep" in short.text
 
 
 def test_a_stage_that_was_not_timed_leaves_the_times_out_and_one_stage_is_no_chain():

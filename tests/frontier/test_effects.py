@@ -263,7 +263,7 @@ def test_the_words() -> None:
         "latency_ms": Estimate(0.69, 0.6, 0.8, 4),
     }
     one = Effect("k", "int8", WITHOUT, "quantize", "pairs", 4, (), changes)
-    assert effect_text(one, tuple(changes)) == "int8: -0.10 points [-0.20, 0.00], -73 % bytes, ×0.69 time"
+    assert effect_text(one, tuple(changes)) == "int8: −0.10 points [−0.20, 0.00], −73 % bytes, ×0.69 time"
     assert not changes["accuracy"].told_apart("accuracy")
     assert changes["latency_ms"].told_apart("latency_ms")
     assert changes["size_bytes"].told_apart("size_bytes")

@@ -32,9 +32,10 @@ def shipped(home: object) -> dict[str, Trial]:
 
 
 def points(text: str) -> tuple[float, float, float]:
-    found = re.search(r"([-+]?[\d.]+) points \[([-+]?[\d.]+), ([-+]?[\d.]+)\]", text)
+    number = r"([−+]?[\d.]+)"
+    found = re.search(rf"{number} points \[{number}, {number}\]", text)
     assert found, text
-    value, low, high = map(float, found.groups())
+    value, low, high = (float(v.replace("−", "-")) for v in found.groups())
     return value, low, high
 
 
@@ -121,7 +122,7 @@ def test_times_within_chance_are_no_saving() -> None:
     assert "latency within chance (×0.99 [0.97, 1.01])" in text
     text = verdict([base, quick], AXES, {"size_bytes": 50_000}).sentence
     assert "×0.60 [0.59, 0.61] latency" in text
-    assert "-70 % file size" in text
+    assert "−70 % file size" in text
 
 
 def test_sweeps_that_are_judged_otherwise_are_told_in_their_own_unit() -> None:
@@ -160,3 +161,24 @@ def test_times_of_two_machines_are_said_to_allow_no_recommendation() -> None:
 
 def replace_device(target: Target) -> Target:
     return target.model_copy(update={"device": "stm32h7a3-xcubeai"})
+
+
+def test_what_comes_second_is_said_to_be_a_knee_only_where_it_is_one(shipped: dict[str, Trial]) -> None:
+    alone = verdict([trial(), trial(INT8, accuracy=0.89, size_bytes=30_000)], AXES, {}).sentence
+    assert "which has no knee" in alone
+    assert "second is “int8”, the highest accuracy of the rest of the frontier: compared with the first, −1.00" in alone
+    three = [trial(), trial(INT8, accuracy=0.89, size_bytes=30_000), trial(CUT, accuracy=0.8, size_bytes=20_000)]
+    ends = verdict(three, AXES, {}).sentence
+    assert "the knee of the frontier" in ends
+    assert "second is the baseline, the highest accuracy of the rest of the frontier" in ends
+    assert "the knee of the rest of the frontier" in verdict(list(shipped.values()), AXES, {}).sentence
+
+
+def test_limits_are_named_as_the_metrics_are_and_of_nothing_there_is_no_share() -> None:
+    key = "score:MAE:min:K"
+    base = trial(accuracy=None, score=Score(key, 2.0, 1.9, 2.1, 500))
+    told = verdict([base], (key, "size_bytes"), {key: 1.0, "macs": 1e6}).sentence
+    assert told.startswith("No recipe keeps MAE ≤ 1.00 K, MACs ≤ 1.00 M; the nearest is")
+    assert "MAE 2.00 K is 1.00 K (100 %) above the limit" in told
+    none = verdict([base], (key, "size_bytes"), {"size_bytes": 0.0}).sentence
+    assert none.endswith("file size 100 kB is 100 kB above the limit.")

@@ -87,6 +87,24 @@ def test_what_a_run_has_only_just_written_stays(place: Path, store: Store, artif
     assert artifacts.has(STRAY)
 
 
+def test_what_is_younger_than_a_running_sweep_stays_for_it_may_run_on_another_machine(
+    place: Path, store: Store, artifacts: Artifacts
+):
+    sweep = sweep_of(place, "one", INT8)
+    begun(store, sweep)
+    store.begin(sweep, [Trial(r.id, r) for r in sweep.all_recipes], 9, 0)
+    older = "e" * 64 + ".onnx"
+    put(artifacts, {STRAY}, age_s=-60)
+    put(artifacts, {older})
+    hours_later = time.time() + 3 * YOUNG_S
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.run.holdings.time.time", lambda: hours_later)
+        use = collect(store, artifacts)
+        assert ([f.name for f in use.unneeded], [f.name for f in use.young]) == ([older], [STRAY])
+        store.end(sweep.id, "done")
+        assert [f.name for f in collect(store, artifacts).unneeded] == [STRAY]
+
+
 def test_files_that_a_trial_names_stay_whatever_code_made_them(place: Path, store: Store, artifacts: Artifacts):
     sweep = sweep_of(place, "one", INT8)
     first, *others = (Trial(r.id, r) for r in sweep.all_recipes)

@@ -22,6 +22,7 @@ from engine.trials.text import (
     stage_rows,
     sums_text,
     timing_texts,
+    with_minus,
 )
 from engine.trials.trial import Stage
 from tests.helpers.trial_factory import trial
@@ -129,6 +130,20 @@ def test_what_each_stage_bought_is_the_difference_to_the_one_before():
     assert rows[2]["Accuracy"] == "91.90 % (-0.10 points, not told apart)"
     assert rows[1]["File size"] == "150 kB (-150.0 kB)"
     assert rows[2]["Latency"] == "0.200 ms (-0.100 ms)"
+
+
+def test_a_small_change_has_the_digits_of_the_time_and_no_change_has_no_sign() -> None:
+    recipe = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),))
+    stages = (Stage(0, 0.93, None, 100_000, 9, 0.0540), Stage(1, 0.93, 1.0, 100_000, 9, 0.0539))
+    row = stage_rows(trial(recipe, stages=stages))[1]
+    assert row["Latency"] == "0.0539 ms (-0.0001 ms)"
+    assert row["Accuracy"] == "93.00 % (0.00 points, not told apart)"
+    assert row["File size"] == "100 kB (0.0 kB)"
+
+
+def test_a_minus_is_no_dash() -> None:
+    text = "-0.4 points [-1, 0], 4-bit weights of w-2, 1e-07, 3-5"
+    assert with_minus(text) == "−0.4 points [−1, 0], 4-bit weights of w-2, 1e-07, 3-5"
 
 
 def test_a_teacher_is_told_without_the_folders_of_its_owner():

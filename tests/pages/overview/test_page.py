@@ -93,5 +93,5 @@ def test_it_says_what_to_ship_of_the_newest_sweep():
     enter("mine")
     told = verdict(sweep_trials(), ("accuracy", "latency_ms"), {})
     app = open_app("overview")
-    assert "What to ship of **mine**" in words(app)
+    assert "What to ship from **mine**" in words(app)
     assert plain(told.sentence.split("; ")[0]) in words(app)
