@@ -13,11 +13,11 @@ from engine.export import report_broke
 from engine.export.report import report_html
 from engine.export.report_broke import MOST_SAMPLES
 from engine.export.report_table import text_html
-from engine.frontier.certainty import certainty
 from engine.frontier.effect_texts import change_text
 from engine.frontier.effects import effects
 from engine.frontier.front import OBJECTIVES
-from engine.frontier.verdict import verdict
+from engine.frontier.recommendation import axes_to_ship_by
+from engine.frontier.verdict import verdict, verdict_for
 from engine.quality.predictions import Predictions
 from engine.spec.goals import Target
 from engine.store.artifacts import Artifacts
@@ -35,8 +35,7 @@ def made(home: object):
 def test_it_begins_with_what_to_ship_and_lists_what_each_option_does(made) -> None:
     row, sweep, trials, find = made
     text = report_html(row, sweep, trials, find=find)
-    sure = certainty(trials, OBJECTIVES, {}, find=find)
-    told = verdict(trials, OBJECTIVES, {}, find=find, sure=sure)
+    told = verdict_for(trials, axes_to_ship_by(OBJECTIVES, trials, "host"), None, "host", find)
     assert text_html(told.sentence) in text
     assert text.index('class="advice"') < text.index('id="limits"')
     found = effects(trials, find=find)
@@ -55,7 +54,7 @@ def test_it_begins_with_what_to_ship_and_lists_what_each_option_does(made) -> No
 def test_what_broke_has_the_worst_classes_and_pictures_that_are_in_the_file(made, monkeypatch) -> None:
     row, sweep, trials, find = made
     text = report_html(row, sweep, trials, find=find)
-    told = verdict(trials, OBJECTIVES, {}, find=find)
+    told = verdict(trials, axes_to_ship_by(OBJECTIVES, trials, "host"), {}, find=find)
     chosen = next(t for t in trials if t.id == told.trial)
     baseline = next(t for t in trials if not t.recipe.steps)
     was, now = (Predictions.load(find(t.predictions)) for t in (baseline, chosen))
