@@ -201,5 +201,5 @@ def test_states_beside_arrays_are_the_models() -> None:
     assert sweep.model.state_shapes == {"h": ("N", 16)}
     assert sweep.data.inputs == {"x": "x"}
     spec["data"] = {"source": "cell.npz", "inputs": {"x": "x", "h": {"feed": "hN"}}}
-    with pytest.raises(SpecError, match=r"write h: \{state: OUTPUT\}"):
+    with pytest.raises(SpecError, match=r"h is \{'feed': 'hN'\}; give .* or \{state: OUTPUT\}"):
         parse_sweep(spec)
