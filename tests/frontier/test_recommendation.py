@@ -8,7 +8,7 @@ import pytest
 
 from engine.frontier.columns import Trials
 from engine.frontier.front import OBJECTIVES, find_front, usual_objectives
-from engine.frontier.recommendation import View, choose, usual_view
+from engine.frontier.recommendation import View, axes_to_ship_by, choose, usual_view
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import sweep_trials
 
@@ -36,3 +36,15 @@ def test_what_no_trial_has_is_replaced_and_what_was_asked_for_is_not() -> None:
 def test_the_frontier_is_of_what_was_measured(trials: list[Trial], expected: tuple[str, ...]) -> None:
     assert usual_objectives(trials) == expected
     assert bool(find_front(trials, usual_objectives(trials)).trials) == bool(trials)
+
+
+def test_unasked_every_place_recommends_by_the_axes_that_pages_open_on() -> None:
+    trials = sweep_trials()
+    usual = tuple(usual_objectives(trials, "host"))
+    view = usual_view(View(), Trials.of(trials).done)
+    assert len(usual) == 3
+    assert axes_to_ship_by(usual, trials, "host") == (view.y, view.x)
+    assert axes_to_ship_by(("accuracy", "size_bytes"), trials, "host") == ("accuracy", "size_bytes")
+    assert axes_to_ship_by((*usual, "params", "params"), trials, "host") == (*usual, "params")
+    other = untimed()
+    assert axes_to_ship_by(tuple(usual_objectives(other, "host")), other, "host") == ("accuracy", "size_bytes")
