@@ -216,9 +216,10 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
 
 
 def in_a_sentence(key: str) -> str:
-    """A metric's name within a sentence: `file size`, but `MACs`, and a score as it was called."""
+    """A metric's name within a sentence: `file size`, but `MACs`, and a score as it was called; ours is called `accuracy`."""
     name = METRICS[key].name
-    return name if is_score(key) or name[1:2].isupper() else name[0].lower() + name[1:]
+    as_called = name[1:2].isupper() or (is_score(key) and not name.startswith("Accuracy"))
+    return name if as_called else name[0].lower() + name[1:]
 
 
 def limits_text(limits: Mapping[str, float]) -> str:
