@@ -57,8 +57,9 @@ class Recorded:
     """What a file answers on the sample.
 
     `settings` is preprocess.json, `labels` the lines of labels.txt. `inputs` are the sample's as they are stored, by name ("" where
-    there is one), `outputs` (n, ...) the answers, several side by side, `predictions` (n,) the classes that score highest. `session` is the
-    one that gave them, run as `runtime` says; `arithmetic` is `int8` or `float`.
+    there is one), `outputs` (n, ...) the answers, several side by side, `predictions` (n,) the classes that score highest,
+    `stream` the answers as streams, where the file has states. `session` is the one that gave them, run as `runtime` says; `arithmetic` is
+    `int8` or `float`.
     """
 
     settings: dict[str, Any]

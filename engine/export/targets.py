@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from engine.errors import InputError
 from engine.export.parts_folder import Made
 from engine.export.predict_template import BundleError
 from engine.export.zips import check_target, packed, write_atomically
+from engine.graph.states import states_of
 
 if TYPE_CHECKING:
     from engine.store.artifacts import Artifacts
@@ -76,6 +76,18 @@ TITLES = {
 """What people call them, where that is not their name."""
 
 
+def refuse_states(model: bytes) -> None:
+    """Raise BundleError for a file that remembers: nothing but a bundle's predict.py feeds its states back, or begins them as zeros."""
+    # Not at the top: pages list the targets.
+    import onnx
+
+    if states := states_of(onnx.load_model_from_string(model)):
+        names = ", ".join(state.input for state in states)
+        raise BundleError(
+            f"the network remembers ({names} are fed back from call to call), which only a bundle's predict.py does; export a bundle"
+        )
+
+
 def export_for(
     name: str, store: Store, artifacts: Artifacts, sweep: str, trial: str, target: Path
 ) -> tuple[Path, dict[str, Any], str]:
@@ -93,13 +105,8 @@ def export_for(
     with tempfile.TemporaryDirectory(prefix="paretoscope-export-") as folder:
         with zipfile.ZipFile(export_bundle(store, artifacts, sweep, trial, Path(folder) / "bundle.zip")) as bundle:
             parts = {member: bundle.read(member) for member in bundle.namelist()}
-        if states := json.loads(parts["preprocess.json"]).get("states"):
-            names = ", ".join(state["input"] for state in states)
-            raise InputError(
-                f"--for {name}: the network remembers ({names} are fed back from call to call), which only a bundle's predict.py does; "
-                "export a bundle"
-            )
         try:
+            refuse_states(parts["model.onnx"])
             members, facts, line = make(parts)
         except BundleError as error:
             raise InputError(f"--for {name}: {error}") from None
