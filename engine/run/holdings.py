@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,9 +16,9 @@ from engine.run.old_code import plans_of_old_code
 from engine.run.planner import make_plan
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts, Stored
+from engine.store.rows import read_trial
 from engine.store.store import Store
 from engine.trials.measurements import Machine
-from engine.trials.trial import Trial
 
 YOUNG_S = 3600.0
 """A file younger than this may be of a run that has begun since the sweeps were read; one younger than a running sweep, of that."""
@@ -96,26 +96,23 @@ def collect(store: Store, artifacts: Artifacts, old_code: bool = True) -> Use:
 
 def _held(store: Store, sweep_id: str, old_code: bool) -> Holding:
     names: set[str] = set()
-    for _, record in store.changed_records(sweep_id):
-        names |= set(_NAME.findall(record))
+    machines = [machine()]
     try:
+        for _, record in store.changed_records(sweep_id):
+            names |= set(_NAME.findall(record))
+            if (measured := read_trial(record).machine) is not None:
+                machines.append(measured)
         # A spec of a version that knew other words is refused, too.
-        spec, trials = store.spec(sweep_id), store.trials(sweep_id)
-        names |= _planned(spec, store, _machines(trials), old_code)
+        names |= _planned(store.spec(sweep_id), store, machines, old_code)
     except InputError as error:
         return Holding(sweep_id, frozenset(names), str(error))
     return Holding(sweep_id, frozenset(names), None)
 
 
-def _machines(trials: Collection[Trial]) -> list[Machine]:
-    """This one first, then those that measured: what a CPU's sums do decides how weights are rounded."""
-    found = {m.fingerprint: m for m in (machine(), *(t.machine for t in trials if t.machine))}
-    return list(found.values())
-
-
 def _planned(spec: Sweep, store: Store, machines: Sequence[Machine], old_code: bool) -> set[str]:
     names: set[str] = set()
-    for where in machines:
+    # Those that measured, too: what a CPU's sums do decides how weights are rounded.
+    for where in {m.fingerprint: m for m in machines}.values():
         for device in _DEVICES:
             plan = make_plan(spec, where, device=device)
             plans = [plan, *(plans_of_old_code(plan, where, store) if old_code else ())]

@@ -69,6 +69,7 @@ def back_up(target: Path, datasets: bool = True) -> Backup:
                         with contextlib.suppress(FileNotFoundError):
                             sums[name] = _added(archive, path, name)
                     archive.writestr(_MANIFEST, json.dumps({"format": _FORMAT, "sha256": sums}, indent=1))
+                    n_bytes = _size(archive)
                 with partial.open("rb+") as written:
                     os.fsync(written.fileno())
                 partial.replace(target)
@@ -76,8 +77,6 @@ def back_up(target: Path, datasets: bool = True) -> Backup:
                 partial.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror or error}; choose another place") from None
-    with zipfile.ZipFile(target) as archive:
-        n_bytes = sum(i.file_size for i in archive.infolist())
     return Backup(len(sums) - 1, n_bytes, bool(os.environ.get("PARETOSCOPE_ARTIFACTS")))
 
 
@@ -96,6 +95,7 @@ def restore(source: Path, into: Path) -> Backup:
                 sums = _manifest(source, archive)
                 for name, expected in sums.items():
                     _extracted(source, archive, name, aside / name, expected)
+                n_bytes = _size(archive)
             if into.exists():
                 into.rmdir()
             aside.replace(into)
@@ -107,7 +107,6 @@ def restore(source: Path, into: Path) -> Backup:
         raise InputError(f"{source} is not a readable backup: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise SetupError(f"{into} cannot be written: {error.strerror or error}") from None
-    n_bytes = sum(p.stat().st_size for p in into.rglob("*") if p.is_file())
     return Backup(len(sums) - 1, n_bytes)
 
 
@@ -132,6 +131,10 @@ def _database() -> Path:
             "unset PARETOSCOPE_STORE to back up the home's"
         )
     return Path(address.database)
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    return sum(member.file_size for member in archive.infolist())
 
 
 def _kept(root: Path, folders: list[str]) -> Iterator[Path]:
