@@ -43,12 +43,20 @@ class Trace:
         self.root = tracer.start_span(f"sweep {sweep.name}", links=links, attributes=facts)
         self.context = set_span_in_context(self.root)
         self.made: dict[str, SpanContext] = {}
+        self.ended: dict[str, int] = {}
+        self.began = time.time_ns()
 
     def node(self, end: NodeEnd) -> None:
-        """One node, from when to when it ran, with links to those of its inputs that this run made."""
+        """One node, from when to when it ran, with links to those of its inputs that this run made.
+
+        Dask tells times of a worker by its guess of how far that clock is from the scheduler's, which is some milliseconds off: what
+        cannot be (a node that begins before its inputs ended, or the run did) is moved to the nearest moment that can.
+        """
         from opentelemetry.trace import Link, Status, StatusCode
 
-        now = time.time()
+        now = time.time_ns()
+        began = max(_ns(end.began_s, now), self.began, *(self.ended.get(key, 0) for key in end.node.inputs))
+        ended = max(began, min(_ns(end.ended_s, now), now))
         facts: dict[str, str | int | float] = {
             "paretoscope.sweep.id": self.sweep_id,
             "paretoscope.node.key": end.node.key,
@@ -65,12 +73,11 @@ class Trace:
         span = self.tracer.start_span(
             end.node.kind,
             context=self.context,
-            start_time=int((end.began_s or now) * _NS),
+            start_time=began,
             attributes=facts,
             links=[Link(self.made[key]) for key in end.node.inputs if key in self.made],
         )
-        self.made[end.node.key] = span.get_span_context()
-        ended = int((end.ended_s or now) * _NS)
+        self.made[end.node.key], self.ended[end.node.key] = span.get_span_context(), ended
         if end.error:
             span.add_event("exception", {"exception.message": end.error}, timestamp=ended)
             span.set_status(Status(StatusCode.ERROR, end.error))
@@ -85,6 +92,10 @@ class Trace:
         if outcome.state == "failed":
             self.root.set_status(Status(StatusCode.ERROR, "every recipe failed"))
         self.root.end()
+
+
+def _ns(seconds: float | None, otherwise: int) -> int:
+    return otherwise if seconds is None else int(seconds * _NS)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_a_run_is_spans_at_a_collector_and_the_next_one_links_to_it(
     assert second.trace_id != root.trace_id
 
 
-def test_a_node_that_failed_says_so():
+def test_a_node_that_failed_says_so(monkeypatch: pytest.MonkeyPatch):
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -114,14 +115,17 @@ def test_a_node_that_failed_says_so():
     memory, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(memory))
     trace = Trace(provider.get_tracer("test"), parse_sweep(SPEC), [])
-    node = Node("ab" * 32, "prune", (), {}, 1.0, None)
+    node, began = Node("ab" * 32, "prune", (), {}, 1.0, None), time.time()
+    monkeypatch.setattr(time, "time_ns", lambda: int((began + 60) * 10**9))
     trace.node(
-        NodeEnd(node, "channels −50 %", "layer conv1 would have 0 channels", None, "tcp://10.0.0.1:1", 10.0, 12.5)
+        NodeEnd(
+            node, "channels −50 %", "layer conv1 would have 0 channels", None, "tcp://10.0.0.1:1", began, began + 2.5
+        )
     )
     # A worker died over it: nobody knows when it began.
     trace.node(NodeEnd(node, "channels −50 %", "the worker died", None, None, None, None))
     failed, died = memory.get_finished_spans()
-    assert (failed.start_time, failed.end_time) == (10_000_000_000, 12_500_000_000)
+    assert (failed.start_time, failed.end_time) == (int(began * 10**9), int((began + 2.5) * 10**9))
     assert failed.status.status_code.name == died.status.status_code.name == "ERROR"
     (event,) = failed.events
     assert (event.name, dict(event.attributes or {})) == (
@@ -130,6 +134,25 @@ def test_a_node_that_failed_says_so():
     )
     assert (failed.attributes or {})["paretoscope.node.outcome"] == "failed"
     assert "paretoscope.node.worker" not in (died.attributes or {})
+
+
+def test_a_clock_that_is_off_moves_no_node_before_what_it_works_on(monkeypatch: pytest.MonkeyPatch):
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    memory, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    start = time.time()
+    trace = Trace(provider.get_tracer("test"), parse_sweep(SPEC), [])
+    monkeypatch.setattr(time, "time_ns", lambda: int((start + 60) * 10**9))
+    first, second = (Node(c * 64, "prune", i, {}, 1.0, None) for c, i in (("a", ()), ("b", ("a" * 64,))))
+    trace.node(NodeEnd(first, "x", None, 1.0, "tcp://10.0.0.1:1", start - 5, start + 20.003))
+    trace.node(NodeEnd(second, "x", None, 1.0, "tcp://10.0.0.1:1", start + 20.001, start + 70))
+    one, two = memory.get_finished_spans()
+    assert trace.began == one.start_time
+    assert one.end_time == two.start_time == int((start + 20.003) * 10**9)
+    assert two.end_time == int((start + 60) * 10**9)
 
 
 @pytest.mark.parametrize(
