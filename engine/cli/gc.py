@@ -12,6 +12,7 @@ from engine.cli._tables import console, counted, print_table
 
 if TYPE_CHECKING:
     from engine.run.holdings import Use
+    from engine.store.store import Store
 
 
 def du(
@@ -27,7 +28,7 @@ def du(
     one = store.sweep(sweep).id if sweep else None
     use = in_use(store, artifacts)
     if as_json:
-        print_json(_as_json(use, one))
+        print_json(_as_json(use, one) | {"columns": _columns_json(store)})
         return
     shown = [h for h in use.holdings if one in (None, h.sweep)]
     rows = [
@@ -42,6 +43,8 @@ def du(
     ]
     print_table({"sweep": "left", "files": "right", "MB": "right", "alone": "right", "": "left"}, rows)
     console().print(f"{_mb(use.n_bytes)} MB in all; {_freed(use)}")
+    if columns := store.columns.held()[0]:
+        console().print(f"Beside it {_mb(columns)} MB of columns kept ready, so that pages need not read every record")
 
 
 def gc(
@@ -58,19 +61,30 @@ def gc(
 
     store, artifacts = Store.open(), Artifacts.open()
     use = (collect if remove else in_use)(store, artifacts, not forget_old_code)
+    columns, orphans = _columns_json(store), store.columns.held()[1]
+    if remove:
+        store.columns.collect()
     if as_json:
-        print_json(_as_json(use) | {"removed": remove})
-    elif remove:
+        print_json(_as_json(use) | {"columns": columns, "removed": remove})
+        return
+    if remove:
         console().print(
             f"{counted(len(use.unneeded), 'file')} removed, {_mb(use.unneeded_bytes)} MB of {_mb(use.n_bytes)}"
         )
     else:
         console().print(f"{_freed(use)}{'; `paretoscope gc --remove` removes them' if use.unneeded else ''}")
+    if orphans:
+        console().print(f"{_mb(orphans)} MB of columns of sweeps that are no more{' removed' if remove else ' too'}")
 
 
 def _freed(use: Use) -> str:
     verb = "is" if len(use.unneeded) == 1 else "are"
     return f"{counted(len(use.unneeded), 'file')}, {_mb(use.unneeded_bytes)} MB, {verb} needed by no sweep"
+
+
+def _columns_json(store: Store) -> dict[str, int]:
+    n_bytes, unneeded = store.columns.held()
+    return {"n_bytes": n_bytes, "unneeded_bytes": unneeded}
 
 
 def _mb(n_bytes: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from distributed import Future, KilledWorker
 
 from engine.errors import CancelledError
+from engine.frontier.kept_columns import SweepColumns
 from engine.measure.machine import machine
 from engine.run.addition import Addition
 from engine.run.assemble import assemble, reported_labels
@@ -205,6 +206,7 @@ class _Run:
         errors = [t.error for t in self.trials.values() if t.error]
         self._beat(cancellable=False)
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
+        SweepColumns(self.store, self.plan.sweep.id).keep()
         done = sum(t.state == "done" for t in self.trials.values())
         left = len(self.plan.chains) - len(self.trials)
         waited_s = self.waits.seconds()

@@ -38,4 +38,5 @@ trials = sa.Table(
     sa.Column("state", sa.String),
     sa.Column("record", sa.String),
     sa.Column("revision", sa.Integer),
+    sa.Column("digest", sa.BigInteger),
 )

@@ -26,7 +26,7 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, notes, points, removal, running
+from engine.store import boards, column_files, notes, points, removal, running, stamps
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -39,6 +39,7 @@ from engine.store.rows import (
     state_of,
     sweep_row,
     trial_row,
+    trial_values,
     unknown_sweep,
 )
 from engine.store.schema import code_versions as _code
@@ -69,7 +70,8 @@ class Store:
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
             self.notes, self.boards = notes.Notes(self._engine), boards.Boards(self._engine)
-            self.points = points.Points(self._engine)
+            self.points, self.stamps = points.Points(self._engine), stamps.Stamps(self._engine)
+            self.columns = column_files.Columns(self._engine)
         except ImportError as error:
             raise SetupError(
                 f"the store {_PASSWORD.sub('//…@', url)} needs a driver that is not installed ({error}); for PostgreSQL: "
@@ -201,6 +203,7 @@ class Store:
     def delete_sweep(self, sweep_id: str) -> None:
         """Forget a sweep, its trials and their notes; see `removal.py`."""
         removal.delete_sweep(self._engine, sweep_id)
+        self.columns.forget(sweep_id)
 
     def remove_added(self, sweep_id: str, recipe: Recipe) -> None:
         """Forget a file that was added to a sweep; see `removal.py`."""
@@ -271,8 +274,7 @@ class Store:
                 _trials.update()
                 .where(_trials.c.sweep_id == sweep_id, _trials.c.id == trial.id)
                 .values(
-                    state=trial.state,
-                    record=canonical_json(trial.to_json()),
+                    **trial_values(trial),
                     revision=sa.select(_sweeps.c.revision).where(mine).scalar_subquery(),
                 )
             )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
-import numpy as np
-import numpy.typing as npt
 import streamlit as st
 
 from engine.devices.boards import current_runs, on_boards
@@ -23,8 +20,8 @@ from engine.figures.thumbnail import Summary, summarise_sweep
 from engine.frontier.certainty import Certainty, certainty
 from engine.frontier.columns import Trials
 from engine.frontier.joined import with_points, without_points
+from engine.frontier.kept_columns import SweepColumns
 from engine.frontier.recommendation import View
-from engine.frontier.stored_columns import Block, stored_trials
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import SweepRow
@@ -71,42 +68,25 @@ class _Columns:
         self._sweep_id = sweep_id
         self._lock = Lock()
         self._revision = -1
-        self._positions: npt.NDArray[np.intp] = np.empty(0, np.intp)
-        self._block = Block.of(())
+        self._stored = SweepColumns(store(), sweep_id)
         self._table = Trials.of(())
 
     def at(self, row: SweepRow) -> Trials:
         """The columns at the row's revision or a later one."""
         with self._lock:
-            if row.revision > self._revision:
-                self._read(row.revision)
-                if len(self._positions) != row.recipes:
-                    # A trial was taken out of the sweep: what is left has not changed, and does not say so.
-                    self._revision, self._positions, self._block = -1, np.empty(0, np.intp), Block.of(())
-                    self._read(row.revision)
+            if row.revision != self._revision:
+                self._table = self._with_boards(self._stored.read())
+                self._revision = row.revision
             return self._table
 
-    def _read(self, revision: int) -> None:
-        positions: list[int] = []
-
-        def texts() -> Iterator[str]:
-            for position, text in store().changed_records(self._sweep_id, self._revision):
-                positions.append(position)
-                yield text
-
-        block = Block.joined([self._block, Block.of(texts())])
-        everywhere = np.concatenate([self._positions, np.array(positions, np.intp)])
-        # The last of each position is the newest; np.unique names the first.
-        places, backwards = np.unique(everywhere[::-1], return_index=True)
-        self._block = block.take(len(everywhere) - 1 - backwards)
-        self._positions, self._revision = places, revision
-        stored = stored_trials(self._block, partial(store().trials_by_id, self._sweep_id))
-        if runs := store().boards.of(self._sweep_id):
-            files = {
-                run.trial: stored.fact("artifact")[stored.place[run.trial]] for run in runs if run.trial in stored.place
-            }
-            stored = on_boards(stored, current_runs(runs, files, artifacts()))
-        self._table = stored
+    def _with_boards(self, stored: Trials) -> Trials:
+        runs = store().boards.of(self._sweep_id)
+        if not runs:
+            return stored
+        files = {
+            run.trial: stored.fact("artifact")[stored.place[run.trial]] for run in runs if run.trial in stored.place
+        }
+        return on_boards(stored, current_runs(runs, files, artifacts()))
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner="Reading the recipes …")
