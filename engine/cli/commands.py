@@ -14,6 +14,7 @@ from engine.cli.confirm import confirm
 from engine.cli.datasets import datasets
 from engine.cli.delete import delete
 from engine.cli.devices import devices
+from engine.cli.diff import diff
 from engine.cli.doctor import doctor
 from engine.cli.effects import effects
 from engine.cli.export import export
@@ -61,7 +62,7 @@ app.command("app")(open_app)
 for command in (
     models, datasets, devices, scenarios, fleet, profile_device,
     check, plan, run, add, measured, import_points, resume, cancel, delete, uploads, du, gc, backup, restore,
-    sweeps, trials, front, effects, compare, confirm, why, portability, graph, sensitivity, layers,
+    sweeps, trials, front, effects, compare, diff, confirm, why, portability, graph, sensitivity, layers,
     export, report, recipe, publish, verify, serve, mcp, doctor,
 ):  # fmt: skip
     app.command("import" if command is import_points else None)(command)

@@ -102,6 +102,8 @@ def _held(store: Store, sweep_id: str, old_code: bool) -> Holding:
             names |= set(_NAME.findall(record))
             if (measured := read_trial(record).machine) is not None:
                 machines.append(measured)
+        # Of the run before only the answers, by which it is told what changed.
+        names |= {t.predictions for t in store.earlier.of(sweep_id) if t.predictions}
         # A spec of a version that knew other words is refused, too.
         names |= _planned(store.spec(sweep_id), store, machines, old_code)
     except InputError as error:

@@ -14,7 +14,7 @@ from engine.run.host_lock import host_held
 from engine.run.plan import EXCLUSIVE, Node
 
 WAITING = "paretoscope-waiting"
-"""The topic of the events by which workers tell that a node waits for others on its host, and that it waits no more."""
+"""The topic of the events by which workers tell that a node waits for others on its host, and that it begins."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def on_host(node: Node) -> Iterator[Task]:
     limit = max_cores() if node.is_wide else 1
     told = _Told(node.key)
     with host_held(node.kind in EXCLUSIVE, told.waits):
-        told.waits_no_more()
+        told.begins()
         # Only now: who waits needs no core.
         with _pool().task(limit) as cores:
             yield cores
@@ -39,7 +39,7 @@ def _pool() -> Pool:
 
 
 class _Told:
-    """What the runner has been told of a node's waiting."""
+    """What the runner is told of a node: that it waits, once, and that it begins."""
 
     def __init__(self, key: str) -> None:
         self._key, self._waits = key, False
@@ -49,9 +49,8 @@ class _Told:
             self._waits = True
             _tell({"node": self._key, "waits": True})
 
-    def waits_no_more(self) -> None:
-        if self._waits:
-            _tell({"node": self._key, "waits": False})
+    def begins(self) -> None:
+        _tell({"node": self._key, "waits": False})
 
 
 def _tell(event: dict[str, Any]) -> None:

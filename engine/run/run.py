@@ -34,6 +34,7 @@ from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
 from engine.run.task import Task
 from engine.run.training_device import kind_of, training_device
+from engine.run.under_way import keep_earlier, under_way
 from engine.run.waits import Waits
 from engine.run.watched import Watched, Watcher
 from engine.run.worker import run_node
@@ -174,6 +175,7 @@ class _Run:
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
+        keep_earlier(self.plan, self.store, earlier, () if self.only else self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
         if self.only:
@@ -341,9 +343,9 @@ class _Run:
         total, elapsed = self.plan.unique, self._elapsed()
         done = total - len(self.left)
         to_come = self.schedule.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
-        remaining = forecast_s(self.plan, to_come, self.rates, self.cores)
-        remaining = max(0.0, min(remaining, self._time_left()))
-        cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
+        remaining = max(0.0, min(forecast_s(self.plan, to_come, self.rates, self.cores), self._time_left()))
+        now = under_way(self.plan, self.waits.begun(self.under_way), self.waiting)
+        cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining, now)
         trials_done = sum(t.state == "done" for t in self.trials.values())
         self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now()))
         if cancelled and cancellable:

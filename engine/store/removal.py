@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from engine.errors import NotFoundError, SpecError
 from engine.spec.recipe import Recipe
-from engine.store import boards, notes, points
+from engine.store import boards, earlier, notes, points
 from engine.store.rows import state_of, unknown_sweep
 from engine.store.schema import sweeps, trials
 
@@ -28,7 +28,7 @@ def delete_sweep(engine: sa.Engine, sweep_id: str) -> None:
             raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
         if state_of(row) == "running":
             raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
-        for table in (trials, notes.table, boards.table, points.table):
+        for table in (trials, notes.table, boards.table, points.table, earlier.table):
             connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
         connection.execute(sweeps.delete().where(sweeps.c.id == sweep_id))
 

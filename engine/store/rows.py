@@ -24,7 +24,8 @@ State = Literal["running", "done", "cancelled", "failed", "interrupted"]
 class SweepRow:
     """A sweep as lists show it. `trials` counts measured recipes of `recipes`; times in seconds.
 
-    `keep_old_code`: its last run took nodes that an earlier version of the code had finished.
+    `keep_old_code`: its last run took nodes that an earlier version of the code had finished. `under_way`: what its
+    runner said last that it is doing, as `engine/run/under_way.py` writes it; None where nothing runs.
     """
 
     id: str
@@ -42,6 +43,7 @@ class SweepRow:
     revision: int
     runner: str | None
     keep_old_code: bool
+    under_way: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def new_sweep(sweep: Sweep) -> dict[str, Any]:
         "error": None,
         "example": False,
         "keep_old_code": False,
+        "under_way": None,
         "revision": 1,
     }
 

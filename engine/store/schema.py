@@ -9,7 +9,10 @@ sweeps = sa.Table(
     "sweeps",
     meta,
     sa.Column("id", sa.String, primary_key=True),
-    *(sa.Column(name, sa.String) for name in ("name", "spec", "state", "created", "runner", "process", "error")),
+    *(
+        sa.Column(name, sa.String)
+        for name in ("name", "spec", "state", "created", "runner", "process", "error", "under_way")
+    ),
     *(sa.Column(name, sa.Integer) for name in ("recipes", "nodes_total", "nodes_done", "revision")),
     *(sa.Column(name, sa.Float) for name in ("elapsed_s", "remaining_s", "heartbeat")),
     *(sa.Column(name, sa.Boolean) for name in ("cancel_requested", "example", "keep_old_code")),

@@ -4,6 +4,7 @@ sweeps    one row per spec: state, progress, heartbeat of its runner, revision (
 nodes     what a finished node returned and how long it took; shared by all sweeps
 trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
 notes     pins and notes on trials (`notes.py`)
+earlier_trials  the run before the last of a sweep (`earlier.py`)
 boards, points  what was measured elsewhere: of its files (`boards.py`), of others (`points.py`)
 code_versions  the digests of the code that nodes were made by, and when that was last
 """
@@ -26,7 +27,7 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, column_files, notes, points, removal, running, stamps
+from engine.store import boards, column_files, earlier, notes, points, removal, running, stamps
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -71,7 +72,7 @@ class Store:
             migrate(self._engine)
             self.notes, self.boards = notes.Notes(self._engine), boards.Boards(self._engine)
             self.points, self.stamps = points.Points(self._engine), stamps.Stamps(self._engine)
-            self.columns = column_files.Columns(self._engine)
+            self.columns, self.earlier = column_files.Columns(self._engine), earlier.Earlier(self._engine)
         except ImportError as error:
             raise SetupError(
                 f"the store {_PASSWORD.sub('//…@', url)} needs a driver that is not installed ({error}); for PostgreSQL: "
@@ -248,6 +249,7 @@ class Store:
                     nodes_done=nodes_done,
                     remaining_s=None,
                     keep_old_code=keep_old_code,
+                    under_way=None,
                     revision=revision,
                     # Of the same sweep files may have been added.
                     **({"spec": new_sweep(sweep)["spec"]} if sweep.added else {}),
@@ -257,10 +259,12 @@ class Store:
             connection.execute(_trials.insert(), [trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
 
-    def beat(self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None) -> bool:
+    def beat(
+        self, sweep_id: str, nodes_done: int, elapsed_s: float, remaining_s: float | None, under_way: str | None = None
+    ) -> bool:
         """Record progress and the runner's heartbeat; True when the user has asked to cancel."""
         progress = {"nodes_done": nodes_done, "elapsed_s": elapsed_s, "remaining_s": remaining_s}
-        self._update(sweep_id, heartbeat=time.time(), **progress)
+        self._update(sweep_id, heartbeat=time.time(), under_way=under_way, **progress)
         with self._engine.connect() as connection:
             return bool(connection.scalar(sa.select(_sweeps.c.cancel_requested).where(_sweeps.c.id == sweep_id)))
 
@@ -281,7 +285,8 @@ class Store:
 
     def end(self, sweep_id: str, state: State, error: str | None = None) -> None:
         """The runner's last word on a sweep."""
-        self._update(sweep_id, state=state, error=error, remaining_s=None, revision=_sweeps.c.revision + 1)
+        nothing = {"remaining_s": None, "under_way": None}
+        self._update(sweep_id, state=state, error=error, revision=_sweeps.c.revision + 1, **nothing)
 
     def nodes(self, keys: Iterable[str]) -> dict[str, NodeRow]:
         """Those of the named nodes that are finished."""

@@ -1,0 +1,48 @@
+"""What a run tells of itself while it goes on: what it is doing now, in words; and the run before it, kept where it is made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+from engine.run.plan import Chain, Kind, Plan
+from engine.store.store import Store
+from engine.trials.trial import Trial
+
+MOST_NAMED = 6
+"""So many are named, and how many more there are."""
+_WORDS: dict[Kind, str] = {
+    "source": "reading the network", "convert": "reading the network", "teacher": "asking the network for its answers",
+    "distill": "distilling",
+    "prune": "pruning", "finetune": "training", "export": "exporting", "sensitivity": "trying the layers of",
+    "layer_times": "timing the layers of", "quantize": "quantizing", "fewest": "choosing layers to keep in float for",
+    "qat": "training in few bits", "imported": "reading", "facts": "counting", "accuracy": "testing", "latency": "timing",
+}  # fmt: skip
+
+# What every recipe begins with.
+_OF_ALL = frozenset({"source", "convert", "teacher"})
+
+
+def under_way(plan: Plan, begun: Collection[str], waiting: Mapping[str, Sequence[Chain]]) -> str | None:
+    """The nodes that have begun as a JSON list of words, `["training channels −50 %", "timing int8"]`; None where there are none.
+
+    A node is named by the first of the recipes that wait for it (`waiting`, by its key).
+    """
+    words = sorted(node_words(plan.nodes[key].kind, waiting.get(key, ())) for key in begun)
+    told = [*words[:MOST_NAMED], *([f"{len(words) - MOST_NAMED} more"] if len(words) > MOST_NAMED else [])]
+    return json.dumps(told, ensure_ascii=False) if told else None
+
+
+def node_words(kind: Kind, chains: Sequence[Chain]) -> str:
+    """A node of some recipes in words."""
+    return _WORDS[kind] if kind in _OF_ALL or not chains else f"{_WORDS[kind]} {chains[0].recipe.label}"
+
+
+def keep_earlier(plan: Plan, store: Store, earlier: Mapping[str, Trial], left: Collection[str]) -> None:
+    """Keep the trials that a sweep has before some of them are measured anew, as after an update; a run that only goes on keeps nothing.
+
+    `earlier`: the stored trials by id; `left`: keys of the nodes that are not finished.
+    """
+    done = {name for name, trial in earlier.items() if trial.state == "done"}
+    if any(c.recipe.id in done and not plan.asked_of(c).isdisjoint(left) for c in plan.chains):
+        store.earlier.keep(plan.sweep.id, list(earlier.values()))

@@ -1,0 +1,110 @@
+"""The run before the last of a sweep, and other homes that are read and never written."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from engine.errors import InputError, NotFoundError
+from engine.paths import home_path
+from engine.run.plan import Chain, Node, Plan
+from engine.run.under_way import keep_earlier, under_way
+from engine.spec.recipe import Recipe
+from engine.spec.sweep import parse_sweep
+from engine.store.artifacts import Artifacts
+from engine.store.backup import back_up
+from engine.store.other_home import open_home
+from engine.store.store import Store
+from tests.helpers.pages import enter
+from tests.helpers.trial_factory import CUT, INT8, trial
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def test_one_earlier_run_is_kept_whole_and_goes_with_its_sweep():
+    sweep, store = enter(), Store.open()
+    assert store.earlier.of(sweep.id) == []
+    assert store.earlier.kept(sweep.id) is None
+    store.earlier.keep(sweep.id, [trial(), trial(INT8)])
+    store.earlier.keep(sweep.id, [trial(CUT, accuracy=0.8), trial()])
+    assert store.earlier.of(sweep.id) == [trial(CUT, accuracy=0.8), trial()]
+    assert store.earlier.kept(sweep.id).startswith("20")
+    assert store.earlier.of("another") == []
+    store.delete_sweep(sweep.id)
+    assert store.earlier.of(sweep.id) == []
+
+
+def plan(sweep):
+    """Two recipes, each with one network and two measurements."""
+    nodes, chains = {}, []
+    for recipe in (Recipe(), CUT):
+        names = [f"{recipe.id} {kind}" for kind in ("export", "facts", "accuracy")]
+        for kind, name in zip(("export", "facts", "accuracy"), names, strict=True):
+            nodes[name] = Node(name, kind, (), {}, 1.0, ".onnx")
+        chains.append(Chain(recipe, *names, None))
+    return Plan(sweep, nodes, tuple(chains))
+
+
+def test_a_run_keeps_what_was_finished_only_where_it_measures_that_anew():
+    store, sweep = Store.open(), parse_sweep({"name": "x", "model": {"source": "resnet8"}})
+    planned = plan(sweep)
+    finished, waiting = trial(), trial(CUT, state="pending")
+    earlier = {t.id: t for t in (finished, waiting)}
+    # It goes on: what is missing belongs to what was never measured.
+    keep_earlier(planned, store, earlier, {f"{CUT.id} accuracy"})
+    assert store.earlier.of(sweep.id) == []
+    keep_earlier(planned, store, earlier, {f"{Recipe().id} accuracy"})
+    assert [t.state for t in store.earlier.of(sweep.id)] == ["done", "pending"]
+    # Now the run is broken off and goes on: the run before the last is still the same.
+    keep_earlier(planned, store, {waiting.id: waiting}, {f"{Recipe().id} accuracy"})
+    assert [t.state for t in store.earlier.of(sweep.id)] == ["done", "pending"]
+
+
+def test_what_is_under_way_is_told_in_words():
+    planned = plan(parse_sweep({"name": "x", "model": {"source": "resnet8"}}))
+    waiting = {key: (chain,) for chain in planned.chains for key in (chain.model, *chain.measures)}
+    assert under_way(planned, (), waiting) is None
+    told = under_way(planned, [f"{CUT.id} accuracy", f"{CUT.id} export"], waiting)
+    assert told == '["exporting channels −50 %", "testing channels −50 %"]'
+    assert under_way(planned, list(planned.nodes) * 2, waiting).endswith('"6 more"]')
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix not in (".db-shm", ".db-wal")
+    }
+
+
+def test_another_home_and_a_backup_are_read_and_not_changed(tmp_path):
+    sweep = enter("of yesterday")
+    name = "a" * 64 + ".json"
+    path = home_path() / "artifacts" / "aa" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    back_up(tmp_path / "yesterday.zip")
+    before = contents(home_path())
+    for place, source in enumerate((home_path(), tmp_path / "yesterday.zip")):
+        scratch = tmp_path / f"scratch {place}"
+        scratch.mkdir()
+        there = open_home(source, scratch)
+        assert [t.label for t in there.store.trials(sweep.id)] == [t.label for t in Store.open().trials(sweep.id)]
+        assert there.find(name).read_text() == "{}"
+        with pytest.raises(NotFoundError):
+            there.find("b" * 64 + ".json")
+        assert not any(r.name == "changed" for r in there.store.sweeps())
+        there.store.earlier.keep(sweep.id, [trial()])
+    assert contents(home_path()) == before
+    assert Store.open().earlier.of(sweep.id) == []
+    assert Artifacts.open().has(name)
+
+
+def test_what_is_no_home_and_no_backup_is_refused_in_a_line(tmp_path):
+    with pytest.raises(NotFoundError, match="has no paretoscope"):
+        open_home(tmp_path, tmp_path)
+    with pytest.raises(NotFoundError, match="does not exist"):
+        open_home(tmp_path / "gone.zip", tmp_path)
+    (tmp_path / "no.zip").write_text("no zip")
+    with pytest.raises(InputError, match="not a readable backup"):
+        open_home(tmp_path / "no.zip", tmp_path)
