@@ -4,6 +4,7 @@ sweeps    one row per spec: state, progress, heartbeat of its runner, revision (
 nodes     what a finished node returned and how long it took; shared by all sweeps
 trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
 notes     pins and notes on trials (`notes.py`)
+views     views of Explore under a name (`views.py`)
 boards, points  what was measured elsewhere: of its files (`boards.py`), of others (`points.py`)
 code_versions  the digests of the code that nodes were made by, and when that was last
 """
@@ -26,7 +27,7 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, notes, points, removal, running
+from engine.store import boards, notes, points, removal, running, views
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -69,7 +70,7 @@ class Store:
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
             self.notes, self.boards = notes.Notes(self._engine), boards.Boards(self._engine)
-            self.points = points.Points(self._engine)
+            self.points, self.views = points.Points(self._engine), views.Views(self._engine)
         except ImportError as error:
             raise SetupError(
                 f"the store {_PASSWORD.sub('//…@', url)} needs a driver that is not installed ({error}); for PostgreSQL: "

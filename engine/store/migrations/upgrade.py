@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from engine.errors import SetupError
 from engine.store.backup import copied_database
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0010"
 """The newest migration; a test holds it against `versions`."""
 
 
