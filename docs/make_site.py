@@ -18,7 +18,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Start": ("index", "tutorial", "bring-your-own", "python"),
-    "Measure and choose": ("choosing", "numbers", "devices", "results"),
+    "Measure and choose": ("choosing", "explore", "numbers", "devices", "results"),
     "Take it further": ("exports", "exports-tflite", "gate", "serving", "measured-elsewhere", "interchange"),
     "Run it": ("scaling", "runtimes", "operations"),
     "Look it up": ("command-line", "reference-commands", "spec", "reference-spec", "limits", "decisions"),

@@ -11,6 +11,7 @@ from engine.cli._options import JsonFlag, ScenarioName, SweepRef, print_json
 from engine.cli._tables import print_table
 from engine.cli._trial_table import machine_line, trial_cells, trial_columns, with_scenario
 from engine.cli._view import looked_at
+from engine.cli._where import Where, matching
 from engine.metrics import METRICS, is_score
 from engine.trials.text import share_text
 from engine.trials.trial import Trial
@@ -40,6 +41,7 @@ def front(
     imported: Annotated[
         bool, typer.Option("--imported", help="Let imported points onto it too; they were not measured here.")
     ] = False,
+    where: Where = None,
     as_json: JsonFlag = False,
 ) -> None:
     """The Pareto frontier: the trials that no other trial beats in every objective, how sure that is, and which to ship."""
@@ -50,7 +52,7 @@ def front(
     asked_device = device
     listed, device, chosen = looked_at(sweep, device, scenario, imported)
     asked = parse_objectives(objectives, listed) if objectives is not None else None
-    kept = [t for t in listed if chosen is None or chosen.keeps(t)]
+    kept = [t for t in matching(listed, where, device) if chosen is None or chosen.keeps(t)]
     wanted = asked or usual_objectives(listed, device)
     found = find_front(kept, wanted, device)
     sure = certainty(kept, wanted, {}, device, Artifacts.open().local)

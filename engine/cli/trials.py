@@ -11,6 +11,7 @@ from engine.cli._options import JsonFlag, ScenarioName, SweepRef, print_json
 from engine.cli._tables import print_table
 from engine.cli._trial_table import machine_line, trial_cells, trial_columns, with_scenario
 from engine.cli._view import looked_at, measured_on_boards
+from engine.cli._where import Where, matching
 from engine.trials.trial import Trial
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ def trials(
     sweep: SweepRef,
     device: Annotated[str | None, typer.Option(help="Profile; default: the scenario's, or host.")] = None,
     scenario: ScenarioName = None,
+    where: Where = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Every recipe of a sweep with its measurements."""
     found, device, chosen = looked_at(sweep, device, scenario, imported=True)
+    found = matching(found, where, device)
     if as_json:
         on_boards = measured_on_boards(sweep, found)
         print_json([t.to_json(device) | {"measured": on_boards.get(t.id, [])} for t in found])

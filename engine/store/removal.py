@@ -8,13 +8,13 @@ import sqlalchemy as sa
 
 from engine.errors import NotFoundError, SpecError
 from engine.spec.recipe import Recipe
-from engine.store import boards, earlier, notes, points
+from engine.store import boards, earlier, notes, points, views
 from engine.store.rows import state_of, unknown_sweep
 from engine.store.schema import sweeps, trials
 
 
 def delete_sweep(engine: sa.Engine, sweep_id: str) -> None:
-    """Forget a sweep, its trials and their notes.
+    """Forget a sweep, its trials, their notes, and the views of it.
 
     Its nodes and their files stay: they may be another sweep's, and the same spec finds them again.
     Raises NotFoundError for a sweep that is not there, SpecError for one that runs, and for the shipped examples, which would be
@@ -28,7 +28,7 @@ def delete_sweep(engine: sa.Engine, sweep_id: str) -> None:
             raise SpecError(f"{sweep_id} ships with Paretoscope and cannot be deleted")
         if state_of(row) == "running":
             raise SpecError(f"{sweep_id} is running; cancel it first (`paretoscope cancel {sweep_id}`)")
-        for table in (trials, notes.table, boards.table, points.table, earlier.table):
+        for table in (trials, notes.table, boards.table, points.table, earlier.table, views.table):
             connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
         connection.execute(sweeps.delete().where(sweeps.c.id == sweep_id))
 

@@ -4,7 +4,7 @@ sweeps    one row per spec: state, progress, heartbeat of its runner, revision (
 nodes     what a finished node returned and how long it took; shared by all sweeps
 trials    one row per recipe of a sweep, the whole record as JSON, and the sweep's revision when it last changed
 notes     pins and notes on trials (`notes.py`)
-earlier_trials  the run before the last of a sweep (`earlier.py`)
+views, earlier_trials  views of Explore under a name; the run before the last of a sweep
 boards, points  what was measured elsewhere: of its files (`boards.py`), of others (`points.py`)
 code_versions  the digests of the code that nodes were made by, and when that was last
 """
@@ -27,7 +27,7 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, column_files, earlier, notes, points, removal, running, stamps
+from engine.store import boards, column_files, earlier, notes, points, removal, running, stamps, views
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
@@ -66,13 +66,13 @@ class Store:
             address = _with_driver(sa.make_url(url))
             # A host that is not there says nothing; its driver would wait for minutes.
             patience = {"connect_timeout": _PATIENCE_S} if address.get_backend_name() == "postgresql" else {}
-            self._engine = sa.create_engine(address, connect_args=patience)
+            engine = self._engine = sa.create_engine(address, connect_args=patience)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
-            self.notes, self.boards = notes.Notes(self._engine), boards.Boards(self._engine)
-            self.points, self.stamps = points.Points(self._engine), stamps.Stamps(self._engine)
-            self.columns, self.earlier = column_files.Columns(self._engine), earlier.Earlier(self._engine)
+            self.notes, self.boards = notes.Notes(engine), boards.Boards(engine)
+            self.points, self.stamps, self.views = points.Points(engine), stamps.Stamps(engine), views.Views(engine)
+            self.columns, self.earlier = column_files.Columns(engine), earlier.Earlier(engine)
         except ImportError as error:
             raise SetupError(
                 f"the store {_PASSWORD.sub('//…@', url)} needs a driver that is not installed ({error}); for PostgreSQL: "

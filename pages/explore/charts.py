@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -21,6 +21,7 @@ from engine.figures.many_metrics import drawn_text
 from engine.figures.many_metrics_info import (
     LEAST_METRICS,
     MOST_PAIRED,
+    Axis,
     marker_sizes,
     matrix_info,
     parallel_info,
@@ -36,7 +37,8 @@ from engine.frontier.joined import without_points
 from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, text_of
 from engine.store.rows import SweepRow
-from pages.explore import chart_events
+from pages.explore import brush, chart_events
+from pages.explore.brush import Marked, Pane
 from pages.explore.options import Lit
 from pages.shared import address, progress, share, shell
 from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text
@@ -68,6 +70,8 @@ class _Made:
     alt: str
     caption: str = ""
     help: str | None = None
+    panes: Mapping[str, Pane] = field(default_factory=dict)
+    axes: Sequence[Axis] = ()
 
 
 def seed(chart: Chart, news: bool) -> Chart:
@@ -98,9 +102,10 @@ def show(
     selected: str | None,
     select: Callable[[str], None],
     lit: Lit | None = None,
+    marked: Marked | None = None,
 ) -> Mapping[str, Any]:
     """Draw the chart; `select` is called with the id of a trial that was clicked. Returns how far in the chart is, for the address.
-    What is `lit` has a halo.
+    What is `lit` has a halo; what a brush has not `marked` fades.
 
     A figure that has changed is a new element to Streamlit, which would take zoom and selection from under the pointer. So the chart in
     which a trial was clicked stays as it is, and the ring around the selected trial is drawn when the chart is drawn for another reason.
@@ -115,7 +120,8 @@ def show(
     if asked is not None:
         chart_events.remember(made.figure.layout.uirevision, asked)
     axes = (view.x, view.y, view.colour, view.device, view.imported, *sorted(view.limits.items()))
-    signature = (row.id, row.revision, len(info.choice.measured), *axes, chart, lit and lit.key)
+    narrowed = brush.signature(marked, chart.shape) if marked else None
+    signature = (row.id, row.revision, len(info.choice.measured), *axes, chart, lit and lit.key, narrowed)
     drawn: _Drawn | None = st.session_state.get(_DRAWN)
     left_the_page = chart.shape in _SELECTABLE and key not in st.session_state
     elsewhere = drawn is not None and drawn.visible != selected
@@ -124,6 +130,8 @@ def show(
         st.session_state[_DRAWN] = drawn
     if lit is not None:
         with_lit(made.figure, lit.trials, lit.name)
+    if marked and marked.ids is not None and chart.shape == "3d":
+        with_lit(made.figure, marked.ids, "marked")
     ringed = with_selected(made.figure, drawn.ring)
     if elsewhere and not in_sight(made.figure, drawn.zoom):
         # Chosen in the table or on the page: better seen than zoomed.
@@ -153,6 +161,8 @@ def show(
     else:
         st.plotly_chart(made.figure, **options)
         chart_events.listen(key, select, zoomed)
+    if marked and chart.shape != "3d":
+        brush.follow(key, made.figure, made.panes, made.axes, marked, select)
     if drawn.ring and drawn.ring == selected and not ringed:
         st.caption(
             "The selected recipe is not in this chart: it lacks a number that the chart needs, or has no place left."
@@ -218,7 +228,8 @@ def _make(info: FrontierInfo, trials: Trials, chart: Chart, selected: str | None
         else ""
     )
     figure = frontier_figure(info, height=450, sizes=sizes)
-    return _Made(figure, frontier_alt(info), _sentences(sized, lacking, sampled_text(info)))
+    panes = {"xy": Pane.of(figure, "xy", view.x, view.y)}
+    return _Made(figure, frontier_alt(info), _sentences(sized, lacking, sampled_text(info)), panes=panes)
 
 
 def _many(trials: Trials, choice: Choice, chart: Chart, also: Sequence[str]) -> _Made | None:
@@ -231,14 +242,19 @@ def _many(trials: Trials, choice: Choice, chart: Chart, also: Sequence[str]) -> 
         found = parallel_info(trials, choice, metrics, also)
         axes = f"{METRICS[view.x].name} and {METRICS[view.y].name}"
         words = (
-            f"Each line is a recipe; those in colour are on the frontier of {axes}. Click a mark to select its line."
+            f"Each line is a recipe; those in colour are on the frontier of {axes}. Click a mark to select its line, "
+            "drag along an axis to mark a range."
         )
-        made = _Made(parallel_figure(found), parallel_alt(found), words)
+        made = _Made(parallel_figure(found), parallel_alt(found), words, axes=found.axes)
     else:
         found = matrix_info(trials, choice, metrics, also)
         beyond = f" The first {MOST_PAIRED} metrics are drawn." if len(metrics) > MOST_PAIRED else ""
         words = f"In each pane, the line is the frontier of its own two metrics; arrows point to better.{beyond}"
-        made = _Made(matrix_figure(found), matrix_alt(found), words)
+        figure, size = matrix_figure(found), len(found.axes) - 1
+        numbers = {pair: pair[1] * size + pair[0] + 1 for pair in found.pairs}
+        names = {pair: f"x{n}y{n}" if n > 1 else "xy" for pair, n in numbers.items()}
+        panes = {n: Pane.of(figure, n, found.axes[a].key, found.axes[b].key) for (a, b), n in names.items()}
+        made = _Made(figure, matrix_alt(found), words, panes=panes)
     return replace(made, caption=_sentences(words, drawn_text(found))) if found.marks else _nothing(view)
 
 

@@ -16,20 +16,24 @@ from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
-from pages.explore import charts, limits, options, presentation
+from pages.explore import brush, charts, filter, limits, options, presentation, views
+from pages.explore.brush import Marked
 from pages.shared import (
     address,
     comparison,
+    narrowed,
     notes,
     pickers,
     queries,
     recommended,
     share,
     shell,
+    table_columns,
     trial_panel,
     trial_table,
 )
 from pages.shared import explore_address as state
+from pages.shared.narrowed import Narrowed
 
 MISSING = "explore sweep that is not here"
 IMPORTED = "explore imported"
@@ -50,19 +54,20 @@ def render() -> None:
         st.session_state[MISSING] = None
     options.seed(asked.option, news)
     if presentation.is_on():
-        presentation.show(_wanted_row(rows, asked.sweep), asked.view)
+        presentation.show(_wanted_row(rows, asked.sweep), asked.view, asked.narrowing)
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = pickers.pick_sweep(rows, _wanted_row(rows, asked.sweep).id, news, "pick sweep")
         trials = queries.explored(row, pickers.wanted_device(asked.view, news))
         view, chart = pickers.pick_view(asked.view, charts.seed(asked.chart, news), trials, news)
     done = trials.done
+    by, columns = brush.seed(asked.narrowing, row.id, news), table_columns.seed(asked.columns, news)
     if news and params and len(done):
         charts.ask_zoom(asked.zoom)
     if missing := st.session_state.get(MISSING):
         st.warning(missing, icon=":material/link_off:")
     _say_what_this_is(row, done)
-    shown = state.Explore(row.id, _selected(done), view, chart)
+    shown = state.Explore(row.id, _selected(done), view, chart, narrowing=by, columns=columns)
     if len(done):
         shown = _frontier(row, trials, done, shown, news)
     trial_table.unfinished(trials)
@@ -72,33 +77,41 @@ def render() -> None:
 def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore, news: bool) -> state.Explore:
     """Chart and limits beside the selected recipe, and the table below; what is shown, with the limits, metrics and zoom that are set."""
     view, chart = asked.view, asked.chart
+    only = narrowed.narrowed(row, view.device, done, asked.narrowing)
+    left = only.trials
+    marked = brush.marked(only, view.device)
     advice = st.container()
-    left, right = st.columns([3, 2], gap="medium")
+    wide, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
     lit = None if chart_only else options.lit(row, view.device)
-    with left:
+    with wide:
         # The chart is drawn above the sliders that it depends on.
         above = st.container()
         if not chart_only:
             scope = f"{row.id} {view.device}"
-            view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))
+            wanted, new = brush.limits(view.limits)
+            view = replace(view, limits=limits.sliders(done, view.device, wanted, scope, news or new))
             view = replace(view, imported=_tick(view, done, news))
-        info = queries.info(row, view, _selected(done))
+        info = queries.info(row, view, _selected(done), left, only.key)
         with above:
             if not chart_only:
                 charts.pick_shape(done)
                 chart = pickers.pick_metrics(view.device, chart, done, news)
-            zoom = charts.show(row, info, done, chart, _selected(done), _select, lit)
-            _remaining(info, done)
+            zoom = charts.show(row, info, left, chart, _selected(done), _select, lit, marked) if len(left) else {}
+            if len(left):
+                brush.bar(marked, only)
+                _remaining(info, left)
+            else:
+                filter.nothing_left(only)
             notes.pinned(row, done, _select)
     if not chart_only:
         with advice:
-            recommended.box(row, recommended.recommended(row, view), "explore advice", _select)
+            recommended.box(row, recommended.recommended(row, view, left, only.key), "explore advice", _select)
         with right:
             _selection(row, info, done)
-        _table(row, info, trials, done, lit)
+        _table(row, info, trials, only, marked, lit)
         options.section(row, view.device, len(done))
-    return state.Explore(row.id, _selected(done), view, chart, zoom, options.chosen())
+    return replace(asked, trial=_selected(done), view=view, chart=chart, zoom=zoom, option=options.chosen())
 
 
 def _tick(view: View, done: Trials, news: bool) -> bool:
@@ -247,10 +260,17 @@ KNEE = "; past the knee ◆, giving up more on one axis buys little on the other
 FRONT_SHOWN = 8
 
 
-def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials, lit: options.Lit | None) -> None:
+def _table(
+    row: SweepRow, info: FrontierInfo, trials: Trials, only: Narrowed, marked: Marked, lit: options.Lit | None
+) -> None:
     tied = info.certainty.tied if info.certainty else frozenset[str]()
+    wanted, done = table_columns.now(), brush.listed(only, marked)
     chosen = _selected(done)
-    listed = done.take(trial_table.rows(done, info.choice, tied, chosen))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        filter.box(only)
+        table_columns.picker(only.trials, info.choice.view.device)
+        views.picker(row)
+    listed = done.take(trial_table.rows(done, info.choice, tied, chosen, wanted.sort))
     ids, key, before = listed.ids, f"{TABLE} {row.id}", f"{TABLE} {row.id} lists"
     # The selection is a row's number: where the rows are others than before, it is put where the selected trial is now.
     others = st.session_state.get(before) != ids
@@ -270,12 +290,12 @@ def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials, lit:
             st.session_state[MOVED] = True
 
     trial_table.selectable(
-        listed, info.choice, tied, key, selected, len(done) - len(listed), lit.trials if lit else None
+        listed, info.choice, tied, key, selected, len(done) - len(listed), lit.trials if lit else None, wanted
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         share.of_sweep(row, trials, info.choice)
         comparison.link(row)
-        presentation.link(row, info.choice.view)
+        presentation.link(row, info.choice.view, replace(brush.now(), brush=None))
 
 
 with shell.one_line_errors():

@@ -18,7 +18,8 @@ from engine.trials.metric_values import judged_by, metric_value
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
-from pages.shared import queries, shell
+from pages.shared import narrowed, queries, shell
+from pages.shared.narrowing_address import Narrowing
 
 HEIGHT = 600
 REFRESH_S = 5.0
@@ -30,41 +31,43 @@ def is_on() -> bool:
     return st.query_params.get("present") == "1"
 
 
-def link(row: SweepRow, view: View) -> None:
-    """The way there, with the view as it is."""
+def link(row: SweepRow, view: View, by: Narrowing) -> None:
+    """The way there, with the view as it is, and narrowed as it is."""
     st.page_link(
         shell.pages()["explore"],
         label="Present",
         icon=":material/slideshow:",
-        query_params=state.to_params(state.Explore(row.id, None, view)) | {"present": "1"},
+        query_params=state.to_params(state.Explore(row.id, None, view, narrowing=by)) | {"present": "1"},
     )
 
 
-def show(row: SweepRow, view: View) -> None:
+def show(row: SweepRow, view: View, by: Narrowing) -> None:
     """Draw it; while the sweep runs, again and again with what is new. Nothing here is selected, so nothing can be lost."""
 
     @shell.fragment(run_every=REFRESH_S if row.state == "running" else None)
     def slide() -> None:
         now = queries.store().sweep(row.id)
-        _slide(now, view)
+        _slide(now, view, by)
 
     slide()
     st.page_link(
         shell.pages()["explore"],
         label="Leave the presentation",
         icon=":material/close_fullscreen:",
-        query_params=state.to_params(state.Explore(row.id, None, view)),
+        query_params=state.to_params(state.Explore(row.id, None, view, narrowing=by)),
     )
 
 
-def _slide(row: SweepRow, view: View) -> None:
+def _slide(row: SweepRow, view: View, by: Narrowing) -> None:
     trials = queries.explored(row, view.device)
     view = usual_view(view, trials)
-    info = queries.info(row, view)
+    only = narrowed.narrowed(row, view.device, trials.done, by)
+    info = queries.info(row, view, None, only.trials, only.key)
     st.subheader(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""
     machines = sorted(set(trials.machines.values()))
-    st.caption(f"{row.trials} recipes{running}. {' and '.join(machines)}")
+    some = f"{len(only.trials):,} of " if only.key else ""
+    st.caption(f"{some}{row.trials} recipes{running}. {' and '.join(machines)}")
     if not info.points:
         st.info("No recipe has both numbers yet.", icon=":material/hourglass_top:")
         return

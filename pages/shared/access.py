@@ -72,6 +72,18 @@ def name() -> str | None:
     return next((text for text in found if isinstance(text, str) and text), "somebody without a name")
 
 
+def identity() -> str | None:
+    """Who is signed in, as their provider tells people apart for good (OpenID Connect Core 1.0, section 5.7); None without a login.
+
+    Not the e-mail address, which some providers let people enter, and which may become another's.
+    """
+    if access.load() is None:
+        return None
+    claims = _claims()
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    return f"{issuer} {subject}" if isinstance(subject, str) and subject else None
+
+
 def providers() -> list[str | None]:
     """The identity providers to choose from, as `st.login` names them."""
     return access.providers(st.secrets.get("auth", {}))

@@ -74,6 +74,12 @@ def write(page: str, params: Mapping[str, str], own: Collection[str] | None = No
     st.session_state[_slot(page)] = written.by(params, time.monotonic())
 
 
+def written(page: str) -> dict[str, str]:
+    """The parameters of a page as it wrote them last: what is on screen."""
+    found = st.session_state.get(_slot(page))
+    return dict(found.params) if found else {}
+
+
 def amend(page: str, changes: Mapping[str, str | None]) -> None:
     """Change single parameters of the page's address, from a part of it that runs by itself; None takes one out."""
     written = st.session_state.get(_slot(page))

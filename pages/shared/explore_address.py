@@ -2,6 +2,7 @@
 
 ?sweep=ID&x=METRIC&y=METRIC&colour=METRIC&device=PROFILE&trial=ID&min_accuracy=0.9&max_size_bytes=100000
 &option=KEY&imported=1&chart=SHAPE&z=METRIC&size=METRIC&metrics=METRIC,METRIC,METRIC&zoom=x~0.04~0.12~y~88~93
+and what narrows the page down (`narrowing_address.py`)
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from engine.figures.many_metrics_info import LEAST_METRICS, MOST_AXES
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS, is_score
+from pages.shared import narrowing_address
+from pages.shared.narrowing_address import Columns, Narrowing
 
 LIMITED = ("accuracy", "size_bytes", "latency_ms", "energy_mj")
 """The metrics that always have a limit slider; any other gets one when it is limited."""
@@ -66,6 +69,8 @@ class Explore:
     """How far in the chart is: axis of Plotly's -> its two ends, and `camera` -> eye, center and up of a view in space; see `zoom_of`."""
     option: str | None = None
     """The option whose recipes are lit (`Contrast.key`); it need not exist."""
+    narrowing: Narrowing = field(default_factory=Narrowing)
+    columns: Columns = field(default_factory=Columns)
 
 
 def limit_name(key: str) -> str:
@@ -186,6 +191,7 @@ def parse(params: Mapping[str, str]) -> Explore:
         limits={key: value for key, value in limits.items() if value is not None},
         imported=params.get("imported") == "1",
     )
+    narrowing, columns = narrowing_address.parse(params)
     return Explore(
         sweep=name("sweep"),
         trial=name("trial"),
@@ -193,6 +199,8 @@ def parse(params: Mapping[str, str]) -> Explore:
         chart=_chart(params, view),
         zoom=_zoom(params.get("zoom")),
         option=found if (found := params.get("option")) and _OPTION.fullmatch(found) else None,
+        narrowing=narrowing,
+        columns=columns,
     )
 
 
@@ -217,5 +225,6 @@ def to_params(state: Explore) -> dict[str, str]:
         "trial": state.trial,
         "option": state.option,
         **{limit_name(key): f"{limit:.9g}" for key, limit in view.limits.items()},
+        **narrowing_address.to_params(state.narrowing, state.columns),
     }
     return {key: value for key, value in pairs.items() if value is not None}

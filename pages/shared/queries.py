@@ -112,9 +112,10 @@ def _certainty(
     profile: str,
     limits: tuple[tuple[str, float], ...],
     imported: bool,
+    only: str,
     _known: Trials,
 ) -> Certainty:
-    # Which trials are meant follows from the sweep, its revision and the device, so they need not be part of the key.
+    # Which trials are meant follows from the sweep, its revision, the device and what they were narrowed by, so they are not in the key.
     x, y, device = axes
     return certainty(_known, (x, y), dict(limits), device, artifacts().local)
 
@@ -125,18 +126,23 @@ def profile_key(device: str) -> str:
     return _named(device, profiles) if device in profiles else ""
 
 
-def sureness(row: SweepRow, view: View, counted: Trials) -> Certainty:
-    """How sure the front, the knee and the best of a view are; `counted` are the trials that count in it."""
+def sureness(row: SweepRow, view: View, counted: Trials, only: str = "") -> Certainty:
+    """How sure the front, the knee and the best of a view are; `counted` are the trials that count in it, narrowed by `only`."""
     limits = tuple(sorted(view.limits.items()))
     axes = (view.x, view.y, view.device)
-    return _certainty(address(), _at(row), axes, profile_key(view.device), limits, view.imported, counted)
+    return _certainty(address(), _at(row), axes, profile_key(view.device), limits, view.imported, only, counted)
 
 
-def info(row: SweepRow, view: View, selected: str | None = None) -> FrontierInfo:
-    """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn."""
-    known = explored(row, view.device)
+def info(
+    row: SweepRow, view: View, selected: str | None = None, left: Trials | None = None, only: str = ""
+) -> FrontierInfo:
+    """What the frontier chart of a sweep shows, and how sure that is; of very many trials the `selected` one is always drawn.
+
+    `left`: the trials to look at, where they were narrowed by `only`; all there are if None.
+    """
+    known = explored(row, view.device) if left is None else left
     counted = known if view.imported else without_points(known)
-    return frontier_info(known, view, sureness(row, view, counted), selected)
+    return frontier_info(known, view, sureness(row, view, counted, only), selected)
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner=False)

@@ -36,6 +36,7 @@ def _verdict(
     axes: tuple[str, str, str],
     limits: tuple[tuple[str, float], ...],
     profile: str,
+    only: str,
     _known: Trials,
     _sure: Certainty,
 ) -> Verdict:
@@ -44,8 +45,9 @@ def _verdict(
     return verdict(_known, (y, x), dict(limits), device, queries.artifacts().local, _sure)
 
 
-def recommended(row: SweepRow, view: View | None = None) -> Verdict:
-    """What to ship within the limits of a view or, where it has none, for the target of the spec, or else the knee.
+def recommended(row: SweepRow, view: View | None = None, left: Trials | None = None, only: str = "") -> Verdict:
+    """What to ship within the limits of a view or, where it has none, for the target of the spec, or else the knee; among the trials that
+    are `left`, where they were narrowed by `only`.
 
     Without a view that is the target's, on the axes that the sweep has. Raises SpecError where times of two machines would be compared.
     """
@@ -55,12 +57,12 @@ def recommended(row: SweepRow, view: View | None = None) -> Verdict:
         view = usual_view(view, queries.columns_on(row, view.device).done)
     if not view.limits and aim and aim.device == view.device:
         view = replace(view, limits=aim.limits)
-    known = without_points(queries.columns_on(row, view.device).done)
-    sure = queries.sureness(row, replace(view, imported=False), known)
+    known = without_points(queries.columns_on(row, view.device).done if left is None else left)
+    sure = queries.sureness(row, replace(view, imported=False), known, only)
     limits = tuple(sorted(view.limits.items()))
     at = (row.id, row.created, row.revision)
     axes = (view.y, view.x, view.device)
-    return _verdict(queries.address(), at, axes, limits, queries.profile_key(view.device), known, sure)
+    return _verdict(queries.address(), at, axes, limits, queries.profile_key(view.device), only, known, sure)
 
 
 def box(row: SweepRow, found: Verdict, key: str, show: Callable[[str], None] | None = None) -> None:

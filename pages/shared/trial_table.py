@@ -16,7 +16,8 @@ from engine.frontier.joined import is_imported
 from engine.frontier.recommendation import Choice
 from engine.metrics import METRICS, text_of
 from engine.trials.stated import NOT_HERE
-from pages.shared import shell
+from pages.shared import shell, table_columns
+from pages.shared.narrowing_address import USUAL, Columns
 
 MOST_ROWS = 1_000
 """Nobody scrolls through more, and every one of them goes to the browser with every change."""
@@ -40,9 +41,9 @@ _FORMATS = {
 _SHARES = "%.2f"
 
 
-def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: str | None = None) -> Rows:
+def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: str | None = None, by: str = "") -> Rows:
     """The rows of finished trials that the table lists, by standing: the frontier, what is tied with it, the others within the limits, then
-    those outside, the best of each first by what the sweep is judged by.
+    those outside, the best of each first by what the sweep is judged by; or in the order of a column (`table_columns.sorted_rows`).
 
     Of very many those that matter most, baseline, best and knee before the frontier, and before all the selected one, if it would not be
     listed otherwise.
@@ -53,19 +54,25 @@ def rows(trials: Trials, choice: Choice, tied: Collection[str] = (), selected: s
         standing[[trials.place[i] for i in ids if i in trials.place]] = rank
     # NaN is sorted last.
     order = np.lexsort((-trials.merit(), standing))
+    if by:
+        order = table_columns.sorted_rows(trials, by, choice.view.device, order)
     if len(trials) <= MOST_ROWS:
         return order
     named = [choice.baseline, choice.best, choice.knee]
-    first = list(dict.fromkeys(trials.place[i] for i in named if i and i in trials.place))
+    first = [] if by else list(dict.fromkeys(trials.place[i] for i in named if i and i in trials.place))
     listed = [*first, *order[~np.isin(order, first)].tolist()][:MOST_ROWS]
     chosen = trials.place.get(selected or "")
     return np.array(listed if chosen is None or chosen in listed else [chosen, *listed[:-1]], np.intp)
 
 
 def frame(
-    trials: Trials, choice: Choice, tied: Collection[str] = (), lit: Collection[str] | None = None
+    trials: Trials,
+    choice: Choice,
+    tied: Collection[str] = (),
+    lit: Collection[str] | None = None,
+    wanted: Columns = USUAL,
 ) -> pd.DataFrame:
-    """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has.
+    """One row per trial, in the order given; numbers in the units shown, a column for each that some trial has, and the options `wanted`.
 
     `lit`: ids that have a mark in a column of their own, which is not there for None.
     """
@@ -81,7 +88,8 @@ def frame(
                 f"{text_of(key, low, unit=False)}–{text_of(key, high, unit=False)}" if low == low else None
                 for low, high in ends
             ]
-    return pd.DataFrame(columns | {"provenance": trials.fact("provenance")})
+    columns |= {"provenance": trials.fact("provenance")}
+    return pd.DataFrame(columns | table_columns.options_shown(trials, wanted))
 
 
 def constant(made: pd.DataFrame) -> list[str]:
@@ -158,14 +166,21 @@ def selectable(
     on_select: Callable[[], None],
     left_out: int = 0,
     lit: Collection[str] | None = None,
+    wanted: Columns = USUAL,
 ) -> None:
     """The table of measured trials; `on_select` runs when the selected row changes. `left_out` others are not among them."""
-    made = frame(trials, choice, tied, lit)
+    made = frame(trials, choice, tied, lit, wanted)
+    hidden = [] if wanted.names or wanted.every else constant(made)
+    config = _columns(trials, choice.view.device)
+    for name in wanted.pinned:
+        if name in made:
+            config[name] = {**config.get(name, st.column_config.Column()), "pinned": True}
     st.dataframe(
         made,
         hide_index=True,
         # None hides a column; the table's own menu has it.
-        column_config=_columns(trials, choice.view.device) | dict.fromkeys(constant(made)),
+        column_config=config | dict.fromkeys(hidden),
+        column_order=table_columns.order_of(made, wanted),
         height=min(420, 38 + 35 * len(trials)),
         selection_mode="single-row",
         on_select=on_select,
@@ -175,10 +190,18 @@ def selectable(
         if not left_out
         else f"The {len(trials):,} measured recipes that matter most, with their numbers; select a row to see its recipe.",
     )
+    if hidden:
+        said = "1 column that does not vary is" if len(hidden) == 1 else f"{len(hidden)} columns that do not vary are"
+        st.caption(f"{said} hidden: {', '.join(map(table_columns.title, hidden))}.")
     if left_out:
+        order = (
+            f"the first by {table_columns.title(wanted.sort.removeprefix('-')).lower()}"
+            if wanted.sort
+            else "the frontier first, then what is tied with it, then the most accurate"
+        )
         st.caption(
-            f"{len(trials):,} of {len(trials) + left_out:,} measured recipes: the frontier first, then what is tied with it, then the most "
-            f"accurate. {left_out:,} are left out here; Share gives them all."
+            f"{len(trials):,} of {len(trials) + left_out:,} measured recipes: {order}. "
+            f"{left_out:,} are left out here; Share gives them all."
         )
 
 
