@@ -38,7 +38,7 @@ from engine.metrics import METRICS, text_of
 from engine.store.rows import SweepRow
 from pages.explore import chart_events
 from pages.explore.options import Lit
-from pages.shared import address, progress, share, shell
+from pages.shared import address, plots, progress, share, shell
 from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text
 from pages.shared.pickers import usual_metrics
 
@@ -148,10 +148,10 @@ def show(
     if chart.shape in _SELECTABLE:
         made.figure.update_layout(clickmode="event+select", dragmode="pan")
         clicked = partial(_clicked, key, select)
-        st.plotly_chart(made.figure, on_select=clicked, selection_mode="points", **options)
+        plots.draw(made.figure, on_select=clicked, selection_mode="points", **options)
         chart_events.listen(key, None, zoomed)
     else:
-        st.plotly_chart(made.figure, **options)
+        plots.draw(made.figure, **options)
         chart_events.listen(key, select, zoomed)
     if drawn.ring and drawn.ring == selected and not ringed:
         st.caption(

@@ -18,7 +18,7 @@ from engine.trials.metric_values import judged_by, metric_value
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
-from pages.shared import queries, shell
+from pages.shared import plots, queries, shell
 
 HEIGHT = 600
 REFRESH_S = 5.0
@@ -68,7 +68,7 @@ def _slide(row: SweepRow, view: View) -> None:
     if not info.points:
         st.info("No recipe has both numbers yet.", icon=":material/hourglass_top:")
         return
-    st.plotly_chart(
+    plots.draw(
         frontier_figure(info, height=HEIGHT), key="presented", config={"displayModeBar": False}, alt=frontier_alt(info)
     )
     rows = _worth_telling(row, info, trials)
