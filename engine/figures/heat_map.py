@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from engine.devices.short_reasons import short_reason
 from engine.figures.frontier import COLOUR_SCALE, GREEN, GREY
+from engine.figures.recipe_families import family_names
+from engine.figures.style import shortened
+from engine.figures.table_twin import MOST_ROWS as MOST_LISTED
+from engine.figures.table_twin import Twin
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.front import front_rows
 from engine.metrics import DEVICE_METRICS, METRICS, shown, text_of
@@ -22,8 +27,10 @@ from engine.trials.trial import Trial
 FITS = "fits"
 CELL_KEYS = (FITS, *(key for key in METRICS if key in DEVICE_METRICS))
 """What a heat map can show: whether a recipe fits, or one of the metrics that are a device's."""
-MOST_ROWS = 40
-ROW_PX, CELL_PX = 42, 22
+MOST_ROWS, LONGEST_NAME = 40, 30
+ROW_PX, CELL_PX = 21, 19
+BY_FAMILY, AS_PLANNED = "by family", "as planned"
+"""The orders of rows that every heat map has; the others are by the value on one of its devices."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,9 @@ class Cell:
 class HeatMapInfo:
     """Recipes down, devices across. `cells[i][j]` is trial i on device j; `title` says what the values are, with their unit.
 
-    `left_out` counts the recipes beyond the most that are drawn, `front_left_out` those of them that are on some device's frontier.
+    `names` are the recipes as their rows say them, shorter where `families`, one for each row, stand above them; all families are empty
+    where rows are in another order or of one family. `left_out` counts the recipes beyond the most that are drawn, `front_left_out` those
+    of them that are on some device's frontier.
     """
 
     key: str
@@ -49,23 +58,30 @@ class HeatMapInfo:
     recipes: tuple[str, ...]
     devices: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
+    names: tuple[str, ...]
+    families: tuple[str, ...]
     left_out: int = 0
     front_left_out: int = 0
 
 
 def heat_map_info(
-    seen: Sequence[Trial], devices: Sequence[str], key: str = "latency_ms", currency: str = "¤"
+    seen: Sequence[Trial],
+    devices: Sequence[str],
+    key: str = "latency_ms",
+    currency: str = "¤",
+    order: str = BY_FAMILY,
 ) -> HeatMapInfo:
     """Everything that `heat_map_figure` draws of finished trials that carry what every device says of them; `key` is one of `CELL_KEYS`.
 
-    At most `MOST_ROWS` recipes, in their order: first those that are on some device's frontier of accuracy and the key, and of more than
+    Rows are in the `order` of families, as planned, or by the value on the device that is named, what does not fit there last.
+    At most `MOST_ROWS` recipes: first those that are on some device's frontier of accuracy and the key, and of more than
     that a sample that is even in accuracy. Raises ValueError for another key.
     """
     if key not in CELL_KEYS:
         raise ValueError(f"{key!r} is not one of {', '.join(CELL_KEYS)}")
     table = Trials.of(seen)
     rows, front_left_out = _most_telling(table, devices, key)
-    drawn = list(table.take(rows))
+    drawn, families, names = _ordered(list(table.take(rows)), key, order)
     metric = METRICS.get(key)
     unit = "" if metric is None or not metric.unit else f" ({metric.unit.replace('¤', currency)})"
     return HeatMapInfo(
@@ -75,9 +91,34 @@ def heat_map_info(
         recipes=tuple(t.label for t in drawn),
         devices=tuple(devices),
         cells=tuple(tuple(_cell(t, device, key, currency) for device in devices) for t in drawn),
+        names=names,
+        families=families,
         left_out=len(table) - len(drawn),
         front_left_out=front_left_out,
     )
+
+
+def _ordered(drawn: list[Trial], key: str, order: str) -> tuple[list[Trial], tuple[str, ...], tuple[str, ...]]:
+    """The trials in their order, and for each its family, if that is drawn, and its name."""
+    plain = ("",) * len(drawn)
+    if order == BY_FAMILY:
+        named = family_names(drawn)
+        first = {family: place for place, (family, _) in reversed(list(enumerate(named)))}
+        places = sorted(range(len(drawn)), key=lambda i: first[named[i][0]])
+        drawn, named = [drawn[i] for i in places], [named[i] for i in places]
+        if len(first) > 1:
+            return drawn, tuple(f for f, _ in named), tuple(n for _, n in named)
+    elif order != AS_PLANNED:
+        sign = -1 if key in METRICS and METRICS[key].maximise else 1
+
+        def worth(trial: Trial) -> tuple[bool, bool, float]:
+            projection = trial.projections.get(order)
+            fits = projection is None or projection.fits
+            value = None if key == FITS else metric_value(trial, key, order)
+            return not fits, value is None, sign * (value or 0.0)
+
+        drawn = sorted(drawn, key=worth)
+    return drawn, plain, tuple(t.label for t in drawn)
 
 
 def _most_telling(seen: Trials, devices: Sequence[str], key: str) -> tuple[Rows, int]:
@@ -106,9 +147,8 @@ def _cell(trial: Trial, device: str, key: str, currency: str) -> Cell:
     fits = projection.fits if projection else True
     head = f"<b>{html.escape(trial.label)}</b><br>{html.escape(device)}"
     if projection and projection.reason:
-        return Cell(
-            None, "–" if projection.fits else "does not fit", fits, f"{head}<br>{html.escape(projection.reason)}"
-        )
+        text = "–" if projection.fits else short_reason(projection.reason)
+        return Cell(None, text, fits, f"{head}<br>{html.escape(projection.reason)}")
     if not known:
         return Cell(
             None, "–", True, f"{head}<br>not known: this recipe was measured before devices were projected from it"
@@ -134,19 +174,29 @@ def _cell(trial: Trial, device: str, key: str, currency: str) -> Cell:
 
 def heat_map_figure(info: HeatMapInfo, height: int | None = None) -> go.Figure:
     """The heat map, colours in logarithms; every cell carries its trial's id and device as `customdata`."""
-    values = np.array([[np.nan if c.value is None else c.value for c in row] for row in info.cells], np.float64)
-    values = values.reshape(len(info.recipes), len(info.devices))
+    headed = [i for i, family in enumerate(info.families) if family and family != ("", *info.families)[i]]
+    # Before the first of a family lies an empty row, for its name.
+    before = [sum(place <= i for place in headed) for i in range(len(info.recipes))]
+    places = [i + n for i, n in enumerate(before)]
+    total = len(info.recipes) + len(headed)
+    blank = Cell(None, "", True, "")
+    rows: list[Sequence[Cell]] = [[blank] * len(info.devices)] * total
+    identity: list[list[list[str]]] = [[["", device] for device in info.devices]] * total
+    for i, place in enumerate(places):
+        rows[place] = info.cells[i]
+        identity[place] = [[info.trial_ids[i], device] for device in info.devices]
+    values = np.array([[np.nan if c.value is None else c.value for c in row] for row in rows], np.float64)
+    values = values.reshape(total, len(info.devices))
     coloured = values if info.key == FITS else np.log10(np.where(values > 0, values, np.nan))
     figure = go.Figure()
     # What does not fit gets a flat grey below the colours: an empty cell would look like a value that is only missing.
-    barred = np.array([[np.nan if c.fits else 0.0 for c in row] for row in info.cells]).reshape(values.shape)
-    identity = [[[trial_id, device] for device in info.devices] for trial_id in info.trial_ids]
+    barred = np.array([[np.nan if c.fits else 0.0 for c in row] for row in rows]).reshape(values.shape)
     common: dict[str, Any] = {
         "x": list(info.devices),
-        "y": list(range(len(info.recipes))),
+        "y": list(range(total)),
         "customdata": identity,
-        "text": [[c.text for c in row] for row in info.cells],
-        "hovertext": [[c.hover for c in row] for row in info.cells],
+        "text": [[c.text for c in row] for row in rows],
+        "hovertext": [[c.hover for c in row] for row in rows],
         "hovertemplate": "%{hovertext}<extra></extra>",
         "xgap": 2,
         "ygap": ROW_PX - CELL_PX,
@@ -174,7 +224,7 @@ def heat_map_figure(info: HeatMapInfo, height: int | None = None) -> go.Figure:
         )
     )
     figure.update_layout(
-        height=height or 190 + ROW_PX * len(info.recipes),
+        height=height or 190 + ROW_PX * total,
         margin={"l": 0, "r": 0, "t": 10, "b": 10},
         # Every device is named, however narrow the columns.
         xaxis={
@@ -185,20 +235,27 @@ def heat_map_figure(info: HeatMapInfo, height: int | None = None) -> go.Figure:
             "tickvals": list(info.devices),
             "showgrid": False,
         },
-        yaxis={"visible": False, "range": [len(info.recipes) - 0.45, -0.75]},
-        # A recipe's name stands above its cells, so that these have the whole width, on a telephone too.
+        yaxis={
+            "automargin": True,
+            "showgrid": False,
+            "zeroline": False,
+            "tickvals": places,
+            "ticktext": [html.escape(shortened(name, LONGEST_NAME)) for name in info.names],
+            "range": [total - 0.45, -0.55],
+        },
+        # A family's name stands above its rows, so that these need only what tells them apart, on a telephone too.
         annotations=[
             {
-                "text": html.escape(name),
+                "text": f"<b>{html.escape(info.families[i])}</b>",
                 "x": 0,
                 "xref": "paper",
                 "xanchor": "left",
-                "y": row - 0.5,
+                "y": places[i] - 1,
                 "yanchor": "middle",
                 "showarrow": False,
                 "font": {"size": 12},
             }
-            for row, name in enumerate(info.recipes)
+            for i in headed
         ],
     )
     return figure
@@ -210,6 +267,14 @@ def _log_ticks(coloured: Any, key: str) -> dict[str, Any]:
         return {}
     powers = range(math.floor(float(finite.min())), math.ceil(float(finite.max())) + 1)
     return {"tickvals": list(powers), "ticktext": [f"{10.0**p:,.10g}" for p in powers]}
+
+
+def heat_map_twin(info: HeatMapInfo) -> Twin:
+    """The cells as a table, each recipe by its whole name."""
+    rows = tuple(
+        (name, *(c.text for c in row)) for name, row in list(zip(info.recipes, info.cells, strict=True))[:MOST_LISTED]
+    )
+    return Twin(("Recipe", *info.devices), rows, len(info.recipes) - len(rows))
 
 
 def heat_map_alt(info: HeatMapInfo) -> str:

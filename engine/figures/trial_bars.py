@@ -144,7 +144,14 @@ def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, An
         margin={"l": 6, "r": 10, "t": 6, "b": 6},
         showlegend=False,
         xaxis={"automargin": True, **x_axis},
-        yaxis={"showticklabels": False, "showgrid": False, "zeroline": False, "range": [len(bars) - 0.55, -0.75]},
+        yaxis={
+            "showticklabels": False,
+            "showgrid": False,
+            "zeroline": False,
+            "range": [len(bars) - 0.55, -0.75],
+            "tickvals": list(range(len(bars))),
+            "ticktext": [html.escape(b.name) for b in bars],
+        },
     )
     return figure
 

@@ -23,7 +23,7 @@ from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
 from pages.compare import network
-from pages.shared import answers, comparison, queries, share, shell
+from pages.shared import answers, comparison, plots, queries, share, shell
 
 LEAST = 2
 
@@ -109,9 +109,7 @@ def _accuracy(named: Mapping[str, Trial], baseline: Trial | None) -> None:
     if not info.values:
         return
     st.markdown(f"##### {METRICS[info.key].name}", help="Marks with 95 % intervals; the dashed line is the baseline.")
-    st.plotly_chart(
-        accuracy_figure(info), key="compare accuracy", config=share.picture_config(), alt=accuracy_alt(info)
-    )
+    plots.draw(accuracy_figure(info), key="compare accuracy", alt=accuracy_alt(info))
 
 
 def _costs(named: Mapping[str, Trial], baseline: Trial | None, device: str) -> None:
@@ -120,7 +118,7 @@ def _costs(named: Mapping[str, Trial], baseline: Trial | None, device: str) -> N
     if info is None or not info.metrics or not info.bars:
         st.caption("Nothing to draw: the baseline has not been measured, or nothing else is chosen.")
         return
-    st.plotly_chart(costs_figure(info), key="compare costs", config=share.picture_config(), alt=costs_alt(info))
+    plots.draw(costs_figure(info), key="compare costs", alt=costs_alt(info))
 
 
 def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:

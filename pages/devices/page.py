@@ -20,12 +20,22 @@ from engine.export import tables as table_export
 from engine.figures.devices import best_rows, error_rows, validation_alt, validation_figure, validation_info
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import drawn_text, frontier_info
-from engine.figures.heat_map import CELL_KEYS, FITS, HeatMapInfo, heat_map_alt, heat_map_figure, heat_map_info
+from engine.figures.heat_map import (
+    AS_PLANNED,
+    BY_FAMILY,
+    CELL_KEYS,
+    FITS,
+    HeatMapInfo,
+    heat_map_alt,
+    heat_map_figure,
+    heat_map_info,
+    heat_map_twin,
+)
 from engine.frontier.recommendation import View
 from engine.metrics import METRICS, SCENARIO_METRICS, limits_text
 from engine.store.rows import SweepRow
 from pages.devices import device_editor
-from pages.shared import address, pickers, queries, share, shell
+from pages.shared import address, device_picker, pickers, plots, queries, share, shell
 from pages.shared import explore_address as state
 
 NO_SCENARIO = "none"
@@ -37,6 +47,11 @@ _BASIS = {
     "datasheet": ("orange", "from a datasheet: a bound that nobody validated"),
     "design": ("violet", "a chip that does not exist: a projection"),
 }
+_ORDER = "devices order"
+_WHY_NOT = (
+    "Grey: does not fit. **float**, **16 bits**: the device does not compute in that; **flash** or **RAM 1.4×**: the network needs so many "
+    "times what there is; **no** …: an operator that its runtime lacks. Pointing at a cell says it in full."
+)
 _SCENARIO, _DEVICES, _SHOW, _LIMITS, _ONE, _FLEET, _TRUST = (
     "devices scenario",
     "devices shown",
@@ -148,26 +163,36 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     keys = [k for k in CELL_KEYS if scenario or k not in SCENARIO_METRICS]
     if st.session_state.get(_SHOW) not in keys:
         st.session_state[_SHOW] = CELL_KEYS[1]
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    with left:
-        st.session_state[_DEVICES] = [d for d in st.session_state[_DEVICES] if d in profiles]
-        devices = st.multiselect("Devices", list(profiles), max_selections=MOST_DEVICES, key=_DEVICES)
-    with right:
+    st.session_state[_DEVICES] = [d for d in st.session_state[_DEVICES] if d in profiles]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        devices = device_picker.pick_several(profiles, _DEVICES, MOST_DEVICES)
         key = st.selectbox(
             "Show",
             keys,
             format_func=lambda k: "Does it fit?" if k == FITS else METRICS[k].name,
             key=_SHOW,
+            width=220,
+        )
+        orders = [BY_FAMILY, AS_PLANNED, *devices]
+        if st.session_state.get(_ORDER) not in orders:
+            st.session_state[_ORDER] = BY_FAMILY
+        order = st.selectbox(
+            "Order of recipes",
+            orders,
+            format_func=lambda o: o if o in (BY_FAMILY, AS_PLANNED) else f"best first on {o}",
+            key=_ORDER,
+            width=300,
+            help="A family is what was pruned or trained in the same way. On a device: by what is shown; what does not fit comes last.",
         )
     if not devices:
         st.info("Choose a device above.", icon=":material/memory:")
         return
     _bases([profiles[d] for d in devices])
     seen = queries.on_devices(row, tuple(devices), scenario)
-    info = heat_map_info(seen, devices, key, scenario.currency if scenario else "¤")
-    st.plotly_chart(
-        heat_map_figure(info), key="devices heat map", config=share.picture_config(), alt=heat_map_alt(info)
-    )
+    info = heat_map_info(seen, devices, key, scenario.currency if scenario else "¤", order)
+    plots.draw(heat_map_figure(info), key="devices heat map", alt=heat_map_alt(info), twin=heat_map_twin(info))
+    if any(not c.fits for row in info.cells for c in row):
+        st.caption(_WHY_NOT)
     if info.left_out:
         st.caption(_left_out(info))
     if silent := unread(seen):
@@ -227,9 +252,7 @@ def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
             x_title=info.x_title.replace("¤", scenario.currency),
             points=tuple(replace(p, hover=p.hover.replace("¤", scenario.currency)) for p in info.points),
         )
-    st.plotly_chart(
-        frontier_figure(info, height=420), key="devices frontier", config=share.picture_config(), alt=frontier_alt(info)
-    )
+    plots.draw(frontier_figure(info, height=420), key="devices frontier", alt=frontier_alt(info))
     if drawn := drawn_text(info):
         st.caption(drawn)
     if len(fitting) < len(seen):
@@ -290,9 +313,7 @@ def _validation() -> None:
     info = validation_info(queries.device_checks(unseen), quantity)
     left, right = st.columns(2, gap="large")
     with left:
-        st.plotly_chart(
-            validation_figure(info), key="devices validation", config=share.picture_config(), alt=validation_alt(info)
-        )
+        plots.draw(validation_figure(info), key="devices validation", alt=validation_alt(info))
     with right:
         st.dataframe(pd.DataFrame(error_rows(queries.device_errors())), hide_index=True)
         st.caption(

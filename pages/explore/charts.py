@@ -40,7 +40,7 @@ from engine.store.rows import SweepRow
 from pages.explore import brush, chart_events
 from pages.explore.brush import Marked, Pane
 from pages.explore.options import Lit
-from pages.shared import address, progress, share, shell
+from pages.shared import address, plots, progress, share, shell
 from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text
 from pages.shared.pickers import usual_metrics
 
@@ -156,10 +156,10 @@ def show(
     if chart.shape in _SELECTABLE:
         made.figure.update_layout(clickmode="event+select", dragmode="pan")
         clicked = partial(_clicked, key, select)
-        st.plotly_chart(made.figure, on_select=clicked, selection_mode="points", **options)
+        plots.draw(made.figure, on_select=clicked, selection_mode="points", **options)
         chart_events.listen(key, None, zoomed)
     else:
-        st.plotly_chart(made.figure, **options)
+        plots.draw(made.figure, **options)
         chart_events.listen(key, select, zoomed)
     if marked and chart.shape != "3d":
         brush.follow(key, made.figure, made.panes, made.axes, marked, select)

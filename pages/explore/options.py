@@ -16,7 +16,7 @@ from engine.frontier.effect_texts import REGRESSION, change_text, name_text, str
 from engine.frontier.effects import Effect, Effects, effects
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
-from pages.shared import queries, share, shell
+from pages.shared import plots, queries, shell
 
 OPTION = "explore option"
 MOST_UNASKED = 5_000
@@ -155,13 +155,12 @@ def _chart(row: SweepRow, dots: Sequence[Dot], key: str) -> None:
             st.session_state[OPTION] = str(points[0]["customdata"][0])
             st.session_state[_MOVED] = True
 
-    st.plotly_chart(
+    plots.draw(
         figure,
         key=name,
         on_select=clicked,
         selection_mode="points",
         theme=None,
-        config=share.picture_config(),
         alt=effects_alt(dots, key),
     )
 

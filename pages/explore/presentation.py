@@ -18,7 +18,7 @@ from engine.trials.metric_values import judged_by, metric_value
 from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
-from pages.shared import narrowed, queries, shell
+from pages.shared import narrowed, plots, queries, shell
 from pages.shared.narrowing_address import Narrowing
 
 HEIGHT = 600
@@ -71,7 +71,7 @@ def _slide(row: SweepRow, view: View, by: Narrowing) -> None:
     if not info.points:
         st.info("No recipe has both numbers yet.", icon=":material/hourglass_top:")
         return
-    st.plotly_chart(
+    plots.draw(
         frontier_figure(info, height=HEIGHT), key="presented", config={"displayModeBar": False}, alt=frontier_alt(info)
     )
     rows = _worth_telling(row, info, trials)

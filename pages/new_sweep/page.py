@@ -19,7 +19,7 @@ from engine.trials.text import duration
 from pages.new_sweep import check_panel, handed_over, presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec
 from pages.new_sweep.fields import KEEP
-from pages.shared import access, deletion, progress, queries, reach, runner, shell
+from pages.shared import access, deletion, plots, progress, queries, reach, runner, shell
 from pages.shared import explore_address as state
 
 FORM, TEXT = "Form", "As YAML"
@@ -202,7 +202,7 @@ def _what_was_found() -> None:
     if info.points:
         st.caption(f"What {shell.plain(repr(row.name))} found:")
         figure = frontier_figure(info, height=300)
-        st.plotly_chart(figure, key="what was found", config={"staticPlot": True}, alt=frontier_alt(info))
+        plots.draw(figure, key="what was found", config={"staticPlot": True}, alt=frontier_alt(info))
 
 
 def _keep_old_code(found: Preview) -> bool:

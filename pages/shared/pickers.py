@@ -20,7 +20,7 @@ from engine.frontier.recommendation import View, usual_view
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
-from pages.shared import address, queries, shell
+from pages.shared import address, device_picker, queries, shell
 from pages.shared.explore_address import Chart, limited, third_axis
 
 MOST_OFFERED = 500
@@ -107,14 +107,11 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
     if chart.shape in _SIZED:
         usual_size = "file size" if chart.shape == "map" else "all the same"
         chart = replace(chart, size=_pick_or_none("Size", "pick size", chart.size, names, usual_size, news))
-    device = st.selectbox(
-        "Device",
+    device = device_picker.pick_one(
         devices_offered,
-        format_func=lambda d: "this sweep’s host" if d == "host" else d,
-        key="pick device",
-        width=170,
-        help="Latency and energy are those of this device. On the host and on your own boards latency is measured; on others "
-        "both are estimated. The page Devices says how far to trust each.",
+        "pick device",
+        "Latency and energy are those of this device. On the host and on your own boards latency is measured; on others both are "
+        "estimated. The page Devices says how far to trust each.",
     )
     return replace(chosen, device=device), chart
 

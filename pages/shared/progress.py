@@ -15,7 +15,7 @@ from engine.frontier.recommendation import View
 from engine.store.rows import SweepRow
 from engine.trials.text import duration
 from engine.trials.trial import Trial
-from pages.shared import access, queries, runner, share, shell, trial_table
+from pages.shared import access, plots, queries, runner, shell, trial_table
 
 POLL_S = 1.0
 LEAST_STEPS = 2
@@ -86,10 +86,9 @@ def _progress(row: SweepRow, waiting: bool) -> None:
     info = frontier_info(trials, view)
     if info.points:
         # Nothing can be selected here, so it may be drawn anew as points appear.
-        st.plotly_chart(
+        plots.draw(
             frontier_figure(info, height=380),
             key=f"live {row.id}",
-            config=share.picture_config(),
             alt=frontier_alt(info),
         )
         _hypervolume(row, trials, view)
@@ -105,10 +104,9 @@ def _hypervolume(row: SweepRow, trials: Sequence[Trial], view: View) -> None:
     if len(found.steps) < LEAST_STEPS:
         return
     st.markdown("**How far the frontier has come**", help=HELP)
-    st.plotly_chart(
+    plots.draw(
         progress_figure(found, 220),
         key=f"hypervolume {row.id}",
-        config=share.picture_config(),
         alt=progress_alt(found),
     )
     st.caption(progress_text(found))

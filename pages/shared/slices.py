@@ -20,7 +20,7 @@ from engine.metrics import METRICS
 from engine.trials.slice_texts import flat_slices, slice_rows
 from engine.trials.slices import Slices
 from engine.trials.trial import Trial
-from pages.shared import share
+from pages.shared import plots
 
 
 def tables(trial: Trial) -> dict[str, Any]:
@@ -40,10 +40,9 @@ def show_changes(trial: Trial) -> None:
             "Behind each name, its samples. Filled bars: the change is more than chance (95 %, each slice alone). Outlined: it may be none."
         )
         key = trial.slices.key
-        st.plotly_chart(
+        plots.draw(
             changes_figure(marks, key),
             key="broke slices",
-            config=share.picture_config(),
             alt=slices_alt(f"Change of {METRICS[key].name}", marks),
         )
     _rest(trial.slices, marks)
@@ -58,9 +57,7 @@ def show_levels(trial: Trial, baseline: Trial | None) -> None:
     st.subheader("By slice", anchor=False)
     if marks:
         name = METRICS[key].name
-        st.plotly_chart(
-            levels_figure(marks, key), key="trial slices", config=share.picture_config(), alt=slices_alt(name, marks)
-        )
+        plots.draw(levels_figure(marks, key), key="trial slices", alt=slices_alt(name, marks))
         st.caption("The worst slice first, behind its name its samples; lines are 95 % intervals of each slice alone.")
     _rest(trial.slices, marks)
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import streamlit as st
 
 from engine.errors import InputError
-from engine.metrics import METRICS, ON_IMAGES, axis_title, is_score, text_of
+from engine.metrics import METRICS, text_of
 from engine.spec.sentences import recipe_texts
 from engine.store.rows import SweepRow
-from engine.trials.metric_values import is_slice, judged_by, measured_metrics, metric_value, worst_slice
-from engine.trials.text import (
-    baseline_text,
-    confirmation_text,
-    is_estimated,
-    metric_range,
-    seeds_text,
-    signed,
-    sums_text,
-)
+from engine.trials.metric_values import judged_by, metric_value
+from engine.trials.number_table import difference
+from engine.trials.text import confirmation_text, is_estimated, seeds_text, sums_text
 from engine.trials.trial import Trial
 from engine.uploads.bounds import CHECKING
 from pages.shared import access, comparison, notes, queries, runner, shell
@@ -31,94 +23,11 @@ from pages.shared import access, comparison, notes, queries, runner, shell
 Width = Literal["stretch", "content"]
 
 _COSTS = ("size_bytes", "latency_ms", "energy_mj")
-# What says by itself how far from the baseline it is.
-_RELATIVE = frozenset({"latency_ratio", "agreement", "relative_error", "cosine", "neighbours"})
 _TRUTH = {
     "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
     "simulated": ("Simulated: this runtime has no kernel for it", ":material/science:", "orange"),
     "imported": ("Imported, not measured here", ":material/upload:", "orange"),
 }
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number of a trial as text: what it is, its value, range and difference to the baseline (empty without), how it is known."""
-
-    key: str
-    name: str
-    value: str
-    range: str
-    against: str
-    how: str
-
-
-def change(trial: Trial, baseline: Trial | None, key: str, device: str) -> str | None:
-    """The difference to the baseline, `-0.41 points` or `-74 %`; None where there is none to tell."""
-    value = metric_value(trial, key, device)
-    before = metric_value(baseline, key, device) if baseline else None
-    if value is None or not before or baseline is None or trial.id == baseline.id:
-        return None
-    if is_score(key):
-        return signed(key, value - before)
-    if METRICS[key].unit in {"%", "points"}:
-        return f"{(value - before) * 100:+.2f} points"
-    return f"{(value / before - 1) * 100:+.0f} %"
-
-
-def numbers(trial: Trial, baseline: Trial | None, device: str) -> list[Number]:
-    """Every number that a trial has on a device."""
-    found = []
-    for key in measured_metrics([trial], device):
-        value = metric_value(trial, key, device)
-        if value is None:
-            continue
-        ends = metric_range(trial, key, device)
-        found.append(
-            Number(
-                key=key,
-                name=axis_title(key, device).removesuffix(f" ({METRICS[key].unit})"),
-                value=text_of(key, value),
-                range=f"{text_of(key, ends[0], unit=False)} to {text_of(key, ends[1])}" if ends else "",
-                against="" if key in _RELATIVE else change(trial, baseline, key, device) or "",
-                how=_how(trial, key, device),
-            )
-        )
-    return found
-
-
-def _how(trial: Trial, key: str, device: str) -> str:
-    projection = trial.projections.get(device)
-    if key == "energy_mj" and projection and projection.energy_mj:
-        known = "estimated" if is_estimated(trial, key, device) else "measured"
-        return f"{known}: {projection.energy_mj.basis}"
-    if is_estimated(trial, key, device):
-        return f"estimated for {device}"
-    if key == "latency_ms" and device != "host":
-        return f"measured on {device}, 95 % interval of these calls"
-    judged = trial.judged
-    if key == judged_by(trial) and judged:
-        samples = f"measured on {judged.n:,} test samples, 95 % interval"
-        return "; ".join(part for part in (samples, baseline_text(trial), sums_text(trial)) if part)
-    if key == "latency_ms" and trial.latency_ms:
-        return "measured: the ratio to the baseline, taken in turns with it, times the baseline’s median"
-    if key == "latency_ratio":
-        return "measured in turns with the baseline, 95 % interval"
-    if key == "worst_class_drop" and trial.quality and trial.quality.worst_class:
-        return f"measured on the same test samples: class {trial.quality.worst_class.name}{_interval(trial, key)}"
-    if worst := worst_slice(trial.slices, key):
-        return f"measured on the same test samples: {worst.array} {worst.value}{_interval(trial, key)}"
-    if is_score(key):
-        return f"measured on the same test samples{_interval(trial, key)}"
-    if key in ON_IMAGES:
-        return f"measured on the same test samples{_interval(trial, key)}"
-    return "read off the file"
-
-
-def _interval(trial: Trial, key: str) -> str:
-    if metric_range(trial, key) is None:
-        return ""
-    of_extreme = is_slice(key) or (trial.quality is not None and key in trial.quality.intervals)
-    return ", 95 % interval" + (", widened for being the worst of several" if of_extreme and key != "ece" else "")
 
 
 def show(row: SweepRow, trial: Trial, baseline: Trial | None, device: str) -> None:
@@ -184,10 +93,11 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
 def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
     metric = METRICS[key]
     estimated = is_estimated(trial, key, device)
+    apart = difference(trial, baseline, key, device)
     st.metric(
         f"{metric.name} (est.)" if estimated else metric.name,
         text_of(key, metric_value(trial, key, device)),
-        change(trial, baseline, key, device),
+        apart[2] if apart else None,
         delta_color="normal" if metric.maximise else "inverse",
         help=f"{metric.help} Estimated: the Trial page says how." if estimated else metric.help,
         border=True,

@@ -21,7 +21,7 @@ from engine.spec.sweep import Sweep
 from engine.store.rows import SweepRow
 from engine.trials.text import apart_text, confirmation_text, duration, risk_text, share_text
 from engine.trials.trial import Trial
-from pages.shared import access, jobs, queries, share, shell
+from pages.shared import access, jobs, plots, queries, shell
 from pages.shared.jobs import Job
 
 POLL_S = 1.0
@@ -160,9 +160,7 @@ def _why(found: Mapping[str, Any]) -> None:
         with column:
             info = times_info(rows, nameless=nameless)
             st.markdown(f"###### {title}")
-            st.plotly_chart(
-                times_figure(info), key=f"trial {title}", config=share.picture_config(), alt=times_alt(info)
-            )
+            plots.draw(times_figure(info), key=f"trial {title}", alt=times_alt(info))
     layerless = sum(row["trial_ms"] or 0 for row in found["by_layer"] if not row["name"])
     if layerless > found["trial_ms"] / 2:
         st.caption(

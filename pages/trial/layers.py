@@ -18,7 +18,7 @@ from engine.spec.sweep import Sweep
 from engine.store.rows import SweepRow
 from engine.trials.layer_texts import bytes_text, unit_text
 from engine.trials.trial import Trial
-from pages.shared import access, handed_recipe, jobs, queries, share, shell
+from pages.shared import access, handed_recipe, jobs, plots, queries, shell
 from pages.shared.jobs import Job
 from pages.trial.explanations import ask
 
@@ -88,10 +88,9 @@ def _divergence(found: Mapping[str, Any]) -> None:
         st.caption(shell.plain(found["note"]))
     if found["layers"]:
         info = layer_divergence.divergence_info(found)
-        st.plotly_chart(
+        plots.draw(
             layer_divergence.divergence_figure(info),
             key="trial layers",
-            config=share.picture_config(),
             alt=layer_divergence.divergence_alt(info, found["sentence"]),
             theme=None,
         )
@@ -112,12 +111,11 @@ def _sensitivity(row: SweepRow, trial: Trial, found: Mapping[str, Any]) -> None:
         info = layer_sensitivity.sensitivity_info(found, by)
         # Another key for another choice: a chart that stays keeps its selection, and a second click on a cell would not be told of.
         chart = f"{key} map {by} {sorted(picked.items())}"
-        st.plotly_chart(
+        plots.draw(
             layer_sensitivity.sensitivity_figure(info, picked),
             key=chart,
             on_select=lambda: _clicked(chart, picked),
             selection_mode="points",
-            config=share.picture_config(),
             alt=layer_sensitivity.sensitivity_alt(info),
             theme=None,
         )

@@ -25,7 +25,7 @@ from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, c
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.trial import Trial
-from pages.shared import answers, pickers, queries, sample_picture, share, shell, slices
+from pages.shared import answers, pickers, plots, queries, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
 from pages.what_broke import values
 
@@ -90,17 +90,14 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
     with left:
         st.subheader("By class", anchor=False)
         st.caption("Filled bars: the change is more than chance (95 %). Outlined: it may be none.")
-        st.plotly_chart(
-            class_figure(changes), key="broke classes", config=share.picture_config(), alt=class_alt(changes)
-        )
+        plots.draw(class_figure(changes), key="broke classes", alt=class_alt(changes))
     with right:
         st.subheader("Mistakes that became more or fewer", anchor=False)
         st.caption("Orange: this mistake is made more often than by the baseline. Blue: less often.")
         change = confusion_change(before, after, labels, len(classes))
-        st.plotly_chart(
+        plots.draw(
             confusion_figure(change, classes),
             key="broke confusion",
-            config=share.picture_config(),
             alt=confusion_alt(change, classes),
         )
     slices.show_changes(trial)
@@ -242,10 +239,9 @@ def _calibration(before: Predictions, after: Predictions, labels: np.ndarray) ->
     st.caption(
         "Points under the dotted line: surer than right. A product that shows or thresholds confidences depends on this."
     )
-    st.plotly_chart(
+    plots.draw(
         reliability_figure(*bins),
         key="broke calibration",
-        config=share.picture_config(),
         width=560,
         alt=reliability_alt(bins[1]),
     )

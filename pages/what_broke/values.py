@@ -15,7 +15,7 @@ from engine.quality.values import Values
 from engine.store.rows import SweepRow
 from engine.trials.text import baseline_text, signed
 from engine.trials.trial import Trial
-from pages.shared import answers, sample_picture, share, shell, slices
+from pages.shared import answers, plots, sample_picture, share, shell, slices
 
 _PICTURES, _SMALL_PX = 8, 96
 
@@ -36,9 +36,7 @@ def compare(row: SweepRow, trial: Trial, before: Values, after: Values) -> None:
         else "How far each sample’s outputs moved"
     )
     st.subheader(title, anchor=False)
-    st.plotly_chart(
-        changes_figure(found, key), key="broke values", config=share.picture_config(), alt=changes_alt(found, key)
-    )
+    plots.draw(changes_figure(found, key), key="broke values", alt=changes_alt(found, key))
     slices.show_changes(trial)
     _worst(found, key, measured_on)
     most = {"Samples that changed most": lambda: table_export.records(found.worst)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.devices.profiles import own_folder, own_profiles
+from engine.devices.profiles import all_profiles, own_folder, own_profiles
 from engine.errors import SpecError
 from engine.spec.read import load_plain_yaml
 from tests.helpers.pages import address, open_app, words
@@ -33,7 +33,7 @@ def test_a_scenario_brings_its_assumptions_and_its_fleet():
 def test_a_scenario_sets_devices_and_limits_in_one_go_and_the_address_keeps_them():
     app = open_app("devices")
     app.selectbox(key="devices scenario").select("smartphone-feature").run()
-    assert app.multiselect(key="devices shown").value[0] == "snapdragon-8-gen-3-sensing-hub"
+    assert app.session_state["devices shown"][0] == "snapdragon-8-gen-3-sensing-hub"
     assert "accuracy ≥ 85.00 %, latency ≤ 10.0 ms" in words(app)
     kept = address(app)
     again = open_app("devices", **kept)
@@ -76,12 +76,36 @@ def test_a_chip_on_paper_is_checked_before_it_is_kept_and_can_be_removed():
 
 def test_all_devices_can_be_cleared_and_chosen_again():
     app = open_app("devices")
-    app.multiselect(key="devices shown").set_value([]).run()
+    app.button(key="devices shown clear").click().run()
     assert "Choose a device above" in words(app)
     app.run()
     assert not app.exception
-    app.multiselect(key="devices shown").set_value(["gap9-ne16"]).run()
+    app.pills(key="devices shown kind").set_value("accelerator").run()
+    app.pills(key="devices shown of accelerator").set_value(["gap9-ne16", "ndp120"]).run()
+    assert app.session_state["devices shown"] == ["gap9-ne16", "ndp120"]
+    # What is chosen of one kind stays while another is looked at.
+    app.pills(key="devices shown kind").set_value("host").run()
+    app.pills(key="devices shown of host").set_value(["host"]).run()
+    assert address(app)["devices"] == "gap9-ne16,ndp120,host"
     assert app.dataframe
+
+
+def test_no_more_devices_are_chosen_than_a_chart_has_room_for():
+    app = open_app("devices")
+    app.pills(key="devices shown kind").set_value("microcontroller").run()
+    names = [name for name, profile in all_profiles().items() if profile.device_class == "microcontroller"]
+    app.pills(key="devices shown of microcontroller").set_value(names).run()
+    assert len(app.session_state["devices shown"]) == 12
+    assert "That is the most" in words(app)
+
+
+def test_recipes_are_put_in_the_order_that_is_asked_for():
+    app = open_app("devices")
+    box = app.selectbox(key="devices order")
+    assert box.options[:2] == ["by family", "as planned"]
+    box.set_value("host").run()
+    assert not app.exception
+    assert "Grey: does not fit" in words(app)
 
 
 @pytest.mark.parametrize("text", ["a: &a [1]\nb: *a", "[" * 5000])

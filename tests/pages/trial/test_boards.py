@@ -32,6 +32,5 @@ def test_measured_stands_beside_estimated(home: Path):
     # Not among what is estimated.
     assert "Latency on pi" not in words(app)
     explore = open_app(sweep=sweep.id, device="pi")
-    (device,) = [s for s in explore.selectbox if s.label == "Device"]
-    assert device.value == "pi"
+    assert explore.session_state["pick device"] == "pi"
     assert [b.key for b in explore.button if str(b.key).startswith("front ")] == [f"front {trial.id}"]

@@ -46,6 +46,14 @@ def runs(monkeypatch):
         process.wait()
 
 
+def every_number(app):
+    """The table of that name, its cells and names without Markdown's escapes."""
+    (found,) = [t.value for t in app.table if "How it is known" in t.value.columns]
+    found = found.replace({r"\\": ""}, regex=True)
+    found.index = [name.replace("\\", "") for name in found.index]
+    return found
+
+
 def press(app, label):
     next(b for b in app.button if b.label == label).click().run()
     assert not app.exception
@@ -58,10 +66,15 @@ def test_a_link_shows_the_recipe_its_numbers_and_how_each_is_known():
     assert address(app) == {"sweep": sweep.id, "trial": made.id}
     said = words(app).replace("\\", "")
     assert "Remove whole channels until 25 % of the parameters are gone" in said
-    assert f"Accuracy **{text_of('accuracy', made.accuracy.value)}**" in said
-    assert "measured on 10,000 test samples, 95 % interval" in said
-    assert "estimated: 10 W for one core at work" in said
-    assert "Latency on stm32h7a3-xcubeai" in said
+    table = every_number(app)
+    assert table.loc["Accuracy", "Value"] == text_of("accuracy", made.accuracy.value)
+    assert "measured on 10,000 test samples, 95 % interval" in table.loc["Accuracy", "How it is known"]
+    assert "estimated: 10 W for one core at work" in table.loc["Energy", "How it is known"]
+    before = sweep_trials()[0]
+    assert table.loc["File size", "Baseline"] == text_of("size_bytes", before.size_bytes)
+    percent = (made.size_bytes / before.size_bytes - 1) * 100
+    assert table.loc["File size", "Difference"] == f"\u2212{-percent:.0f} %"
+    assert "Latency on stm32h7a3-xcubeai" in table.index
     assert {"p50", "p95", "p99", "Memory at most"} <= {m.label for m in app.metric}
     copied = "\n".join(c.value for c in app.code)
     assert f"trial?sweep={sweep.id}&trial={made.id}" in copied
@@ -120,10 +133,11 @@ def test_old_records_say_nothing_of_intervals_they_do_not_have(example):
     row, trials = example
     old = trials["int8"]
     Store.open().save_trial(row.id, replace(old, quality=replace(old.quality, intervals={})))
-    said = words(open_app("trial", sweep=row.id, trial=old.id))
-    value = text_of("lowest_recall", old.quality.lowest_recall)
-    assert f"Recall of the worst class **{value}** ·" in said
-    assert "widened" not in said
+    table = every_number(open_app("trial", sweep=row.id, trial=old.id))
+    worst = table.loc["Recall of the worst class"]
+    assert worst["Value"] == text_of("lowest_recall", old.quality.lowest_recall)
+    assert worst["Range"] == ""
+    assert "widened" not in worst["How it is known"]
 
 
 def test_why_is_drawn_for_everybody_once_somebody_has_asked(example, monkeypatch, home: Path):
