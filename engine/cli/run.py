@@ -28,7 +28,7 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Run what is missing of a spec, checked first. Ctrl-C stops it; the next run goes on where it was."""
-    from engine.check.report import settled
+    from engine.check.apart import settled_apart
     from engine.measure.machine import machine
     from engine.models.catalog import brings_own_weights
     from engine.run.planner import make_plan
@@ -41,7 +41,7 @@ def run(
     if brings_own_weights(stated.model):
         # Mistakes of steps and profiles are told before the network is loaded to be checked; others are planned once, by the run.
         make_plan(stated, machine())
-    sweep, report = settled(stated)
+    sweep, report = settled_apart(stated)
     warnings = [f"warning: {f.what}; {f.remedy}" for f in report.findings] if report else []
     execute_and_tell(sweep, store, scheduler, as_json, keep_old_code, warnings)
 

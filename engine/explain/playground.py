@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
-from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array
 from engine.errors import StepError
-from engine.graph.graph import gives_shares
-from engine.measure.session import FloatArray, Runner
+from engine.graph.outputs import Layout, side_by_side
 from engine.quality.changed_values import outputs_text
 from engine.quality.predictions import are_shares, least_share, scores_of_shares
 
@@ -52,40 +49,46 @@ class Answer:
         return self.top[0][1]
 
 
-@dataclass(frozen=True)
-class Model:
-    """An opened file, and whether it gives shares, not scores that are yet to be made into them."""
+class Asked(Protocol):
+    """A network that is ready to answer, as `engine/export/opened.py` opens it."""
 
-    runner: Runner
-    gives_shares: bool
+    name: str
+    labels: tuple[str, ...]
+    names: list[str]
+    fixed: int
+
+    def fed(self, stored: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs as they are stored -> what the graph takes."""
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """All outputs that count, (n, …) each."""
 
 
-def open_model(path: Path) -> Model:
-    """A session with one thread; raises StepError when ONNX Runtime cannot load the file. Safe to run from several threads."""
-    return Model(Runner(path, 1), gives_shares(onnx.load_model(path, load_external_data=False)))
+def answer(model: Asked, image: Array, gives_shares: bool) -> Answer:
+    """Run one image of shape (1, channels, height, width), as the dataset stores it; without labels its outputs are values.
 
-
-def answer(model: Model, image: Array, preprocessing: Preprocessing, classes: Sequence[str]) -> Answer:
-    """Run one image of shape (1, channels, height, width), as the dataset stores it.
-
-    Raises StepError when the file does not take it, or does not give one finite score for each class.
+    `gives_shares`: whether the file gives shares, not scores that are yet to be made into them. Raises what the model does when it does not
+    take the image, StepError where it does not give one finite score for each class.
     """
-    runner = model.runner
-    batch = runner.fixed_batch or 1
-    images = np.repeat(preprocessing(image), batch, axis=0)
-    scores = runner(images)
+    batch, classes = model.fixed or 1, model.labels
+    fed = {name: np.repeat(array, batch, axis=0) for name, array in model.fed({"": image}).items()}
+    found = model.run(fed)
     if not classes:
-        times = _times_ms(runner, images)
-        return Answer((), float(np.median(times)), len(times), batch, outputs_text(scores[0], runner.parts))
+        layout = Layout.of(model.names, found) if len(found) > 1 else None
+        values = side_by_side(found, model.names)[0] if layout else found[0][0]
+        times = _times_ms(model.run, fed)
+        text = outputs_text(values, layout.parts if layout else ())
+        return Answer((), float(np.median(times)), len(times), batch, text)
+    scores = found[0]
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         raise StepError(
-            f"{runner.name} gives an output of shape {scores.shape}; {len(classes)} scores are needed, one for each class"
+            f"{model.name} gives an output of shape {scores.shape}; {len(classes)} scores are needed, one for each class"
         )
-    if model.gives_shares or are_shares(scores):
+    if gives_shares or are_shares(scores):
         scores = scores_of_shares(scores, least_share(scores))
-    shares = softmax(scores[0].astype(np.float64), runner.name)
+    shares = softmax(scores[0].astype(np.float64), model.name)
     best = np.argsort(-shares, kind="stable")[:TOP]
-    times = _times_ms(runner, images)
+    times = _times_ms(model.run, fed)
     return Answer(
         top=tuple((classes[i], float(shares[i])) for i in best),
         milliseconds=float(np.median(times)),
@@ -105,12 +108,12 @@ def softmax(scores: Floats, name: str) -> Floats:
     return shares
 
 
-def _times_ms(model: Runner, images: FloatArray) -> list[float]:
+def _times_ms(run: Callable[[Mapping[str, Array]], Any], fed: Mapping[str, Array]) -> list[float]:
     started = time.perf_counter()
     times: list[float] = []
     for number in range(WARM_UPS + RUNS):
         before = time.perf_counter()
-        model(images)
+        run(fed)
         after = time.perf_counter()
         if number >= WARM_UPS or after - started > LONGEST_S:
             times.append((after - before) * 1e3)

@@ -15,14 +15,13 @@ from engine.datasets.load import load_dataset, reported
 from engine.datasets.splits import Split
 from engine.errors import InputError
 from engine.export import predict_template, verify_template
+from engine.export.opened import Opened, of_trial
 from engine.export.predict_template import BundleError, Stream
 from engine.export.stream_template import counted, states_of, streamed
 from engine.export.verify_template import Quality, recorded_quality
 from engine.graph.graph import read_onnx
 from engine.graph.inputs import Signature, is_array
 from engine.graph.multiplying import rounds_as_it_runs
-from engine.spec.runtime import Runtime
-from engine.spec.sections import LatencyOptions
 from engine.spec.sweep import Sweep
 from engine.trials.trial import Trial
 
@@ -70,7 +69,7 @@ class Recorded:
     predictions: npt.NDArray[np.int64]
     stream: Array | None
     session: Any
-    runtime: Runtime
+    runtime: dict[str, Any]
     arithmetic: str
 
     @property
@@ -111,13 +110,11 @@ def record_stored(stored: Stored) -> Recorded:
 
 def record(model: Path, trial: Trial, sweep: Sweep, dataset: Dataset) -> Recorded:
     """Ask a trial's file on the sample; raises InputError where it does not run or no longer answers as it was measured."""
-    settings = _as_stored(sweep, dataset)
+    how = of_trial(trial, sweep, dataset)
+    settings = how.settings
     sample = draw_sample(reported(dataset.test, sweep.measure)).loaded()
     try:
-        runtime = (sweep.measure.latency or LatencyOptions()).filled(trial.recipe.runtime)
-        session = predict_template.open_model(
-            model, graph_optimisation=runtime.graph_optimisation or "all", provider=runtime.provider or "CPU"
-        )
+        session = Opened(model, how).session
         settings |= _signature(session, dataset)
         if rounds_as_it_runs(read_onnx(model)):
             settings["alone"] = True  # as accuracy was counted
@@ -139,9 +136,8 @@ def record(model: Path, trial: Trial, sweep: Sweep, dataset: Dataset) -> Recorde
             f"the file of {trial.label} gets {right} of {len(sample)} test images right, but {trial.accuracy.value:.1%} were "
             "measured: it is not the file that was measured; run the sweep again"
         )
-    labels = tuple(" ".join(name.split()) for name in dataset.classes)
     return Recorded(
-        settings, labels, sample, inputs, outputs, predictions, stream, session, runtime, arithmetic_of(model)
+        settings, how.labels, sample, inputs, outputs, predictions, stream, session, how.runtime, arithmetic_of(model)
     )  # fmt: skip
 
 
@@ -153,7 +149,7 @@ def manifest_of(told: Recorded, trial: Trial, sweep: Sweep, baseline: Trial | No
         "label": trial.label,
         "arithmetic": told.arithmetic,
         "metric": sweep.metric.name if sweep.metric and sweep.metric.source is None else None,
-        "runtime": told.runtime.options,
+        "runtime": told.runtime,
         **({"metric_output": sweep.metric.output} if sweep.metric and sweep.metric.output else {}),
         "expected": trial.to_json(),
         "baseline": asdict(recorded_quality({"expected": baseline.to_json()}) if baseline else Quality(None)),
@@ -175,25 +171,6 @@ def arithmetic_of(model: Path) -> str:
     found = onnx.load(str(model), load_external_data=False)
     nodes = [*found.graph.node, *(node for function in found.functions for node in function.node)]
     return "int8" if any(node.op_type in INTEGER_OPS for node in nodes) else "float"
-
-
-def _as_stored(sweep: Sweep, dataset: Dataset) -> dict[str, Any]:
-    """How the data's inputs lie, and what is done with them before the network reads them."""
-    stored = dataset.test.inputs
-    settings: dict[str, Any] = {k: v for k, v in asdict(dataset.preprocessing).items() if k != "untouched" or v}
-    settings["task"] = dataset.task
-    if is_array(stored):
-        settings |= {"stored_dtype": str(stored.dtype), "stored_shape": stored.shape[1:]}
-    else:
-        settings["inputs"] = [
-            {"name": n, "array": sweep.data.arrays.get(n, n), "dtype": str(a.dtype), "shape": ["N", *a.shape[1:]]}
-            for n, a in stored.arrays.items()
-        ]
-    if (said := sweep.data.preprocess) and (said.resize or said.crop):
-        settings["pictures"] = {"resize": said.resize, "crop": said.crop}
-    if dataset.sounds:
-        settings["audio"] = dict(dataset.sounds)
-    return settings
 
 
 def _signature(session: Any, dataset: Dataset) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import psutil
 
 from engine.errors import InputError
 from engine.export.bundle import PARTS
-from engine.export.predict_template import BundleError, fed, fixed_batch, one_line, open_bundle, read_json
-from engine.export.stream_template import begun, counted, states_of
+from engine.export.opened import Opened, of_folder
+from engine.export.predict_template import BundleError, one_line, read_json
 from engine.export.tensors import Tensor, asked_of, said_of, shares_calls
 from engine.export.verify_template import check_files, check_sample, read_sample
 from engine.export.zips import unpacked
@@ -50,19 +50,16 @@ class Model:
                 wrong = [check.name for check in check_files(folder, manifest) if not check.ok]
                 if wrong:
                     raise BundleError(f"{' and '.join(wrong)} are not those recorded: the bundle was altered")
-                self.settings: dict[str, Any] = read_json(folder / "preprocess.json")
-                self.labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
                 self.trial, self.label = str(manifest["trial"]), str(manifest["label"])
-                self._session = open_bundle(folder, manifest, threads)
-                answers = check_sample(self._session, folder, manifest, self.settings) if checked else []
+                self._opened = opened = Opened(folder / "model.onnx", of_folder(folder, manifest), threads)
+                self.settings, self.labels, session = opened.settings, list(opened.labels), opened.session
+                answers = check_sample(session, folder, manifest, self.settings) if checked else []
                 if other := [f"{a.name}: {a.found}, {a.expected} expected" for a in answers if not a.ok]:
                     raise BundleError(f"it answers otherwise on this machine than recorded ({'; '.join(other)})")
-                self.states = tuple(str(state["input"]) for state in states_of(self._session))
-                self._names = counted(self._session)
-                self.inputs, self.outputs = asked_of(self._session), said_of(self._session)
-                self.fixed = fixed_batch(self._session)
+                self.states, self.fixed = opened.states, opened.fixed
+                self.inputs, self.outputs = asked_of(session), said_of(session)
                 sample, *_ = read_sample(folder, self.settings, ())
-                self.shares_runs = shares_calls(self._session, sample, self.settings, manifest["arithmetic"])
+                self.shares_runs = shares_calls(session, sample, self.settings, manifest["arithmetic"])
                 size = (folder / "model.onnx").stat().st_size
             except (BundleError, KeyError) as error:
                 raise InputError(f"{bundle}: {one_line(error)}; export it again") from None
@@ -70,15 +67,12 @@ class Model:
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         """All outputs for what the graph takes, as it takes it; a fixed batch is filled up, and cut off again. Raises Refused."""
-        if not self.fixed:
-            return self._called(inputs)
-        rows, parts = rows_of(inputs), []
-        for start in range(0, rows, self.fixed):
-            some = {name: array[start : start + self.fixed] for name, array in inputs.items()}
-            held = len(next(iter(some.values())))
-            filled = {n: np.concatenate([a, np.repeat(a[:1], self.fixed - held, axis=0)]) for n, a in some.items()}
-            parts.append([output[:held] for output in self._called(filled)])
-        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+        if self.fixed or self.states:
+            rows_of(inputs)  # of unlike many rows there is no one number to fill up or begin
+        try:
+            return self._opened.run(inputs)
+        except BundleError as error:
+            raise Refused(400, str(error)) from None
 
     def one_by_one(self, inputs: Mapping[str, Array]) -> list[Array]:
         """As `run`, each row by itself: for files that round to what they find in a batch."""
@@ -89,10 +83,9 @@ class Model:
     def fed(self, stored: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs as they are stored -> what the graph takes; raises Malformed."""
         try:
-            taken = fed(self._session, dict(stored), self.settings)
-            return {name: array for name, array in taken.items() if name not in self.states}
-        except (BundleError, KeyError, ValueError) as error:
-            raise Malformed(f"the inputs do not fit the model: {one_line(error)}") from None
+            return self._opened.fed(stored)
+        except BundleError as error:
+            raise Malformed(str(error)) from None
 
     def unlike(self, other: Model) -> str | None:
         """What keeps another model from answering requests that were made for this one, told in its words; None for nothing."""
@@ -108,13 +101,6 @@ class Model:
             return "classes"
         before, after = ({key: model.settings.get(key) for key in _PREPARING} for model in (self, other))
         return "preprocessing" if before != after else None
-
-    def _called(self, inputs: Mapping[str, Array]) -> list[Array]:
-        try:
-            whole = {**inputs, **begun(self._session, rows_of(inputs))} if self.states else dict(inputs)
-            return [np.asarray(output) for output in self._session.run(self._names, whole)]
-        except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            raise Refused(400, f"the model cannot run on these inputs: {one_line(error)}") from None
 
 
 def same_answers(model: Model, ours: Sequence[Array], theirs: Sequence[Array]) -> float:

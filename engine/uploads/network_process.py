@@ -18,14 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 from pydantic import TypeAdapter
 
-from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array
 from engine.errors import ParetoscopeError
 from engine.explain.compare import Layer, layers_of_file
 from engine.explain.network import graph_of_file
-from engine.explain.playground import Answer, Model, answer, open_model
+from engine.explain.playground import Answer, answer
+from engine.export.opened import HowToAsk, Opened
+from engine.export.predict_template import BundleError
+from engine.graph.graph import gives_shares
 from engine.graph.layer_graph import LayerGraph
 from engine.measure.session import one_line
 from engine.uploads.kept_process import OUT_OF_MEMORY, receive, send
@@ -35,7 +38,7 @@ _IDLE_S = 600
 _MEMORY = ("bad_alloc", "Failed to allocate memory", "Cannot allocate memory", "std::length_error")
 """What the runtime's messages say where it was refused memory, or asked for more than there can be."""
 LAYERS, GRAPH, ANSWER = TypeAdapter(tuple[Layer, ...]), TypeAdapter(LayerGraph), TypeAdapter(Answer)
-_models: OrderedDict[Path, Model] = OrderedDict()
+_models: OrderedDict[tuple[Path, str], tuple[Opened, bool]] = OrderedDict()
 
 
 def layers(path: Path) -> Any:
@@ -48,18 +51,23 @@ def graph(path: Path, fold: bool) -> Any:
     return GRAPH.dump_python(graph_of_file(path, fold), mode="json")
 
 
-def answer_of(path: Path, image: Array, preprocessing: Preprocessing, classes: tuple[str, ...]) -> Any:
+def answer_of(path: Path, image: Array, how: HowToAsk) -> Any:
     """What a file says of one sample, and how long that takes here."""
-    return ANSWER.dump_python(answer(_opened(path), image, preprocessing, classes), mode="json")
+    model, shares = _opened(path, how)
+    return ANSWER.dump_python(answer(model, image, shares), mode="json")
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {"layers": layers, "graph": graph, "answer": answer_of}
 """What may be asked, by name."""
 
 
-def _opened(path: Path) -> Model:
-    model = _models.pop(path, None) or open_model(path)
-    _models[path] = model
+def _opened(path: Path, how: HowToAsk) -> tuple[Opened, bool]:
+    """A network, and whether it gives shares of its classes."""
+    asked = (path, repr(how))  # one file may be asked in two ways
+    model = _models.pop(asked, None)
+    if model is None:
+        model = Opened(path, how, name=path.name), gives_shares(onnx.load_model(path, load_external_data=False))
+    _models[asked] = model
     while len(_models) > 1 and (len(_models) > _MODELS or _kept_bytes() > _MODELS_BYTES):
         _models.popitem(last=False)
     return model
@@ -67,7 +75,7 @@ def _opened(path: Path) -> Model:
 
 def _kept_bytes() -> int:
     total = 0
-    for path in _models:
+    for path, _ in _models:
         with contextlib.suppress(OSError):  # removed since
             total += path.stat().st_size
     return total
@@ -79,7 +87,7 @@ def _reply(question: bytes) -> bytes:
         found = {"found": QUESTIONS[name](*arguments)}
     except MemoryError:
         return OUT_OF_MEMORY
-    except ParetoscopeError as error:
+    except (ParetoscopeError, BundleError) as error:
         found = {"refused": str(error)}
     except Exception as error:  # of what is hostile anything may come
         found = {"refused": f"{arguments[0]} cannot be read: {one_line(error)}"}

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Array
 from engine.errors import StepError
 from engine.explain.compare import Layer
 from engine.explain.playground import Answer
+from engine.export.opened import HowToAsk
 from engine.graph.layer_graph import LayerGraph
 from engine.uploads import bounds
 from engine.uploads.kept_process import KeptProcesses, Overstepped
@@ -45,9 +44,9 @@ class NetworkFile:
         """As `engine.explain.network.network`."""
         return self._asked(_GRAPH, "graph", fold)
 
-    def answer(self, image: Array, preprocessing: Preprocessing, classes: Sequence[str]) -> Answer:
+    def answer(self, image: Array, how: HowToAsk) -> Answer:
         """As `engine.explain.playground.answer`; its milliseconds are measured where the file runs."""
-        return self._asked(_ANSWER, "answer", image, preprocessing, tuple(classes))
+        return self._asked(_ANSWER, "answer", image, how)
 
     def _asked(self, kind: TypeAdapter[Found], name: str, *more: Any) -> Found:
         question = pickle.dumps((name, (self._path, *more)))

@@ -169,7 +169,7 @@ def _answers(
             if file is None:
                 trouble[trial.id] = "The file of this recipe is gone; run the sweep again."
             else:
-                found[trial.id] = file.answer(subject.image, images.preprocessing, images.classes)
+                found[trial.id] = file.answer(subject.image, answers.how_to_ask(row, trial, images))
         except (InputError, StepError) as error:
             trouble[trial.id] = str(error)
     reference = found.get(baseline.id) if baseline else None

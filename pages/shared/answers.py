@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
 from engine.datasets.load import load_dataset, reported
-from engine.datasets.preprocessing import Preprocessing
 from engine.datasets.splits import Split
 from engine.errors import NotFoundError
+from engine.export.opened import HowToAsk, labels_of, runtime_of, settings_of
 from engine.quality.predictions import Predictions
 from engine.quality.scored import Scored
 from engine.quality.statistics import Bools
@@ -52,11 +53,11 @@ def values(trial: Trial) -> Values | None:
 
 @dataclass(frozen=True)
 class TestImages:
-    """The samples that a sweep measured on, images or not, and how they are read."""
+    """The samples that a sweep measured on, images or not; `settings` is how networks read them, as a bundle's preprocess.json has it."""
 
     split: Split
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    settings: dict[str, Any]
     are_pictures: bool
 
     @property
@@ -69,12 +70,18 @@ class TestImages:
 def _test_images(address: tuple[str, str], sweep_id: str, created: str) -> TestImages:
     sweep = queries.store().spec(sweep_id)
     data = load_dataset(sweep.data)
-    return TestImages(reported(data.test, sweep.measure), data.classes, data.preprocessing, data.is_images)
+    split = reported(data.test, sweep.measure)
+    return TestImages(split, labels_of(data), settings_of(sweep, data), data.is_images)
 
 
 def test_images(row: SweepRow) -> TestImages:
     """Those test images of a sweep that its trials were measured on; raises DatasetError when they are not there any more."""
     return _test_images(queries.address(), row.id, row.created)
+
+
+def how_to_ask(row: SweepRow, trial: Trial, images: TestImages) -> HowToAsk:
+    """How a trial's file is asked: the samples' settings and classes, and the runtime with which it was measured."""
+    return HowToAsk(images.settings, images.classes, runtime_of(trial, queries.spec(row)))
 
 
 def scored(trial: Trial) -> Scored | None:

@@ -12,7 +12,8 @@ import pytest
 from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.errors import StepError
 from engine.explain import compare, network
-from engine.explain.playground import answer, open_model
+from engine.explain.playground import answer
+from engine.export.opened import HowToAsk, Opened, of_trial
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.uploads import bounds, keep, networks
@@ -21,6 +22,14 @@ from engine.uploads.networks import NetworkFile
 from tests.helpers.hostile_networks import endless, huge
 
 MODULE = "engine.uploads.network_process"
+HOW = HowToAsk({"untouched": True}, (), {"graph_optimisation": "all", "provider": "CPU"})
+
+
+def how_of(trial):
+    """How the page asks a trial of the shipped example."""
+    store = Store.open()
+    row = next(r for r in store.sweeps() if r.example)
+    return of_trial(trial, store.spec(row.id), load_fashion_mnist())
 
 
 @pytest.fixture
@@ -50,8 +59,9 @@ def test_answers_are_those_of_the_same_code_here(kept, sound):
     kept()
     trial, path = sound
     file, data = NetworkFile(path, trial.label, True), load_fashion_mnist()
-    found = file.answer(data.test.inputs[:1], data.preprocessing, data.classes)
-    here = answer(open_model(path), data.test.inputs[:1], data.preprocessing, data.classes)
+    how = how_of(trial)
+    found = file.answer(data.test.inputs[:1], how)
+    here = answer(Opened(path, how), data.test.inputs[:1], False)
     assert found.top == here.top
     assert found.milliseconds > 0
     assert (found.batch, found.values) == (here.batch, here.values)
@@ -65,7 +75,7 @@ def test_a_network_that_never_ends_is_one_line_and_the_next_is_answered(kept, so
     hostile, (trial, path) = NetworkFile(endless(tmp_path / "e.onnx"), "int8", True), sound
     wanted = "the network of int8 takes more than 2 s, the most that an uploaded network is given on a page"
     with pytest.raises(StepError, match=wanted):
-        hostile.answer(data.test.inputs[:1], data.preprocessing, data.classes)
+        hostile.answer(data.test.inputs[:1], HOW)
     assert processes.waiting == 0
     kept()
     assert NetworkFile(path, trial.label, True).layers()
@@ -86,7 +96,7 @@ def test_a_network_that_asks_for_huge_memory_is_one_line(kept, sound, tmp_path, 
     data, processes = load_fashion_mnist(), kept(memory_bytes=1 << 30)
     hostile, (trial, path) = NetworkFile(huge(tmp_path / "h.onnx", numbers), "int8", True), sound
     with pytest.raises(StepError, match=r"takes more than 1\.1 GB of memory, the most that an uploaded network"):
-        hostile.answer(data.test.inputs[:1], data.preprocessing, data.classes)
+        hostile.answer(data.test.inputs[:1], HOW)
     assert NetworkFile(path, trial.label, True).layers()
     assert processes.waiting == 1
 
@@ -96,9 +106,8 @@ def test_a_damaged_file_and_a_wrong_shape_are_told_by_the_trials_name(kept, soun
     (tmp_path / "m.onnx").write_bytes(b"nothing")
     with pytest.raises(StepError, match=r"^the file of int8 is not an ONNX file"):
         NetworkFile(tmp_path / "m.onnx", "int8", True).layers()
-    data = load_fashion_mnist()
-    with pytest.raises(StepError, match=r"^the file of int8 does not run on input of shape \(1, 1, 9, 9\)"):
-        NetworkFile(sound[1], "int8", True).answer(np.zeros((1, 1, 9, 9), np.uint8), data.preprocessing, data.classes)
+    with pytest.raises(StepError, match=r"^the file of int8 cannot run on these inputs: .*Got: 9 Expected: 28"):
+        NetworkFile(sound[1], "int8", True).answer(np.zeros((1, 1, 9, 9), np.uint8), how_of(sound[0]))
     assert processes.waiting == 1
 
 
