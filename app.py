@@ -6,7 +6,7 @@ Streamlit reads this file twice: once as a module, for the server `app`, and the
 import streamlit as st
 
 from engine.datasets.function import forbid_functions
-from pages.shared import shell
+from pages.shared import settled, shell
 
 # Whoever visits may name a dataset, so a Python function that returns one is never run here.
 forbid_functions()
@@ -18,6 +18,7 @@ if __name__ == "__main__":
     shell.guard()
     shell.who_am_i()
     page.run()
+    settled.settle(page.url_path)
 else:
     shell.check_server()
     app = st.App(__file__, lifespan=shell.lifespan, middleware=shell.MIDDLEWARE, on_script_error=shell.unexpected)

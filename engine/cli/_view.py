@@ -11,6 +11,10 @@ from engine.trials.trial import Trial
 
 if TYPE_CHECKING:
     from engine.devices.cost import Scenario
+    from engine.frontier.columns import Trials
+    from engine.store.rows import SweepRow
+    from engine.store.store import Store
+    from engine.trials.boards import BoardRun
 
 
 def looked_at(
@@ -20,19 +24,7 @@ def looked_at(
 
     `imported`: with the points that were imported, which were not measured here.
     """
-    from engine.store.store import Store
-
-    chosen = None
-    if scenario is not None:
-        from engine.devices.cost import find_scenario
-
-        chosen = find_scenario(scenario)
-    device = device or (chosen.device if chosen else "host")
-    store = Store.open()
-    row = store.sweep(sweep)
-    boards, points = store.boards.of(row.id), store.points.of(row.id)
-    names = {run.board for run in boards} | {p.stated.device for p in points if p.stated and p.stated.device}
-    known_device(device, names)
+    store, row, device, chosen, boards, points = _opened(sweep, device, scenario)
     found: Sequence[Trial] = store.trials(row.id)
     if device != "host" and is_profile(device):
         from engine.devices.missing_demands import with_demands
@@ -53,6 +45,50 @@ def looked_at(
         chosen = replace(chosen, device=device)
         found = under(chosen, found)
     return found, device, chosen
+
+
+def columns_looked_at(sweep: str, device: str | None, scenario: str | None) -> tuple[Trials, str, Scenario | None]:
+    """As `looked_at` with what was imported, but as columns, of which whole trials are read when they are looked at."""
+    from engine.devices.boards import current_runs, on_boards
+    from engine.devices.projected import Projector, under_scenario
+    from engine.frontier.joined import with_points
+    from engine.frontier.kept_columns import SweepColumns
+    from engine.store.artifacts import Artifacts
+
+    store, row, device, chosen, boards, points = _opened(sweep, device, scenario)
+    found = SweepColumns(store, row.id).read()
+    if device != "host" and is_profile(device):
+        from engine.devices.profiles import find_profile
+
+        found = Projector(Artifacts.open()).on(found, [find_profile(device)])
+    if boards:
+        files = dict(zip(found.ids, found.fact("artifact").tolist(), strict=True))
+        found = on_boards(found, current_runs(boards, files, Artifacts.open()))
+    found = with_points(found, points)
+    if chosen:
+        chosen = replace(chosen, device=device)
+        found = under_scenario(found, [device], chosen)
+    return found, device, chosen
+
+
+def _opened(
+    sweep: str, device: str | None, scenario: str | None
+) -> tuple[Store, SweepRow, str, Scenario | None, list[BoardRun], list[Trial]]:
+    """The store and the sweep, the device and the scenario, and what boards and others measured."""
+    from engine.store.store import Store
+
+    chosen = None
+    if scenario is not None:
+        from engine.devices.cost import find_scenario
+
+        chosen = find_scenario(scenario)
+    device = device or (chosen.device if chosen else "host")
+    store = Store.open()
+    row = store.sweep(sweep)
+    boards, points = store.boards.of(row.id), store.points.of(row.id)
+    names = {run.board for run in boards} | {p.stated.device for p in points if p.stated and p.stated.device}
+    known_device(device, names)
+    return store, row, device, chosen, boards, points
 
 
 def known_device(name: str, boards: Collection[str] = ()) -> None:

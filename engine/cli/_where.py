@@ -26,6 +26,11 @@ def matching(trials: Sequence[Trial], where: str | None, device: str) -> list[Tr
     from engine.frontier.matching import match
 
     found = match(trials, where, device)
-    lacking = f"; {text}, and are not matched" if (text := found.lacking_text()) else ""
-    sys.stderr.write(f"{int(found.rows.sum()):,} of {len(trials):,} recipes match{lacking}\n")
+    said(int(found.rows.sum()), len(trials), found.lacking_text())
     return [t for t, is_one in zip(trials, found.rows.tolist(), strict=True) if is_one]
+
+
+def said(matched: int, total: int, lacking: str) -> None:
+    """How many a filter matches, and how many lack what it asks for, on stderr."""
+    silent = f"; {lacking}, and are not matched" if lacking else ""
+    sys.stderr.write(f"{matched:,} of {total:,} recipes match{silent}\n")

@@ -102,6 +102,7 @@ class PooledFit:
         self._same_family = (family[:, None] == family[None, :]).astype(np.float64)
         self._likes: dict[tuple[str, str], tuple[Floats, Floats]] = {}
         self._costs: dict[tuple[str, str], Floats] = {}
+        self._weighed: dict[tuple[str, str], tuple[Floats, Floats]] = {}
         self._solve(start)
 
     def _solve(self, start: PooledFit | None) -> None:
@@ -174,6 +175,14 @@ class PooledFit:
             self._costs[system, family] = found
         return self._costs[system, family]
 
+    def _weights(self, system: str, family: str) -> tuple[Floats, Floats]:
+        """What the kernel multiplies the shares of each row with, and adds."""
+        if (system, family) not in self._weighed:
+            p, (same_family, same_system) = self.prior, self._like(system, family)
+            alike = p.common**2 + same_family * p.family**2 + same_system * p.system**2
+            self._weighed[system, family] = alike, same_system * _SCALE**2
+        return self._weighed[system, family]
+
     @cached_property
     def _precision(self) -> Floats:
         # A sweep asks for thousands of predictions of one fit, and a solution for each would be most of their time.
@@ -183,12 +192,13 @@ class PooledFit:
         """Latency of a network with these features on a system that has at least one row."""
         time = self.costs_ns(system, family) * np.array(counts, np.float64) * 1e-6
         total = float(time.sum())
-        share = (time / total)[None]
-        same_family, same_system = self._like(system, family)
-        across = self._kernel(share, self._share, same_family[None], same_system[None])
-        own = self._kernel(share, share, np.ones((1, 1)), np.ones((1, 1)))
-        explained = across @ self._precision @ across.T
-        variance = max(0.0, float((own - explained)[0, 0])) + self.prior.noise**2
+        share = time / total
+        # The kernel between this network and the rows, and with itself, as `_kernel` has it of many.
+        alike, scale = self._weights(system, family)
+        across = (self._share @ share) * alike + scale
+        p = self.prior
+        own = float(share @ share) * (p.common**2 + p.family**2 + p.system**2) + _SCALE**2
+        variance = max(0.0, own - float(across @ self._precision @ across)) + p.noise**2
         return Prediction(total, float(np.sqrt(variance)))
 
 

@@ -69,7 +69,13 @@ class Profile:
 
     def bits_for(self, bits: int) -> int | None:
         """The narrowest precision that the runtime has for so many bits; None where it has none so wide."""
-        return min((b for b in self.supports if b >= bits), default=None)
+        return _narrowest(self.supports, bits)
+
+
+# Asked for every layer of every network of a sweep, of which there may be thousands.
+@lru_cache(maxsize=256)
+def _narrowest(supports: tuple[int, ...], bits: int) -> int | None:
+    return min((b for b in supports if b >= bits), default=None)
 
 
 HOST = Profile("host", "this machine", "onnxruntime", "host")

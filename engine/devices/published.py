@@ -148,5 +148,10 @@ def reference_demands(path: Path = DEMANDS) -> dict[str, Demand]:
 
 def demand_of(row: Row) -> Demand:
     """What a row's network asks for in the precision that it ran in."""
-    demand = reference_demands()[row.model]
-    return demand if row.precision == "fp32" else in_integers(demand)
+    return reference_demands()[row.model] if row.precision == "fp32" else _in_integers(row.model)
+
+
+# Thousands of rows are of four networks.
+@lru_cache(maxsize=8)
+def _in_integers(model: str) -> Demand:
+    return in_integers(reference_demands()[model])

@@ -22,6 +22,7 @@ from engine.frontier.columns import Fact, Trials
 from engine.frontier.contrasts import Read
 from engine.frontier.dominance import Bools, Floats
 from engine.frontier.filter import ORDERED, And, Compare, Filter, Not, comparisons, parse_filter
+from engine.frontier.front import check_one_machine
 from engine.frontier.units import base_value
 from engine.metrics import METRICS, is_score, short_name
 from engine.spec.frozen import Frozen
@@ -55,7 +56,8 @@ class Matched:
 
 
 def match(trials: Sequence[Trial], text: str | Filter, device: str = "host") -> Matched:
-    """Which trials a filter matches; SpecError for one that cannot be read, an unknown name, and a sign that does not suit it.
+    """Which trials a filter matches; SpecError for one that cannot be read, an unknown name, a sign that does not suit it, and a limit on
+    times that two machines measured.
 
     Times and energies are those of `device`.
     """
@@ -142,6 +144,7 @@ class _Columns:
     def _number(self, one: Compare, key: str) -> tuple[Bools, Bools]:
         if one.sign not in _SIGNS or one.number is None:
             raise SpecError(f"{one.name} is a number: compare it with < <= > >= = != and a number, not {one.text!r}")
+        check_one_machine(self._trials, (key,), self._device)
         values = self._trials.numbers(key, self._device).value
         return _compare(values, one.sign, base_value(key, one.name, one.number, one.unit))
 

@@ -8,8 +8,9 @@ import moocore
 import numpy as np
 import numpy.typing as npt
 
+from engine.frontier.columns import Rows
 from engine.frontier.dominance import Bools, Floats, checked, finite_rows, non_dominated
-from engine.frontier.knee import knee_of_front
+from engine.frontier.knee import KNEE_MIN_DISTANCE, knee_of_front
 
 _AT_ONCE = 1_000_000
 _FEW_ROWS = 1_000
@@ -20,6 +21,10 @@ def front_and_knee_shares(draws: Floats, maximise: Sequence[bool], row: int | No
 
     Shares are in [0, 1], and 0 for k = 0; draws without a knee count as against it, and no row is no knee.
     """
+    if draws.shape[2] == 2 and draws.shape[1] <= _FEW_ROWS:
+        on_front, knees = _in_a_plane(np.where(maximise, -draws, draws))
+        same = 0 if row is None else int((knees == row).sum())
+        return on_front.sum(axis=0) / max(1, len(draws)), same / max(1, len(draws))
     hits, same = np.zeros(draws.shape[1]), 0
     for points, front in zip(draws, _fronts(draws, maximise), strict=True):
         hits[front] += 1
@@ -29,9 +34,6 @@ def front_and_knee_shares(draws: Floats, maximise: Sequence[bool], row: int | No
 
 def _fronts(draws: Floats, maximise: Sequence[bool]) -> Iterator[npt.NDArray[np.intp]]:
     """The rows of the front in each of `draws` (k, n, d)."""
-    if draws.shape[2] == 2 and draws.shape[1] <= _FEW_ROWS:
-        yield from map(np.flatnonzero, _on_front_in_a_plane(np.where(maximise, -draws, draws)))
-        return
     if draws.shape[2] != 2 or not np.isfinite(draws).all():
         yield from (np.flatnonzero(non_dominated(points, maximise)) for points in draws)
         return
@@ -41,8 +43,11 @@ def _fronts(draws: Floats, maximise: Sequence[bool]) -> Iterator[npt.NDArray[np.
         yield front
 
 
-def _on_front_in_a_plane(draws: Floats) -> Bools:
-    """Which rows of each draw (k, n, 2) are on its front, less being better: (k, n). One sort for all draws, where each has few rows."""
+def _in_a_plane(draws: Floats) -> tuple[Bools, Rows]:
+    """Which rows of each draw (k, n, 2) are on its front (k, n), and which is the knee (k,), -1 for none; less is better.
+
+    One sort for all draws, where each has few rows; the knee is that of `knee_of_front`.
+    """
     finite = np.logical_and.reduce(np.isfinite(draws), axis=2)
     x, y = np.where(finite[:, :, None], draws, np.inf).transpose(2, 0, 1)
     order = np.lexsort((y, x), axis=1)
@@ -53,10 +58,28 @@ def _on_front_in_a_plane(draws: Floats) -> Bools:
     again = np.zeros(y.shape, np.bool_)
     again[:, 1:] = (x[:, 1:] == x[:, :-1]) & (y[:, 1:] == y[:, :-1])
     first = np.maximum.accumulate(np.where(again, 0, np.arange(y.shape[1])), axis=1)
+    ordered: Bools = np.take_along_axis(least > y, first, 1) & np.take_along_axis(finite, order, 1)
     on_front = np.empty(y.shape, np.bool_)
-    np.put_along_axis(on_front, order, np.take_along_axis(least > y, first, 1), 1)
-    kept: Bools = on_front & finite
-    return kept
+    np.put_along_axis(on_front, order, ordered, 1)
+    return on_front, _knees(x, y, ordered, ordered & ~again, order)
+
+
+def _knees(x: Floats, y: Floats, on_front: Bools, distinct: Bools, order: Rows) -> Rows:
+    """The knee of each draw, whose rows are in `order`; all of shape (k, n). `distinct`: the first of rows that are the same."""
+    if not x.shape[1]:
+        return np.full(len(x), -1, np.intp)
+    far = np.zeros(x.shape)
+    bent = distinct.sum(axis=1) > 2
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for costs in (x, y):
+            low = np.where(on_front, costs, np.inf).min(axis=1)
+            span = np.where(on_front, costs, -np.inf).max(axis=1) - low
+            bent &= (span > 0) & np.isfinite(span)
+            far += (costs - low[:, None]) / span[:, None]
+        distances = np.where(distinct & bent[:, None], (1 - far) / np.linalg.norm(np.ones(2)), -np.inf)
+    best = distances.argmax(axis=1)
+    found = np.take_along_axis(distances, best[:, None], 1)[:, 0] > KNEE_MIN_DISTANCE
+    return np.where(found, np.take_along_axis(order, best[:, None], 1)[:, 0], -1)
 
 
 def _front_near(points: Floats, guess: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

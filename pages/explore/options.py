@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from engine.figures.effects import Dot, effects_alt, effects_figure, effects_info
+from engine.figures.effects import effects_alt, effects_figure, effects_info
 from engine.figures.style import style
 from engine.frontier.columns import Trials
 from engine.frontier.contrasts import WITHOUT
@@ -44,8 +44,35 @@ def _effects(address: tuple[str, str], at: tuple[str, str, int], device: str, pr
 
 
 def _found(row: SweepRow, device: str) -> Effects:
-    at = (row.id, row.created, row.revision)
-    return _effects(queries.address(), at, device, queries.profile_key(device), queries.columns_on(row, device))
+    return _effects(*_key(row, device), queries.columns_on(row, device))
+
+
+def _key(row: SweepRow, device: str) -> tuple[tuple[str, str], tuple[str, str, int], str, str]:
+    """What the effects follow from."""
+    return queries.address(), (row.id, row.created, row.revision), device, queries.profile_key(device)
+
+
+# Neither changes with a limit or an axis, and making them takes a fifth of what such a change takes.
+@st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
+def _drawn(of: tuple[object, ...], key: str, _found: Effects) -> tuple[go.Figure, str]:
+    dots = effects_info(_found, key)
+    figure = effects_figure(dots, key)
+    style(figure)
+    figure.update_layout(clickmode="event+select", dragmode="pan")
+    return figure, effects_alt(dots, key)
+
+
+@st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
+def _told(of: tuple[object, ...], keys: tuple[str, ...], listed: tuple[str, ...], _found: Effects) -> pd.DataFrame:
+    some = [_found.by_key[key] for key in listed]
+    return pd.DataFrame(
+        {
+            "Option": [e.name for e in some],
+            "Instead of": ["–" if e.instead == WITHOUT else e.instead for e in some],
+            "Pairs": [str(e.pairs) if e.basis == "pairs" else "regression" for e in some],
+            **{METRICS[k].name: [change_text(k, e.estimates.get(k)) for e in some] for k in keys},
+        }
+    )
 
 
 def seed(option: str | None, news: bool) -> None:
@@ -96,9 +123,8 @@ def section(row: SweepRow, device: str, count: int) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         key = st.selectbox("Change of", keys, format_func=lambda k: METRICS[k].name, key=_METRIC, width=220)
         _light_box(found)
-    dots = effects_info(found, key)
-    _chart(row, dots, key)
-    _table(row, found, key)
+    _chart(row, *_drawn(_key(row, device), key, found), key)
+    _table(row, device, found, key)
     told = [together_text(found, one, key) for one in strongest_together(found, key)]
     if told:
         st.caption("Together, more than chance (of many pairs, one in twenty is so by chance):")
@@ -143,10 +169,7 @@ def _light_box(found: Effects) -> None:
     )
 
 
-def _chart(row: SweepRow, dots: Sequence[Dot], key: str) -> None:
-    figure = effects_figure(dots, key)
-    style(figure)
-    figure.update_layout(clickmode="event+select", dragmode="pan")
+def _chart(row: SweepRow, figure: go.Figure, alt: str, key: str) -> None:
     name = f"{_CHART} {row.id} {key}"
 
     def clicked() -> None:
@@ -161,22 +184,14 @@ def _chart(row: SweepRow, dots: Sequence[Dot], key: str) -> None:
         on_select=clicked,
         selection_mode="points",
         theme=None,
-        alt=effects_alt(dots, key),
+        alt=alt,
     )
 
 
-def _table(row: SweepRow, found: Effects, key: str) -> None:
-    shown = list(dict.fromkeys([key, *found.metrics[:_SHOWN]]))
-    listed = _listed(found, key)
-    frame = pd.DataFrame(
-        {
-            "Option": [e.name for e in listed],
-            "Instead of": ["–" if e.instead == WITHOUT else e.instead for e in listed],
-            "Pairs": [str(e.pairs) if e.basis == "pairs" else "regression" for e in listed],
-            **{METRICS[k].name: [change_text(k, e.estimates.get(k)) for e in listed] for k in shown},
-        }
-    )
-    name, ids = f"{_TABLE} {row.id} {key}", [e.key for e in listed]
+def _table(row: SweepRow, device: str, found: Effects, key: str) -> None:
+    shown = tuple(dict.fromkeys([key, *found.metrics[:_SHOWN]]))
+    name, ids = f"{_TABLE} {row.id} {key}", [e.key for e in _listed(found, key)]
+    frame = _told(_key(row, device), shown, tuple(ids), found)
     if st.session_state.pop(_MOVED, False) or name not in st.session_state:
         rows = [ids.index(now)] if (now := chosen()) in ids else []
         st.session_state[name] = {"selection": {"rows": rows, "columns": [], "cells": []}}

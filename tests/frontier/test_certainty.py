@@ -10,6 +10,7 @@ import pytest
 from engine.errors import NotFoundError
 from engine.frontier.certainty import DRAWS, bootstrap, certainty, optimism
 from engine.frontier.dominance import non_dominated
+from engine.frontier.knee import knee
 from engine.frontier.redraws import beaten_shares, front_and_knee_shares, never_beaten_for_sure
 from engine.quality.predictions import Predictions
 from engine.quality.statistics import wilson
@@ -36,6 +37,27 @@ def test_the_knee_share_counts_the_draws_that_agree():
     sharp = [[0.0, 1.0], [0.1, 0.2], [1.0, 0.0]]
     straight = [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
     assert front_and_knee_shares(np.array([sharp, sharp, straight, sharp]), [False, False], 1)[1] == 0.75
+
+
+@pytest.mark.parametrize("directions", [[True, False], [False, False]])
+def test_fronts_and_knees_of_many_draws_are_those_of_each(directions: list[bool]):
+    rng = np.random.default_rng(1)
+    for number in range(150):
+        rows = int(rng.integers(0, 14))
+        draws = rng.random((6, rows, 2))
+        if number % 3:
+            # Ties, rows that are the same, fronts without a bend.
+            draws = np.round(draws * 4) / 4
+        draws[rng.random(draws.shape) < 0.04] = rng.choice([np.nan, np.inf, -np.inf])
+        if number % 10 == 0:
+            draws *= 1e308
+        fronts = [np.flatnonzero(non_dominated(points, directions)) for points in draws]
+        knees = [knee(points, directions) for points in draws]
+        shares = np.mean([np.isin(np.arange(rows), front) for front in fronts], axis=0)
+        for row in range(rows):
+            found, same = front_and_knee_shares(draws, directions, row)
+            assert found.tolist() == pytest.approx(shares.tolist(), abs=1e-15)
+            assert same == pytest.approx(np.mean([k == row for k in knees]), abs=1e-15)
 
 
 def test_rows_without_a_chance_are_those_beaten_at_their_best_by_others_at_their_worst():
