@@ -28,7 +28,8 @@ from engine.spec.steps import FAMILIES, Finetune, Prune, Step
 WITHOUT = "without it"
 # Of these the greatest is the mildest: the float network has the most of them.
 _GREATEST_FIRST = frozenset({"weight_bits", "activation_bits", "mean_bits", "max_latency", "width", "depth"})
-_STEP: TypeAdapter[Step] = TypeAdapter(Step)
+STEPS: TypeAdapter[Step] = TypeAdapter(Step)
+"""Reads a step as a trial's record has it."""
 
 Steps = tuple[int, ...]
 """A recipe, each step by its number among the different ones of a sweep."""
@@ -85,7 +86,7 @@ class Read:
         for texts in trials.fact("steps"):
             for text in texts:
                 if text not in by_text:
-                    step = _STEP.validate_json(text)
+                    step = STEPS.validate_json(text)
                     by_text[text] = known.setdefault(step, len(steps))
                     steps += [step] if by_text[text] == len(steps) else []
             recipes.append(tuple(by_text[text] for text in texts))

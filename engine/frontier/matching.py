@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
+from itertools import chain
 from operator import eq, ge, gt, le, lt
 from typing import Any
 
@@ -19,7 +20,7 @@ from pydantic_core import to_json
 
 from engine.errors import SpecError
 from engine.frontier.columns import Fact, Trials
-from engine.frontier.contrasts import Read
+from engine.frontier.contrasts import STEPS, Read
 from engine.frontier.dominance import Bools, Floats
 from engine.frontier.filter import ORDERED, And, Compare, Filter, Not, comparisons, parse_filter
 from engine.frontier.front import check_one_machine
@@ -73,15 +74,22 @@ def match(trials: Sequence[Trial], text: str | Filter, device: str = "host") -> 
 def option_values(trials: Trials) -> dict[str, list[str | float | None]]:
     """What the recipes say of each option that some of them have, by its name with the step's before it where several steps have one."""
     read = _Columns(trials, "host")
-    whole = {name for name in read.options if "." not in name}
-    times: dict[str, set[str]] = {}
-    for name in read.options:
-        step, dot, option = name.partition(".")
-        if dot:
-            times.setdefault(option, set()).add(step)
-    names = [n for n in read.options if (n in whole and len(times.get(n, ())) < 2)]
-    names += [f"{step}.{option}" for option, steps in times.items() if len(steps) > 1 for step in sorted(steps)]
-    return {name: [read.shown(found) for found in read.options[name]] for name in names}
+    return {name: [read.shown(found) for found in read.options[name]] for name in option_names(trials)}
+
+
+def option_names(trials: Trials) -> list[str]:
+    """The options that some recipe has, each with its step before it where several kinds of step have it."""
+    kinds: dict[str, set[str]] = {}
+    for text in dict.fromkeys(chain.from_iterable(trials.fact("steps"))):
+        step = STEPS.validate_json(text)
+        for option, value in step:
+            if option != STEP and value is not None:
+                kinds.setdefault(option, set()).add(step.step)
+    return [
+        name
+        for option, steps in kinds.items()
+        for name in ([option] if len(steps) == 1 else [f"{step}.{option}" for step in sorted(steps)])
+    ]
 
 
 def _matched(asked: Filter, columns: _Columns) -> tuple[Bools, Bools]:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
 from engine.figures.many_metrics_info import Axis
 from engine.frontier.brush import MOST_CUTS, Brush, Cut, box, brush_text, brush_words, inside, limits_of, loop
 from engine.frontier.columns import Trials
+from engine.frontier.dominance import Bools
 from engine.metrics import METRICS, based, shown
 from pages.explore import brush_events
 from pages.shared import shell
@@ -43,11 +43,16 @@ class Pane:
 
 @dataclass(frozen=True)
 class Marked:
-    """A brush, and the ids of the recipes in it, both None without one; `key`: what is shown beside that follows from this."""
+    """A brush, and the recipes in it by row and by id, all None without one; `key`: what else is shown follows from this.
+
+    `still`: the chart is drawn alone, and nobody can drag on it yet.
+    """
 
     brush: Brush | None
+    rows: Bools | None
     ids: frozenset[str] | None
     key: str
+    still: bool = False
 
 
 def seed(asked: Narrowing, sweep: str, news: bool) -> Narrowing:
@@ -77,20 +82,19 @@ def limits(present: Mapping[str, float]) -> tuple[Mapping[str, float], bool]:
     return {**present, **new}, bool(new)
 
 
-def marked(only: Narrowed, device: str) -> Marked:
+def marked(only: Narrowed, device: str, still: bool = False) -> Marked:
     """What the brush marks among the recipes that are left."""
     brush = now().brush
     if brush is None:
-        return Marked(None, None, only.key)
+        return Marked(None, None, None, only.key, still)
     rows = inside(only.trials, brush, device)
     ids = frozenset(only.trials.fact("id")[rows].tolist())
-    return Marked(brush, ids, only.key)
+    return Marked(brush, rows, ids, only.key, still)
 
 
 def listed(only: Narrowed, found: Marked) -> Trials:
     """The recipes that the table lists: of those that are left the marked ones, all without a brush."""
-    ids = found.ids
-    return only.trials if ids is None else only.trials.take(np.array([i in ids for i in only.trials.ids], np.bool_))
+    return only.trials if found.rows is None else only.trials.take(found.rows)
 
 
 def signature(found: Marked, shape: str) -> str:
@@ -107,6 +111,8 @@ def follow(
     select: Callable[[str], None],
 ) -> None:
     """Let people drag on a drawn chart, and fade in it what is not marked."""
+    if found.still:
+        return
     ids = None
     if found.ids is not None:
         owners = {o[0] for t in figure.data for o in (t.customdata if t.customdata is not None else ()) if len(o)}

@@ -187,7 +187,7 @@ export default function (component) {
   const onUp = () => {
     const done = drag;
     if (!done.moved) {
-      const hit = !axes && chart._hoverdata && chart._hoverdata[0] && chart._hoverdata[0].customdata;
+      const hit = chart._hoverdata && chart._hoverdata[0] && chart._hoverdata[0].customdata;
       stop();
       if (hit && hit[0]) setTriggerValue('clicked', hit[0]);
       return;
@@ -206,8 +206,8 @@ export default function (component) {
     drag = null;
     setTriggerValue('brushed', told);
   };
-  // Plotly would move or zoom what is dragged over.
-  const onPress = event => { if (drag && !axes) event.stopPropagation(); };
+  // Plotly would move or zoom what is dragged over, and take a drag from one mark to another for a click.
+  const onPress = event => { if (drag) event.stopPropagation(); };
   const onTwice = event => {
     const where = tool === 'move' ? null : under(event, place(event));
     if (where && lit !== null) setTriggerValue('brushed', { ...where, none: true });
@@ -229,6 +229,7 @@ export default function (component) {
     chart = found;
     over = document.createElementNS(NS, 'svg');
     over.setAttribute('class', 'brush-over');
+    over.setAttribute('aria-hidden', 'true');
     chart.querySelector('.svg-container').appendChild(over);
     chart.on('plotly_afterplot', draw);
     chart.on('plotly_relayouting', hide);

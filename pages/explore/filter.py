@@ -17,8 +17,8 @@ _HELP = (
 )
 
 
-def box(only: Narrowed) -> None:
-    """Draw the box with what is asked for now, and say how much that leaves."""
+def box() -> None:
+    """Draw the box with what is asked for now."""
     now = brush.now().where
     if _BOX not in st.session_state or st.session_state[_BOX].strip() != now:
         st.session_state[_BOX] = now
@@ -35,8 +35,13 @@ def box(only: Narrowed) -> None:
         help=_HELP,
         icon=":material/filter_alt:",
     )
+
+
+def said(only: Narrowed) -> None:
+    """Say how much the filter leaves, or what is wrong with it."""
+    now = brush.now().where
     if only.mistake:
-        st.error(shell.plain(f"{only.mistake}. Nothing is left out."), icon=":material/error:")
+        st.error(shell.plain(f"{only.mistake.rstrip('?.')}. Nothing is left out."), icon=":material/error:")
     elif now:
         lacking = f"; {only.lacking}, and are not matched" if only.lacking else ""
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -12,7 +12,7 @@ from engine.errors import NotFoundError
 from engine.figures.frontier_info import FrontierInfo
 from engine.frontier.columns import Trials
 from engine.frontier.joined import is_imported, without_points
-from engine.frontier.recommendation import Choice, View
+from engine.frontier.recommendation import Choice, View, choose
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
@@ -79,10 +79,10 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
     view, chart = asked.view, asked.chart
     only = narrowed.narrowed(row, view.device, done, asked.narrowing)
     left = only.trials
-    marked = brush.marked(only, view.device)
     advice = st.container()
     wide, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
+    marked = brush.marked(only, view.device, still=chart_only)
     lit = None if chart_only else options.lit(row, view.device)
     with wide:
         # The chart is drawn above the sliders that it depends on.
@@ -267,9 +267,10 @@ def _table(
     wanted, done = table_columns.now(), brush.listed(only, marked)
     chosen = _selected(done)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        filter.box(only)
+        filter.box()
         table_columns.picker(only.trials, info.choice.view.device)
         views.picker(row)
+    filter.said(only)
     listed = done.take(trial_table.rows(done, info.choice, tied, chosen, wanted.sort))
     ids, key, before = listed.ids, f"{TABLE} {row.id}", f"{TABLE} {row.id} lists"
     # The selection is a row's number: where the rows are others than before, it is put where the selected trial is now.
@@ -293,7 +294,8 @@ def _table(
         listed, info.choice, tied, key, selected, len(done) - len(listed), lit.trials if lit else None, wanted
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        share.of_sweep(row, trials, info.choice)
+        # It gives all recipes, and says of each whether it is on the frontier of them all.
+        share.of_sweep(row, trials, choose(trials, info.choice.view) if only.key else info.choice)
         comparison.link(row)
         presentation.link(row, info.choice.view, replace(brush.now(), brush=None))
 

@@ -12,6 +12,7 @@ from engine.store.views import EVERYBODY, LONGEST_NAME, SavedView
 from pages.shared import access, address, queries, shell
 
 _NAME, _WHOSE, _SAID, _CHOSEN = (f"explore view {part}" for part in ("name", "whose", "said", "chosen"))
+_MORE, _MOST_LINKED = "explore view more", 20
 _MINE, _ALL = "For me", "For everybody"
 
 
@@ -28,9 +29,20 @@ def picker(row: SweepRow) -> None:
             st.caption(
                 "No view is saved yet: chart, axes, colour, limits, brush, filter, columns and zoom, under a name."
             )
-        _links(here, "")
+        _links(here[:_MOST_LINKED], "")
         if elsewhere:
-            _links(elsewhere, "Of other sweeps")
+            _links(elsewhere[: _MOST_LINKED // 2], "Of other sweeps")
+        if left_out := [*here[_MOST_LINKED:], *elsewhere[_MOST_LINKED // 2 :]]:
+            by_id = {v.id: v for v in left_out}
+            chosen = st.selectbox(
+                f"{len(left_out)} more",
+                list(by_id),
+                format_func=lambda i: by_id[i].name,
+                index=None,
+                key=_MORE,
+                placeholder="Find a view",
+            )
+            _links([by_id[chosen]] if chosen in by_id else [], "")
         _save_form()
         if changeable := [v for v in found if _may_change(v)]:
             _change_form(row, changeable)
@@ -40,12 +52,13 @@ def _links(found: Sequence[SavedView], heading: str) -> None:
     if heading:
         st.caption(heading)
     for view in found:
-        # A link, so that it opens in another tab, too.
-        st.page_link(
-            shell.pages()["explore"],
-            label=shell.plain(view.name),
+        st.button(
+            shell.plain(view.name),
             icon=":material/group:" if view.owner == EVERYBODY else ":material/person:",
-            query_params=dict(view.params),
+            key=f"explore view open {view.id}",
+            type="tertiary",
+            on_click=address.go,
+            args=("explore", view.params),
             help=_about(view),
         )
 

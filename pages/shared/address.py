@@ -80,6 +80,16 @@ def written(page: str) -> dict[str, str]:
     return dict(found.params) if found else {}
 
 
+def go(page: str, params: Mapping[str, str]) -> None:
+    """Show what these parameters of the page that is on screen say; for a callback.
+
+    A link of Streamlit's to the same page runs it with them and leaves the browser's address as it was (tried with 1.67), which the next
+    click would then bring back.
+    """
+    st.session_state.pop(_slot(page), None)
+    st.query_params.from_dict(params)
+
+
 def amend(page: str, changes: Mapping[str, str | None]) -> None:
     """Change single parameters of the page's address, from a part of it that runs by itself; None takes one out."""
     written = st.session_state.get(_slot(page))

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.frontier.columns import Rows, Trials
-from engine.frontier.matching import option_values
+from engine.frontier.matching import option_names, option_values
 from engine.metrics import METRICS
 from pages.shared.narrowing_address import MOST_COLUMNS, Columns
 
@@ -39,7 +39,7 @@ def offered(trials: Trials, device: str) -> list[str]:
     metrics = list(trials.measured(device))
     judged = metrics.index(trials.judged_by) + 1 if trials.judged_by in metrics else 0
     ranged = [INTERVAL] if judged else []
-    return [STANDING, *metrics[:judged], *ranged, *metrics[judged:], TRUTH, *option_values(trials)]
+    return [STANDING, *metrics[:judged], *ranged, *metrics[judged:], TRUTH, *option_names(trials)]
 
 
 def title(name: str) -> str:
