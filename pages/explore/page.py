@@ -16,7 +16,7 @@ from engine.frontier.recommendation import Choice, View
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
-from pages.explore import charts, limits, options, presentation
+from pages.explore import charts, limits, live, options, presentation, time_lapse
 from pages.shared import (
     address,
     comparison,
@@ -89,6 +89,8 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
                 charts.pick_shape(done)
                 chart = pickers.pick_metrics(view.device, chart, done, news)
             zoom = charts.show(row, info, done, chart, _selected(done), _select, lit)
+            if chart.shape == "progress" and not chart_only:
+                time_lapse.show(row, done, view)
             _remaining(info, done)
             notes.pinned(row, done, _select)
     if not chart_only:
@@ -141,7 +143,7 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
         f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
     )
     if row.state == "running":
-        charts.live(row, len(done))
+        live.show(row, len(done), _selected(done))
     elif not len(done):
         st.info(
             f"This sweep is {row.state} and has no measured recipe. {shell.plain(row.error or '') or 'Start it again to go on.'}",
@@ -275,6 +277,7 @@ def _table(row: SweepRow, info: FrontierInfo, trials: Trials, done: Trials, lit:
     with st.container(horizontal=True, vertical_alignment="center"):
         share.of_sweep(row, trials, info.choice)
         comparison.link(row)
+        comparison.link_to_sweeps(row)
         presentation.link(row, info.choice.view)
 
 
