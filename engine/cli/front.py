@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 def front(
     sweep: SweepRef,
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SWEEP]...", help="More sweeps, up to six in all: each frontier, and who beats whom."),
+    ] = None,
     objectives: Annotated[
         str | None,
         typer.Option(
@@ -45,6 +49,11 @@ def front(
     as_json: JsonFlag = False,
 ) -> None:
     """The Pareto frontier: the trials that no other trial beats in every objective, how sure that is, and which to ship."""
+    if others:
+        from engine.cli._fronts import fronts
+
+        fronts([sweep, *others], objectives, device, scenario, tied, imported, as_json)
+        return
     from engine.frontier.certainty import certainty
     from engine.frontier.front import find_front, parse_objectives, usual_objectives
     from engine.store.artifacts import Artifacts

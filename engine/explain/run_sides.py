@@ -149,6 +149,10 @@ def what_differs(then: Side, now: Side) -> tuple[str, ...]:
         lines.append(
             "Trained with another seed: that moves a recipe by itself, which the intervals, of the test samples alone, do not hold"
         )
+    if not lines and then.spec and now.spec:
+        lines.append(
+            "Neither spec nor machine nor versions differ: the data, the network or the program itself may have changed"
+        )
     return tuple(lines)
 
 

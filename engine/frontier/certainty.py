@@ -223,11 +223,18 @@ def bootstrap(rights: Bools, draws: int = DRAWS) -> tuple[Floats, Floats]:
     return share(times), share(left_out)
 
 
-def _draw(trials: Trials, keys: Sequence[str], device: str, images: _Images | None, count: int | None = None) -> Floats:
+def _draw(
+    trials: Trials,
+    keys: Sequence[str],
+    device: str,
+    images: _Images | None,
+    count: int | None = None,
+    seed: int = _SEED,
+) -> Floats:
     """The numbers of trials as they might have come out: (draws, trials, keys)."""
     if count is None:
         count = int(np.clip(MOST_ROWS_DRAWN // max(1, len(trials)), FEWEST_DRAWS, DRAWS))
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     draws = np.repeat(objective_points(trials, keys, device)[None], count, axis=0)
     clock: Floats | None = None
     # Nobody knows how an imported point might have come out: it stays where it is.

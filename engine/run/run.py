@@ -175,7 +175,7 @@ class _Run:
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
-        keep_earlier(self.plan, self.store, earlier, () if self.only else self.left)
+        keep_earlier(self.plan, self.store, {} if self.only else earlier, self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
         if self.only:

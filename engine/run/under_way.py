@@ -39,10 +39,16 @@ def node_words(kind: Kind, chains: Sequence[Chain]) -> str:
 
 
 def keep_earlier(plan: Plan, store: Store, earlier: Mapping[str, Trial], left: Collection[str]) -> None:
-    """Keep the trials that a sweep has before some of them are measured anew, as after an update; a run that only goes on keeps nothing.
+    """Keep the trials that a sweep has before some of them become others, as after an update; a run that only goes on keeps nothing.
 
-    `earlier`: the stored trials by id; `left`: keys of the nodes that are not finished.
+    `earlier`: the stored trials by id; `left`: keys of the nodes that are not finished. What is measured anew becomes another, and so does
+    what is finished under other keys, as when data are put back as they were.
     """
-    done = {name for name, trial in earlier.items() if trial.state == "done"}
-    if any(c.recipe.id in done and not plan.asked_of(c).isdisjoint(left) for c in plan.chains):
-        store.earlier.keep(plan.sweep.id, list(earlier.values()))
+    for chain in plan.chains:
+        trial = earlier.get(chain.recipe.id)
+        if trial is None or trial.state != "done":
+            continue
+        names = [plan.nodes[key].artifact for key in (chain.model, chain.accuracy)]
+        if names != [trial.artifact, trial.predictions] or not plan.asked_of(chain).isdisjoint(left):
+            store.earlier.keep(plan.sweep.id, list(earlier.values()))
+            return

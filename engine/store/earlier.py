@@ -53,7 +53,7 @@ class Earlier:
 
     def kept(self, sweep_id: str) -> str | None:
         """Until when the earlier run was the last one, as ISO text; None where none was kept."""
-        query = sa.select(sa.func.min(table.c.kept)).where(table.c.sweep_id == sweep_id)
+        query = sa.select(table.c.kept).where(table.c.sweep_id == sweep_id).limit(1)
         with self._engine.connect() as connection:
             found: str | None = connection.scalar(query)
         return found

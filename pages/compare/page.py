@@ -22,7 +22,7 @@ from engine.frontier.columns import Trials
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
 from engine.trials.trial import Trial
-from pages.compare import network
+from pages.compare import changes, modes, network, sweeps
 from pages.shared import answers, comparison, plots, queries, share, shell
 
 LEAST = 2
@@ -30,6 +30,10 @@ LEAST = 2
 
 def render() -> None:
     """Draw the page."""
+    mode = modes.pick()
+    if mode != modes.RECIPES:
+        (sweeps if mode == modes.SWEEPS else changes).show()
+        return
     picked = comparison.pick("compare", LEAST)
     if picked is None:
         return

@@ -40,7 +40,7 @@ from engine.store.rows import SweepRow
 from pages.explore import brush, chart_events
 from pages.explore.brush import Marked, Pane
 from pages.explore.options import Lit
-from pages.shared import address, plots, progress, share, shell
+from pages.shared import address, plots, share
 from pages.shared.explore_address import SHAPES, Chart, third_axis, zoom_text
 from pages.shared.pickers import usual_metrics
 
@@ -49,7 +49,6 @@ _KEYS = {shape: f"explore {'chart' if shape == 'frontier' else shape}" for shape
 # In these, Plotly itself shows which mark was clicked. In the others a trial has several marks, or a mark cannot be selected.
 _SELECTABLE = {"frontier", "map", "progress"}
 _DRAWN, _ASKED = "chart drawn", "chart zoom asked"
-_LIVE_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -278,29 +277,3 @@ def _nothing(view: View) -> _Made | None:
     where = "" if view.device == "host" else f" on {view.device}"
     st.info(f"No recipe has all of these numbers{where}. Choose other metrics.", icon=":material/tune:")
     return None
-
-
-def live(row: SweepRow, shown: int) -> None:
-    """While a sweep runs: how many recipes are new since the chart was drawn, and the button that draws them.
-
-    They are not drawn unasked: the chart would be taken from under the pointer. Asked for, it comes back with its zoom and a ring around
-    the selected recipe.
-    """
-
-    @shell.fragment(run_every=_LIVE_POLL_S)
-    def poll() -> None:
-        now = progress.find(row.id)
-        if now is None or now.state != "running":
-            address.rerun()
-        new = now.trials - shown
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if new > 0:
-                st.info("This sweep is still running.")
-                name = "1 new recipe: show it" if new == 1 else f"{new} new recipes: show them"
-                if st.button(name, icon=":material/refresh:", type="primary", key="show new recipes"):
-                    address.rerun()
-            else:
-                st.info("This sweep is still running; what is measured so far is shown.")
-            st.page_link(shell.pages()["new-sweep"], label="Follow its progress", query_params={"run": row.id})
-
-    poll()

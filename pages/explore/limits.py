@@ -106,8 +106,12 @@ def _slider(key: str, values: Sequence[float], wanted: float | None, name: str, 
         st.session_state[name] = free if asked is None else span.clamp(asked)
         # The slider has steps, the limit that was asked for need not be on one: it holds as long as the slider is left where it was put.
         st.session_state[exact] = None if asked is None else (st.session_state[name], wanted)
+    elif st.session_state[name] == st.session_state.get(f"{name} free"):
+        # Recipes that are new move the ends: what stood at the end that limits nothing stays there.
+        st.session_state[name] = free
     else:
         st.session_state[name] = min(span.high, max(span.low, st.session_state[name]))
+    st.session_state[f"{name} free"] = free
     value = st.slider(
         f"{metric.name} {'≥' if metric.maximise else '≤'}",
         span.low,

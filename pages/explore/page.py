@@ -16,7 +16,7 @@ from engine.frontier.recommendation import Choice, View, choose
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
-from pages.explore import brush, charts, filter, limits, options, presentation, views
+from pages.explore import brush, charts, filter, limits, live, options, presentation, time_lapse, views
 from pages.explore.brush import Marked
 from pages.shared import (
     address,
@@ -99,6 +99,8 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
                 chart = pickers.pick_metrics(view.device, chart, done, news)
             zoom = charts.show(row, info, left, chart, _selected(done), _select, lit, marked) if len(left) else {}
             if len(left):
+                if chart.shape == "progress" and not chart_only:
+                    time_lapse.show(row, left, view)
                 brush.bar(marked, only)
                 _remaining(info, left)
             else:
@@ -154,7 +156,7 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
         f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
     )
     if row.state == "running":
-        charts.live(row, len(done))
+        live.show(row, len(done), _selected(done))
     elif not len(done):
         st.info(
             f"This sweep is {row.state} and has no measured recipe. {shell.plain(row.error or '') or 'Start it again to go on.'}",
@@ -297,6 +299,7 @@ def _table(
         # It gives all recipes, and says of each whether it is on the frontier of them all.
         share.of_sweep(row, trials, choose(trials, info.choice.view) if only.key else info.choice)
         comparison.link(row)
+        comparison.link_to_sweeps(row)
         presentation.link(row, info.choice.view, replace(brush.now(), brush=None))
 
 

@@ -98,6 +98,17 @@ def link(row: SweepRow) -> None:
         st.caption("Add one more to compare.")
 
 
+def link_to_sweeps(row: SweepRow) -> None:
+    """The ways to this sweep beside others, and to what changed since its run before the last one, where that was kept."""
+    ways = [("Beside other sweeps", ":material/stacked_line_chart:", {"mode": "sweeps", "sweeps": row.id})]
+    if queries.store().earlier.kept(row.id):
+        ways.append(
+            ("What changed", ":material/difference:", {"mode": "runs", "then": f"{row.id}@before", "now": row.id})
+        )
+    for label, icon, params in ways:
+        st.page_link(shell.pages()["compare"], label=label, icon=icon, query_params=params)
+
+
 def pick(page: str, least: int) -> tuple[SweepRow, Trials, list[Trial]] | None:
     """Draw the pickers of a page and keep its address: the sweep, its measured trials, those chosen; None when there is nothing to choose.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 
@@ -63,6 +64,13 @@ def follow(sweep_id: str) -> None:
     poll()
 
 
+def doing_text(row: SweepRow) -> str:
+    """What the sweep's runner is doing now, `training channels −50 %, timing int8`; empty where it has not said."""
+    if row.state != "running" or not row.under_way:
+        return ""
+    return ", ".join(shell.plain(str(words)) for words in json.loads(row.under_way))
+
+
 def _before_the_first_node(sweep_id: str, waiting: bool) -> None:
     if waiting:
         st.progress(0.0, "Starting …")
@@ -79,6 +87,8 @@ def _progress(row: SweepRow, waiting: bool) -> None:
         f"{row.nodes_done} of {row.nodes_total} nodes done · {row.trials} of {row.recipes} recipes measured · "
         f"{duration(row.elapsed_s)} so far{remaining}",
     )
+    if doing := doing_text(row):
+        st.caption(f":material/autorenew: Now: {doing}")
     if row.state == "running":
         _cancel(row)
     trials = queries.columns(row)

@@ -9,11 +9,14 @@ from engine.explain.compare import holm
 from engine.explain.run_changes import Tolerance
 from engine.explain.run_diff import matched, run_diff
 from engine.explain.run_texts import recipe_line, summary_text
+from engine.metrics import score_key
 from engine.quality.predictions import Predictions
+from engine.quality.scored import score, scored_samples
 from engine.quality.statistics import mcnemar_midp, paired_difference, wilson
+from engine.quality.values import Values
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Imported, Prune, Quantize
-from engine.trials.evidence import Accuracy, Interval
+from engine.trials.evidence import Accuracy, Fidelity, Interval, Score
 from engine.trials.trial import Trial
 from tests.helpers.trial_factory import CUT, FOUR, INT8, MACHINE, sweep_trials, trial
 
@@ -180,3 +183,46 @@ def test_a_run_against_itself_has_nothing_to_tell_and_what_is_still_to_come_is_n
     assert [len(x) for x in (some.pending, some.gone, some.new)] == [3, 0, 0]
     assert [len(x) for x in (run_diff(sweep_trials(pending=3), whole).new, some.recipes)] == [3, 21]
     assert run_diff([], []).recipes == ()
+
+
+def test_an_own_metric_of_which_less_is_better_is_compared_sample_by_sample(tmp_path):
+    key = score_key("MAE", "min", "K")
+    rng = np.random.default_rng(0)
+    then, now = [], []
+    errors = np.abs(rng.normal(2.0, 0.5, 400))
+    for place, recipe in enumerate(RECIPES[:3]):
+        # The second answers worse by a little on every sample: as two measurements nobody could tell.
+        for side, run_, shift in ((0, then, 0.0), (1, now, 0.02 if place == 1 else 0.0)):
+            noise = rng.normal(0, 0.05, 400)
+            samples = errors + noise + shift
+            name = f"{side}-{place}.npz"
+            Values(np.zeros((400, 1), np.float32), 400, scored_samples(samples, "mae")).save(tmp_path / name)
+            told = score(key, scored_samples(samples, "mae"), 400, None)
+            bare = trial(
+                recipe, accuracy=None, predictions=name, fidelity=Fidelity(None, None, Interval(0.1, 0.1, 0.1))
+            )
+            run_.append(replace(bare, score=told))
+
+    def find(name):
+        return tmp_path / name
+
+    found = run_diff(then, now, find, find)
+    assert [r.now.id for r in found.of("regression")] == [RECIPES[1].id]
+    change = next(c for c in found.of("regression")[0].changes if c.key == key)
+    old, new = (Values.load(tmp_path / f"{side}-1.npz").scored.samples for side in (0, 1))
+    half = 1.96 * (new - old).std(ddof=1) / 20
+    assert change.paired
+    assert (change.estimate.value, change.estimate.low, change.estimate.high) == pytest.approx(
+        ((new - old).mean(), (new - old).mean() - half, (new - old).mean() + half), rel=1e-3
+    )
+    assert not run_diff(then, now).has_regressions
+    # Within what is allowed it is none, in the metric's own unit.
+    assert not run_diff(then, now, find, find, Tolerance(drop=0.1)).has_regressions
+
+
+def test_runs_that_are_judged_by_different_metrics_are_not_compared_by_them():
+    key = score_key("MAE", "min", "K")
+    own = [replace(t, score=Score(key, 1.0, 0.9, 1.1, 100)) for t in (trial(), trial(INT8))]
+    found = run_diff([trial(), trial(INT8)], own)
+    assert "judged by different metrics (Accuracy then, MAE now)" in found.left_out[0]
+    assert not any(c.key in (key, "accuracy") for r in found.recipes for c in r.changes)

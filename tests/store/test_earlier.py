@@ -1,6 +1,7 @@
 """The run before the last of a sweep, and other homes that are read and never written."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,24 +41,34 @@ def plan(sweep):
     for recipe in (Recipe(), CUT):
         names = [f"{recipe.id} {kind}" for kind in ("export", "facts", "accuracy")]
         for kind, name in zip(("export", "facts", "accuracy"), names, strict=True):
-            nodes[name] = Node(name, kind, (), {}, 1.0, ".onnx")
+            nodes[name] = Node(name, kind, (), {}, 1.0, ".bin")
         chains.append(Chain(recipe, *names, None))
     return Plan(sweep, nodes, tuple(chains))
 
 
-def test_a_run_keeps_what_was_finished_only_where_it_measures_that_anew():
+def finished(recipe=None):
+    """A trial that the plan's nodes made."""
+    made = trial(recipe)
+    return replace(made, artifact=f"{made.id} export.bin", predictions=f"{made.id} accuracy.bin")
+
+
+def test_a_run_keeps_what_was_finished_only_where_that_becomes_another():
     store, sweep = Store.open(), parse_sweep({"name": "x", "model": {"source": "resnet8"}})
     planned = plan(sweep)
-    finished, waiting = trial(), trial(CUT, state="pending")
-    earlier = {t.id: t for t in (finished, waiting)}
+    waiting = trial(CUT, state="pending")
+    earlier = {t.id: t for t in (finished(), waiting)}
     # It goes on: what is missing belongs to what was never measured.
     keep_earlier(planned, store, earlier, {f"{CUT.id} accuracy"})
     assert store.earlier.of(sweep.id) == []
     keep_earlier(planned, store, earlier, {f"{Recipe().id} accuracy"})
-    assert [t.state for t in store.earlier.of(sweep.id)] == ["done", "pending"]
+    assert store.earlier.of(sweep.id) == [finished(), waiting]
     # Now the run is broken off and goes on: the run before the last is still the same.
     keep_earlier(planned, store, {waiting.id: waiting}, {f"{Recipe().id} accuracy"})
-    assert [t.state for t in store.earlier.of(sweep.id)] == ["done", "pending"]
+    assert store.earlier.of(sweep.id) == [finished(), waiting]
+    # Nothing is missing, and yet the trials will be others: the data are as they once were.
+    other = replace(finished(), predictions="of other data.bin")
+    keep_earlier(planned, store, {other.id: other}, ())
+    assert store.earlier.of(sweep.id) == [other]
 
 
 def test_what_is_under_way_is_told_in_words():
