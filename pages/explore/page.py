@@ -20,6 +20,7 @@ from pages.explore import charts, limits, options, presentation
 from pages.shared import (
     address,
     comparison,
+    narrow,
     notes,
     pickers,
     queries,
@@ -72,13 +73,14 @@ def render() -> None:
 def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore, news: bool) -> state.Explore:
     """Chart and limits beside the selected recipe, and the table below; what is shown, with the limits, metrics and zoom that are set."""
     view, chart = asked.view, asked.chart
-    advice = st.container()
+    advice = st.container(key="explore advice place")
+    narrow.chart_first("explore advice place", "explore chart place")
     left, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
     lit = None if chart_only else options.lit(row, view.device)
     with left:
         # The chart is drawn above the sliders that it depends on.
-        above = st.container()
+        above = st.container(key="explore chart place")
         if not chart_only:
             scope = f"{row.id} {view.device}"
             view = replace(view, limits=limits.sliders(done, view.device, view.limits, scope, news))

@@ -68,6 +68,8 @@ def _name(name: str, profile: Profile | None) -> str:
 
 def _pick_kind(key: str, kinds: Mapping[str, Sequence[str]], first: str) -> str:
     kept = f"{key} kind"
+    # Streamlit lets the pictures of labels shrink to nothing, and cuts the words instead.
+    st.html(f"<style>.st-key-{kept.replace(' ', '-')} img {{ max-width: none; width: 1.3em; height: 1.3em }}</style>")
     if st.session_state.get(kept) not in kinds:
         st.session_state[kept] = first
     chosen = st.pills(

@@ -27,7 +27,7 @@ from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.trial import Trial
 from pages.shared import answers, pickers, plots, queries, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
-from pages.what_broke import values
+from pages.what_broke import changed_answers, values
 
 PER_PAGE = 12
 LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")
@@ -81,6 +81,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
     if (labels < 0).any():
         st.caption(f"These {measured_on.noun}s have no labels: all that can be said is which answers changed.")
         slices.show_changes(trial)
+        changed_answers.show(before, after, measured_on)
         return
     found = flips(before, after, labels)
     changes = class_changes(before, after, labels, classes)
