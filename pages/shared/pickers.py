@@ -33,6 +33,9 @@ def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
     """Put a picker where the address says, when that is news or the picker is new or its choice has gone."""
     if news or st.session_state.get(name) not in options:
         st.session_state[name] = value if value in options else options[0]
+    else:
+        # Said again: a browser that was still loading in the first run shows the first option otherwise (seen on a busy machine).
+        st.session_state[name] = st.session_state[name]
 
 
 def sweep_box(rows: Sequence[SweepRow], key: str, width: Literal["stretch"] | int = 260) -> SweepRow:
@@ -62,6 +65,8 @@ def pick_sweep(
     if news or st.session_state.get(key) not in ids:
         wanted = _known(rows, asked)
         st.session_state[key] = wanted if wanted in ids else ids[0]
+    else:
+        st.session_state[key] = st.session_state[key]
     return sweep_box(rows, key, width)
 
 

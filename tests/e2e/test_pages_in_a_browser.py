@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -160,6 +161,13 @@ def test_the_report_works_from_a_file_without_a_network(page: Page, tmp_path: Pa
     page.wait_for_function(
         "colour => document.querySelector('.chart').layout.paper_bgcolor === '#10151c' && colour", arg=dark
     )
+    # On a phone the names of devices stand beside each other, and the chart scrolls.
+    page.set_viewport_size({"width": 420, "height": 900})
+    names = page.locator(".wide .chart .xtick text")
+    ends = names.evaluate_all("all => all.map(e => e.getBoundingClientRect()).map(r => [r.left, r.right])")
+    assert len(ends) > 30
+    assert all(left > right - 1 for (_, right), (left, _) in itertools.pairwise(sorted(ends)))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as SVG").first.click()
     assert download.value.suggested_filename.endswith(".svg")
