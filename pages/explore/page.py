@@ -20,7 +20,6 @@ from pages.explore import charts, limits, options, presentation
 from pages.shared import (
     address,
     comparison,
-    narrow,
     notes,
     pickers,
     queries,
@@ -29,6 +28,7 @@ from pages.shared import (
     shell,
     trial_panel,
     trial_table,
+    widths,
 )
 from pages.shared import explore_address as state
 
@@ -74,7 +74,7 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
     """Chart and limits beside the selected recipe, and the table below; what is shown, with the limits, metrics and zoom that are set."""
     view, chart = asked.view, asked.chart
     advice = st.container(key="explore advice place")
-    narrow.chart_first("explore advice place", "explore chart place")
+    widths.chart_first("explore advice place", "explore chart place")
     left, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
     lit = None if chart_only else options.lit(row, view.device)

@@ -116,7 +116,8 @@ def pick_one(names: Sequence[str], key: str, about: str) -> str:
     profiles = all_profiles()
     kinds, chosen = kinds_of(names, profiles), str(st.session_state[key])
     own = next(kind for kind, found in kinds.items() if chosen in found)
-    label = f"Device: {_name(chosen, None)}"
+    # As short as the Devices page says it: beside the other pickers there is little room.
+    label = f"Device: {shell.plain(chosen)}"
     with st.popover(label, icon=":material/memory:", help=about, key=f"{key} popover"):
         kind = _pick_kind(key, kinds, own)
         of_kind = f"{key} of {kind}"

@@ -1,4 +1,4 @@
-"""What is in another order on a telephone than on a desk: there is room for one thing at a time, and that is the chart."""
+"""What depends on the width of the screen: on a telephone the chart comes first, on a desk what is beside a long form stays in sight."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def chart_first(*keys: str) -> None:
     )
     own = "".join(f"{name} {{ display: flex !important; }}" for name in chosen)
     st.html(f"<style>@media (max-width: {WIDEST_PX}px) {{ {around} {{ display: contents; }} {places} {own} }}</style>")
+
+
+def stays_in_sight(key: str) -> None:
+    """On a wide screen, keep the container of this key in sight while what is beside it is scrolled through."""
+    name = f".st-key-{key.replace(' ', '-')}"
+    wrapper = f"[data-testid=stLayoutWrapper]:has(> {name})"
+    st.html(
+        f"<style>@media (min-width: {WIDEST_PX + 1}px) {{ {wrapper} {{ position: sticky; top: 4.5rem; }} }}</style>"
+    )
