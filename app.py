@@ -6,7 +6,7 @@ Streamlit reads this file twice: once as a module, for the server `app`, and the
 import streamlit as st
 
 from engine.datasets.function import forbid_functions
-from pages.shared import settled, shell
+from pages.shared import looks, settled, shell, shortcuts
 
 # Whoever visits may name a dataset, so a Python function that returns one is never run here.
 forbid_functions()
@@ -17,6 +17,8 @@ if __name__ == "__main__":
     page = st.navigation(list(shell.pages().values()), position=shell.navigation_position())
     shell.guard()
     shell.who_am_i()
+    looks.mend()
+    shortcuts.listen()
     page.run()
     settled.settle(page.url_path)
 else:

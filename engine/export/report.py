@@ -41,6 +41,8 @@ from engine.trials.trial import Trial
 
 MOST_ON_DEVICES = 30
 """Recipes of the frontier that the map of devices shows, the best first."""
+NAMES_PX, DEVICE_PX = 200, 17
+"""What the names of recipes take beside that map, and the height of a line, so that names of devices stand beside each other."""
 
 
 def write_report(
@@ -148,13 +150,15 @@ def _figure(done: Sequence[Trial], y: str, x: str, device: str) -> str:
     return _section(name, frontier_figure(info, height=460), frontier_alt(info), drawn_text(info))
 
 
-def _section(title: str, figure: go.Figure, alt: str, about: str = "") -> str:
-    """A heading, a place for a chart with its data beside it, and its buttons."""
+def _section(title: str, figure: go.Figure, alt: str, about: str = "", least_px: int = 0) -> str:
+    """A heading, a place for a chart with its data beside it, and its buttons; what needs `least_px` scrolls where there are fewer."""
     # The theme is given by the page, light or dark; plotly's own would weigh 8 kB a chart and paint over it.
     figure.update_layout(template="none")
     lead = f'<p class="lead">{text_html(about)}</p>' if about else ""
+    open_, close = ('<div class="wide" tabindex="0">', "</div>") if least_px else ("", "")
+    least = f' style="min-width: {least_px}px"' if least_px else ""
     return (
-        f'<section><h2>{text_html(title)}</h2>{lead}<div class="chart" role="img" aria-label="{text_html(alt)}"></div>'
+        f'<section><h2>{text_html(title)}</h2>{lead}{open_}<div class="chart"{least} role="img" aria-label="{text_html(alt)}"></div>{close}'
         f'<script type="application/json">{_json(figure.to_json())}</script>'
         '<p class="buttons"><button type="button" data-format="svg">Save as SVG</button> '
         '<button type="button" data-format="png">Save as PNG</button></p></section>'
@@ -202,11 +206,13 @@ def _devices(front: Front, baseline: Sequence[Trial]) -> str:
     figure = heat_map_figure(info)
     # Numbers of so many columns would lie over each other; each cell tells its own when it is pointed at.
     figure.update_traces(texttemplate="", selector={"type": "heatmap"})
+    figure.update_xaxes(tickangle=-90)
     about = (
         "Latency from published measurements of each device. Grey: it does not fit; empty: nothing is known. Point at a cell for its "
         "number and range."
     )
-    return _section("On other devices, estimated", figure, heat_map_alt(info), about)
+    # So that no name of a device lies over the next one, on a phone too.
+    return _section("On other devices, estimated", figure, heat_map_alt(info), about, NAMES_PX + DEVICE_PX * len(names))
 
 
 def _method(sweep: Sweep, trials: Sequence[Trial]) -> str:

@@ -6,6 +6,7 @@ import ast
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from engine.measure.machine import runtime_version
@@ -121,12 +122,22 @@ class _Module(NamedTuple):
 def _module(name: str) -> _Module:
     source = (_ENGINE / name).read_text()
     imports: list[str] = []
-    for part in ast.walk(ast.parse(source)):
+    for part in ast.walk(_parsed(source)):
         if isinstance(part, ast.ImportFrom) and part.module and part.module.split(".")[0] == "engine":
             inside = "/".join(part.module.split(".")[1:])
             paths = [f"{inside}.py", *(f"{inside}/{a.name}.py".lstrip("/") for a in part.names)]
             imports += [p for p in paths if (_ENGINE / p).is_file()]
     return _Module(tree_text(source), tuple(imports))
+
+
+_PARSING = Lock()
+
+
+def _parsed(source: str) -> ast.Module:
+    # One at a time: Python counts the depth of a tree for all threads together, and of two that parse at once one may end in
+    # "AST constructor recursion depth mismatch" (seen with 3.11.7, two visitors' pages at once).
+    with _PARSING:
+        return ast.parse(source)
 
 
 def tree_text(source: str) -> str:
@@ -135,7 +146,7 @@ def tree_text(source: str) -> str:
     Where a name comes from is not lost with them: one from another library stands for that library's (`np.rint` is numpy's under whatever
     alias), one from the engine for itself, wherever in the engine it lies.
     """
-    tree = ast.parse(source)
+    tree = _parsed(source)
     return _dump(_Blind(_meanings(tree)).visit(tree))
 
 

@@ -31,6 +31,7 @@ from pages.shared import (
     table_columns,
     trial_panel,
     trial_table,
+    widths,
 )
 from pages.shared import explore_address as state
 from pages.shared.narrowed import Narrowed
@@ -79,14 +80,15 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
     view, chart = asked.view, asked.chart
     only = narrowed.narrowed(row, view.device, done, asked.narrowing)
     left = only.trials
-    advice = st.container()
+    advice = st.container(key="explore advice place")
+    widths.chart_first("explore advice place", "explore chart place")
     wide, right = st.columns([3, 2], gap="medium")
     chart_only = shell.chart_first("explore")
     marked = brush.marked(only, view.device, still=chart_only)
     lit = None if chart_only else options.lit(row, view.device)
     with wide:
         # The chart is drawn above the sliders that it depends on.
-        above = st.container()
+        above = st.container(key="explore chart place")
         if not chart_only:
             scope = f"{row.id} {view.device}"
             wanted, new = brush.limits(view.limits)

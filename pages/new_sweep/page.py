@@ -19,7 +19,7 @@ from engine.trials.text import duration
 from pages.new_sweep import check_panel, handed_over, presets, spec_editor, spec_text, sweep_form
 from pages.new_sweep.draft import Draft, to_spec
 from pages.new_sweep.fields import KEEP
-from pages.shared import access, deletion, plots, progress, queries, reach, runner, shell
+from pages.shared import access, deletion, plots, progress, queries, reach, runner, shell, widths
 from pages.shared import explore_address as state
 
 FORM, TEXT = "Form", "As YAML"
@@ -48,7 +48,8 @@ def render() -> None:
     # After the form, whose model and limits it speaks of.
     with above:
         _ready_ways()
-    with right:
+    widths.stays_in_sight("new sweep outlook")
+    with right, st.container(key="new sweep outlook"):
         st.subheader("What this will run", anchor=False)
         with shell.one_line_errors():
             for sweep in said:

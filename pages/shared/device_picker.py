@@ -68,6 +68,8 @@ def _name(name: str, profile: Profile | None) -> str:
 
 def _pick_kind(key: str, kinds: Mapping[str, Sequence[str]], first: str) -> str:
     kept = f"{key} kind"
+    # Streamlit lets the pictures of labels shrink to nothing, and cuts the words instead.
+    st.html(f"<style>.st-key-{kept.replace(' ', '-')} img {{ max-width: none; width: 1.3em; height: 1.3em }}</style>")
     if st.session_state.get(kept) not in kinds:
         st.session_state[kept] = first
     chosen = st.pills(
@@ -114,7 +116,8 @@ def pick_one(names: Sequence[str], key: str, about: str) -> str:
     profiles = all_profiles()
     kinds, chosen = kinds_of(names, profiles), str(st.session_state[key])
     own = next(kind for kind, found in kinds.items() if chosen in found)
-    label = f"Device: {_name(chosen, None)}"
+    # As short as the Devices page says it: beside the other pickers there is little room.
+    label = f"Device: {shell.plain(chosen)}"
     with st.popover(label, icon=":material/memory:", help=about, key=f"{key} popover"):
         kind = _pick_kind(key, kinds, own)
         of_kind = f"{key} of {kind}"

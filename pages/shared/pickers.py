@@ -33,6 +33,9 @@ def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
     """Put a picker where the address says, when that is news or the picker is new or its choice has gone."""
     if news or st.session_state.get(name) not in options:
         st.session_state[name] = value if value in options else options[0]
+    else:
+        # Said again: a browser that was still loading in the first run shows the first option otherwise (seen on a busy machine).
+        st.session_state[name] = st.session_state[name]
 
 
 def sweep_box(rows: Sequence[SweepRow], key: str, width: Literal["stretch"] | int = 260) -> SweepRow:
@@ -62,6 +65,8 @@ def pick_sweep(
     if news or st.session_state.get(key) not in ids:
         wanted = _known(rows, asked)
         st.session_state[key] = wanted if wanted in ids else ids[0]
+    else:
+        st.session_state[key] = st.session_state[key]
     return sweep_box(rows, key, width)
 
 
@@ -199,7 +204,24 @@ def recipe_box(key: str, trials: Trials, wanted: str | None) -> Trial:
     ids, said = offered(trials, text, chosen)
     st.session_state[key] = chosen[0] if chosen else ids[0]
     found = st.selectbox(f"Recipe{said}", ids, format_func=name_of(trials), key=key, width=420)
+    if len(ids) > 1:
+        _neighbours(key, ids, ids.index(found))
     return trials[trials.place[found]]
+
+
+def _neighbours(key: str, ids: Sequence[str], place: int) -> None:
+    """The ways to the recipe before and after the chosen one of a box; `k` and `j` press them."""
+
+    def go(to: str) -> None:
+        st.session_state[key] = to
+
+    with st.container(horizontal=True, gap="xxsmall", width="content"):
+        for step, name, icon in ((-1, "previous", "chevron_left"), (1, "next", "chevron_right")):
+            to = ids[(place + step) % len(ids)]
+            text = f"The {name} recipe (key {'k' if step < 0 else 'j'})"
+            st.button(
+                f":material/{icon}:", key=f"{key} {name}-recipe", help=text, on_click=go, args=(to,), type="tertiary"
+            )
 
 
 def name_of(trials: Trials) -> Callable[[str], str]:

@@ -92,7 +92,8 @@ def _decision(row: SweepRow, trial: Trial) -> None:
         lead, _, rest = found.sentence.partition("; ")
         st.markdown(f":material/recommend: **{shell.plain(lead)}**{f'; {shell.plain(rest)}' if rest else ''}")
         return
-    st.markdown(f":material/recommend: Not the one that is recommended here: {shell.plain(found.sentence)}")
+    lead = found.sentence.partition("; ")[0]
+    st.markdown(f":material/recommend: Another recipe is recommended here: {shell.plain(lead)}.".replace("..", "."))
     if looked_at := found.trial or found.nearest:
         st.page_link(
             shell.pages()["trial"],
@@ -121,7 +122,7 @@ def _take_it(row: SweepRow, trial: Trial, baseline: Trial | None) -> None:
             st.caption("Copy link")
             st.code(_link(params), language=None, wrap_lines=True)
             st.caption("Copy command")
-            st.code("\n".join(_commands(row, trial)), language="sh", wrap_lines=True)
+            st.code("\n".join(_commands(row, trial)), language=None, wrap_lines=True)
         if trial.machine:
             st.caption(f"Measured on {trial.machine.label}")
 

@@ -27,7 +27,7 @@ from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.trial import Trial
 from pages.shared import answers, pickers, plots, queries, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
-from pages.what_broke import values
+from pages.what_broke import changed_answers, values
 
 PER_PAGE = 12
 LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")
@@ -81,6 +81,7 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
     if (labels < 0).any():
         st.caption(f"These {measured_on.noun}s have no labels: all that can be said is which answers changed.")
         slices.show_changes(trial)
+        changed_answers.show(before, after, measured_on)
         return
     found = flips(before, after, labels)
     changes = class_changes(before, after, labels, classes)
@@ -101,8 +102,11 @@ def _compare(row: SweepRow, trial: Trial, before: Predictions, after: Prediction
             alt=confusion_alt(change, classes),
         )
     slices.show_changes(trial)
-    _gallery(found, measured_on)
-    _calibration(before, after, labels)
+    flipped, calibrated = st.columns([3, 2], gap="large")
+    with flipped:
+        _gallery(found, measured_on)
+    with calibrated:
+        _calibration(before, after, labels)
     tables = {
         "By class": lambda: [
             {**r, "change": c.change} for r, c in zip(table_export.records(changes), changes, strict=True)
@@ -217,9 +221,11 @@ def _gallery(found: Sequence[Flip], measured_on: answers.TestImages) -> None:
     if pages > 1:
         name = f"broke page {kind} {chosen}"
         page = int(st.number_input(f"Page of {pages}", 1, pages, key=name, width=140))
-    columns, scale = st.columns(6), sample_picture.Scale.of(inputs)
-    for place, flip in enumerate(mine[(page - 1) * PER_PAGE : page * PER_PAGE]):
-        with columns[place % len(columns)]:
+    scale = sample_picture.Scale.of(inputs)
+    # As many beside each other as there is room for.
+    flow = st.container(horizontal=True, gap="small")
+    for flip in mine[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        with flow.container(width=132, gap="xxsmall"):
             # A picture from its own black to its own white: what is faint is looked at too.
             sample = inputs[flip.index]
             own = sample_picture.Scale(float(sample.min()), float(sample.max()), scale.ranges)
@@ -242,7 +248,6 @@ def _calibration(before: Predictions, after: Predictions, labels: np.ndarray) ->
     plots.draw(
         reliability_figure(*bins),
         key="broke calibration",
-        width=560,
         alt=reliability_alt(bins[1]),
     )
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from engine.export import tables as table_export
 from engine.figures.changed_values import changes_alt, changes_figure
-from engine.figures.series import is_series
-from engine.graph.inputs import is_array
-from engine.metrics import METRICS, shown, text_of
-from engine.quality.changed_values import Change, Changes, changes
+from engine.metrics import METRICS, text_of
+from engine.quality.changed_values import Changes, changes
 from engine.quality.values import Values
 from engine.store.rows import SweepRow
 from engine.trials.text import baseline_text, signed
 from engine.trials.trial import Trial
-from pages.shared import answers, plots, sample_picture, share, shell, slices
-
-_PICTURES, _SMALL_PX = 8, 96
+from pages.shared import answers, plots, share, slices
+from pages.what_broke import worst
 
 
 def compare(row: SweepRow, trial: Trial, before: Values, after: Values) -> None:
@@ -38,7 +34,7 @@ def compare(row: SweepRow, trial: Trial, before: Values, after: Values) -> None:
     st.subheader(title, anchor=False)
     plots.draw(changes_figure(found, key), key="broke values", alt=changes_alt(found, key))
     slices.show_changes(trial)
-    _worst(found, key, measured_on)
+    worst.show(found, key, measured_on, before, after)
     most = {"Samples that changed most": lambda: table_export.records(found.worst)}
     share.popover(f"{row.id}-{trial.id}", most | slices.tables(trial))
 
@@ -76,33 +72,3 @@ def _summary(trial: Trial, found: Changes, n: int) -> None:
                 )
     if text := baseline_text(trial):
         st.caption(f"{text[:1].upper()}{text[1:]}.")
-
-
-def _worst(found: Changes, key: str | None, measured_on: answers.TestImages) -> None:
-    if not found.worst:
-        st.caption("No sample changed for the worse.")
-        return
-    st.subheader("Samples that changed most", anchor=False)
-    inputs = measured_on.split.inputs
-    if measured_on.are_pictures or (is_array(inputs) and is_series(inputs.shape[1:])):
-        _pictures(found.worst[:_PICTURES], measured_on)
-    unit = METRICS[key].unit if key and found.by_metric else "of the typical length"
-    rows = [
-        {"Sample": c.index}
-        | ({} if c.target is None else {"Target": c.target})
-        | {"Baseline says": c.before, "This recipe says": c.after}
-        | {f"Change ({unit})" if unit else "Change": shown(key, c.change) if key and found.by_metric else c.change}
-        for c in found.worst
-    ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(400, 40 + 35 * len(rows)))
-
-
-def _pictures(worst: tuple[Change, ...], measured_on: answers.TestImages) -> None:
-    inputs = measured_on.split.inputs
-    assert is_array(inputs)  # of pictures, or of series
-    scale = sample_picture.Scale.of(inputs)
-    with st.container(horizontal=True, gap="small"):
-        for change in worst:
-            with st.container(width=_SMALL_PX, gap=None):
-                sample_picture.show(inputs[change.index], scale, _SMALL_PX)
-                st.caption(shell.plain(f"{change.before} → {change.after}"))

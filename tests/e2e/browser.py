@@ -91,6 +91,11 @@ def idle(page: Page) -> None:
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")
 
 
+def unfold(page: Page, title: str) -> None:
+    """Open what is folded under a heading."""
+    page.locator("summary").filter(has_text=title).first.click()
+
+
 def asked(page: Page, name: str) -> str:
     return parse_qs(urlsplit(page.url).query).get(name, [""])[0]
 

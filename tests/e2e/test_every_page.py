@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from tests.e2e.browser import CHROMIUM_FLAGS, PATIENCE_S, browsing, dashboard
+from tests.e2e.axe import faint_chart_text, violations
+from tests.e2e.browser import CHROMIUM_FLAGS, PATIENCE_S, browsing, dashboard, idle, in_address
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
@@ -100,12 +101,59 @@ def test_a_page_fits_its_screen_and_logs_no_error(screen: tuple[Page, int, str],
         """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
         .filter(e => !e.querySelector('[aria-label]') && !e.closest('[aria-label]')).length"""
     )
+    # And have their numbers beside them, for who listens.
+    assert not page.evaluate(
+        """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
+        .filter(e => !e.closest('[data-testid=stVerticalBlock]').querySelector(':scope table tbody tr')).length"""
+    )
+    assert not violations(page)
+    assert not faint_chart_text(page)
+
+
+def test_keys_go_to_pages_walk_through_recipes_and_are_listed(screen: tuple[Page, int, str], address: str) -> None:
+    page, _, _ = screen
+    page.goto(f"{address}/explore")
+    page.locator(CHART).first.wait_for(state="attached")
+    page.keyboard.press("Tab")
+    expect(page.get_by_test_id("stSkipToContent")).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    assert not violations(page)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
+    page.keyboard.press("g")
+    page.keyboard.press("t")
+    page.wait_for_url(re.compile("/trial"))
+    page.locator(CHART).first.wait_for(state="attached")
+    page.wait_for_url(re.compile("trial="))
+    before = in_address(page, "trial")
+    page.keyboard.press("j")
+    page.wait_for_url(lambda url: f"trial={before}" not in url)
+    page.keyboard.press("k")
+    page.wait_for_url(re.compile(f"trial={before}"))
+    idle(page)
+    with page.expect_download() as waiting:
+        page.keyboard.press("e")
+    assert waiting.value.suggested_filename.endswith(f"{before}.zip")
+    # Where somebody writes, letters are letters.
+    page.keyboard.press("/")
+    page.keyboard.type("gd?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
+    assert "/trial" in page.url
 
 
 def test_the_keyboard_reaches_the_controls_of_explore(screen: tuple[Page, int, str], address: str) -> None:
-    page, _, _ = screen
+    page, width, _ = screen
     page.goto(f"{address}/explore")
     page.get_by_role("slider", name="File size").wait_for()
+    # On a telephone the chart comes before what it is picked with.
+    page.wait_for_function(
+        """isAbove => {
+          const [chart, pickers] = ['.st-key-explore-chart', '.st-key-pick-x'].map(name => document.querySelector(name));
+          return chart && pickers && (chart.getBoundingClientRect().y < pickers.getBoundingClientRect().y) === isAbove;
+        }""",
+        arg=width < 640,
+    )
     reached = set()
     for _ in range(60):
         page.keyboard.press("Tab")
