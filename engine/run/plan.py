@@ -40,6 +40,8 @@ _WIDE: frozenset[str] = frozenset({"teacher", "distill", "finetune", "qat", "sen
 
 def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
     """The kind of device that a node's torch computes on, where its worker has a `device` (`cpu`, `cuda` or `mps`)."""
+    if device == "cpu":
+        return device
     if kind in ("teacher", "distill", "finetune"):
         return device
     if kind == "prune":
