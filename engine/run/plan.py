@@ -79,6 +79,11 @@ class Node:
         """The name of the file it makes, if it makes one."""
         return self.key + self.suffix if self.suffix else None
 
+    @property
+    def is_of_a_machine(self) -> bool:
+        """Whether its result is one of the machine in its key alone."""
+        return self.kind in EXCLUSIVE or "computed_on" in self.options
+
     @cached_property
     def is_wide(self) -> bool:
         """Whether more cores than one make it faster."""

@@ -83,8 +83,7 @@ class Recipe(Frozen):
 
         ends = [i + 1 for i in range(len(self.steps)) if not repaired(i)]
         # What a recipe begins with is one: nothing of it needs checking again.
-        before = (Recipe.model_construct(steps=self.steps[:end]) for end in (0, *ends[:-1]))
-        return (*before, self) if ends else (self,)
+        return tuple(Recipe.model_construct(steps=self.steps[:end]) for end in (0, *ends))
 
     @cached_property
     def label(self) -> str:
