@@ -35,6 +35,11 @@ def log_path(sweep_id: str) -> Path:
     return home_path() / "logs" / f"{sweep_id}.log"
 
 
+def sent_path() -> Path:
+    """Where a worker keeps Python files that runs from elsewhere brought, each set in a folder named by its content."""
+    return (home_path() / "sent-code").resolve()
+
+
 def uploads_path() -> Path:
     """Where uploaded files lie, each in a folder named by its content; whether it exists or not. Links in the way are followed."""
     return (home_path() / "uploads").resolve()

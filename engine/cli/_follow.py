@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from engine.run.run import Outcome, Progress
+    from engine.run.outcome import Outcome, Progress
     from engine.store.rows import SweepRow
     from engine.store.store import Store
 
@@ -22,7 +22,7 @@ def followed(store: Store, sweep_id: str, on_progress: Callable[[Progress], None
 
     Ctrl-C ends the following, not the run.
     """
-    from engine.run.run import Outcome, Progress
+    from engine.run.outcome import Outcome, Progress
 
     row, began, told = _found(store, sweep_id), time.monotonic(), False
     while row and row.state == "running":

@@ -15,7 +15,7 @@ from engine.cli._options import JsonFlag, KeepOldCode, Overrides, Scheduler, Spe
 from engine.trials.text import duration
 
 if TYPE_CHECKING:
-    from engine.run.run import Outcome, Progress
+    from engine.run.outcome import Outcome, Progress
     from engine.spec.sweep import Sweep
     from engine.store.store import Store
 
@@ -86,6 +86,7 @@ def execute_and_tell(
                     on_progress,
                     keep_old_code,
                     watcher=trace.node if trace else None,
+                    on_note=left.append,
                 )
                 if trace:
                     trace.end(outcome)

@@ -31,6 +31,7 @@ from engine.errors import DatasetError
 from engine.graph.on_disk import OnDisk, of_mapped
 from engine.spec.canonical import digest
 from engine.spec.sections import Data
+from engine.spec.sent_code import lies_at
 
 _FILES = "DATA_FILES"
 _WANTED = 'return {"x_train": …, "y_train": …, "x_test": …, "y_test": …}, {"x": …, "y": …}, or a pair (train, test) of datasets'
@@ -56,7 +57,7 @@ def _parts(source: str) -> tuple[Path, str]:
     path, _, function = source.rpartition(":")
     if not function.isidentifier():
         raise DatasetError(f"data {source!r}: {function!r} is not a function's name; write {path}:FUNCTION")
-    return Path(path), function
+    return lies_at(Path(path)), function
 
 
 def function_checksum(source: str) -> str:

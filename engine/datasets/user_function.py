@@ -9,6 +9,7 @@ from typing import Any
 from engine.datasets.file_hash import file_sha256
 from engine.errors import InputError, StepError
 from engine.spec.code_hash import code_sha256
+from engine.spec.sent_code import lies_at
 from engine.spec.user_code import importing, run_file
 
 
@@ -17,7 +18,7 @@ def function_code(source: str, what: str) -> str:
 
     `what` is what messages call it: metric, loss.
     """
-    path = Path(source.rpartition(":")[0])
+    path = lies_at(Path(source.rpartition(":")[0]))
 
     def hashed(file: Path) -> str:
         return file_sha256(file, f"{what} {source!r}: {file}", "give the path of a Python file")
@@ -29,7 +30,7 @@ def load_function(source: str, what: str, refusal: type[Exception] = StepError) 
     """The function, of its file as it lies there now, which may import what lies beside it as it runs, too. Raises `refusal`, in one line,
     where the file fails or has no such function.
     """
-    path, function = Path(source.rpartition(":")[0]), source.rpartition(":")[2]
+    path, function = lies_at(Path(source.rpartition(":")[0])), source.rpartition(":")[2]
     folder = path.resolve().parent
     try:
         with importing(folder, first=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +18,7 @@ from engine.models.functions import (
     names_file,
     split_function,
 )
+from engine.spec.sent_code import working_folder
 from engine.spec.user_code import forget_if_changed, importing, run_file
 
 
@@ -34,7 +34,7 @@ def call_function(
     goes wrong in the user's code.
     """
     path, (_, function) = builder_file(source), split_function(source)
-    folder = path.resolve().parent if names_file(source) else Path.cwd()
+    folder = path.resolve().parent if names_file(source) else working_folder()
     try:
         with importing(folder, first=names_file(source)):
             if names_file(source):

@@ -23,6 +23,7 @@ from typing import Any
 from engine.errors import ModelError
 from engine.spec import code_hash
 from engine.spec.canonical import digest
+from engine.spec.sent_code import lies_at, working_folder
 from engine.spec.user_code import INSTALLED
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -106,7 +107,7 @@ def _find(name: str) -> ModuleSpec | None:
         spec = find_spec(top)
     except (ImportError, ValueError):
         spec = None
-    spec = spec or PathFinder.find_spec(top, [str(Path.cwd())])
+    spec = spec or PathFinder.find_spec(top, [str(working_folder())])
     for part in inner:
         if spec is None or spec.submodule_search_locations is None:
             return None
@@ -132,7 +133,7 @@ def builder_file(source: str) -> Path:
     where, _ = split_function(source)
     if not names_file(source):
         return _module_file(where, source)
-    path = Path(where)
+    path = lies_at(Path(where))
     if not path.is_file():
         raise ModelError(f"model {source!r}: {path} does not exist; give the path of a Python file")
     library = Path(sysconfig.get_path("stdlib")).resolve()
@@ -224,18 +225,27 @@ def code_sha256(source: str) -> str:
     Of a file: it and, transitively, the files beside it that it imports. Of a module: all Python files of its outermost package, what they
     import from beside it unless it is installed among others, and the version of its distribution.
     """
+    files, root, follows = code_behind(source)
+    sha256 = code_hash.code_sha256(files, root, file_sha256, follows)
+    if names_file(source):
+        return sha256
+    return digest([sha256, _distributions(split_function(source)[0].partition(".")[0])])
+
+
+def code_behind(source: str) -> tuple[list[Path], Path, bool]:
+    """The first files of a source's function, the folder that they lie in, and whether what they import from beside them counts too: not
+    where they are installed among others. Raises ModelError.
+    """
     path = builder_file(source)
     if names_file(source):
-        return code_hash.code_sha256([path], path.parent, file_sha256)
-    top = split_function(source)[0].partition(".")[0]
-    outermost = _find(top)
+        return [path], path.parent, True
+    outermost = _find(split_function(source)[0].partition(".")[0])
     folders = list(outermost.submodule_search_locations or ()) if outermost else []
     # A namespace package may lie in several folders.
     package = next((Path(f) for f in folders if path.is_relative_to(f)), None)
     files = [path] if package is None else sorted(package.rglob("*.py"))
     root = path.parent if package is None else package.parent
-    installed = bool(INSTALLED & set(root.parts))
-    return digest([code_hash.code_sha256(files, root, file_sha256, follows=not installed), _distributions(top)])
+    return files, root, not INSTALLED & set(root.parts)
 
 
 @lru_cache(maxsize=1)

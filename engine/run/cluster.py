@@ -19,8 +19,10 @@ from distributed import Client, LocalCluster, WorkerPlugin
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
+from engine.run.away import Away
 from engine.run.failures import WorkerDeaths
 from engine.run.plan import EXCLUSIVE, Node
+from engine.run.roles import Roles
 from engine.run.training_device import kind_of, training_device
 from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
@@ -48,6 +50,7 @@ class Cluster:
 
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
+    Of workers elsewhere `roles` says who does what, and `away` what goes with every node (`readiness.py`).
     `lives`: whether there is a worker at the moment, as far as that can be seen from here.
     """
 
@@ -59,11 +62,22 @@ class Cluster:
     deaths: WorkerDeaths | None = None
     device: str = "cpu"
     lives: Callable[[], bool] = lambda: True
+    roles: Roles | None = None
+    away: Away | None = None
 
-    def resources(self, node: Node) -> dict[str, int]:
+    def resources(self, node: Node) -> dict[str, float]:
         """What of a worker's resources the node takes."""
-        cpu = {"cpu": self.cores if node.kind in EXCLUSIVE else 1}
-        return cpu if node.device == "cpu" else {**cpu, "gpu": 1}
+        if node.kind in EXCLUSIVE:
+            return self.roles.takes if self.roles else {"cpu": self.cores}
+        return {"cpu": 1} if node.device == "cpu" else {"cpu": 1, "gpu": 1}
+
+    def workers(self, node: Node) -> tuple[str, ...]:
+        """Hosts or addresses that may run the node; any where there are none."""
+        if self.roles is None:
+            return ()
+        if node.is_of_a_machine:
+            return self.roles.timing
+        return self.roles.counting if node.kind == "accuracy" else ()
 
 
 class _QuietOutput(WorkerPlugin):
@@ -122,11 +136,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 f"{scheduler} has no worker with the resource cpu; start one per host with "
                 f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
             )
-        where = client.submit(machine, pure=False, resources={"cpu": cores}).result()
-        device = "cpu"
-        if any(w.get("resources", {}).get("gpu") for w in workers):
-            device = kind_of(client.submit(training_device, pure=False, resources={"gpu": 1}).result())
-        yield Cluster(client, where, cores, sum(each), False, device=device)
+        yield Cluster(client, machine(), cores, sum(each), False)
 
 
 def check_artifacts(cluster: Cluster, artifacts: Artifacts) -> None:

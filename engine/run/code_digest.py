@@ -91,6 +91,16 @@ def code_digest(kind: str) -> str:
     return digest([texts, _version(library) if library else None])
 
 
+def code_text_digest() -> str:
+    """SHA-256, in hex, of the code of every kind of node, whatever the libraries' versions."""
+    return digest([sorted(_module(name).text for name in code_files(kind)) for kind in sorted(_CODE)])
+
+
+def library_versions() -> dict[str, str | None]:
+    """The libraries that figures depend on, with their versions here; None of one that is not installed."""
+    return {library: _version(library) for library in sorted({*_LIBRARY.values(), "onnx", "numpy", "torchvision"})}
+
+
 def _version(library: str) -> str | None:
     """None for an optional one that is not installed."""
     try:

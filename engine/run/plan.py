@@ -40,6 +40,8 @@ _WIDE: frozenset[str] = frozenset({"teacher", "distill", "finetune", "qat", "sen
 
 def computes_on(device: str, kind: Kind, options: Mapping[str, Any]) -> str:
     """The kind of device that a node's torch computes on, where its worker has a `device` (`cpu`, `cuda` or `mps`)."""
+    if device == "cpu":
+        return device
     if kind in ("teacher", "distill", "finetune"):
         return device
     if kind == "prune":
@@ -76,6 +78,11 @@ class Node:
     def artifact(self) -> str | None:
         """The name of the file it makes, if it makes one."""
         return self.key + self.suffix if self.suffix else None
+
+    @property
+    def is_of_a_machine(self) -> bool:
+        """Whether its result is one of the machine in its key alone."""
+        return self.kind in EXCLUSIVE or "computed_on" in self.options
 
     @cached_property
     def is_wide(self) -> bool:

@@ -8,22 +8,19 @@ from typing import Any
 
 from engine.datasets.load import dataset_checksum
 from engine.datasets.user_function import function_code
-from engine.devices.profiles import profile_names
-from engine.errors import ModelError, SpecError, StepError
 from engine.measure.machine import integer_sums
-from engine.measure.machine import machine as this_machine
-from engine.measure.provider_device import check_device
 from engine.measure.providers import available_providers, brought_by
 from engine.measure.task_metric import metric_options
-from engine.models.catalog import check_model, model_fingerprint, source_kind, zoo_index, zoo_names
+from engine.models.catalog import model_fingerprint, zoo_index
+from engine.run.check_plan import check_plannable
 from engine.run.code_digest import code_digest
 from engine.run.node_key import USES_SEED, node_key
 from engine.run.plan import Chain, Kind, Node, Plan, computes_on
 from engine.run.training_device import kind_of, training_device
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
-from engine.spec.sections import EMBEDDED, Model
-from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Imported, Prune, Quantize
+from engine.spec.sections import LatencyOptions, Model
+from engine.spec.steps import SELF, Distill, Finetune, Imported, Prune, Quantize, Step
 from engine.spec.sweep import LOSSES, Sweep
 from engine.trials.measurements import Machine
 
@@ -64,6 +61,9 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
         self.chains: dict[Recipe, Chain] = {}
         self.sources: dict[Model, dict[str, Any]] = {}
+        # What many recipes of a large space share is worked out once: what their first steps make, and what nodes are told.
+        self.made: dict[tuple[int, tuple[Step, ...]], tuple[str, float]] = {}
+        self.told: dict[tuple[str, Any], dict[str, Any]] = {}
         self.own_macs = _source_macs(sweep.model.source)
         self.baseline, _ = self.model(Recipe())
 
@@ -116,38 +116,51 @@ class _Builder:
 
     def model(self, recipe: Recipe) -> tuple[str, float]:
         """The nodes that make the recipe's ONNX file, and about how many MACs it will have."""
-        key, macs = self.source(self.sweep.model), self.own_macs
-        for step in recipe.steps:
-            if isinstance(step, Quantize):
-                key = self.quantize(step, key, macs)
-                continue
-            if isinstance(step, Runtime):
-                continue  # changes no file
-            if isinstance(step, Imported):
-                # Whatever it is called: its bytes are what is measured.
-                stated = self.sweep.model.model_dump(include={"output", "outputs", "state", "axes"})
-                key = self.add("imported", (), {"sha256": step.sha256} | ({"like": stated} if stated else {}))
-                continue
-            macs = _macs_after(step, macs, self.own_macs)
-            # A fresh student reads the sweep's own network at most, for its shape.
-            fresh = isinstance(step, Distill) and step.is_fresh
-            inputs: tuple[str, ...] = (self.source(self.sweep.model) if fresh else self.trainable(key),)
-            if isinstance(step, Distill) and step.has_teacher:
-                inputs += (self.teacher(step, key),)
-            options = step.model_dump(mode="json")
-            if not isinstance(step, Prune):
-                options |= self.loss
-            if isinstance(step, Finetune) and self.imitates:
-                inputs += (
-                    self.said(self.source(self.sweep.model), None, step.augment != "none", False, self.own_macs),
-                )
-            key = self.add(step.step, inputs, options, _training_work(step, macs))
+        key, macs = self.after(recipe.steps)
         return self.exported(key), macs
+
+    def after(self, steps: tuple[Step, ...]) -> tuple[str, float]:
+        """The node that a recipe's first steps leave, and about how many MACs that has."""
+        if (at := (self.seed, steps)) not in self.made:
+            key, macs = self.after(steps[:-1]) if steps else (self.source(self.sweep.model), self.own_macs)
+            self.made[at] = self.apply(steps[-1], key, macs) if steps else (key, macs)
+        return self.made[at]
+
+    def apply(self, step: Step, key: str, macs: float) -> tuple[str, float]:
+        """As `after`, of one step more."""
+        if isinstance(step, Quantize):
+            return self.quantize(step, key, macs), macs
+        if isinstance(step, Runtime):
+            return key, macs  # changes no file
+        if isinstance(step, Imported):
+            # Whatever it is called: its bytes are what is measured.
+            stated = self.sweep.model.model_dump(include={"output", "outputs", "state", "axes"})
+            return self.add("imported", (), {"sha256": step.sha256} | ({"like": stated} if stated else {})), macs
+        macs = _macs_after(step, macs, self.own_macs)
+        # A fresh student reads the sweep's own network at most, for its shape.
+        fresh = isinstance(step, Distill) and step.is_fresh
+        inputs: tuple[str, ...] = (self.source(self.sweep.model) if fresh else self.trainable(key),)
+        if isinstance(step, Distill) and step.has_teacher:
+            inputs += (self.teacher(step, key),)
+        options = step.model_dump(mode="json")
+        if not isinstance(step, Prune):
+            options |= self.loss
+        if isinstance(step, Finetune) and self.imitates:
+            inputs += (self.said(self.source(self.sweep.model), None, step.augment != "none", False, self.own_macs),)
+        return self.add(step.step, inputs, options, _training_work(step, macs)), macs
+
+    def once(self, what: str, of: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a node is told because of a step, made for the first recipe that has it."""
+        if (what, of) not in self.told:
+            self.told[what, of] = make()
+        return self.told[what, of]
 
     def quantize(self, step: Quantize, network: str, macs: float) -> str:
         """The node of a quantized file of a network in whatever form, and those that its choice of bits reads."""
         onnx = self.exported(network)
-        options = step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
+        options = self.once(
+            "quantize", step, lambda: step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
+        )
         inputs: tuple[str, ...] = (onnx,)
         if any(getattr(step, n) is not None for n in ("mean_bits", "max_latency", "max_drop", "float_layers")):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
@@ -180,26 +193,37 @@ class _Builder:
         accuracy, facts = self.reported(recipe, model, images * macs / 1e6)
         latency = None
         if measure.latency:
-            runtime, own = measure.latency.filled(recipe.runtime), measure.latency.filled(None)
-            inputs = (model,) if model == self.baseline and runtime == own else (model, self.baseline)
-            options = {"measure": measure.latency.model_dump(), "runtime": runtime.options}
-            options |= brought_by(runtime.provider, self.machine)
-            latency = self.add("latency", inputs, options)
+            options = self.once("latency", recipe.runtime, lambda: self.timed(recipe.runtime))
+            own = self.once("latency", None, lambda: self.timed(None))
+            alone = model == self.baseline and options["runtime"] == own["runtime"]
+            latency = self.add("latency", (model,) if alone else (model, self.baseline), options)
         self.chains[recipe] = Chain(recipe, model, facts, accuracy, latency, before, self.seed)
         return self.chains[recipe]
 
+    def timed(self, runtime: Runtime | None) -> dict[str, Any]:
+        """What a latency node is told of a file that a recipe runs in some way of its own, or in none."""
+        latency = self.sweep.measure.latency or LatencyOptions()
+        filled = latency.filled(runtime)
+        options = {"measure": latency.model_dump(), "runtime": filled.options}
+        return options | brought_by(filled.provider, self.machine)
+
     def reported(self, recipe: Recipe, model: str, work: float) -> tuple[str, str]:
         """The nodes of a file's accuracy, as the recipe runs it, and of what can be read off it."""
+        options = self.once("accuracy", recipe.runtime, lambda: self.judged(recipe.runtime))
+        return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
+
+    def judged(self, runtime: Runtime | None) -> dict[str, Any]:
+        """What an accuracy node is told."""
         measure = self.sweep.measure
         options: dict[str, Any] = {"samples": measure.test_samples, "held_back": measure.held_back}
-        if recipe.runtime:
-            options |= recipe.runtime.numerics | brought_by(recipe.runtime.provider, self.machine)
+        if runtime:
+            options |= runtime.numerics | brought_by(runtime.provider, self.machine)
         if self.metric is not None:
             options["metric"] = self.metric
             # Of a metric of the whole set nothing that is kept tells what it is of some samples.
             if self.sweep.data.slices and self.sweep.metric and not self.sweep.metric.is_of_each:
                 options["slices"] = [*self.sweep.data.slices]
-        return self.add("accuracy", (model,), options, work), self.add("facts", (model,), {})
+        return options
 
     def replicas(self, chain: Chain) -> tuple[Chain, ...]:
         """A recipe with every further seed; none where no step of it draws random numbers."""
@@ -228,87 +252,12 @@ def make_plan(
     `device`: the kind of device that torch computes on, that of this host where it is left out.
     `digest_of`: the digest of the code of a kind of node, that of this version unless another is looked for (`old_code`).
     """
-    check_model(sweep.model)
-    for profile in sweep.measure.profiles:
-        if profile not in profile_names():
-            raise SpecError(
-                f"measure.profiles: {profile!r} is not a profile; known profiles: {', '.join(profile_names())}"
-            )
-    for step in {s for r in sweep.all_recipes for s in r.steps}:
-        if isinstance(step, Distill):
-            _check_distill(step)
-        if isinstance(step, Runtime) and step.provider not in (None, "CPU"):
-            _check_provider(step, machine)
-    _check_batch(sweep)
-    _check_trained_on(sweep)
-    _check_torch_steps(sweep)
+    check_plannable(sweep, machine)
     builder = _Builder(sweep, machine, digest_of, kind_of(training_device()) if device is None else device)
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
     chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)
     return Plan(sweep, builder.nodes, chains, device=builder.device)
-
-
-def _check_provider(step: Runtime, where: Machine) -> None:
-    """The provider is there and has a device, as far as can be told from here; workers elsewhere say so themselves. Raises SpecError."""
-    if where.fingerprint != this_machine().fingerprint:
-        return
-    try:
-        check_device(step.provider or "CPU")
-    except StepError as error:
-        raise SpecError(str(error)) from None
-
-
-def _check_batch(sweep: Sweep) -> None:
-    """A graph that fixes its batch is timed with that batch; raises SpecError where the sweep asks for another."""
-    latency = sweep.measure.latency
-    if latency is None or not sweep.model.is_onnx:
-        return
-    from engine.models.files import batch_of  # not at the top, as in engine/models/catalog.py
-
-    fixed = batch_of(sweep.model, sweep.data)
-    asked = sorted({latency.filled(recipe.runtime).batch or 1 for recipe in sweep.all_recipes} - {fixed or 0})
-    if fixed is not None and asked:
-        raise SpecError(
-            f"model {sweep.model.source} takes batches of {fixed} only, and latency is to be measured with {asked[0]}; set "
-            f"measure.latency.batch to {fixed} (and no other in runtime steps), leave latency out, or export a free batch axis"
-        )
-
-
-def _check_torch_steps(sweep: Sweep) -> None:
-    """An ONNX file that steps train or prune can become a torch network; raises ModelError."""
-    if sweep.trains_a_file:
-        from engine.models.convertible import check_trained  # not at the top, as in engine/models/catalog.py
-
-        check_trained(sweep)
-
-
-def _check_distill(step: Distill) -> None:
-    """Student and teacher exist; raises ModelError."""
-    if step.student not in (SELF, CURRENT):
-        if source_kind(step.student) not in {"zoo", "torchvision", "timm"}:
-            raise ModelError(f"student {step.student!r} is not a built-in network; known: {', '.join(zoo_names())}")
-        if source_kind(step.student) != "zoo":
-            check_model(Model(source=step.student))
-    if step.teacher not in ("baseline", "previous"):
-        check_model(Model(source=step.teacher))
-        if source_kind(step.teacher) in {"torchvision", "timm"}:
-            raise ModelError(
-                f"teacher {step.teacher!r} has random weights here; give a trained one: {', '.join(zoo_index())}, an .onnx file, or "
-                "path/to/file.py:function"
-            )
-
-
-def _check_trained_on(sweep: Sweep) -> None:
-    """A shipped checkpoint and shipped data belong together; raises ModelError. Of other data it is known when they have been read."""
-    entry = zoo_index().get(sweep.model.source)
-    if entry is None or sweep.model.weights or sweep.data.source not in set(EMBEDDED) - {entry.dataset}:
-        return
-    fitting = ", ".join(name for name, other in zoo_index().items() if other.dataset == sweep.data.source)
-    raise ModelError(
-        f"{entry.name}'s shipped checkpoint is for data {entry.dataset}, not {sweep.data.source}; choose {fitting}, or give a checkpoint "
-        "of your own under `weights`"
-    )
 
 
 def _source_macs(source: str) -> float:

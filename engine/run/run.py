@@ -5,12 +5,10 @@ The runner is the only writer of its sweep. Computing goes to the workers; here 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import queue
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from distributed import Future, KilledWorker
@@ -29,15 +27,17 @@ from engine.run.forecast import forecast_s
 from engine.run.interrupt import interruptible
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code, with_old_code
+from engine.run.outcome import Outcome, Progress
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
+from engine.run.readiness import prepared
 from engine.run.schedule import schedule_of
+from engine.run.submission import Handed, Submission
 from engine.run.task import Task
 from engine.run.training_device import kind_of, training_device
 from engine.run.under_way import keep_earlier, under_way
 from engine.run.waits import Waits
 from engine.run.watched import Watched, Watcher
-from engine.run.worker import run_node
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow
@@ -45,41 +45,9 @@ from engine.store.store import Store
 from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
-_POLL_S = 1.0
+_POLL_S, _SELDOM_S = 1.0, 3.0
 # More than there are nodes.
 _GPU_FIRST = 10**9
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last.
-
-    `waiting`: so many nodes wait for other runs on their host.
-    """
-
-    nodes_done: int
-    nodes_total: int
-    trials_done: int
-    elapsed_s: float
-    remaining_s: float | None
-    latest: str
-    waiting: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run.
-
-    `waited_s`: of `seconds`, those for which nodes waited for other runs on their host.
-    """
-
-    state: Literal["done", "cancelled", "failed"]
-    nodes_run: int
-    trials_done: int
-    trials_failed: int
-    recipes_left: int
-    seconds: float
-    waited_s: float = 0.0
 
 
 def execute(
@@ -91,11 +59,13 @@ def execute(
     keep_old_code: bool = False,
     addition: Addition | None = None,
     watcher: Watcher | None = None,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run all that is missing of a sweep. A second call does no work; a call after a crash goes on where it was.
 
     `keep_old_code`: nodes that an earlier version of the code has finished are taken as they are (`old_code`). `addition`: a file to add to
-    a finished sweep (`add.py`), which is then all that is run. `watcher` is told of each node that ends.
+    a finished sweep (`add.py`), which is then all that is run. `watcher` is told of each node that ends, `on_note` what is to be known of
+    the workers.
 
     Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
@@ -121,6 +91,7 @@ def execute(
     with connect(scheduler) as cluster:
         if not cluster.is_here:
             check_artifacts(cluster, artifacts)
+            cluster = prepared(cluster, sweep, on_note)
         plan = plan_for(cluster.machine, cluster.device)
         return _Run(plan, store, artifacts, on_progress, keep_old_code, only, watcher).follow(cluster)
 
@@ -162,6 +133,7 @@ class _Run:
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
         self.suspects: set[str] = set()
         self.alone: set[str] = set()
+        self.place = {key: i for i, key in enumerate(plan.nodes)}
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
         self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
         self.waiting: dict[str, list[Chain]] = {}
@@ -215,29 +187,40 @@ class _Run:
         return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed(), waited_s)
 
     def _collect(self, cluster: Cluster) -> None:
-        finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
         self.watched = Watched(cluster.client, self.watcher) if self.watcher else None
-        futures: dict[str, Future[Any]] = {}
+        work = Submission(cluster.client, cluster.slots)
         next_beat, lives = 0.0, Pulse(cluster.lives)
         try:
             while self._time_left() > 0:
                 lives.check()
                 while keys := self._next(cluster):
-                    self._submit(cluster, keys, futures, finished)
+                    new = [k for k in keys if k in self.missing and k not in self.under_way and not work.name(k)]
+                    self.under_way.update(new)
+                    work.add(sorted(new, key=self.place.__getitem__))
+                work.feed(lambda key: self._handed(cluster, key, work))
                 if not self.missing:
                     break
-                with contextlib.suppress(queue.Empty):
-                    key, future = finished.get(timeout=_POLL_S)
-                    if key not in self.alone and isinstance(future.exception(), KilledWorker):
-                        self._suspect(key, futures)
-                    else:
-                        self._record(key, future)
-                        self._assemble_ready(self.waiting.get(key, ()))
+                self._take(work.ended(_POLL_S), work)
                 if time.monotonic() >= next_beat:
+                    now = time.monotonic()
                     self._beat()
-                    next_beat = time.monotonic() + _POLL_S
+                    # What is to come of a large plan takes a while to add up.
+                    next_beat = now + max(_POLL_S, min(_SELDOM_S, 20 * (time.monotonic() - now)))
         finally:
-            cluster.client.cancel(list(futures.values()))
+            work.cancel()
+
+    def _take(self, ended: Sequence[tuple[str, Future[Any]]], work: Submission) -> None:
+        """Record nodes that have ended, all that have at once, and the trials that are finished by that."""
+        rows: list[NodeRow] = []
+        recorded: list[str] = []
+        for key, future in ended:
+            if key not in self.alone and isinstance(future.exception(), KilledWorker):
+                self._suspect(key, work)
+            else:
+                recorded.append(key)
+                rows += self._record(key, future)
+        self.store.save_nodes(rows)
+        self._assemble_ready(dict.fromkeys(chain for key in recorded for chain in self.waiting.get(key, ())))
 
     def _next(self, cluster: Cluster) -> frozenset[str]:
         """Nodes to submit now, taken on by that; none as long as the run has enough to do, or nothing more."""
@@ -249,16 +232,16 @@ class _Run:
         self.missing |= keys & self.left
         return keys
 
-    def _suspect(self, key: str, futures: dict[str, Future[Any]]) -> None:
+    def _suspect(self, key: str, work: Submission) -> None:
         self.suspects.add(key)
         self.under_way.discard(key)
-        del futures[key]
+        work.forget(key)
 
     def _next_suspect(self) -> frozenset[str]:
         """The first of the suspects, as soon as nothing else is under way: inputs come before what needs them."""
         if self.under_way:
             return frozenset()
-        key = next(k for k in self.plan.nodes if k in self.suspects)
+        key = min(self.suspects, key=self.place.__getitem__)
         self.suspects.discard(key)
         self.alone.add(key)
         return frozenset((key,))
@@ -268,35 +251,29 @@ class _Run:
         timed = (self.plan.nodes[k] for k in self.under_way if self.plan.nodes[k].kind in EXCLUSIVE)
         return any(self.left.isdisjoint(node.inputs) for node in timed)
 
-    def _submit(
-        self,
-        cluster: Cluster,
-        keys: Collection[str],
-        futures: dict[str, Future[Any]],
-        finished: queue.Queue[tuple[str, Future[Any]]],
-    ) -> None:
-        """Those of the nodes that are missing and not under way, in plan order, into `futures`.
+    def _handed(self, cluster: Cluster, key: str, work: Submission) -> Handed | None:
+        """A node as Dask is to have it, which keeps to what it waits for and, by priority, to the order of the plan."""
+        node, sweep = self.plan.nodes[key], self.plan.sweep
+        if any(k in self.suspects for k in node.inputs):
+            self._suspect(key, work)
+            return None
+        names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
+        return Handed(
+            self._name(key),
+            Task(node, names, sweep.data, node.seed, self.artifacts, cluster.away),
+            tuple(work.name(k) or self._name(k) for k in node.inputs if k in self.under_way or work.name(k)),
+            cluster.resources(node),
+            # A GPU is kept at work; what the cores do beside it can be done while it works.
+            _GPU_FIRST * (node.device != "cpu") - self.place[key],
+            cluster.workers(node),
+        )
 
-        Dask keeps to the dependencies and, by priority, to the order in which they were submitted.
-        """
-        sweep = self.plan.sweep
-        for key in (k for k in self.plan.nodes if k in keys and k in self.missing and k not in futures):
-            node = self.plan.nodes[key]
-            names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
-            futures[key] = cluster.client.submit(
-                run_node,
-                Task(node, names, sweep.data, node.seed, self.artifacts),
-                *(futures[k] for k in node.inputs if k in futures),
-                # Dask knows the first try by the plain key, and would answer with how that one ended.
-                key=f"{key}-alone" if key in self.alone else key,
-                resources=cluster.resources(node),
-                # A GPU is kept at work; what the cores do beside it can be done while it works.
-                priority=_GPU_FIRST * (node.device != "cpu") - len(futures),
-            )
-            self.under_way.add(key)
-            futures[key].add_done_callback(lambda future, key=key: finished.put((key, future)))
+    def _name(self, key: str) -> str:
+        """What Dask calls a node: by its kind, by which it keeps its own statistics."""
+        # Dask knows the first try by the plain name, and would answer with how that one ended.
+        return f"{self.plan.nodes[key].kind}-{key}{'-alone' if key in self.alone else ''}"
 
-    def _record(self, key: str, future: Future[Any]) -> None:
+    def _record(self, key: str, future: Future[Any]) -> list[NodeRow]:
         node = self.plan.nodes[key]
         self.missing.discard(key)
         self.left.discard(key)
@@ -305,20 +282,21 @@ class _Run:
         recipe, seconds = self.waiting[key][0].recipe.label, None
         if future.status == "finished":
             seconds, self.results[key] = future.result()
-            self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
         else:
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
         if self.watched:
             self.watched.tell(node, str(future.key), recipe, self.errors.get(key), seconds)
+        return [] if seconds is None else [NodeRow(key, node.kind, node.work, seconds, self.results[key])]
 
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:
         """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
+        made: list[Trial] = []
         for chain in chains:
             if chain.recipe.id in self.trials:
                 continue
             failed = self.errors.keys() & self.needs[chain.recipe.id]
             if failed:
-                first = next(k for k in self.plan.nodes if k in failed)
+                first = min(failed, key=self.place.__getitem__)
                 trial = Trial(chain.recipe.id, chain.recipe, state="failed", error=self.errors[first])
             elif self.plan.asked_of(chain) <= self.results.keys():
                 trial = assemble(self.plan, chain, self.results, self.artifacts)
@@ -329,7 +307,8 @@ class _Run:
                 continue
             self.trials[chain.recipe.id] = trial
             self.latest = trial.label
-            self.store.save_trial(self.plan.sweep.id, trial)
+            made.append(trial)
+        self.store.save_trials(self.plan.sweep.id, made)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started

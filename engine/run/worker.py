@@ -17,6 +17,7 @@ from engine.cores import share_torch_threads
 from engine.errors import NotFoundError, SetupError, StepError
 from engine.measure.session import one_line
 from engine.run import measuring
+from engine.run.away import ready
 from engine.run.measuring import noted
 from engine.run.on_host import on_host
 from engine.run.plan import Node
@@ -39,6 +40,7 @@ def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]
     Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
     with (
+        ready(task.node, task.away),
         on_host(task.node) as cores,
         _on_device(task.node),
         tempfile.TemporaryDirectory(prefix="paretoscope-") as folder,

@@ -6,10 +6,13 @@ import hashlib
 import json
 from typing import Any
 
+# Made once: a large plan hashes hundreds of thousands of values.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
 
 def canonical_json(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces; what is hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def digest(value: Any) -> str:

@@ -13,7 +13,7 @@ def _local_imports(path: Path, folder: Path) -> list[Path]:
     """Python files in `folder` that a file imports, packages whole: what a change of may change what its functions do."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, OSError):
         return []  # Loading the file reports it, with the line.
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {
@@ -33,12 +33,18 @@ def code_sha256(first: Iterable[Path], root: Path, file_sha256: Callable[[Path],
 
     `file_sha256` reads one, or says why it cannot.
     """
-    seen: dict[Path, str] = {}
+    seen = {file: file_sha256(file) for file in code_files(first, root, follows)}
+    return digest(sorted((file.relative_to(root).as_posix(), sha256) for file, sha256 in seen.items()))
+
+
+def code_files(first: Iterable[Path], root: Path, follows: bool = True) -> list[Path]:
+    """Those files and, if it `follows` imports, what they import from beside themselves and from `root`, transitively; nothing twice."""
+    seen: dict[Path, None] = {}
     queue = list(first)
     while queue:
         file = queue.pop()
         if file not in seen:
-            seen[file] = file_sha256(file)
+            seen[file] = None
             if follows:
                 queue += [f for folder in dict.fromkeys((file.parent, root)) for f in _local_imports(file, folder)]
-    return digest(sorted((file.relative_to(root).as_posix(), sha256) for file, sha256 in seen.items()))
+    return list(seen)

@@ -82,7 +82,8 @@ class Recipe(Frozen):
             return all(isinstance(s, Prune | Finetune) for s in self.steps[i : i + 2]) and i + 1 < len(self.steps)
 
         ends = [i + 1 for i in range(len(self.steps)) if not repaired(i)]
-        return tuple(Recipe(steps=self.steps[:end]) for end in (0, *ends))
+        # What a recipe begins with is one: nothing of it needs checking again.
+        return tuple(Recipe.model_construct(steps=self.steps[:end]) for end in (0, *ends))
 
     @cached_property
     def label(self) -> str:

@@ -270,18 +270,20 @@ class Store:
 
     def save_trial(self, sweep_id: str, trial: Trial) -> None:
         """Write a trial's record over its pending one."""
+        self.save_trials(sweep_id, [trial])
+
+    def save_trials(self, sweep_id: str, trials: Sequence[Trial]) -> None:
+        """As `save_trial`, of several in one transaction."""
         mine = _sweeps.c.id == sweep_id
+        rows = [{"trial": t.id, **trial_values(t)} for t in trials]
+        if not rows:
+            return
         with self._engine.begin() as connection:
             changed = connection.execute(_sweeps.update().where(mine).values(revision=_sweeps.c.revision + 1))
             must_exist(changed.rowcount, sweep_id)
-            connection.execute(
-                _trials.update()
-                .where(_trials.c.sweep_id == sweep_id, _trials.c.id == trial.id)
-                .values(
-                    **trial_values(trial),
-                    revision=sa.select(_sweeps.c.revision).where(mine).scalar_subquery(),
-                )
-            )
+            now = sa.select(_sweeps.c.revision).where(mine).scalar_subquery()
+            query = _trials.update().where(_trials.c.sweep_id == sweep_id, _trials.c.id == sa.bindparam("trial"))
+            connection.execute(query.values(revision=now), rows)
 
     def end(self, sweep_id: str, state: State, error: str | None = None) -> None:
         """The runner's last word on a sweep."""
@@ -301,9 +303,17 @@ class Store:
 
     def save_node(self, node: NodeRow) -> None:
         """Record a finished node; the same key always carries the same result, so a second write is none."""
-        with self._engine.begin() as connection:
-            if connection.scalar(sa.select(_nodes.c.key).where(_nodes.c.key == node.key)) is None:
-                connection.execute(_nodes.insert().values(**{**node.__dict__, "result": canonical_json(node.result)}))
+        self.save_nodes([node])
+
+    def save_nodes(self, nodes: Sequence[NodeRow]) -> None:
+        """As `save_node`, of several in one transaction."""
+        for start in range(0, len(nodes), _AT_ONCE):
+            rows = {n.key: n for n in nodes[start : start + _AT_ONCE]}
+            with self._engine.begin() as connection:
+                known = set(connection.scalars(sa.select(_nodes.c.key).where(_nodes.c.key.in_(rows))))
+                new = [{**n.__dict__, "result": canonical_json(n.result)} for k, n in rows.items() if k not in known]
+                if new:
+                    connection.execute(_nodes.insert(), new)
 
     def save_code(self, digests: Mapping[str, str]) -> None:
         """Note the version of the code, by the digest of each kind of node, that a run makes its nodes by."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from engine.graph.demand import Demand
@@ -100,7 +100,8 @@ class Trial:
 
     def to_json(self, device: str = "host") -> dict[str, Any]:
         """The record that `trials --json` prints; `energy_mj` and, off the host, `latency_ms` are those of `device`."""
-        record = asdict(self)
+        # Without the recipe, of whose every step `asdict` would make a deep copy for nothing.
+        record: dict[str, Any] = asdict(replace(self, recipe=Recipe()))
         record["recipe"] = self.recipe.to_json()
         record["label"] = self.label
         projection = self.projections.get(device)

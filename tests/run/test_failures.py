@@ -107,7 +107,7 @@ def test_what_ran_beside_a_killer_is_tried_again_alone_and_finishes(tmp_path: Pa
             time.sleep(1.5)  # so that Dask sees it on the worker that dies, and blames it
         return run_node(task)
 
-    monkeypatch.setattr("engine.run.run.run_node", killing)
+    monkeypatch.setattr("engine.run.submission.run_node", killing)
     sweep = read_sweep(spec, ("measure.latency=null",))
     outcome = execute(sweep, Store.open(), Artifacts.open())
     assert outcome.state == "done"
@@ -138,7 +138,7 @@ def test_a_worker_that_takes_long_to_come_back_is_waited_for(tmp_path: Path, mon
         return run_node(task)
 
     monkeypatch.setattr(Nanny, "instantiate", slow)
-    monkeypatch.setattr("engine.run.run.run_node", killing)
+    monkeypatch.setattr("engine.run.submission.run_node", killing)
     sweep = read_sweep(spec, ("measure.latency=null", "space.quantize=null"))
     outcome = execute(sweep, Store.open(), Artifacts.open())
     assert len(starts) > 1

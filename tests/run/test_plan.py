@@ -195,7 +195,7 @@ def test_a_provider_that_is_not_there_is_refused_in_one_line():
 
 
 def test_what_a_provider_measures_has_its_version_and_machine_in_the_key(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("engine.run.planner.check_device", lambda name: None)
+    monkeypatch.setattr("engine.run.check_plan.check_device", lambda name: None)
 
     def chains(version: str, fingerprint: str = machine().fingerprint):
         versions = machine().versions | {"onnxruntime-ep-openvino": version}

@@ -34,8 +34,8 @@ def test_a_sweep_from_spec_to_trials_and_nothing_to_do_the_second_time(place: Pa
     sweep = read_sweep(write_problem(place), ("measure.test_samples=200",))
     store, artifacts = Store.open(), Artifacts.open()
     plan = make_plan(sweep, machine())
-    seen, saved, save = [], [], store.save_node
-    monkeypatch.setattr(store, "save_node", lambda node: (saved.append(node.key), save(node)))
+    seen, saved, save = [], [], store.save_nodes
+    monkeypatch.setattr(store, "save_nodes", lambda nodes: (saved.extend(n.key for n in nodes), save(nodes)))
     outcome = execute(sweep, store, artifacts, on_progress=seen.append)
     assert (outcome.state, outcome.trials_done, outcome.trials_failed) == ("done", 6, 0)
     assert seen[-1].nodes_done == seen[-1].nodes_total == outcome.nodes_run

@@ -1,0 +1,142 @@
+"""Whether the workers of a cluster elsewhere have what a sweep needs; asked of each of them before anything is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine import __version__
+from engine.datasets.load import dataset_checksum
+from engine.datasets.user_function import load_function
+from engine.errors import ParetoscopeError, SetupError
+from engine.measure.machine import integer_sums, machine
+from engine.models.catalog import model_fingerprint
+from engine.run.away import Away
+from engine.run.carried import code_of, function_sources
+from engine.run.cluster import Cluster
+from engine.run.code_digest import code_text_digest, library_versions
+from engine.run.roles import Member, roles_of
+from engine.run.training_device import kind_of, training_device
+from engine.spec.sections import Data, Model
+from engine.spec.sent_code import SentCode, in_use
+from engine.spec.steps import Distill
+from engine.spec.sweep import Sweep
+from engine.trials.measurements import Machine
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a worker is to have: files by what they are, with their SHA-256, and functions; `code` is what it is given."""
+
+    data: Data
+    checksum: str
+    models: tuple[tuple[Model, str], ...]
+    functions: tuple[str, ...]
+    code: SentCode | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A worker's answer: what it lacks, in one line, or its machine, how integer sums come out there, and its device."""
+
+    lacks: str | None
+    machine: Machine
+    sums: str
+    device: str
+
+
+def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> Cluster:
+    """The cluster with its roles and what goes with every node. Raises SetupError for the first worker that lacks something."""
+    asked = _asked(sweep)
+    for worker, answer in cluster.client.run(same_code, _revision(), on_error="return").items():
+        if isinstance(answer, BaseException):
+            why = str(answer).splitlines()[0] if str(answer) else type(answer).__name__
+            raise SetupError(
+                f"worker {worker}: has no Paretoscope that this one can talk to ({why}); install version {__version__} there"
+            )
+        if answer is not None:
+            raise SetupError(f"worker {worker}: {answer}")
+    found: dict[str, Found] = {}
+    for worker, answer in cluster.client.run(found_here, asked, on_error="return").items():
+        if isinstance(answer, BaseException) or answer.lacks:
+            raise SetupError(f"worker {worker}: {answer if isinstance(answer, BaseException) else answer.lacks}")
+        found[worker] = answer
+    stated = cluster.client.scheduler_info(n_workers=-1)["workers"]
+    resources = {worker: dict(stated[worker].get("resources", {})) for worker in found if worker in stated}
+    roles = roles_of([_member(w, resources[w], found[w]) for w in sorted(resources)])
+    if roles.note:
+        on_note(f"note: {roles.note}")
+    away = Away(roles.machine.fingerprint, roles.machine.cpu, roles.sums, asked.checksum, asked.code)
+    return replace(cluster, machine=roles.machine, device=roles.device, roles=roles, away=away)
+
+
+def _member(address: str, resources: dict[str, float], found: Found) -> Member:
+    device = found.device if resources.get("gpu") else None
+    return Member(address, resources, found.machine, found.sums, device)
+
+
+def _asked(sweep: Sweep) -> Asked:
+    teachers = {s.teacher for r in sweep.all_recipes for s in r.steps if isinstance(s, Distill)}
+    models = [sweep.model, *(Model(source=t) for t in sorted(teachers - {"baseline", "previous"}))]
+    return Asked(
+        sweep.data,
+        dataset_checksum(sweep.data),
+        tuple((model, model_fingerprint(model)) for model in models),
+        tuple(sorted(function_sources(sweep))),
+        code_of(sweep),
+    )
+
+
+def _revision() -> dict[str, Any]:
+    return {"version": __version__, "code": code_text_digest(), "libraries": library_versions()}
+
+
+def same_code(theirs: Mapping[str, Any]) -> str | None:
+    """Of a worker: in what its Paretoscope, or a library that figures depend on, differs from that where the run was started; or None."""
+    own = _revision()
+    if own["version"] != theirs["version"]:
+        return f"has Paretoscope {own['version']}, but the run is of {theirs['version']}; install {theirs['version']} there"
+    if own["code"] != theirs["code"]:
+        return f"its code of Paretoscope {own['version']} is not that of the run; install the same revision there"
+    for name, version in theirs["libraries"].items():
+        # A build for a GPU (2.14.0+cu130) counts as the same release.
+        mine = own["libraries"].get(name)
+        if (mine or "none").partition("+")[0] != (version or "none").partition("+")[0]:
+            return f"has {name} {mine or 'not'}, but the run {version or 'none'}, and figures depend on it; install the same there"
+    return None
+
+
+def found_here(asked: Asked) -> Found:
+    """Of a worker: whether it finds the same data, networks and functions, and what machine it is."""
+    try:
+        with in_use(asked.code):
+            lacks = _lacks(asked)
+        device = kind_of(training_device())
+    except ParetoscopeError as error:
+        lacks, device = str(error), "cpu"
+    return Found(lacks, machine(), integer_sums(machine()), device)
+
+
+def _lacks(asked: Asked) -> str | None:
+    try:
+        own = dataset_checksum(asked.data)
+    except ParetoscopeError as error:
+        return f"{error} (the data lie under the same path on every host)"
+    if own != asked.checksum:
+        return _differs(f"data {asked.data.source}", own, asked.checksum)
+    for model, expected in asked.models:
+        try:
+            own = model_fingerprint(model)
+        except ParetoscopeError as error:
+            return f"{error} (files of networks lie under the same path on every host)"
+        if own != expected:
+            return _differs(f"model {model.source}", own, expected)
+    for source in asked.functions:
+        # Runs the file, as a node would, so that a library that it imports is missed now.
+        load_function(source, "function", SetupError)
+    return None
+
+
+def _differs(what: str, there: str, here: str) -> str:
+    return f"{what} is not what the run was started with (SHA-256 {there[:12]}… there, {here[:12]}… here); copy it there again"

@@ -1,0 +1,114 @@
+"""Hands nodes to Dask, many at once and not more of them than it needs to see, and hears which have ended.
+
+A graph of some hundred nodes costs Dask's client and scheduler about what one node by itself does. Of a large plan only the next nodes are
+handed over: a scheduler that is given 100,000 is deaf for minutes, and so would the run's heartbeat be.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dask._task_spec import Task as GraphTask
+from dask._task_spec import TaskRef
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from distributed import Client, Future
+
+from engine.run.task import Task
+from engine.run.worker import run_node
+
+_AT_ONCE = 200
+"""So many nodes go in one graph."""
+_AHEAD = 1000
+"""So many nodes are with Dask at a time, or `_AHEAD_OF_EACH` for each core: enough that no worker waits for the next."""
+_AHEAD_OF_EACH = 20
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A node as Dask is to have it. `name` is its key there, `after` those of the nodes that it waits for.
+
+    `resources` of a worker that it takes; `priority`: of what can run the highest does; `workers`: hosts or addresses that may run it, any
+    where there are none.
+    """
+
+    name: str
+    task: Task
+    after: tuple[str, ...]
+    resources: Mapping[str, float]
+    priority: int
+    workers: tuple[str, ...] = ()
+
+
+class Submission:
+    """What of a run is with Dask, and what is to go there next, in the order in which it was added."""
+
+    def __init__(self, client: Client, slots: int) -> None:
+        """`slots`: how many nodes all workers compute at once."""
+        self._client, self._most = client, max(_AHEAD, _AHEAD_OF_EACH * slots)
+        self._futures: dict[str, Future[Any]] = {}
+        self._next: deque[str] = deque()
+        self._out: set[str] = set()
+        self._ended: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Nodes to hand over as soon as there is room; inputs come before what needs them."""
+        self._next.extend(key for key in keys if key not in self._futures)
+
+    def name(self, key: str) -> str | None:
+        """What Dask calls a node that was handed over, if it was."""
+        return str(self._futures[key].key) if key in self._futures else None
+
+    def feed(self, handed: Callable[[str], Handed | None]) -> None:
+        """Hand over what there is room for; `handed` says how, or None for a node that is not to go to Dask after all."""
+        while self._next and len(self._out) < self._most:
+            batch: dict[str, Handed] = {}
+            while self._next and len(batch) < _AT_ONCE:
+                key = self._next.popleft()
+                # What it waits for may be of the same batch, so its name is known before its future is.
+                if (node := handed(key)) is not None:
+                    batch[key] = node
+            self._hand(batch)
+
+    def _hand(self, batch: Mapping[str, Handed]) -> None:
+        if not batch:
+            return
+        graph = {
+            node.name: GraphTask(node.name, run_node, node.task, *map(TaskRef, node.after)) for node in batch.values()
+        }
+        by_name = {node.name: node for node in batch.values()}
+        annotations = {
+            "resources": {name: dict(node.resources) for name, node in by_name.items()}.get,
+            "priority": {name: node.priority for name, node in by_name.items()}.get,
+            "workers": {name: list(node.workers) or None for name, node in by_name.items()}.get,
+        }
+        layer = MaterializedLayer(graph, annotations=annotations)
+        whole = HighLevelGraph({"nodes": layer}, {"nodes": set()})
+        futures = self._client.get(whole, list(graph), sync=False)
+        for key, future in zip(batch, futures, strict=True):
+            self._futures[key] = future
+            self._out.add(key)
+            future.add_done_callback(lambda done, key=key: self._ended.put((key, done)))
+
+    def ended(self, timeout_s: float) -> list[tuple[str, Future[Any]]]:
+        """The nodes that have ended since the last time, waiting for one up to `timeout_s`; none where none has."""
+        found: list[tuple[str, Future[Any]]] = []
+        try:
+            found.append(self._ended.get(timeout=timeout_s))
+            while len(found) < _AT_ONCE:
+                found.append(self._ended.get_nowait())
+        except queue.Empty:
+            pass
+        self._out.difference_update(key for key, _ in found)
+        return found
+
+    def forget(self, key: str) -> None:
+        """A node that is to be handed over again, or for the first time."""
+        self._futures.pop(key, None)
+
+    def cancel(self) -> None:
+        """Let Dask drop all that it has of the run."""
+        self._client.cancel(list(self._futures.values()))
