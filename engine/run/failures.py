@@ -77,11 +77,15 @@ def reason(error: BaseException | None, node: Node, recipe: str, network: str, d
     """
     if isinstance(error, ParetoscopeError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"{node.kind}: out of memory at this step of {recipe!r}: {str(error).splitlines()[0] if str(error) else 'no size was said'}"
     if isinstance(error, KilledWorker):
         what = source_name(str(node.options.get("student", network)))
         how = (
             f"by {deaths.last}" if deaths and deaths.last else f"on {error.last_worker.address}, whose log says by what"
         )
+        if deaths and deaths.last and "SIGKILL" in deaths.last:
+            how += " (which is how a system without free memory ends a process)"
         return (
             f"{node.kind}: the worker process died {error.allowed_failures + 1} times {how} at this step of {recipe!r} "
             f"on the network {what}, with no other step under way"

@@ -32,6 +32,7 @@ from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
 from engine.run.task import Task
+from engine.run.time_limit import TimeLimit
 from engine.run.training_device import kind_of, training_device
 from engine.run.waits import Waits
 from engine.run.watched import Watched, Watcher
@@ -141,7 +142,7 @@ class _Run:
     ) -> None:
         self.keep_old_code, self.watcher = keep_old_code, watcher
         self.watched: Watched | None = None
-        self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
+        self.plan, self.store, self.artifacts, self.on_progress = plan, store.patient(), artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
         self.left = set(missing)
         self.under_way: set[str] = set()
@@ -149,13 +150,10 @@ class _Run:
         self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
-        self.started = time.monotonic()
-        self.earlier_s = 0.0
+        self.started, self.earlier_s = time.monotonic(), 0.0
         self.finished_s: dict[str, float | None] = {}
         self.rates = store.rates()
-        self.latest = ""
-        self.waits = Waits()
-        self.cores = 1
+        self.latest, self.waits, self.cores = "", Waits(), 1
         self.deaths: WorkerDeaths | None = None
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
         self.suspects: set[str] = set()
@@ -214,16 +212,20 @@ class _Run:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
         self.watched = Watched(cluster.client, self.watcher) if self.watcher else None
         futures: dict[str, Future[Any]] = {}
+        limit = TimeLimit(self.plan, self.rates, cluster)
         next_beat, lives = 0.0, Pulse(cluster.lives)
         try:
             while self._time_left() > 0:
                 lives.check()
                 while keys := self._next(cluster):
                     self._submit(cluster, keys, futures, finished)
+                limit.end_late(self.under_way, futures, finished)
                 if not self.missing:
                     break
                 with contextlib.suppress(queue.Empty):
                     key, future = finished.get(timeout=_POLL_S)
+                    if futures.get(key) is not future:  # one that `limit` has ended
+                        continue
                     if key not in self.alone and isinstance(future.exception(), KilledWorker):
                         self._suspect(key, futures)
                     else:

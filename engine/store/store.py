@@ -26,17 +26,17 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, notes, points, removal, running
+from engine.store import boards, notes, patience, points, removal, running
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
     NodeRow,
     State,
     SweepRow,
+    must_be_free,
     must_exist,
     new_sweep,
     read_trial,
-    state_of,
     sweep_row,
     trial_row,
     unknown_sweep,
@@ -63,8 +63,10 @@ class Store:
         try:
             address = _with_driver(sa.make_url(url))
             # A host that is not there says nothing; its driver would wait for minutes.
-            patience = {"connect_timeout": _PATIENCE_S} if address.get_backend_name() == "postgresql" else {}
-            self._engine = sa.create_engine(address, connect_args=patience)
+            served = address.get_backend_name() == "postgresql"
+            limits = {"connect_timeout": _PATIENCE_S} if served else {}
+            # A server may have been restarted since a connection was last used; a file has not.
+            self._engine = sa.create_engine(address, connect_args=limits, pool_pre_ping=served)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _tune_sqlite)
             migrate(self._engine)
@@ -76,7 +78,7 @@ class Store:
                 "pip install 'paretoscope[postgres]'"
             ) from None
         except (SQLAlchemyError, ValueError) as error:
-            reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+            reason = patience.reason(error) if isinstance(error, SQLAlchemyError) else str(error)
             shown = _PASSWORD.sub("//…@", url)
             raise SetupError(f"the store {shown} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
 
@@ -206,6 +208,10 @@ class Store:
         """Forget a file that was added to a sweep; see `removal.py`."""
         removal.remove_added(self._engine, sweep_id, recipe)
 
+    def patient(self) -> Store:
+        """This store for a runner, which waits for a database that is away for a while (`patience.py`)."""
+        return patience.patient(self)
+
     # What only the runner calls.
 
     def begin(
@@ -213,31 +219,26 @@ class Store:
     ) -> float:
         """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
 
-        Raises SetupError when another runner is at it.
+        Raises RunningError when another runner is at it.
         """
-        now = time.time()
         with self._engine.begin() as connection:
             old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
             if old is None:
                 connection.execute(_sweeps.insert().values(**new_sweep(sweep)))
-            elif old["example"]:
-                raise SetupError(
-                    f"{sweep.id} ships with Paretoscope and is finished; give your sweep another name to run it"
-                )
-            elif state_of(old) == "running":
-                raise SetupError(
-                    f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
-                )
+            else:
+                must_be_free(old)
             records = list(trials)
-            revision = 1 if old is None else int(old["revision"]) + 1
-            connection.execute(
+            before = 1 if old is None else int(old["revision"])
+            revision = before + (old is not None)
+            changed = connection.execute(
                 _sweeps.update()
-                .where(_sweeps.c.id == sweep.id)
+                # Of two that begin at once one comes too late, and looks again.
+                .where(_sweeps.c.id == sweep.id, _sweeps.c.revision == before)
                 .values(
                     state="running",
                     runner=running.shown(),
                     process=running.this_process(),
-                    heartbeat=now,
+                    heartbeat=time.time(),
                     cancel_requested=False,
                     error=None,
                     recipes=len(records),
@@ -250,6 +251,8 @@ class Store:
                     **({"spec": new_sweep(sweep)["spec"]} if sweep.added else {}),
                 )
             )
+            if not changed.rowcount:
+                raise patience.ChangedMeanwhileError
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
             connection.execute(_trials.insert(), [trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
