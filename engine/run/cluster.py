@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, Future, LocalCluster, WorkerPlugin
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
@@ -64,6 +65,11 @@ class Cluster:
     device: str = "cpu"
     lives: Callable[[], bool] = lambda: True
     end_worker: Callable[[str], object] = lambda address: None
+
+    def give_up(self, futures: Iterable[Future[Any]]) -> None:
+        """Nobody waits for these any more; a scheduler that is gone has forgotten them anyway."""
+        with suppress(Exception):
+            self.client.cancel(list(futures))
 
     def resources(self, node: Node) -> dict[str, int]:
         """What of a worker's resources the node takes."""

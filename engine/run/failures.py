@@ -73,8 +73,14 @@ def reason(error: BaseException | None, node: Node, recipe: str, network: str, d
     """A step that does not fit says so itself; a dead worker is told of with what it worked on; anything else is named as our fault.
 
     A dead worker is the fault of `node` only where that ran alone, as the runner sees to.
-    `recipe`: the label of one that waits for the node; `network`: the sweep's model source.
+    `recipe`: the label of one that waits for the node; `network`: the sweep's model source. Raises SetupError where there is no error:
+    the connection to the scheduler was lost.
     """
+    if error is None:
+        # So ends what nobody answers for any more: it is not the node's fault.
+        raise SetupError(
+            "the Dask scheduler is gone, with all that was under way; start it again, and `paretoscope resume` goes on where this run was"
+        )
     if isinstance(error, ParetoscopeError):
         return str(error)
     if isinstance(error, MemoryError):

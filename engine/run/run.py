@@ -235,7 +235,7 @@ class _Run:
                     self._beat()
                     next_beat = time.monotonic() + _POLL_S
         finally:
-            cluster.client.cancel(list(futures.values()))
+            cluster.give_up(futures.values())
 
     def _next(self, cluster: Cluster) -> frozenset[str]:
         """Nodes to submit now, taken on by that; none as long as the run has enough to do, or nothing more."""

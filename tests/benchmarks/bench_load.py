@@ -153,7 +153,8 @@ def main() -> None:
         with dashboard(home) as url:
             port = int(url.rpartition(":")[2])
             server = listening(port)
-            asyncio.run(crowd(port, query, 1, 0.3, 2.0, Seen()))  # what the first visitor ever makes the server load
+            # What the first visitors make a server load, and the connections to the store that it keeps.
+            asyncio.run(crowd(port, query, options.sessions, 0.5, 5.0, Seen()))
             time.sleep(KEPT_S)
             before = Held.by(server)
             sweeping = run_over_and_over(home, time.time() + 60 * options.minutes)
