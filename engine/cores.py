@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import psutil
 
-from engine.errors import SetupError
+from engine.errors import CancelledError, SetupError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -55,13 +55,17 @@ def shares(cores: int, limits: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass
 class Task:
-    """A task under way: the most cores that it can use, how many it has now, and the core-seconds that it has had."""
+    """A task under way: the most cores that it can use, how many it has now, and the core-seconds that it has had.
+
+    `unwanted`: whether nobody waits for it any more.
+    """
 
     limit: int
     pool: Pool
     width: int = 1
     core_seconds: float = 0.0
     since: float = 0.0
+    unwanted: Callable[[], bool] = lambda: False
 
     def _count(self, now: float) -> None:
         self.core_seconds += self.width * (now - self.since)
@@ -147,9 +151,14 @@ _calling = _Calling()
 
 
 def width() -> int:
-    """How many cores the calling thread's task has now; 1 outside of any."""
+    """How many cores the calling thread's task has now; 1 outside of any.
+
+    Raises CancelledError where nobody waits for the task any more: between two steps of its work it can end.
+    """
     if _calling.task is None:
         return 1
+    if _calling.task.unwanted():
+        raise CancelledError("this step is not wanted any more")
     _calling.task.pool.look()
     return _calling.task.width
 

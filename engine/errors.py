@@ -9,6 +9,7 @@ ParetoscopeError
 │   ├── NotFoundError       a sweep or trial that the store does not have
 │   ├── AccessError         somebody without the role that it takes
 │   └── SetupError          the home folder, store version, port, scheduler address, access file
+│       └── RunningError    another process runs the sweep
 ├── StepError               a valid step that this network does not support: the trial fails, the sweep goes on
 └── CancelledError          the user asked a sweep to stop
 
@@ -52,6 +53,10 @@ class AccessError(InputError):
 
 class SetupError(InputError):
     """The place that Paretoscope runs in is not usable: home folder, store version, port, scheduler, access file."""
+
+
+class RunningError(SetupError):
+    """Another process runs the sweep."""
 
 
 class StepError(ParetoscopeError):

@@ -9,6 +9,7 @@ import typer
 
 from engine.cli.commands import app
 from engine.errors import InputError
+from engine.run.scratch import own_temporary_files
 
 # Typer carries its own copy of click and exports of its errors only the leaves; this is the base that all usage errors share.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -16,6 +17,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Entry point: every mistake of the user ends in one line and exit code 2."""
+    own_temporary_files()
     try:
         sys.exit(app(standalone_mode=False, prog_name="paretoscope") or 0)
     except InputError as error:
@@ -41,6 +43,13 @@ def main() -> None:
         # The reader of our output has left (`paretoscope trials … | head`); that is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        # Asked by name: what reads no store need not load its library.
+        if not type(error).__module__.startswith("sqlalchemy."):
+            raise
+        from engine.store.patience import reason
+
+        _fail(f"the store cannot be used: {reason(error)}; check PARETOSCOPE_STORE, or the home folder and its disk")  # type: ignore[arg-type]
 
 
 def _fail(message: str) -> None:

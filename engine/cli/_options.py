@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,25 @@ Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler; default: this host.")]
 KeepOldCode = Annotated[
     bool, typer.Option("--keep-old-code", help="Take nodes that an earlier version of Paretoscope has finished.")
+]
+
+
+def _for_this_run(minutes: float | None) -> float | None:
+    """What a run reads where it limits its nodes; nothing between here and there needs to know."""
+    if minutes is not None:
+        os.environ["PARETOSCOPE_NODE_MINUTES"] = str(minutes)
+    return minutes
+
+
+NodeMinutes = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES",
+        min=0.01,
+        envvar="PARETOSCOPE_NODE_MINUTES",
+        callback=_for_this_run,
+        help="Longest that one step may take; default: an hour, or 20 times its forecast.",
+    ),
 ]
 
 

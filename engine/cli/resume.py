@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from engine.cli._options import JsonFlag, KeepOldCode, Scheduler, SweepRef
+from engine.cli._options import JsonFlag, KeepOldCode, NodeMinutes, Scheduler, SweepRef
 from engine.cli.run import execute_and_tell
 from engine.trials.text import duration
 
@@ -13,6 +13,7 @@ def resume(
     sweep: SweepRef,
     scheduler: Scheduler = None,
     keep_old_code: KeepOldCode = False,
+    node_minutes: NodeMinutes = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Go on with a sweep that was cancelled or interrupted; with old code where the run before took it."""

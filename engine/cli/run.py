@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from engine.cli._follow import followed
-from engine.cli._options import JsonFlag, KeepOldCode, Overrides, Scheduler, SpecFile, print_json
+from engine.cli._options import JsonFlag, KeepOldCode, NodeMinutes, Overrides, Scheduler, SpecFile, print_json
+from engine.errors import RunningError
 from engine.trials.text import duration
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def run(
     scheduler: Scheduler = None,
     overrides: Overrides = [],  # noqa: B006
     keep_old_code: KeepOldCode = False,
+    node_minutes: NodeMinutes = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run what is missing of a spec, checked first. Ctrl-C stops it; the next run goes on where it was."""
@@ -75,9 +78,9 @@ def execute_and_tell(
             warn()
             show(progress)
 
-        outcome = followed(store, sweep.id, on_progress)
-        if outcome is None:
-            with traced(sweep) as trace:
+        while (outcome := followed(store, sweep.id, on_progress)) is None:
+            # Another may begin while this one still plans: then it is followed after all.
+            with contextlib.suppress(RunningError), traced(sweep) as trace:
                 outcome = execute(
                     sweep,
                     store,
@@ -90,6 +93,7 @@ def execute_and_tell(
                 )
                 if trace:
                     trace.end(outcome)
+                break
     warn()
     if as_json:
         print_json({"sweep": sweep.id, **asdict(outcome)})

@@ -10,15 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine.cores import width
+
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def run_module(module: str, request: dict[str, Any], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run `python -m module` on one request; raises TimeoutExpired."""
+    """Run `python -m module` on one request; it ends when this process does (`with_parent.py`). Raises TimeoutExpired."""
+    # Between two processes a measurement that nobody waits for any more ends.
+    width()
     # The tests and a clone that is not installed have the project on sys.path only, which a new process does not inherit.
     path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
     return subprocess.run(
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", "engine.measure.with_parent", str(os.getpid()), module],
         input=json.dumps(request),
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.away import Away
 from engine.run.failures import WorkerDeaths
+from engine.run.own_workers import OwnWorkers
 from engine.run.plan import EXCLUSIVE, Node
 from engine.run.roles import Roles
+from engine.run.scratch import scratch_folder
 from engine.run.training_device import kind_of, training_device
 from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
@@ -42,6 +43,8 @@ WORKER_ENVIRONMENT = {
 
 # A step of a small network does not fill a GPU: while one training prepares its images, another computes.
 _AT_ONCE_ON_GPU = 2
+# How long a nanny has to bring the next worker, before the run goes on with others.
+_RESTART_S = 30
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Cluster:
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     Of workers elsewhere `roles` says who does what, and `away` what goes with every node (`readiness.py`).
-    `lives`: whether there is a worker at the moment, as far as that can be seen from here.
+    `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
+    it does; another follows where it has a nanny.
     """
 
     client: Client
@@ -62,6 +66,7 @@ class Cluster:
     deaths: WorkerDeaths | None = None
     device: str = "cpu"
     lives: Callable[[], bool] = lambda: True
+    end_worker: Callable[[str], object] = lambda address: None
     roles: Roles | None = None
     away: Away | None = None
 
@@ -96,6 +101,9 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     # A worker that died is started again by its nanny. Dask gives both up when that takes 15 s, as importing torch may on a busy host: the
     # run would wait for ever for a worker that nobody starts.
     dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"})
+    # Native code may keep a worker from saying anything for longer than the five minutes after which Dask would forget it; how long a node
+    # may take is the runner's to say (`time_limit.py`), and a worker's death is seen by its nanny.
+    dask.config.set({"distributed.scheduler.worker-ttl": None})
     # The runner itself tries what a dead worker held once more, alone.
     dask.config.set({"distributed.scheduler.allowed-failures": 1})
     # This setting replaces the nanny's own whole. Its small trim threshold makes glibc give back and fetch anew every tensor of a training:
@@ -106,7 +114,7 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
     if scheduler is None:
         cores, device = machine().cores, kind_of(training_device())
         with (
-            tempfile.TemporaryDirectory(prefix="paretoscope-dask-") as folder,
+            scratch_folder() as folder,
             WorkerDeaths() as deaths,
             LocalCluster(
                 n_workers=1,
@@ -116,12 +124,18 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
-                local_directory=folder,
+                local_directory=str(folder),
+                # Workers' temporary files lie there too, those that a killed one leaves behind.
+                env={"TMPDIR": str(folder)},
             ) as local,
             Client(local) as client,
         ):
             client.register_plugin(_QuietOutput())
-            yield Cluster(client, machine(), cores, cores, True, deaths, device, lambda: bool(local.scheduler.workers))
+            workers = OwnWorkers(local)
+            try:
+                yield Cluster(client, machine(), cores, cores, True, deaths, device, workers.lives, workers.end)
+            finally:
+                workers.close()
         return
     try:
         client = Client(scheduler, timeout=10)
@@ -136,7 +150,11 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 f"{scheduler} has no worker with the resource cpu; start one per host with "
                 f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
             )
-        yield Cluster(client, machine(), cores, sum(each), False)
+
+        def end_worker(address: str) -> None:
+            client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)
+
+        yield Cluster(client, machine(), cores, sum(each), False, end_worker=end_worker)
 
 
 def check_artifacts(cluster: Cluster, artifacts: Artifacts) -> None:

@@ -73,15 +73,25 @@ def reason(error: BaseException | None, node: Node, recipe: str, network: str, d
     """A step that does not fit says so itself; a dead worker is told of with what it worked on; anything else is named as our fault.
 
     A dead worker is the fault of `node` only where that ran alone, as the runner sees to.
-    `recipe`: the label of one that waits for the node; `network`: the sweep's model source.
+    `recipe`: the label of one that waits for the node; `network`: the sweep's model source. Raises SetupError where there is no error:
+    the connection to the scheduler was lost.
     """
+    if error is None:
+        # So ends what nobody answers for any more: it is not the node's fault.
+        raise SetupError(
+            "the Dask scheduler is gone, with all that was under way; start it again, and `paretoscope resume` goes on where this run was"
+        )
     if isinstance(error, ParetoscopeError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"{node.kind}: out of memory at this step of {recipe!r}: {str(error).splitlines()[0] if str(error) else 'no size was said'}"
     if isinstance(error, KilledWorker):
         what = source_name(str(node.options.get("student", network)))
         how = (
             f"by {deaths.last}" if deaths and deaths.last else f"on {error.last_worker.address}, whose log says by what"
         )
+        if deaths and deaths.last and "SIGKILL" in deaths.last:
+            how += " (which is how a system without free memory ends a process)"
         return (
             f"{node.kind}: the worker process died {error.allowed_failures + 1} times {how} at this step of {recipe!r} "
             f"on the network {what}, with no other step under way"

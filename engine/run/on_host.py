@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from distributed import get_worker
+from distributed import Worker, get_worker
 
 from engine.cores import OtherPrograms, Pool, Task, max_cores
 from engine.run.host_lock import host_held
@@ -15,6 +15,9 @@ from engine.run.plan import EXCLUSIVE, Node
 
 WAITING = "paretoscope-waiting"
 """The topic of the events by which workers tell that a node waits for others on its host, and that it begins."""
+
+BEGUN = "paretoscope-begun"
+"""The topic of the events by which workers tell that a node has its turn, and begins."""
 
 
 @contextmanager
@@ -24,18 +27,20 @@ def on_host(node: Node) -> Iterator[Task]:
     told = _Told(node.key)
     with host_held(node.kind in EXCLUSIVE, told.waits):
         told.begins()
+        _tell_begun(node.key)
         # Only now: who waits needs no core.
         with _pool().task(limit) as cores:
+            cores.unwanted = partial(_is_cancelled, _worker(), node)
             yield cores
 
 
 @cache
 def _pool() -> Pool:
     """The cores of this worker: its resource `cpu`, but for what other programs use; one where nodes run outside of a worker."""
-    try:
-        return Pool(max(1, int(get_worker().state.total_resources.get("cpu", 1))), others=OtherPrograms())
-    except ValueError:
+    worker = _worker()
+    if worker is None:
         return Pool(1)
+    return Pool(max(1, int(worker.state.total_resources.get("cpu", 1))), others=OtherPrograms())
 
 
 class _Told:
@@ -54,8 +59,25 @@ class _Told:
 
 
 def _tell(event: dict[str, Any]) -> None:
+    if (worker := _worker()) is not None:
+        worker.log_event(WAITING, event)
+
+
+def _tell_begun(key: str) -> None:
+    if (worker := _worker()) is not None:
+        worker.log_event(BEGUN, {"node": key, "worker": worker.address})
+
+
+def _is_cancelled(worker: Worker | None, node: Node) -> bool:
+    """Whether the run that the node is for was cancelled, as far as its worker has heard."""
+    names = (node.task_name(), node.task_name(alone=True))
+    states = [worker.state.tasks[name].state for name in names if name in worker.state.tasks] if worker else []
+    return bool(states) and all(state == "cancelled" for state in states)
+
+
+def _worker() -> Worker | None:
+    """None for a node that runs outside of a worker."""
     try:
-        worker = get_worker()
-    except ValueError:  # a node that runs outside of a worker
-        return
-    worker.log_event(WAITING, event)
+        return get_worker()
+    except ValueError:
+        return None

@@ -84,6 +84,12 @@ class Node:
         """Whether its result is one of the machine in its key alone."""
         return self.kind in EXCLUSIVE or "computed_on" in self.options
 
+    def task_name(self, alone: bool = False) -> str:
+        """What Dask calls it: by its kind, by which it keeps its own statistics. Tried again `alone` it has another name, since by the same
+        Dask would answer with how the first try ended.
+        """
+        return f"{self.kind}-{self.key}{'-alone' if alone else ''}"
+
     @cached_property
     def is_wide(self) -> bool:
         """Whether more cores than one make it faster."""

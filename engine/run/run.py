@@ -34,6 +34,7 @@ from engine.run.readiness import prepared
 from engine.run.schedule import schedule_of
 from engine.run.submission import Handed, Submission
 from engine.run.task import Task
+from engine.run.time_limit import TimeLimit
 from engine.run.training_device import kind_of, training_device
 from engine.run.under_way import keep_earlier, under_way
 from engine.run.waits import Waits
@@ -114,7 +115,7 @@ class _Run:
     ) -> None:
         self.keep_old_code, self.watcher = keep_old_code, watcher
         self.watched: Watched | None = None
-        self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
+        self.plan, self.store, self.artifacts, self.on_progress = plan, store.patient(), artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
         self.left = set(missing)
         self.under_way: set[str] = set()
@@ -122,13 +123,10 @@ class _Run:
         self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
-        self.started = time.monotonic()
-        self.earlier_s = 0.0
+        self.started, self.earlier_s = time.monotonic(), 0.0
         self.finished_s: dict[str, float | None] = {}
         self.rates = store.rates()
-        self.latest = ""
-        self.waits = Waits()
-        self.cores = 1
+        self.latest, self.waits, self.cores = "", Waits(), 1
         self.deaths: WorkerDeaths | None = None
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
         self.suspects: set[str] = set()
@@ -180,7 +178,9 @@ class _Run:
         errors = [t.error for t in self.trials.values() if t.error]
         self._beat(cancellable=False)
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
-        SweepColumns(self.store, self.plan.sweep.id).keep()
+        # What only makes pages faster undoes no run.
+        with contextlib.suppress(Exception):
+            SweepColumns(self.store, self.plan.sweep.id).keep()
         done = sum(t.state == "done" for t in self.trials.values())
         left = len(self.plan.chains) - len(self.trials)
         waited_s = self.waits.seconds()
@@ -188,7 +188,7 @@ class _Run:
 
     def _collect(self, cluster: Cluster) -> None:
         self.watched = Watched(cluster.client, self.watcher) if self.watcher else None
-        work = Submission(cluster.client, cluster.slots)
+        work, limit = Submission(cluster.client, cluster.slots), TimeLimit(self.plan, self.rates, cluster)
         next_beat, lives = 0.0, Pulse(cluster.lives)
         try:
             while self._time_left() > 0:
@@ -198,6 +198,7 @@ class _Run:
                     self.under_way.update(new)
                     work.add(sorted(new, key=self.place.__getitem__))
                 work.feed(lambda key: self._handed(cluster, key, work))
+                limit.end_late(self.under_way, work)
                 if not self.missing:
                     break
                 self._take(work.ended(_POLL_S), work)
@@ -269,9 +270,7 @@ class _Run:
         )
 
     def _name(self, key: str) -> str:
-        """What Dask calls a node: by its kind, by which it keeps its own statistics."""
-        # Dask knows the first try by the plain name, and would answer with how that one ended.
-        return f"{self.plan.nodes[key].kind}-{key}{'-alone' if key in self.alone else ''}"
+        return self.plan.nodes[key].task_name(key in self.alone)
 
     def _record(self, key: str, future: Future[Any]) -> list[NodeRow]:
         node = self.plan.nodes[key]

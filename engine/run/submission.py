@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from dask._task_spec import TaskRef
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Client, Future
 
+from engine.errors import StepError
 from engine.run.task import Task
 from engine.run.worker import run_node
 
@@ -89,9 +91,12 @@ class Submission:
         whole = HighLevelGraph({"nodes": layer}, {"nodes": set()})
         futures = self._client.get(whole, list(graph), sync=False)
         for key, future in zip(batch, futures, strict=True):
-            self._futures[key] = future
-            self._out.add(key)
-            future.add_done_callback(lambda done, key=key: self._ended.put((key, done)))
+            self._follow(key, future)
+
+    def _follow(self, key: str, future: Future[Any]) -> None:
+        self._futures[key] = future
+        self._out.add(key)
+        future.add_done_callback(lambda done: self._ended.put((key, done)))
 
     def ended(self, timeout_s: float) -> list[tuple[str, Future[Any]]]:
         """The nodes that have ended since the last time, waiting for one up to `timeout_s`; none where none has."""
@@ -102,6 +107,8 @@ class Submission:
                 found.append(self._ended.get_nowait())
         except queue.Empty:
             pass
+        # One that has been ended by `fail` says later that it was cancelled.
+        found = [(key, future) for key, future in found if self._futures.get(key) is future]
         self._out.difference_update(key for key, _ in found)
         return found
 
@@ -109,6 +116,18 @@ class Submission:
         """A node that is to be handed over again, or for the first time."""
         self._futures.pop(key, None)
 
+    def fail(self, keys: Iterable[str], said: str) -> None:
+        """End those of the nodes that were handed over and have not ended: each fails with the reason, whatever it does."""
+        lost = [key for key in keys if key in self._out]
+        self._client.cancel([self._futures[key] for key in lost])
+        for key in lost:
+            self._follow(key, self._client.submit(_fail, said, key=f"{self.name(key)}-late"))
+
     def cancel(self) -> None:
-        """Let Dask drop all that it has of the run."""
-        self._client.cancel(list(self._futures.values()))
+        """Let Dask drop all that it has of the run; a scheduler that is gone has forgotten it anyway."""
+        with suppress(Exception):
+            self._client.cancel(list(self._futures.values()))
+
+
+def _fail(said: str) -> None:
+    raise StepError(said)

@@ -21,6 +21,7 @@ from engine.run.away import ready
 from engine.run.measuring import noted
 from engine.run.on_host import on_host
 from engine.run.plan import Node
+from engine.run.scratch import own_temporary_files
 from engine.run.task import Task, dataset_of
 from engine.run.training_device import kind_of, training_device
 from engine.spec.sections import Model
@@ -39,6 +40,8 @@ def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]
 
     Raises StepError or InputError when the step does not fit the network, or ONNX Runtime refuses it.
     """
+    # A worker of somebody else's cluster may be killed like any other, and its folder for temporary files is nobody's.
+    own_temporary_files()
     with (
         ready(task.node, task.away),
         on_host(task.node) as cores,

@@ -29,9 +29,9 @@ import fsspec
 
 from engine.errors import NotFoundError, SetupError
 from engine.paths import EXAMPLES, home
+from engine.store.connection import without_password
 
 _NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
-_PASSWORD = re.compile(r"//[^/@]*@")
 # A store that says nothing for so long is down; clouds' own clients would try again for minutes.
 _PATIENCE_S = 30.0
 _Answer = TypeVar("_Answer")
@@ -76,7 +76,7 @@ class Artifacts:
             yield
         # Each filesystem of fsspec has errors of its own, without a base but this.
         except Exception as error:
-            said, where = " ".join(str(error).split()) or "no reason given", _PASSWORD.sub("//…@", self.url)
+            said, where = " ".join(str(error).split()) or "no reason given", without_password(self.url)
             raise SetupError(
                 f"the artifact store {where} cannot be used: {type(error).__name__}: {said}; check PARETOSCOPE_ARTIFACTS"
             ) from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from engine.errors import NotFoundError
+from engine.errors import NotFoundError, RunningError, SetupError
 from engine.spec.canonical import canonical_json
 from engine.spec.sweep import Sweep
 from engine.store.running import still_there
@@ -68,6 +68,15 @@ def read_trial(text: str) -> Trial:
 def unknown_sweep(sweep_id: str) -> str:
     """One line for a sweep that is not there."""
     return f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them"
+
+
+def must_be_free(row: Any) -> None:
+    """Raise SetupError where nobody may run a sweep, RunningError where somebody does."""
+    name = row["id"]
+    if row["example"]:
+        raise SetupError(f"{name} ships with Paretoscope and is finished; give your sweep another name to run it")
+    if state_of(row) == "running":
+        raise RunningError(f"{name} is being run by {row['runner']}; wait for it, or `paretoscope cancel {name}`")
 
 
 def must_exist(rows: int, sweep_id: str) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,17 +26,18 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, column_files, earlier, notes, points, removal, running, stamps, views
+from engine.store import boards, column_files, earlier, notes, patience, points, removal, running, stamps, views
+from engine.store.connection import connect, without_password
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
 from engine.store.rows import (
     NodeRow,
     State,
     SweepRow,
+    must_be_free,
     must_exist,
     new_sweep,
     read_trial,
-    state_of,
     sweep_row,
     trial_row,
     trial_values,
@@ -50,9 +50,6 @@ from engine.store.schema import trials as _trials
 from engine.trials.trial import Trial
 
 _AT_ONCE = 500
-# Seconds that a database's host has to answer in.
-_PATIENCE_S = 15
-_PASSWORD = re.compile(r"//[^/@]*@")
 MOST_VERSIONS = 5
 """So many earlier versions of the code are looked through for finished nodes."""
 
@@ -63,25 +60,21 @@ class Store:
     def __init__(self, url: str) -> None:
         """Open and, when needed, migrate the database at an SQLAlchemy URL; SetupError when it cannot be used."""
         try:
-            address = _with_driver(sa.make_url(url))
-            # A host that is not there says nothing; its driver would wait for minutes.
-            patience = {"connect_timeout": _PATIENCE_S} if address.get_backend_name() == "postgresql" else {}
-            engine = self._engine = sa.create_engine(address, connect_args=patience)
-            if self._engine.dialect.name == "sqlite":
-                sa.event.listen(self._engine, "connect", _tune_sqlite)
-            migrate(self._engine)
+            engine = self._engine = connect(url)
+            migrate(engine)
             self.notes, self.boards = notes.Notes(engine), boards.Boards(engine)
             self.points, self.stamps, self.views = points.Points(engine), stamps.Stamps(engine), views.Views(engine)
             self.columns, self.earlier = column_files.Columns(engine), earlier.Earlier(engine)
         except ImportError as error:
             raise SetupError(
-                f"the store {_PASSWORD.sub('//…@', url)} needs a driver that is not installed ({error}); for PostgreSQL: "
+                f"the store {without_password(url)} needs a driver that is not installed ({error}); for PostgreSQL: "
                 "pip install 'paretoscope[postgres]'"
             ) from None
         except (SQLAlchemyError, ValueError) as error:
-            reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
-            shown = _PASSWORD.sub("//…@", url)
-            raise SetupError(f"the store {shown} cannot be opened: {reason}; check PARETOSCOPE_STORE") from None
+            reason = patience.reason(error) if isinstance(error, SQLAlchemyError) else str(error)
+            raise SetupError(
+                f"the store {without_password(url)} cannot be opened: {reason}; check PARETOSCOPE_STORE"
+            ) from None
 
     @classmethod
     def open(cls) -> Store:
@@ -210,6 +203,10 @@ class Store:
         """Forget a file that was added to a sweep; see `removal.py`."""
         removal.remove_added(self._engine, sweep_id, recipe)
 
+    def patient(self) -> Store:
+        """This store for a runner, which waits for a database that is away for a while (`patience.py`)."""
+        return patience.patient(self)
+
     # What only the runner calls.
 
     def begin(
@@ -217,31 +214,26 @@ class Store:
     ) -> float:
         """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
 
-        Raises SetupError when another runner is at it.
+        Raises RunningError when another runner is at it.
         """
-        now = time.time()
         with self._engine.begin() as connection:
             old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
             if old is None:
                 connection.execute(_sweeps.insert().values(**new_sweep(sweep)))
-            elif old["example"]:
-                raise SetupError(
-                    f"{sweep.id} ships with Paretoscope and is finished; give your sweep another name to run it"
-                )
-            elif state_of(old) == "running":
-                raise SetupError(
-                    f"{sweep.id} is being run by {old['runner']}; wait for it, or `paretoscope cancel {sweep.id}`"
-                )
+            else:
+                must_be_free(old)
             records = list(trials)
-            revision = 1 if old is None else int(old["revision"]) + 1
-            connection.execute(
+            before = 1 if old is None else int(old["revision"])
+            revision = before + (old is not None)
+            changed = connection.execute(
                 _sweeps.update()
-                .where(_sweeps.c.id == sweep.id)
+                # Of two that begin at once one comes too late, and looks again.
+                .where(_sweeps.c.id == sweep.id, _sweeps.c.revision == before)
                 .values(
                     state="running",
                     runner=running.shown(),
                     process=running.this_process(),
-                    heartbeat=now,
+                    heartbeat=time.time(),
                     cancel_requested=False,
                     error=None,
                     recipes=len(records),
@@ -255,6 +247,8 @@ class Store:
                     **({"spec": new_sweep(sweep)["spec"]} if sweep.added else {}),
                 )
             )
+            if not changed.rowcount:
+                raise patience.ChangedMeanwhileError
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
             connection.execute(_trials.insert(), [trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
@@ -345,14 +339,3 @@ class Store:
         with self._engine.begin() as connection:
             changed = connection.execute(_sweeps.update().where(_sweeps.c.id == sweep_id).values(**values))
         must_exist(changed.rowcount, sweep_id)
-
-
-def _with_driver(url: sa.URL) -> sa.URL:
-    """PostgreSQL by its one driver that comes with us, whichever way the address begins that its own tools take."""
-    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
-
-
-def _tune_sqlite(connection: Any, _record: Any) -> None:
-    """Readers must not wait for the runner: write-ahead log, and patience where two do write."""
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=20000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")

@@ -17,6 +17,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from engine.access import Role
 from engine.errors import InputError, SetupError, StepError
+from engine.run.scratch import own_temporary_files
 from pages.shared import access, address
 from pages.shared.return_to_page import ReturnToPage
 
@@ -152,6 +153,7 @@ def _sign_out() -> None:
 @asynccontextmanager
 async def lifespan(_server: st.App) -> AsyncIterator[None]:
     """What the server does before the first visit."""
+    own_temporary_files()
     # Until `st.navigation` has run once, Streamlit takes our folder `pages/` for its own old kind of pages, and greets whoever comes
     # first by a link to a page with "Page not found" (streamlit issue 8860; tried with 1.67).
     PagesManager.uses_pages_directory = False

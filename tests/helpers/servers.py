@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,41 +35,79 @@ def postgres_programs() -> Path | None:
     return places[-1] if places else None
 
 
+class Postgres:
+    """A server with its data in a folder; what it has said is in `log` there. Killed, it can be started again."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        # PostgreSQL refuses to run as root; Debian's package makes a user for it.
+        self._as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
+        self.folder, self._programs, self.port = folder, programs, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        if self._as_user:
+            shutil.chown(folder, USER)
+        initdb = ["initdb", "-D", self._data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        self._run(initdb, check=True, capture_output=True)
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _run(self, command: list[str | Path], **options: Any) -> None:
+        subprocess.run(self._command(command), cwd=self.folder, **options)
+
+    def _command(self, command: list[str | Path]) -> list[str]:
+        return [*self._as_user, str(self._programs / command[0]), *map(str, command[1:])]
+
+    @property
+    def url(self) -> str:
+        """Without a database: `postgresql://postgres@127.0.0.1:PORT`."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        options = ["-c", f"unix_socket_directories={self.folder}", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
+        command = self._command(["postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), *options])
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        _wait_for(self.port, self.process, log)
+
+    def end(self, how: int = signal.SIGQUIT) -> None:
+        """At once: nobody needs what is in it, and writing that out takes long on a busy disk."""
+        assert self.process is not None
+        # Its own child under runuser is the server, so that one is told.
+        known = self._data / "postmaster.pid"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(known.read_text().split()[0]) if known.exists() else self.process.pid, how)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
 @contextlib.contextmanager
 def postgres_server() -> Iterator[str]:
     """The URL of a server, without a database: `postgresql://postgres@127.0.0.1:PORT`."""
+    with postgres() as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A server that runs."""
     programs = postgres_programs()
     if programs is None:
         missing("PostgreSQL", "install it (Debian: apt-get install postgresql) to run its tests")
         return
-    # PostgreSQL refuses to run as root; Debian's package makes a user for it.
-    as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="paretoscope-postgres-"))
     try:
-        if as_user:
-            shutil.chown(folder, USER)
-        data = folder / "data"
-        initdb = [programs / "initdb", "-D", data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
-        subprocess.run([*as_user, *map(str, initdb)], cwd=folder, check=True, capture_output=True)
-        port = free_port()
-        options = ["-c", f"unix_socket_directories={folder}", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
-        started = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", port, *options]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [*as_user, *map(str, started)], cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        server = Postgres(folder, programs)
+        server.start()
         try:
-            _wait_for(port, server, folder / "log")
-            yield f"postgresql://{USER}@127.0.0.1:{port}"
+            yield server
         finally:
-            # Its own child under runuser is the server, so that one is told.
-            pid = (data / "postmaster.pid").read_text().split()[0] if (data / "postmaster.pid").exists() else None
-            # At once: nobody needs what is in it, and writing that out takes long on a busy disk.
-            os.kill(int(pid or server.pid), signal.SIGQUIT)
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            server.end()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -74,6 +74,21 @@ def test_a_step_that_does_not_fit_speaks_for_itself_and_the_rest_is_our_fault():
     assert reason(ValueError("odd\nmore"), EXPORT, "x", "y", None) == "export: internal error, ValueError: odd"
 
 
+def test_a_scheduler_that_is_gone_ends_the_run_and_fails_no_trial():
+    """Its nodes are lost without an error of their own."""
+    with pytest.raises(SetupError, match=r"the Dask scheduler is gone, .* `paretoscope resume` goes on"):
+        reason(None, EXPORT, "int8", "resnet8", None)
+
+
+def test_a_worker_killed_as_by_a_system_without_memory_and_a_step_without_any_say_so():
+    deaths = heard("Worker process 2 was killed by signal 9")
+    said = reason(KILLED, EXPORT, "int8", "resnet8", deaths)
+    assert "by signal 9 (SIGKILL) (which is how a system without free memory ends a process) at this step" in said
+    assert reason(MemoryError("Unable to allocate 4 GiB"), EXPORT, "int8", "y", None) == (
+        "export: out of memory at this step of 'int8': Unable to allocate 4 GiB"
+    )
+
+
 def test_a_worker_that_is_killed_in_native_code_is_named_on_every_trial_that_needed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,0 +1,85 @@
+"""Temporary files that belong to a process as long as it lives: what killed ones left behind, the next one removes.
+
+A folder is locked by its owner. The kernel lets go of that lock however the process ends, so a folder that can be locked is nobody's.
+Where there are no such locks (Windows, some network filesystems), nothing is removed that another process left.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_NAME, _COMING = "paretoscope-scratch-", ".paretoscope-scratch-"
+# So long a folder may be without its lock, between its making and its locking.
+_COMING_S = 3600.0
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of this process's own, gone with the block; one whose process was killed is removed by the next that asks for one."""
+    place = Path(tempfile.gettempdir())
+    remove_left(place)
+    made = Path(tempfile.mkdtemp(prefix=_COMING, dir=place))
+    lock = _locked(made)
+    # Under a name that is looked at only now that it is locked.
+    folder = made.rename(place / (_NAME + made.name.removeprefix(_COMING)))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+@cache
+def own_temporary_files() -> None:
+    """From now on this process's temporary files are in a scratch folder, until it ends; other programs that it starts are not told."""
+    stack = ExitStack()
+    tempfile.tempdir = str(stack.enter_context(scratch_folder()))
+    atexit.register(stack.close)
+
+
+def remove_left(place: Path) -> None:
+    """Remove the scratch folders in `place` of this user's processes that have ended."""
+    if sys.platform == "win32":
+        return
+    for folder in (*place.glob(f"{_NAME}*"), *place.glob(f"{_COMING}*")):
+        try:
+            about = folder.lstat()
+        except OSError:
+            continue
+        # One that is still to be locked is left alone for an hour, whichever way the clock was set.
+        coming = folder.name.startswith(_COMING) and abs(time.time() - about.st_mtime) < _COMING_S
+        if about.st_uid != os.geteuid() or coming:
+            continue
+        lock = _locked(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the lock of a folder; None where another has it, or there is none to be had."""
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

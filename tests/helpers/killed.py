@@ -1,0 +1,74 @@
+"""Programs that are killed and started again, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
+
+# Told by every worker process of ours as it begins a node.
+PRELOAD = """
+import os, time
+from distributed.diagnostics.plugin import WorkerPlugin
+
+class Begun(WorkerPlugin):
+    def transition(self, key, start, finish, **kwargs):
+        if finish == "executing":
+            with open(os.environ["SOAK_BEGUN"], "a") as log:
+                log.write(f"{time.time()} {key}\\n")
+
+async def dask_setup(worker):
+    await worker.plugin_add(Begun(), name="soak")
+"""
+
+
+class Service:
+    """A program that is started again where it was killed."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self._command, self._folder, self._environment = command, folder, environment
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        with (self._folder / "services.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def workers_of(parent: int) -> list[psutil.Process]:
+    """The worker processes below a nanny: not what they started, and not Python's tracker of resources."""
+    try:
+        children = psutil.Process(parent).children(recursive=True)
+        return [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def left_of(begun: Path) -> list[psutil.Process]:
+    """The processes that were started with this log of begun nodes in their environment, and are there."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            mine = process.pid != os.getpid() and process.environ().get("SOAK_BEGUN") == str(begun)
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,144 @@
+"""A node that hangs is ended after its time, like one that crashes or has no memory: its trial says so, and the sweep goes on."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from engine.errors import SetupError
+from engine.measure.machine import machine
+from engine.run.forecast import node_s
+from engine.run.planner import make_plan
+from engine.run.run import execute
+from engine.run.task import Task
+from engine.run.time_limit import TimeLimit, limit_s
+from engine.run.worker import run_node
+from engine.spec.read import read_sweep
+from engine.spec.sweep import parse_sweep
+from engine.store.artifacts import Artifacts
+from engine.store.store import Store
+from tests.helpers.small_sweep import write_small_sweep
+
+SWEEP = parse_sweep(
+    {
+        "name": "late",
+        "model": {"source": "resnet8"},
+        "space": {"quantize": {"weight_bits": [8, 4], "activation_bits": 8}},
+    }
+)
+
+
+def test_a_node_may_take_an_hour_or_twenty_times_its_forecast_or_what_was_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PARETOSCOPE_NODE_MINUTES", raising=False)
+    node = next(n for n in make_plan(SWEEP, machine()).nodes.values() if n.kind == "export")
+    assert limit_s(node, {}) == 3600
+    assert limit_s(node, {"export": 400.0}) == 20 * node_s(node, {"export": 400.0}) == 8000
+    monkeypatch.setenv("PARETOSCOPE_NODE_MINUTES", "1.5")
+    assert limit_s(node, {"export": 400.0}) == 90
+    for wrong in ("0", "-1", "soon", "nan"):
+        monkeypatch.setenv("PARETOSCOPE_NODE_MINUTES", wrong)
+        with pytest.raises(SetupError, match=f"PARETOSCOPE_NODE_MINUTES is '{wrong}'; give the minutes"):
+            limit_s(node, {})
+
+
+class _Client:
+    """What a time limit asks of Dask."""
+
+    def subscribe_topic(self, topic: str, _: object) -> None:
+        assert topic == "paretoscope-begun"
+
+
+class _Work:
+    """What a time limit asks of what was handed over."""
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def fail(self, keys: list[str], said: str) -> None:
+        self.failed |= dict.fromkeys(keys, said)
+
+
+def test_the_clock_begins_with_the_node_and_what_needs_it_ends_with_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PARETOSCOPE_NODE_MINUTES", "1")
+    now, ended, work = [0.0], list[str](), _Work()
+    plan = make_plan(SWEEP, machine())
+    first, second = [k for k, n in plan.nodes.items() if n.kind == "quantize"][:2]
+    needs_first = [k for k, n in plan.nodes.items() if first in n.inputs]
+    under_way = {first, second, *needs_first}
+    cluster = SimpleNamespace(client=_Client(), end_worker=ended.append)
+    limit = TimeLimit(plan, {}, cluster, lambda: now[0])  # type: ignore[arg-type]
+    now[0] = 1000.0
+    limit.end_late(under_way, work)  # type: ignore[arg-type]
+    # However long it waited: it had not begun.
+    assert (ended, work.failed) == ([], {})
+    limit.hear({"node": first, "worker": "tcp://one"})
+    limit.hear({"node": second, "worker": "tcp://two"})
+    now[0] = 1050.0
+    # Begun again elsewhere, its time begins again.
+    limit.hear({"node": second, "worker": "tcp://three"})
+    now[0] = 1061.0
+    limit.end_late(under_way, work)  # type: ignore[arg-type]
+    assert ended == ["tcp://one"]
+    assert needs_first
+    assert set(work.failed) == {first, *needs_first}
+    assert work.failed[first].startswith("quantize: took longer than 1 min and was ended; --node-minutes")
+    # Once is enough.
+    limit.end_late(under_way, work)  # type: ignore[arg-type]
+    assert ended == ["tcp://one"]
+
+
+def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    # Of the one node alone: on a loaded machine an honest one may take as long.
+    hangs = {"weight_bits": 7}
+    monkeypatch.setattr(
+        "engine.run.time_limit.limit_s", lambda node, _: 3.0 if node.options.items() >= hangs.items() else 3600.0
+    )
+    spec = write_small_sweep(tmp_path)
+
+    def faulty(task: Task, *_inputs: object) -> object:
+        """A local function, so that it travels to the worker by value."""
+        bits = task.node.options.get("weight_bits") if task.node.kind == "quantize" else None
+        if bits == 7:
+            from engine.run.on_host import on_host
+
+            with on_host(task.node):
+                # Native code that never comes back, and lets no other thread of Python run: nothing in the process can end it.
+                time.sleep(0.5)
+                ctypes.PyDLL(None).sleep(3600)
+        if bits == 6:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if bits == 5:
+            import resource
+
+            before = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (2 << 40, before[1]))
+            try:
+                np.ones(4 << 40, np.uint8)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, before)
+        return run_node(task)
+
+    monkeypatch.setattr("engine.run.submission.run_node", faulty)
+    step = "{{step: quantize, weight_bits: {}, activation_bits: 8, calibration_samples: 16, rounding: nearest}}"
+    recipes = ", ".join(f"[{step.format(bits)}]" for bits in (8, 7, 6, 5))
+    sweep = read_sweep(spec, (f"recipes=[{recipes}]",))
+    outcome = execute(sweep, Store.open(), Artifacts.open())
+    errors = {t.label: str(t.error) for t in Store.open().trials(sweep.id) if t.state == "failed"}
+    assert (outcome.state, outcome.trials_done, outcome.trials_failed) == ("done", 2, 3), errors
+    hung, crashed, starved = (next(e for label, e in errors.items() if f"w{b}" in label) for b in (7, 6, 5))
+    assert hung.startswith(
+        "quantize: took longer than 0.05 min and was ended; --node-minutes or PARETOSCOPE_NODE_MINUTES"
+    )
+    assert "by signal 11 (SIGSEGV) at this step of" in crashed
+    assert starved.startswith("quantize: out of memory at this step of ")
+    assert "4.00 TiB" in starved

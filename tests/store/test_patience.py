@@ -1,0 +1,121 @@
+"""A runner outlasts a database that is away for a while, and says in one line what it cannot outlast."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from engine.errors import RunningError, SetupError
+from engine.spec.sweep import parse_sweep
+from engine.store.patience import is_away, patient
+from engine.store.store import Store
+from engine.trials.trial import Trial
+
+SWEEP = parse_sweep({"name": "Patience", "model": {"source": "resnet8"}})
+
+
+def pending() -> list[Trial]:
+    return [Trial(r.id, r) for r in SWEEP.all_recipes]
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_of_two_that_begin_at_once_runs_and_the_other_is_told(url: str):
+    """Each reads that nobody runs it; one alone may go on."""
+    stores, both = [Store(url), Store(url)], threading.Barrier(2)
+    for _ in range(4):
+        told: list[str] = []
+
+        def begin(store: Store, told: list[str]) -> None:
+            both.wait(60)
+            try:
+                patient(store).begin(SWEEP, pending(), 9, 0)
+            except RunningError as error:
+                told.append(str(error))
+
+        threads = [threading.Thread(target=begin, args=(store, told)) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(told) == 1
+        assert "is being run by process" in told[0]
+        stores[0].end(SWEEP.id, "done")
+
+
+def test_a_file_that_another_holds_is_waited_for(tmp_path: Path):
+    path = tmp_path / "store.db"
+    store, clock = Store(f"sqlite:///{path}"), Clock()
+    store.begin(SWEEP, pending(), 9, 0)
+    sa.event.listen(store._engine, "checkout", lambda c, *_: c.execute("PRAGMA busy_timeout=0"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now > 3:
+            other.execute("ROLLBACK") if other.in_transaction else None
+
+    runner = patient(store, 10.0, clock, sleep)
+    assert runner.beat(SWEEP.id, 4, 1.0, None) is False
+    assert 3 < clock.now < 10
+    assert store.sweep(SWEEP.id).nodes_done == 4
+    other.execute("BEGIN IMMEDIATE")
+    runner = patient(store, 10.0, clock, clock.sleep)
+    with pytest.raises(
+        SetupError, match=r"cannot be used after 1\d s: database is locked; .* `paretoscope resume`"
+    ) as refused:
+        runner.beat(SWEEP.id, 5, 1.0, None)
+    assert "\n" not in str(refused.value)
+    gone = clock.now
+    # Once in vain is enough: the runner's last word does not wait as long again.
+    with pytest.raises(SetupError):
+        runner.end(SWEEP.id, "failed")
+    assert clock.now == gone
+    other.close()
+
+
+def test_a_full_disk_is_told_at_once_and_what_was_written_stays(tmp_path: Path):
+    store, clock = Store(f"sqlite:///{tmp_path / 'store.db'}"), Clock()
+    store.begin(SWEEP, pending(), 9, 0)
+
+    def small(connection: sqlite3.Connection, *_: object) -> None:
+        """What SQLite says of a full disk it says of a database that may not grow."""
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    sa.event.listen(store._engine, "checkout", small)
+    runner = patient(store, 10.0, clock, clock.sleep)
+    with pytest.raises(SetupError, match="the store cannot be used: database or disk is full"):
+        runner.save_code({"facts": "x" * 100_000})
+    assert clock.now == 0
+    assert store.sweep(SWEEP.id).state == "running"
+
+
+def test_a_server_that_goes_and_comes_is_waited_for_and_one_that_refuses_is_not():
+    import psycopg
+
+    def said(error: psycopg.Error) -> OperationalError:
+        return OperationalError("UPDATE", {}, error)
+
+    assert is_away(said(psycopg.OperationalError("connection refused")))
+    for away in (psycopg.errors.AdminShutdown, psycopg.errors.CannotConnectNow, psycopg.errors.CrashShutdown):
+        assert is_away(said(away("gone")))
+    for final in (psycopg.errors.DiskFull, psycopg.errors.UndefinedTable):
+        assert not is_away(said(final("no")))
