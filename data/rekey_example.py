@@ -7,6 +7,7 @@ users' sweeps may rest on them; no number is touched.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def rekey(example: Path) -> None:
 
 
 def main() -> None:
-    """Every example that is there."""
+    """Every example that is there; it takes no arguments, and does nothing where one is given."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     for example in EXAMPLES:
         if (example / "sweep.json").is_file():
             rekey(example)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from engine.check.answers import Network, layouts_of, open_answers, output_layout
 from engine.check.candidates import Candidate, candidates
 from engine.check.findings import Finding, alone_findings, split_findings
+from engine.check.half import half_findings
 from engine.check.samples import looked_at, range_of, shown
 from engine.check.slices import slice_counts, slice_findings
 from engine.check.tried import AS_STATED, Tried, best_of, judged, said, tried_with
@@ -181,6 +182,8 @@ def check(sweep: Sweep) -> Report:
         findings += values.findings
     elif own and not mixed:
         findings += judged(tried, answers, labels, data.classes, chosen, best, has_weights)
+    with contextlib.redirect_stdout(sys.stderr):
+        findings += half_findings(sweep, _prepared(sweep.data, data, ways[chosen].preprocess))
     preprocess = ways[chosen].preprocess
     if sweep.data.preprocess is not None:
         preprocess = preprocess.model_copy(

@@ -35,7 +35,7 @@ from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.half import beyond_half, half_precision
 from engine.compress.quantization.half_compute import half_compute
 from engine.compress.quantization.kinds import INTEGER_BITS
-from engine.compress.quantization.notes import left_in_float, stored_twice
+from engine.compress.quantization.notes import left_as_it_is
 from engine.compress.quantization.others import lstm_weights, other_weights, rounded_others
 from engine.compress.quantization.plain_layers import to_plain_layers
 from engine.compress.quantization.qdq_placement import Placement, place
@@ -204,8 +204,7 @@ def note(step: Quantize, model: onnx.ModelProto) -> str | None:
 def _told(step: Quantize, prepared: onnx.ModelProto) -> str | None:
     if step.weight_bits != 16:
         one_scale = not step.per_channel and step.method != "block"
-        found = (left_in_float(prepared, one_scale), stored_twice(prepared) if _along_outputs(step) else None)
-        return " ".join(sentence for sentence in found if sentence) or None
+        return left_as_it_is(prepared, one_scale, step.activation_bits <= INTEGER_BITS, _along_outputs(step))
     count = len(beyond_half(prepared))
     what = "one tensor stays" if count == 1 else f"{count} tensors stay"
     return f"{what} in 32-bit floats: 16 bits cannot hold such large or small numbers." if count else None

@@ -317,8 +317,9 @@ def verify(
     What is lost is lost to the `reference`, or to the baseline as it was recorded.
     """
     manifest, settings = read_json(folder / "manifest.json"), read_json(folder / "preprocess.json")
-    if manifest.get("format") != FORMAT:
-        raise BundleError(f"the bundle has format {manifest.get('format')!r}, this program reads {FORMAT}; update it")
+    if (layout := manifest.get("format")) != FORMAT:
+        remedy = "export it again" if isinstance(layout, int) and layout < FORMAT else "update paretoscope"
+        raise BundleError(f"the bundle has format {layout!r}, this program reads {FORMAT}; {remedy}")
     try:
         checks = check_files(folder, manifest)
         session = open_bundle(folder, manifest)

@@ -5,6 +5,7 @@ The runner is the only writer of its sweep. Computing goes to the workers; here 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence

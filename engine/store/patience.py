@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 120.0
 """How long a runner waits for its database before it ends; `paretoscope resume` goes on."""
 _METHODS = (
-    "spec", "with_added", "trials", "failed", "begin", "beat", "save_trial", "save_trials", "end", "nodes", "save_node", "save_nodes", "save_code",
-    "earlier_code", "rates",
+    "spec", "with_added", "trials", "failed", "begin", "beat", "save_trial", "save_trials", "end", "nodes", "save_node", "save_nodes",
+    "save_code", "earlier_code", "rates",
 )  # fmt: skip
 # SQLSTATE classes (PostgreSQL's manual, appendix A): no connection, operator intervention (shutdown, start, a dead postmaster).
 _AWAY = ("08", "57P")

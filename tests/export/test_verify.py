@@ -203,3 +203,13 @@ def test_json_has_the_latency_here_and_finds_its_own_changes(world: World, batch
     assert found["machine"]["cpu"]
     assert found["digest"] == board_template.digest(found)
     assert found["digest"] != board_template.digest(found | {"trial": "another"})
+
+
+@pytest.mark.parametrize(("layout", "remedy"), [(3, "export it again"), (99, "update paretoscope"), ("x", "update")])
+def test_a_bundle_of_another_layout_says_which_of_both_is_older(world: World, layout: object, remedy: str) -> None:
+    whole = world.write()
+    with zipfile.ZipFile(whole) as archive:
+        manifest = json.loads(archive.read("manifest.json")) | {"format": layout}
+    other = replace_part(whole, world.folder / "other.zip", manifest_json=json.dumps(manifest).encode())
+    with pytest.raises(InputError, match=rf"has format {layout!r}, this program reads 4; {remedy}"):
+        verify_bundle(other)

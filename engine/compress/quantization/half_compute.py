@@ -214,10 +214,16 @@ def _sum(counts: Iterable[Counts]) -> Counts:
     return total
 
 
-def _told(counts: list[HalfCount], left: list[str]) -> str:
-    """What float16 cannot hold, in words."""
-    weights, outputs = _sum(c.weights for c in counts), _sum(c.outputs for c in counts)
+def totals(counts: Iterable[HalfCount]) -> tuple[Counts, Counts]:
+    """Of all weights, and of all outputs."""
+    every = list(counts)
+    return _sum(c.weights for c in every), _sum(c.outputs for c in every)
+
+
+def lost_text(counts: Iterable[HalfCount]) -> str:
+    """What float16 cannot hold of weights and of activations, in words."""
     parts = []
+    weights, outputs = totals(counts)
     for what, total in (("weights", weights), ("activations on calibration samples", outputs)):
         lost = [
             f"{number:,} {word}"
@@ -227,7 +233,11 @@ def _told(counts: list[HalfCount], left: list[str]) -> str:
             if number
         ]  # fmt: skip
         parts.append(f"of {total.all:,} {what} {', '.join(lost) or 'none overflows or loses digits'}")
-    text = f"In 16-bit floats, {'; '.join(parts)}."
+    return "; ".join(parts)
+
+
+def _told(counts: list[HalfCount], left: list[str]) -> str:
+    text = f"In 16-bit floats, {lost_text(counts)}."
     if left:
         named = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
         text += f" What overflows, and what reads it, stays in 32-bit floats: {named}."

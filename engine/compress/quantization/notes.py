@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import onnx
 
@@ -12,6 +13,18 @@ from engine.graph.multiplying import RECURRENT_OPS, factors_of
 
 _WORTH_TELLING = 0.01
 """Of the parameters that are read by layers, a share from which on it matters that they stay in float."""
+
+
+def left_as_it_is(prepared: onnx.ModelProto, one_scale: bool, in_integers: bool, along_outputs: bool) -> str | None:
+    """All that is to be told of a prepared graph; None for nothing. `one_scale`: as `left_in_float` has it; `in_integers`: whether products
+    are computed in these; `along_outputs`: whether a matrix of two kinds of use is stored twice.
+    """
+    found = (
+        left_in_float(prepared, one_scale),
+        fused_attention(prepared) if in_integers else None,
+        stored_twice(prepared) if along_outputs else None,
+    )
+    return " ".join(sentence for sentence in found if sentence) or None
 
 
 def left_in_float(prepared: onnx.ModelProto, one_scale: bool = False) -> str | None:
@@ -47,6 +60,19 @@ def _weights(node: onnx.NodeProto, stored: dict[str, int]) -> list[str]:
         factors = factors_of(node, stored)
         names = [factors.weight] if factors else []
     return [name for name in names if name in stored]
+
+
+def fused_attention(prepared: onnx.ModelProto) -> str | None:
+    """Which attention is one node that computes in float and that nothing here takes apart, in words; None for none."""
+    found = [node for node in prepared.graph.node if node.op_type.endswith("Attention")]
+    if not found:
+        return None
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(node.op_type for node in found).items())
+    first = found[0].name or found[0].output[0]
+    return (
+        f"{kinds} (the first is {first!r}) multiply in 32-bit floats, whatever is rounded around them: nodes with a past, a causal mask "
+        "or heads of their own are left as they are; export the network without the fusion for integers there."
+    )
 
 
 def stored_twice(prepared: onnx.ModelProto) -> str | None:

@@ -6,6 +6,7 @@ stored factor on its left or transposed, a batch of one matrix. Each becomes the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ Array = npt.NDArray[Any]
 def to_plain_layers(model: onnx.ModelProto) -> None:
     """Rewrite the layers of a folded graph of opset 21 that are not plain, in place; the graph computes what it did, to rounding."""
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    _take_in_norms(model.graph, stored)
     rewriting = _Rewriting(stored, _ranks(model, stored))
     for node in model.graph.node:
         rewriting.add(node)
@@ -31,6 +33,45 @@ def to_plain_layers(model: onnx.ModelProto) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in rewriting.made.items())
+
+
+def _take_in_norms(graph: onnx.GraphProto, stored: dict[str, Array]) -> None:
+    """Batch norms behind a Gemm become part of it, in place: ONNX Runtime folds those behind Conv and MatMul alone.
+
+    y = (xW + b - mean) * s + shift with s = scale / sqrt(var + epsilon), so that W becomes W * s, and b becomes (b - mean) * s + shift.
+    """
+    uses = Counter(name for node in graph.node for name in node.input) + Counter(o.name for o in graph.output)
+    makers = {output: node for node in graph.node for output in node.output}
+    gone = []
+    for norm in graph.node:
+        gemm = makers.get(norm.input[0]) if norm.op_type == "BatchNormalization" else None
+        if gemm is None or gemm.op_type != "Gemm" or uses[gemm.output[0]] > 1 or len(norm.output) > 1:
+            continue
+        of_gemm, of_norm = ({a.name: helper.get_attribute_value(a) for a in n.attribute} for n in (gemm, norm))
+        bias = gemm.input[2] if len(gemm.input) > 2 else ""
+        known = {gemm.input[1], *norm.input[1:5], *([bias] if bias else [])} <= stored.keys()
+        if not known or gemm.input[0] in stored or of_gemm.get("beta", 1.0) != 1.0 or of_norm.get("training_mode"):
+            continue
+        scale, shift, mean, variance = (stored[name].astype(np.float64) for name in norm.input[1:5])
+        factor, before = scale / np.sqrt(variance + of_norm.get("epsilon", 1e-5)), stored.get(bias, np.zeros(1))
+        if before.size not in (1, factor.size) or before.ndim > 1 + (before.shape[0] == 1):
+            continue
+        weight = stored[gemm.input[1]].astype(np.float64)
+        weight = weight * (factor[:, None] if of_gemm.get("transB") else factor)
+        added = (before.reshape(-1) - mean) * factor + shift
+        own = gemm.input[1] if uses[gemm.input[1]] == 1 else f"{norm.output[0]}/weight"
+        for name, value in ((own, weight), (f"{norm.output[0]}/bias", added)):
+            stored[name] = value.astype(np.float32)
+            kept = [t for t in graph.initializer if t.name != name]
+            del graph.initializer[:]
+            graph.initializer.extend([*kept, numpy_helper.from_array(np.ascontiguousarray(stored[name]), name)])
+        del gemm.input[1:]
+        gemm.input.extend([own, f"{norm.output[0]}/bias"])
+        gemm.output[0] = norm.output[0]
+        makers[norm.output[0]] = gemm
+        gone.append(norm)
+    for norm in gone:
+        graph.node.remove(norm)
 
 
 def is_bias(value: Array, channels: int) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
+import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from engine.compress.quantize import note
@@ -46,3 +50,43 @@ def test_nothing_is_told_of_networks_that_are_rounded_whole() -> None:
     model = export_onnx(network.eval(), (1, 8, 8))
     assert note(INT8, model) is None
     assert note(WEIGHTS, model) is None
+
+
+def attention(kind: str) -> onnx.ModelProto:
+    """Three stored projections, and one node of ONNX Runtime's own between them and a head, or one that projects by itself."""
+    random = np.random.default_rng(0)
+    sizes = {"q": (8, 8), "k": (8, 8), "v": (8, 8), "head": (8, 4), "all": (8, 24), "bias": (24,)}
+    nodes = [helper.make_node("MatMul", ["x", name], [f"{name}x"], name) for name in "qkv"]
+    nodes.append(helper.make_node(kind, ["qx", "kx", "vx"], ["a"], "mixed", domain="com.microsoft", num_heads=2))
+    if kind == "Attention":
+        nodes = [
+            helper.make_node(
+                kind, ["x", "all", "bias"], ["a"], "mixed", domain="com.microsoft", num_heads=2, unidirectional=1
+            )
+        ]
+    nodes.append(helper.make_node("MatMul", ["a", "head"], ["y"], "last"))
+    used = {name for n in nodes for name in n.input}
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "attention",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 8])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, 4])],
+            [
+                numpy_helper.from_array(random.normal(size=size).astype(np.float32), name)
+                for name, size in sizes.items()
+                if name in used
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=10,
+    )
+
+
+@pytest.mark.parametrize("kind", ["MultiHeadAttention", "Attention"])
+def test_attention_that_no_step_takes_apart_is_named(kind: str) -> None:
+    """Heads of their own, and a causal mask. Where nothing is to be computed in integers there is nothing to tell."""
+    told = note(INT8, attention(kind))
+    assert told is not None
+    assert f"1 {kind} (the first is 'mixed') multiply in 32-bit floats" in told
+    assert "multiply in" not in (note(WEIGHTS, attention(kind)) or "")
