@@ -98,7 +98,7 @@ def test_a_worker_of_a_shared_cluster_hears_that_a_node_is_cancelled(tmp_path: P
         ) as local,
         Client(local) as client,
     ):
-        future = client.submit(train, key=node.key, resources={"cpu": 1})
+        future = client.submit(train, key=node.task_name(), resources={"cpu": 1})
         _wait_for(Path(begun))
         client.cancel([future])
         _wait_for(Path(ended))
