@@ -92,6 +92,8 @@ def test_the_command_lists_a_part(home):
     everything = json.loads(paretoscope(*args, home=home).stdout)
     some = json.loads(paretoscope(*args, "--top", "5", home=home).stdout)
     assert some == everything[:5]
+    nothing = paretoscope("trials", "part", "--within", "size_bytes=1", home=home).stdout
+    assert nothing.strip() == "Listed: none of 0 within the limits of 24 recipes."
     refused(paretoscope("trials", "part", "--sort", "accuracy,size_bytes", home=home), "several metrics")
     refused(paretoscope("trials", "part", "--within", "accuracy=93", home=home), "0.93 for 93 %")
     refused(paretoscope("trials", "part", "--top", "0", home=home), "a page of 0")
