@@ -54,7 +54,8 @@ def trials(
         on_boards = measured_on_boards(sweep, found)
         print_json([t.to_json(device) | {"measured": on_boards.get(t.id, [])} for t in found])
     else:
-        print_trials(found, device, chosen)
+        if found or not listing:
+            print_trials(found, device, chosen)
         if listing:
             shown = f"{skip + 1:,} to {skip + len(found):,}" if found else "none"
             matching = f"{listing.matched:,} matching of " if where is not None else ""

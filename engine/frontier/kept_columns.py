@@ -62,12 +62,13 @@ class SweepColumns:
             return stored_trials(self._now.block, partial(self._store.trials_by_id, self._sweep_id))
 
     def keep(self) -> None:
-        """Write down what is in no file yet, however little it is; for the end of a run."""
+        """Write down what is in no file yet, however little it is, and all in one file; for the end of a run."""
         if self._store.stamps.total(self._sweep_id)[0] < LEAST_KEPT:
             return
         with self._lock:
             self._bring_up_to_date()
-            self._write(least=1)
+            if len(self._files or ()) > 1 or not self._kept.all():
+                self._write(least=0, whole=True)
 
     def _bring_up_to_date(self) -> None:
         total = self._store.stamps.total(self._sweep_id)
@@ -115,12 +116,12 @@ class SweepColumns:
         block = Block.of(texts(self._store.stamps.records(self._sweep_id, few)))
         return _Rows(np.array(stamps, np.int64).reshape(-1, 3), block)
 
-    def _write(self, least: int) -> None:
+    def _write(self, least: int, whole: bool = False) -> None:
         new = np.flatnonzero(~self._kept)
         if len(self._kept) < LEAST_KEPT or len(new) < least:
             return
         files = self._files or {}
-        rewritten = len(files) >= _MOST_FILES or sum(files.values()) > 2 * len(self._kept)
+        rewritten = whole or len(files) >= _MOST_FILES or sum(files.values()) > 2 * len(self._kept)
         rows = _Rows(self._now.stamps, self._now.block)
         if not rewritten and len(new) < len(self._kept):
             rows = _Rows(rows.stamps[new], rows.block.take(new))

@@ -21,11 +21,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import sqlalchemy as sa
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from engine.frontier.kept_columns import SweepColumns  # noqa: E402
 from engine.frontier.listing import list_trials  # noqa: E402
+from engine.store import schema  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 from tests.benchmarks.bench_pages import fill  # noqa: E402
 from tests.helpers.servers import new_schema, postgres_server  # noqa: E402
@@ -48,6 +51,19 @@ def timed(rounds: int, work: Callable[[], object]) -> tuple[float, float]:
         walls.append(time.perf_counter() - wall)
         computing.append(time.process_time() - cpu)
     return statistics.median(walls), statistics.median(computing)
+
+
+def copied(source: Store, target: Store) -> None:
+    """The same rows in another database, which takes a tenth of the time that making them takes."""
+    with source._engine.connect() as reading, target._engine.begin() as writing:
+        for table in (schema.sweeps, schema.trials):
+            mine = table.c.id if table is schema.sweeps else table.c.sweep_id
+            there = set(writing.scalars(sa.select(mine).distinct()))
+            rows = reading.execution_options(yield_per=500).execute(sa.select(table)).mappings()
+            for part in rows.partitions():
+                if new := [dict(row) for row in part if row[mine.name] not in there]:
+                    writing.execute(table.insert(), new)
+    target._engine.dispose()
 
 
 def measure(name: str, count: int, rounds: int) -> None:
@@ -83,7 +99,9 @@ def main() -> None:
     # What a program loads once is no part of a listing.
     import pyarrow  # noqa: F401
 
-    print(f"| store | trials | listing | wall, s (target {TARGET_S}) | computing, s |\n|---|---|---|---|---|")
+    print(
+        f"| store | trials | listing | wall, s (target {TARGET_S}) | computing, s |\n|---|---|---|---|---|", flush=True
+    )
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         home = options.home or Path(folder) / "home"
         home.mkdir(exist_ok=True)
@@ -94,8 +112,9 @@ def main() -> None:
         if shutil.which("psql") is None:
             sys.exit("no PostgreSQL found; install it (Debian: apt-get install postgresql)")
         server = stack.enter_context(postgres_server())
+        sqlite = Store.open()
         os.environ["PARETOSCOPE_STORE"] = new_schema(server, "listing")
-        fill(home, options.trials)
+        copied(sqlite, Store.open())
         measure("PostgreSQL", options.trials, options.rounds)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}, {options.rounds} rounds")
 

@@ -1,10 +1,12 @@
 """Every page of a sweep with many recipes: first visit of a server's life, second visit, what the browser is sent, the server's memory.
 
-    .venv/bin/python tests/benchmarks/bench_pages.py [--trials 10000 100000] [--pages trial devices ...] [--shots DIR]
+    .venv/bin/python tests/benchmarks/bench_pages.py [--trials 10000 100000] [--pages trial devices ...] [--shots DIR] [--home DIR]
 
-For each number of trials a home is filled with made-up ones (bench_scale.py) that say what they ask of a device. Each page has a server of
-its own, so the first visit pays for all that is read and computed once; the second is from a fresh browser context. A visit ends when the
-page's script is done and no spinner is left. `--shots` leaves pictures at 1280 and 420 pixels.
+For each number of trials a home is filled with made-up ones (bench_scale.py) that say what they ask of a device, and their columns are kept
+ready as a run leaves them. Each page has a server of its own, so the first visit pays for all that is read and computed once; the second is
+from a fresh browser context. A visit ends when the page's script is done and no spinner is left. Beside it stands what the server computed
+meanwhile, which other work on the machine hardly changes. `--shots` leaves pictures at 1280 and 420 pixels. `--home` keeps the homes in a
+folder, or takes them from there.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
 from engine.devices.published import reference_demands  # noqa: E402
+from engine.frontier.kept_columns import SweepColumns  # noqa: E402
 from engine.graph.demand import Demand, in_integers  # noqa: E402
 from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
 from engine.store.store import Store  # noqa: E402
 from engine.trials.trial import Trial  # noqa: E402
-from tests.benchmarks.bench_scale import made_up, server_bytes  # noqa: E402
+from tests.benchmarks.bench_scale import made_up, server_bytes, server_seconds  # noqa: E402
 from tests.e2e.browser import CHROMIUM_FLAGS, dashboard  # noqa: E402
 
 PAGES = ("trial", "broke", "compare", "playground", "devices", "explore")
@@ -63,6 +66,7 @@ def fill(home: Path, count: int) -> Sweep:
     sweep = parse_sweep({"name": f"{count} trials", "model": {"source": "resnet8"}})
     store.begin(sweep, [asking(t) for t in made_up(count)], nodes_total=count, nodes_done=count)
     store.end(sweep.id, "done")
+    SweepColumns(store, sweep.id).keep()
     return sweep
 
 
@@ -99,30 +103,38 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="*", default=[10_000, 100_000])
     parser.add_argument("--pages", nargs="*", default=PAGES, choices=PAGES)
     parser.add_argument("--shots", type=Path)
+    parser.add_argument("--home", type=Path)
     options = parser.parse_args()
     chromium = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     if chromium is None:
         sys.exit("no Chromium found; install it (Debian: apt-get install chromium)")
-    print("| trials | page | first visit, s | second, s | sent, MB | server, GB |\n|---|---|---|---|---|---|")
+    print(
+        "| trials | page | first visit, s (server) | second, s (server) | sent, MB | server, GB |\n|---|---|---|---|---|---|"
+    )
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         for count in options.trials:
-            home = Path(folder) / str(count)
-            home.mkdir()
-            sweep = fill(home, count)
+            home = (options.home or Path(folder)) / str(count)
+            made = home.exists()
+            home.mkdir(parents=True, exist_ok=True)
+            os.environ["PARETOSCOPE_HOME"] = str(home)
+            sweep = next(r for r in Store.open().sweeps() if not r.example) if made else fill(home, count)
             for name in options.pages:
                 with dashboard(home) as url:
                     address = f"{url}/{name}?sweep={sweep.id}"
+                    port = int(url.rpartition(":")[2])
+                    begun = server_seconds(port)
                     first, sent = visit(browser, address)
+                    between = server_seconds(port)
                     second, _ = visit(browser, address)
+                    computed = between - begun, server_seconds(port) - between
                     for width in (1280, 420) if options.shots else ():
                         options.shots.mkdir(parents=True, exist_ok=True)
                         visit(browser, address, options.shots / f"{count}-{name}-{width}.png", width)
-                    memory = server_bytes(int(url.rpartition(":")[2])) / 1e9
-                print(
-                    f"| {count:,} | {name} | {first:.1f} | {second:.1f} | {sent / 1e6:.2f} | {memory:.2f} |", flush=True
-                )
-        print(f"{os.cpu_count()} cores, Chromium {browser.version}, one visit each")
+                    memory = server_bytes(port) / 1e9
+                cells = f"{first:.1f} ({computed[0]:.1f}) | {second:.1f} ({computed[1]:.1f})"
+                print(f"| {count:,} | {name} | {cells} | {sent / 1e6:.2f} | {memory:.2f} |", flush=True)
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}, Chromium {browser.version}, one visit each")
         browser.close()
 
 

@@ -172,11 +172,17 @@ def p95(values: list[float]) -> float:
 
 def server_bytes(port: int) -> int:
     """Resident memory of the processes that listen on a port."""
-    return sum(
-        psutil.Process(c.pid).memory_info().rss
-        for c in psutil.net_connections("tcp")
-        if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid
-    )
+    return sum(psutil.Process(pid).memory_info().rss for pid in _listening(port))
+
+
+def server_seconds(port: int) -> float:
+    """Processor seconds of the processes that listen on a port, since they began."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in _listening(port))
+
+
+def _listening(port: int) -> set[int]:
+    found = psutil.net_connections("tcp")
+    return {c.pid for c in found if c.status == psutil.CONN_LISTEN and c.laddr.port == port and c.pid}
 
 
 def measure(browser: Browser, url: str, bare: str, sweep: Sweep, rounds: int) -> dict[str, list[float]]:

@@ -174,6 +174,7 @@ def test_new_rows_are_added_and_many_files_become_one(store: Store, read: list[i
                 assert set(first) < set(files())
     assert 2 < most <= kept_columns._MOST_FILES + 1
     watching.keep()
+    assert len(files()) == 1
     read.clear()
     assert_same(SweepColumns(store, SWEEP.id).read(), of_records(store), store)
     assert read == []

@@ -95,5 +95,7 @@ def test_the_command_lists_a_part(home):
     everything = json.loads(paretoscope(*args, home=home).stdout)
     some = json.loads(paretoscope(*args, "--top", "5", home=home).stdout)
     assert some == everything[:5]
+    nothing = paretoscope("trials", "part", "--within", "size_bytes=1", home=home).stdout
+    assert nothing.strip() == "Listed: none of 0 within the limits of 24 recipes."
     refused(paretoscope("trials", "part", "--sort", "accuracy,size_bytes", home=home), "several metrics")
     refused(paretoscope("trials", "part", "--top", "0", home=home), "a page of 0")
