@@ -26,8 +26,7 @@ if (!document.getElementById(STYLE)) {
     .brush-over { position: absolute; left: 0; top: 0; pointer-events: none; overflow: hidden; }
     .brush-over .area { fill: rgba(230, 159, 0, 0.16); stroke: #D98E00; stroke-width: 1.5; stroke-dasharray: 5 3; }
     .brush-over .line { fill: none; stroke-width: 2; opacity: 0.85; }
-    .js-plotly-plot.brush-tool .nsewdrag { cursor: crosshair !important; touch-action: none; }
-    .js-plotly-plot.brush-axes .nsewdrag { touch-action: pan-y; }`;
+    .js-plotly-plot.brush-tool .nsewdrag { cursor: crosshair !important; }`;
   document.head.appendChild(style);
 }
 const simplified = (points, most) => {
@@ -101,7 +100,6 @@ export default function (component) {
     over.setAttribute('height', height);
     over.replaceChildren();
     chart.classList.toggle('brush-tool', !axes && tool !== 'move');
-    chart.classList.toggle('brush-axes', axes);
     traces((group, drawn, trace) => {
       group.querySelectorAll('.js-line').forEach(line => line.classList.toggle('brush-out', lit !== null && axes));
       group.querySelectorAll('.point').forEach(point => {
@@ -184,10 +182,10 @@ export default function (component) {
     over.replaceChildren();
     shape(outline(), over);
   };
-  const onUp = () => {
+  const onUp = event => {
     const done = drag;
     if (!done.moved) {
-      const hit = chart._hoverdata && chart._hoverdata[0] && chart._hoverdata[0].customdata;
+      const hit = event.pointerType !== 'touch' && chart._hoverdata && chart._hoverdata[0] && chart._hoverdata[0].customdata;
       stop();
       if (hit && hit[0]) setTriggerValue('clicked', hit[0]);
       return;
@@ -208,6 +206,12 @@ export default function (component) {
   };
   // Plotly would move or zoom what is dragged over, and take a drag from one mark to another for a click.
   const onPress = event => { if (drag) event.stopPropagation(); };
+  // `touch-action` is not heard within an SVG (Chromium 156): a finger on a pane draws, one along an axis, too, any other scrolls.
+  const onFinger = event => {
+    if (!drag) return;
+    const at = place(event.touches[0]), first = drag.points[0];
+    if (!axes || Math.abs(at[0] - first[0]) >= Math.abs(at[1] - first[1])) event.preventDefault();
+  };
   const onTwice = event => {
     const where = tool === 'move' ? null : under(event, place(event));
     if (where && lit !== null) setTriggerValue('brushed', { ...where, none: true });
@@ -217,11 +221,11 @@ export default function (component) {
     chart.removeListener?.('plotly_afterplot', draw);
     chart.removeListener?.('plotly_relayouting', hide);
     for (const [name, listener] of Object.entries(listeners)) chart.removeEventListener(name, listener, true);
-    chart.classList.remove('brush-tool', 'brush-axes');
+    chart.classList.remove('brush-tool');
     over.remove();
     chart = null;
   };
-  const listeners = { pointerdown: onDown, mousedown: onPress, touchstart: onPress, dblclick: onTwice };
+  const listeners = { pointerdown: onDown, mousedown: onPress, touchstart: onPress, touchmove: onFinger, dblclick: onTwice };
   const follow = () => {
     const found = document.querySelector(`.st-key-${data.chart} .js-plotly-plot`);
     if (found === chart || !found || !found.on || !found._fullLayout || !found.querySelector('.svg-container')) return;
@@ -233,7 +237,9 @@ export default function (component) {
     chart.querySelector('.svg-container').appendChild(over);
     chart.on('plotly_afterplot', draw);
     chart.on('plotly_relayouting', hide);
-    for (const [name, listener] of Object.entries(listeners)) chart.addEventListener(name, listener, true);
+    for (const [name, listener] of Object.entries(listeners)) {
+      chart.addEventListener(name, listener, { capture: true, passive: false });
+    }
     draw();
   };
   // Called again with other data, it takes over from itself: what it returns is called at the very end alone.
