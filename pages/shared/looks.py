@@ -6,8 +6,12 @@ import streamlit as st
 
 # In the dark the primary colour is bright enough to be read as words on the page, so words on it have to be dark: white has 3.0 to 1.
 # Streamlit writes them white in both. `light-dark` follows `color-scheme`, which Streamlit sets with its theme.
+# Plotly writes numbers grey in cells that it takes for light ones. Those of mistakes are see-through in the dark: there they have a rim.
 # The text of a chart has one colour for both (`style.TEXT`), as pictures of it need, or Streamlit's own grey, which has 3.7 to 1 on white.
 _CSS = """
+.js-plotly-plot .heatmap-label text[style*="rgb(68, 68, 68)"] { fill: #14181E !important; }
+.st-key-broke-confusion .heatmap-label text[style*="rgb(68, 68, 68)"] { fill: light-dark(#14181E, #FFFFFF) !important;
+  stroke: light-dark(transparent, #10151C) !important; stroke-width: 2px !important; paint-order: stroke; }
 .js-plotly-plot text[style*="rgb(115, 123, 136)"] { fill: light-dark(#57606D, #A6AEBA) !important; }
 .js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: light-dark(#57606D, #A6AEBA) !important; }
 [data-testid=stApp] button[kind^=primary], [data-testid=stApp] button[kind^=primary] p, [data-testid=stApp] button[kind^=primary] span,

@@ -22,8 +22,11 @@ def chart_first(*keys: str) -> None:
         f"[data-testid=stLayoutWrapper]:has(> {name}), {name} {{ order: {place - len(chosen)}; }}"
         for place, name in enumerate(chosen)
     )
+    beside = f"[data-testid=stHorizontalBlock]:has({', '.join(chosen)}) > [data-testid=stColumn] {{ min-width: 100%; }}"
     own = "".join(f"{name} {{ display: flex !important; }}" for name in chosen)
-    st.html(f"<style>@media (max-width: {WIDEST_PX}px) {{ {around} {{ display: contents; }} {places} {own} }}</style>")
+    st.html(
+        f"<style>@media (max-width: {WIDEST_PX}px) {{ {around} {{ display: contents; }} {places} {beside} {own} }}</style>"
+    )
 
 
 def stays_in_sight(key: str) -> None:

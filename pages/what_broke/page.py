@@ -32,9 +32,9 @@ from pages.what_broke import changed_answers, values
 PER_PAGE = 12
 LIMITED = ("flip_rate", "harmful_flip_rate", "worst_class_drop")
 _NAMES = {
-    "harmful": "Harmful: was right, is wrong",
-    "neutral": "Wrong both times, differently",
-    "helpful": "Helpful: was wrong, is right",
+    "harmful": "Harmful",
+    "neutral": "Both wrong",
+    "helpful": "Helpful",
 }
 
 
@@ -205,22 +205,29 @@ def _gallery(found: Sequence[Flip], measured_on: answers.TestImages) -> None:
     if not found:
         st.success(f"Every {noun} gets the same answer as from the baseline.", icon=":material/check:")
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        kinds = [k for k in KINDS if any(f.kind == k for f in found)]
-        if st.session_state.get("broke kind") not in (None, *kinds):
-            st.session_state["broke kind"] = kinds[0]
-        kind = st.segmented_control("Kind", kinds, format_func=_NAMES.__getitem__, key="broke kind", default=kinds[0])
-        mine = [f for f in found if kind is None or f.kind == kind]
-        present = ["all classes", *(classes[i] for i in sorted({f.label for f in mine}))]
-        if st.session_state.get("broke class") not in present:
-            st.session_state["broke class"] = present[0]
-        chosen = st.selectbox("True class", present, key="broke class", width=220)
+    kinds = [k for k in KINDS if any(f.kind == k for f in found)]
+    if st.session_state.get("broke kind") not in (None, *kinds):
+        st.session_state["broke kind"] = kinds[0]
+    kind = st.pills(
+        "Kind",
+        kinds,
+        format_func=_NAMES.__getitem__,
+        key="broke kind",
+        default=kinds[0],
+        help="Harmful: was right, is wrong. Both wrong: another mistake than before. Helpful: was wrong, is right.",
+    )
+    choices = st.container(horizontal=True, vertical_alignment="bottom")
+    mine = [f for f in found if kind is None or f.kind == kind]
+    present = ["all classes", *(classes[i] for i in sorted({f.label for f in mine}))]
+    if st.session_state.get("broke class") not in present:
+        st.session_state["broke class"] = present[0]
+    chosen = choices.selectbox("True class", present, key="broke class", width=220)
     mine = [f for f in mine if chosen == present[0] or classes[f.label] == chosen]
     pages = max(1, -(-len(mine) // PER_PAGE))
     page = 1
     if pages > 1:
         name = f"broke page {kind} {chosen}"
-        page = int(st.number_input(f"Page of {pages}", 1, pages, key=name, width=140))
+        page = int(choices.number_input(f"Page of {pages}", 1, pages, key=name, width=140))
     scale = sample_picture.Scale.of(inputs)
     # As many beside each other as there is room for.
     flow = st.container(horizontal=True, gap="small")
