@@ -53,7 +53,7 @@ class Cluster:
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
-    it does; another follows where it has a nanny.
+    it does; another follows where it has a nanny. `abandon` ends all that compute, where they are the run's own.
     """
 
     client: Client
@@ -65,11 +65,15 @@ class Cluster:
     device: str = "cpu"
     lives: Callable[[], bool] = lambda: True
     end_worker: Callable[[str], object] = lambda address: None
+    abandon: Callable[[], object] = lambda: None
 
     def give_up(self, futures: Iterable[Future[Any]]) -> None:
         """Nobody waits for these any more; a scheduler that is gone has forgotten them anyway."""
+        left = [future for future in futures if not future.done()]
         with suppress(Exception):
-            self.client.cancel(list(futures))
+            self.client.cancel(left)
+        if left:
+            self.abandon()
 
     def resources(self, node: Node) -> dict[str, int]:
         """What of a worker's resources the node takes."""
@@ -124,10 +128,9 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
         ):
             client.register_plugin(_QuietOutput())
             workers = OwnWorkers(local)
-            try:
-                yield Cluster(client, machine(), cores, cores, True, deaths, device, workers.lives, workers.end)
-            finally:
-                workers.close()
+            yield Cluster(
+                client, machine(), cores, cores, True, deaths, device, workers.lives, workers.end, workers.abandon
+            )
         return
     try:
         client = Client(scheduler, timeout=10)
