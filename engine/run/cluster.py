@@ -55,7 +55,7 @@ class Cluster:
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     Of workers elsewhere `roles` says who does what, and `away` what goes with every node (`readiness.py`).
     `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
-    it does; another follows where it has a nanny.
+    it does; another follows where it has a nanny. `abandon` ends workers that compute what nobody waits for any more. `abandon` ends all that compute, where they are the run's own.
     """
 
     client: Client
@@ -67,6 +67,7 @@ class Cluster:
     device: str = "cpu"
     lives: Callable[[], bool] = lambda: True
     end_worker: Callable[[str], object] = lambda address: None
+    abandon: Callable[[], object] = lambda: None
     roles: Roles | None = None
     away: Away | None = None
 
@@ -132,10 +133,9 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
         ):
             client.register_plugin(_QuietOutput())
             workers = OwnWorkers(local)
-            try:
-                yield Cluster(client, machine(), cores, cores, True, deaths, device, workers.lives, workers.end)
-            finally:
-                workers.close()
+            yield Cluster(
+                client, machine(), cores, cores, True, deaths, device, workers.lives, workers.end, workers.abandon
+            )
         return
     try:
         client = Client(scheduler, timeout=10)

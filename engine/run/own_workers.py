@@ -10,9 +10,6 @@ from typing import Any
 
 from distributed import LocalCluster
 
-# A worker that computes nothing leaves within this; any other is killed then.
-_LEAVE_S = 0.5
-
 
 class OwnWorkers:
     """Those of a cluster in this process, each under a nanny, which starts another for one that dies."""
@@ -28,17 +25,27 @@ class OwnWorkers:
     def end(self, address: str) -> None:
         """Kill the worker of an address, whatever holds it; its nanny starts the next one."""
         for nanny in list(self._cluster.workers.values()):
-            if nanny.worker_address == address and nanny.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            if nanny.worker_address == address:
+                _kill(nanny)
 
-    def close(self) -> None:
-        """End all workers for good: a training that nobody waits for any more would go on for seconds."""
+    def abandon(self) -> None:
+        """End workers that compute, for good: a training that nobody waits for any more would go on for seconds, an export for minutes."""
 
         async def closed() -> None:
             nannies: list[Any] = list(self._cluster.workers.values())
-            await asyncio.gather(*(n.close(timeout=_LEAVE_S, reason="end of run") for n in nannies))
+            closing = [asyncio.ensure_future(nanny.close(reason="end of run")) for nanny in nannies]
+            # Told to close, they start no other worker for one that is gone.
+            await asyncio.sleep(0)
+            for nanny in nannies:
+                _kill(nanny)
+            await asyncio.gather(*closing)
 
         # What is left then, the cluster's own end sees to, more slowly.
         with contextlib.suppress(Exception):
             self._cluster.sync(closed)
+
+
+def _kill(nanny: Any) -> None:
+    if nanny.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))

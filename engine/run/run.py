@@ -209,7 +209,8 @@ class _Run:
                     # What is to come of a large plan takes a while to add up.
                     next_beat = now + max(_POLL_S, min(_SELDOM_S, 20 * (time.monotonic() - now)))
         finally:
-            work.cancel()
+            if work.cancel():
+                cluster.abandon()
 
     def _take(self, ended: Sequence[tuple[str, Future[Any]]], work: Submission) -> None:
         """Record nodes that have ended, all that have at once, and the trials that are finished by that."""

@@ -123,10 +123,12 @@ class Submission:
         for key in lost:
             self._follow(key, self._client.submit(_fail, said, key=f"{self.name(key)}-late"))
 
-    def cancel(self) -> None:
-        """Let Dask drop all that it has of the run; a scheduler that is gone has forgotten it anyway."""
+    def cancel(self) -> bool:
+        """Let Dask drop what it has of the run; whether something was left to do. A scheduler that is gone has forgotten it anyway."""
+        left = [future for future in self._futures.values() if not future.done()]
         with suppress(Exception):
-            self._client.cancel(list(self._futures.values()))
+            self._client.cancel(left)
+        return bool(left)
 
 
 def _fail(said: str) -> None:

@@ -9,15 +9,13 @@ import copy
 import functools
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from engine.errors import SetupError
 
-if TYPE_CHECKING:
-    from engine.store.store import Store
-
+_Store = TypeVar("_Store")
 PATIENCE_S = 120.0
 """How long a runner waits for its database before it ends; `paretoscope resume` goes on."""
 _METHODS = (
@@ -51,8 +49,8 @@ def is_away(error: Exception) -> bool:
 
 
 def patient(
-    store: Store, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-) -> Store:  # fmt: skip
+    store: _Store, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> _Store:  # fmt: skip
     """The same store, whose methods that a runner calls wait for a database that is away; SetupError in one line for what is final."""
     waited = copy.copy(store)
     # Once in vain is enough: the run then ends, and says so.

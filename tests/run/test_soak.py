@@ -1,4 +1,4 @@
-"""The short form of `tests/benchmarks/soak.py`: a runner and a worker are killed while they compute, and the sweep comes out the same."""
+"""`tests/benchmarks/bench_soak.py` in short: a runner and a worker are killed as they compute, and the sweep comes out the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.places import ROOT
 
 
 def test_what_is_killed_at_random_goes_on_with_equal_results_and_leaves_nothing(tmp_path: Path):
-    program = [sys.executable, str(ROOT / "tests" / "benchmarks" / "soak.py")]
+    program = [sys.executable, str(ROOT / "tests" / "benchmarks" / "bench_soak.py")]
     options = ["--kills", "2", "--seed", "5", "--victims", "runner", "worker", "--keep", str(tmp_path)]
     done = subprocess.run(
         [*program, *options], env=dict(os.environ), capture_output=True, text=True, timeout=1500, check=False

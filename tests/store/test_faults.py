@@ -29,8 +29,6 @@ def test_a_store_that_may_only_be_read_is_refused_in_one_line(tmp_path: Path):
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     store._engine.dispose()
     url = f"sqlite:///file:{tmp_path / 'store.db'}?mode=ro&uri=true"
-    done = paretoscope("run", "spec.yaml", home=tmp_path / "home", PARETOSCOPE_STORE=url)
-    refused(done)
     done = paretoscope("sweeps", home=tmp_path / "home", PARETOSCOPE_STORE=url)
     refused(done, "readonly database", "PARETOSCOPE_STORE")
 

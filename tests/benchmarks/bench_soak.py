@@ -1,6 +1,6 @@
 """Kills whatever takes part in a sweep at random moments, and holds what is left against a run that nobody disturbed.
 
-    nice .venv/bin/python tests/benchmarks/soak.py [--kills 50] [--seed 0] [--victims runner worker scheduler server postgres]
+    nice .venv/bin/python tests/benchmarks/bench_soak.py [--kills 50] [--minutes M] [--seed 0] [--victims runner worker …]
 
 One home, its store on a PostgreSQL of its own, `paretoscope app` beside it; half of the runs bring their own workers, half use a Dask
 scheduler with a worker. `kill -9` meets the runner, the worker, the scheduler, the web server or PostgreSQL; what is a service is started
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -91,7 +92,7 @@ class Soak:
         self.faults: list[str] = []
         self.kills: Counter[str] = Counter()
         self.known: dict[str, tuple[float, Any]] = {}
-        self.reruns = 0
+        self.began = time.monotonic()
 
     def store(self) -> Store:
         """Opened anew each time: what is kept open would hide what a newcomer meets."""
@@ -151,6 +152,7 @@ class Soak:
             self.services[victim].kill()
             self.services[victim].start()
         self.kills[victim] += 1
+        print(f"{time.monotonic() - self.began:6.0f} s: killed the {victim}", flush=True)
         return True
 
     def _start_postgres(self) -> None:
@@ -184,16 +186,18 @@ class Soak:
 
     # One sweep, disturbed.
 
-    def round(self, most_kills: int) -> None:
-        """Kill until the sweep is done, or enough has been killed, which leaves it to be finished in peace."""
+    def round(self, most_kills: int, until: float = math.inf) -> None:
+        """Kill until the sweep is done, or enough has been killed, or the time is over, which leaves it to be finished in peace."""
         deadline, kills = time.monotonic() + 20 * PATIENCE_S, 0
         while not self.is_done():
             assert time.monotonic() < deadline, "the sweep does not come to its end"
             elsewhere = "scheduler" in self.services and self.draw.random() < 0.5
             runner = self.start_runner(elsewhere)
-            self._until_it_computes(runner)
-            while kills < most_kills and runner.poll() is None:
-                time.sleep(self.draw.uniform(0, 4))
+            self._until_so_many_begin(1, runner)
+            while kills < most_kills and runner.poll() is None and time.monotonic() < until:
+                # By nodes rather than by time: a slow machine would never come further than the first.
+                self._until_so_many_begin(self.draw.randint(0, 12), runner)
+                time.sleep(self.draw.uniform(0, 2))
                 self.remember()
                 usable = [v for v in self.victims if elsewhere or v != "scheduler"]
                 kills += self.kill(self.draw.choice(usable), runner, elsewhere)
@@ -216,10 +220,13 @@ class Soak:
         rows = [r for r in store.sweeps() if r.id == self.sweep.id]
         return bool(rows) and rows[0].state == "done" and not store.failed(self.sweep.id)
 
-    def _until_it_computes(self, runner: subprocess.Popen[bytes]) -> None:
-        before, deadline = self.begun.stat().st_size, time.monotonic() + PATIENCE_S
-        while runner.poll() is None and self.begun.stat().st_size == before and time.monotonic() < deadline:
+    def _until_so_many_begin(self, nodes: int, runner: subprocess.Popen[bytes]) -> None:
+        before, deadline = self._count_begun(), time.monotonic() + PATIENCE_S
+        while runner.poll() is None and self._count_begun() < before + nodes and time.monotonic() < deadline:
             time.sleep(0.05)
+
+    def _count_begun(self) -> int:
+        return self.begun.read_text().count("\n")
 
     def figures(self) -> dict[str, Any]:
         """Trials by recipe, all but times."""
@@ -266,23 +273,25 @@ class Soak:
         self.faults += [f"{p.name} is left in the folder for temporary files" for p in self.temporary.iterdir()]
 
 
-def soak(folder: Path, kills: int, seed: int, victims: tuple[str, ...], training: bool = False) -> list[str]:
-    """The faults found, each a line; the figures are printed."""
+def soak(
+    folder: Path, kills: int, seed: int, victims: tuple[str, ...], training: bool, minutes: float
+) -> tuple[int, list[str]]:
+    """How much was killed, and the faults found, each a line; the figures are printed."""
     with ExitStack() as stack:
         server = stack.enter_context(postgres()) if "postgres" in victims else None
         soaked = Soak(folder, server, seed, victims, training)
-        began = time.monotonic()
+        until = soaked.began + 60 * minutes
         soaked.round(0)
         undisturbed = soaked.figures()
         print(
-            f"undisturbed: {len(undisturbed)} trials, {len(soaked.nodes)} nodes, {time.monotonic() - began:.0f} s",
+            f"undisturbed: {len(undisturbed)} trials, {len(soaked.nodes)} nodes, {time.monotonic() - soaked.began:.0f} s",
             flush=True,
         )
         soaked.forget()
         soaked.start_services()
         rounds = 0
-        while (left := kills - sum(soaked.kills.values())) > 0:
-            soaked.round(left)
+        while (left := kills - sum(soaked.kills.values())) > 0 and time.monotonic() < until:
+            soaked.round(left, until)
             rounds += 1
             found = soaked.figures()
             if found != undisturbed:
@@ -291,17 +300,18 @@ def soak(folder: Path, kills: int, seed: int, victims: tuple[str, ...], training
             files = soaked.check_files()
             print(
                 f"sweep {rounds}: {sum(soaked.kills.values())} kills so far ({dict(soaked.kills)}), {files} files whole, "
-                f"{len(soaked.faults)} faults, {time.monotonic() - began:.0f} s", flush=True,
+                f"{len(soaked.faults)} faults, {time.monotonic() - soaked.began:.0f} s", flush=True,
             )  # fmt: skip
             soaked.forget()
         soaked.close()
-        return soaked.faults
+        return sum(soaked.kills.values()), soaked.faults
 
 
 def main() -> None:
     """Print what happened; exit code 1 for any fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="kill no more after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--victims", nargs="*", choices=VICTIMS, default=list(VICTIMS))
     parser.add_argument("--training", action="store_true", help="a sweep that trains: torch in every worker, slower")
@@ -310,10 +320,12 @@ def main() -> None:
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         folder.mkdir(exist_ok=True)
-        faults = soak(folder.resolve(), options.kills, options.seed, tuple(options.victims), options.training)
+        killed, faults = soak(
+            folder.resolve(), options.kills, options.seed, tuple(options.victims), options.training, options.minutes
+        )
     for fault in faults:
         print(f"FAULT: {fault}")
-    print(json.dumps({"kills": options.kills, "seed": options.seed, "faults": len(faults), "cores": os.cpu_count()}))
+    print(json.dumps({"kills": killed, "seed": options.seed, "faults": len(faults), "cores": os.cpu_count()}))
     sys.exit(bool(faults))
 
 
