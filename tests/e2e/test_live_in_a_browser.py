@@ -23,7 +23,8 @@ DRAWN = """(() => {
     return new Set((chart?.data ?? []).flatMap(trace => (trace.customdata ?? []).map(owner => owner[0]))).size;
 })()"""
 """How many recipes the chart of Explore has marks of."""
-FRONT = "document.querySelector('[class*=st-key-time-lapse] .js-plotly-plot')?.calcdata?.[2]?.length"
+LAPSE = "document.querySelector('[class*=st-key-time-lapse] .js-plotly-plot')"
+FRONT = f"{LAPSE}?.calcdata?.[2]?.length"
 
 
 def begin(store: Store, name: str, count: int) -> tuple[str, list[Trial]]:
@@ -63,9 +64,13 @@ def test_points_move_by_themselves_what_is_under_way_is_named_and_the_growth_is_
         page.get_by_text("Play how the frontier grew").click()
         page.wait_for_function(f"{FRONT} > 1")
         last = page.evaluate(FRONT)
-        page.locator(".updatemenu-button").first.click()
-        # It begins with the first recipe alone, and ends where it was.
-        page.wait_for_function(f"{FRONT} === 1")
+        page.evaluate(
+            f"() => {{ window.played = []; {LAPSE}.on('plotly_animatingframe', shown => window.played.push(shown.name)); }}"
+        )
+        page.locator("[class*=st-key-time-lapse] .updatemenu-button").first.click()
+        # From the first recipe alone to where it was.
+        page.wait_for_function("window.played.length === 22")
+        assert page.evaluate("window.played") == [str(i) for i in range(22)]
         page.wait_for_function(f"{FRONT} === {last}")
 
         other, _ = begin(store, "another", 24)
