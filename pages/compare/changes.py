@@ -78,7 +78,7 @@ def _offered(rows: Sequence[SweepRow]) -> dict[str, str]:
     for row in rows:
         name = f"{row.name}{' (example)' if row.example else ''}"
         until = None if row.example else kept.kept(row.id)
-        found[row.id] = f"{name} · {f'since {until[:10]}' if until else row.created[:10]}"
+        found[row.id] = f"{name} · {f'since {until[:16]}'.replace('T', ' ') if until else row.created[:10]}"
         if until:
             found[row.id + BEFORE] = f"{name} · the run before, until {until[:16].replace('T', ' ')}"
     return found

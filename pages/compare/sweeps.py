@@ -172,7 +172,8 @@ def _words(found: Several) -> None:
     st.markdown(
         "##### Who beats whom",
         help="Beaten: another recipe is at least as good on both axes and better on one. In brackets: between which values it lies in "
-        f"95 % of {found.draws} redraws of the measurements; where sweeps answered the same samples, these are drawn together.",
+        f"95 % of {found.draws} redraws of the measurements; where sweeps answered the same samples, these are drawn together. What "
+        "training again would change is not in it.",
     )
     st.markdown("\n".join(f"- {shell.plain(line)}" for line in who_beats_whom(found)))
 

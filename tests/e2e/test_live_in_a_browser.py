@@ -18,8 +18,13 @@ from tests.helpers.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
-POINTS = "document.querySelectorAll('.st-key-explore-chart .js-plotly-plot .scatterlayer .point').length"
-FRONT = "document.querySelector('[class*=st-key-time-lapse] .js-plotly-plot')?.calcdata?.[2]?.length"
+DRAWN = """(() => {
+    const chart = document.querySelector('.st-key-explore-chart .js-plotly-plot');
+    return new Set((chart?.data ?? []).flatMap(trace => (trace.customdata ?? []).map(owner => owner[0]))).size;
+})()"""
+"""How many recipes the chart of Explore has marks of."""
+LAPSE = "document.querySelector('[class*=st-key-time-lapse] .js-plotly-plot')"
+FRONT = f"{LAPSE}?.calcdata?.[2]?.length"
 
 
 def begin(store: Store, name: str, count: int) -> tuple[str, list[Trial]]:
@@ -41,13 +46,12 @@ def test_points_move_by_themselves_what_is_under_way_is_named_and_the_growth_is_
         store.beat(sweep, 40, 100.0, 60.0, json.dumps(["training channels −50 %", "timing int8"], ensure_ascii=False))
         page.goto(f"{address}/explore?sweep={sweep}")
         expect(page.get_by_text("now training channels −50 %, timing int8")).to_be_visible()
-        page.wait_for_function(f"{POINTS} > 5")
-        before = page.evaluate(POINTS)
+        page.wait_for_function(f"{DRAWN} === 10")
         for made in trials[10:20]:
             store.save_trial(sweep, made)
         store.beat(sweep, 80, 200.0, 10.0, None)
         # Nothing was zoomed or selected, so nobody need ask.
-        page.wait_for_function(f"{POINTS} >= {before} + 10")
+        page.wait_for_function(f"{DRAWN} === 20")
         # Asked to stay as it is, it does.
         page.get_by_text("Follow", exact=True).click()
         for made in trials[20:22]:
@@ -60,9 +64,13 @@ def test_points_move_by_themselves_what_is_under_way_is_named_and_the_growth_is_
         page.get_by_text("Play how the frontier grew").click()
         page.wait_for_function(f"{FRONT} > 1")
         last = page.evaluate(FRONT)
-        page.locator(".updatemenu-button").first.click()
-        # It begins with the first recipe alone, and ends where it was.
-        page.wait_for_function(f"{FRONT} === 1")
+        page.evaluate(
+            f"() => {{ window.played = []; {LAPSE}.on('plotly_animatingframe', shown => window.played.push(shown.name)); }}"
+        )
+        page.locator("[class*=st-key-time-lapse] .updatemenu-button").first.click()
+        # From the first recipe alone to where it was.
+        page.wait_for_function("window.played.length === 22")
+        assert page.evaluate("window.played") == [str(i) for i in range(22)]
         page.wait_for_function(f"{FRONT} === {last}")
 
         other, _ = begin(store, "another", 24)
