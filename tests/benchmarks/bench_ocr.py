@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_ocr.py --peers PYTHON --digits FILE [--keep FOLDER]
 
-PYTHON is one of an environment of its own with PACKAGES of tests/helpers/swept.py; FILE is `sklearn/datasets/data/digits.csv.gz` of
+PYTHON is one of an environment of its own with PACKAGES of tests/helpers/swept.py; FILE is `digits.csv.gz` among the data sets of
 scikit-learn's wheel (`pip download --no-deps scikit-learn`, a zip). The network is trained here, on 3,000 lines for 8 epochs; 500 lines
 of digits that no other split has are read, 64 calibrate, `max_drop` looks at 200 more. The table's metric is 100 less the CER.
 """

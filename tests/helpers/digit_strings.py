@@ -1,7 +1,7 @@
 """A small text recogniser: lines of handwritten digits, a convolutional and recurrent network trained by CTC, and its answers as text.
 
-Digits are scikit-learn's 1,797 of 8 × 8 (UCI, CC BY 4.0), `sklearn/datasets/data/digits.csv.gz` of its wheel, which `DIGITS` names. Writers
-are in the file's order, so that the splits' lines are made of digits that no other split has.
+Digits are scikit-learn's 1,797 of 8 × 8 (UCI, CC BY 4.0), `digits.csv.gz` in its wheel, which `DIGITS` names. Writers are in the file's
+order, so that the splits' lines are made of digits that no other split has.
 """
 
 from __future__ import annotations

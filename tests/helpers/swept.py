@@ -75,7 +75,8 @@ def swept(spec: Path, home: Path) -> list[File]:
     paretoscope(home, "export", "latest", last["id"], "-o", home / "last.zip")
     print(paretoscope(home, "verify", home / "last.zip").strip())
     with zipfile.ZipFile(home / "last.zip") as members:
-        assert members.read("model.onnx") == found[-1].path.read_bytes()
+        # What the file says of itself comes behind the measured bytes.
+        assert members.read("model.onnx").startswith(found[-1].path.read_bytes())
     return found
 
 
