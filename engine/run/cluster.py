@@ -55,7 +55,7 @@ class Cluster:
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     Of workers elsewhere `roles` says who does what, and `away` what goes with every node (`readiness.py`).
     `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
-    it does; another follows where it has a nanny. `abandon` ends workers that compute what nobody waits for any more. `abandon` ends all that compute, where they are the run's own.
+    it does; another follows where it has a nanny. `abandon` ends all that compute, where they are the run's own.
     """
 
     client: Client
