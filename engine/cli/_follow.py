@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from engine.run.run import Outcome, Progress
+    from engine.run.outcome import Outcome, Progress
     from engine.store.rows import SweepRow
     from engine.store.store import Store
 
@@ -22,7 +22,7 @@ def followed(store: Store, sweep_id: str, on_progress: Callable[[Progress], None
 
     Ctrl-C ends the following, not the run.
     """
-    from engine.run.run import Outcome, Progress
+    from engine.run.outcome import Outcome, Progress
 
     row, began, told = _found(store, sweep_id), time.monotonic(), False
     while row and row.state == "running":
@@ -35,9 +35,11 @@ def followed(store: Store, sweep_id: str, on_progress: Callable[[Progress], None
         row = _found(store, sweep_id)
     if not told or row is None or row.state == "interrupted":
         return None
-    failed, state = len(store.failed(sweep_id)), row.state
+    failed, stopped = (len(store.in_state(sweep_id, name)) for name in ("failed", "stopped"))
+    state = row.state
     assert state != "running"
-    return Outcome(state, 0, row.trials, failed, row.recipes - row.trials - failed, time.monotonic() - began)
+    left = row.recipes - row.trials - failed - stopped
+    return Outcome(state, 0, row.trials, failed, left, time.monotonic() - began, trials_stopped=stopped)
 
 
 def _found(store: Store, sweep_id: str) -> SweepRow | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from engine import __version__
 from engine.errors import InputError, SetupError
 from engine.paths import home
-from engine.run.run import Outcome
+from engine.run.outcome import Outcome
 from engine.run.watched import NodeEnd
 from engine.spec.sweep import Sweep
 

@@ -22,7 +22,8 @@ from engine.datasets.load import load_dataset
 from engine.errors import NotFoundError, SpecError
 from engine.models.made_elsewhere import bytes_of, check_made
 from engine.run.addition import Addition
-from engine.run.run import Outcome, Progress, execute
+from engine.run.outcome import Outcome, Progress
+from engine.run.run import execute
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Imported
 from engine.spec.validation import validated

@@ -23,7 +23,8 @@ from pathlib import Path
 from engine.datasets.load import load_dataset
 from engine.errors import SpecError
 from engine.models.made_elsewhere import bytes_of, check_made, inputs_of, section_for
-from engine.run.run import Outcome, Progress, execute
+from engine.run.outcome import Outcome, Progress
+from engine.run.run import execute
 from engine.spec.goals import Search
 from engine.spec.names import checked_name, fitting_name
 from engine.spec.steps import Imported

@@ -11,7 +11,7 @@ from engine.measure.machine import machine
 from engine.run.installed import require_run
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code
-from engine.run.plan import EXCLUSIVE, Plan
+from engine.run.plan import EXCLUSIVE, Node, Plan
 from engine.run.planner import make_plan
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
@@ -147,13 +147,16 @@ def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float],
     All cores are busy as long as something runs that can use them; but the longest way through nodes that wait for each other takes its
     time, however many there are. With a mapping (node -> how likely it is run) it is what to expect.
     """
-    seconds = {
-        k: plan.nodes[k].work * rates.get(plan.nodes[k].kind, _DEFAULT_RATES[plan.nodes[k].kind]) for k in missing
-    }
+    seconds = {k: node_s(plan.nodes[k], rates) for k in missing}
     if isinstance(missing, Mapping):
         seconds = {k: s * missing[k] for k, s in seconds.items()}
     alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind in EXCLUSIVE)
     return max((sum(seconds.values()) - alone) / max(1, cores), _longest_way_s(plan, seconds, cores)) + alone
+
+
+def node_s(node: Node, rates: Mapping[str, float]) -> float:
+    """Core-seconds, or seconds where it measures time, that a node will take."""
+    return node.work * rates.get(node.kind, _DEFAULT_RATES[node.kind])
 
 
 def _longest_way_s(plan: Plan, seconds: Mapping[str, float], cores: int) -> float:

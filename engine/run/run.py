@@ -10,7 +10,7 @@ import math
 import queue
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from distributed import Future, KilledWorker
@@ -25,9 +25,11 @@ from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
 from engine.run.failures import Pulse, WorkerDeaths, reason
 from engine.run.forecast import forecast_s
+from engine.run.frugal_schedule import ended_of
 from engine.run.interrupt import interruptible
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code, with_old_code
+from engine.run.outcome import Outcome, Progress
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.schedule import schedule_of
@@ -46,38 +48,6 @@ from engine.trials.trial import Trial
 _POLL_S = 1.0
 # More than there are nodes.
 _GPU_FIRST = 10**9
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is: nodes and trials finished, seconds gone, seconds to go, and the recipe that was finished last.
-
-    `waiting`: so many nodes wait for other runs on their host.
-    """
-
-    nodes_done: int
-    nodes_total: int
-    trials_done: int
-    elapsed_s: float
-    remaining_s: float | None
-    latest: str
-    waiting: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. `nodes_run` is 0 when everything was there already; a budget may leave `recipes_left` for the next run.
-
-    `waited_s`: of `seconds`, those for which nodes waited for other runs on their host.
-    """
-
-    state: Literal["done", "cancelled", "failed"]
-    nodes_run: int
-    trials_done: int
-    trials_failed: int
-    recipes_left: int
-    seconds: float
-    waited_s: float = 0.0
 
 
 def execute(
@@ -166,8 +136,10 @@ class _Run:
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
                 self.waiting.setdefault(key, []).append(chain)
+        self.recipe_of = plan.first_recipes
         self.only = only
-        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only)
+        self.ended = ended_of(plan, store, artifacts, self.results, self.errors, self.rates)
+        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only, self.ended)
         self.missing = set(self.schedule.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
@@ -175,9 +147,9 @@ class _Run:
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
-        if self.only:
-            # What could not be made is not tried again beside the one recipe, and still says why.
-            self.trials = {i: t for i, t in earlier.items() if t.state == "failed" and i != self.only}
+        # What a search has stopped stays so; and what could not be made is not tried again beside the one recipe, and still says why.
+        settled = ("stopped", "failed") if self.only else ("stopped",)
+        self.trials = {i: t for i, t in earlier.items() if t.state in settled and i != self.only}
         pending = [self.trials.get(c.recipe.id, Trial(c.recipe.id, c.recipe)) for c in self.plan.chains]
         self.store.save_code(code_digests())
         self.earlier_s = self.store.begin(
@@ -205,10 +177,10 @@ class _Run:
         errors = [t.error for t in self.trials.values() if t.error]
         self._beat(cancellable=False)
         self.store.end(self.plan.sweep.id, state, errors[0] if state == "failed" and errors else None)
-        done = sum(t.state == "done" for t in self.trials.values())
+        done, stopped, bad = (sum(t.state == s for t in self.trials.values()) for s in ("done", "stopped", "failed"))
         left = len(self.plan.chains) - len(self.trials)
-        waited_s = self.waits.seconds()
-        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed(), waited_s)
+        waited_s, found = self.waits.seconds(), self.schedule.found
+        return Outcome(state, self.nodes_run, done, bad, left, self._elapsed(), waited_s, stopped, found)
 
     def _collect(self, cluster: Cluster) -> None:
         finished: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
@@ -242,6 +214,8 @@ class _Run:
         # On other hosts nobody is disturbed by what this process computes.
         timing = self._timing if cluster.is_here else lambda: False
         keys = self.schedule.more(self.under_way, self.trials, cluster.slots, timing)
+        for trial in self.schedule.newly_stopped():
+            self._keep(trial)
         self.missing |= keys & self.left
         return keys
 
@@ -298,9 +272,10 @@ class _Run:
         self.left.discard(key)
         self.under_way.discard(key)
         self.nodes_run += 1
-        recipe, seconds = self.waiting[key][0].recipe.label, None
+        recipe, seconds = self.recipe_of[key], None
         if future.status == "finished":
             seconds, self.results[key] = future.result()
+            self.ended.costs.ended(key, seconds)
             self.store.save_node(NodeRow(key, node.kind, node.work, seconds, self.results[key]))
         else:
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
@@ -310,7 +285,9 @@ class _Run:
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:
         """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
         for chain in chains:
-            if chain.recipe.id in self.trials:
+            settled = self.trials.get(chain.recipe.id)
+            # One that was stopped may be there all the same, as a stage of another.
+            if settled and settled.state != "stopped":
                 continue
             failed = self.errors.keys() & self.needs[chain.recipe.id]
             if failed:
@@ -323,9 +300,12 @@ class _Run:
                 trial = replace(trial, finished_s=self.finished_s.get(trial.id, now))
             else:
                 continue
-            self.trials[chain.recipe.id] = trial
             self.latest = trial.label
-            self.store.save_trial(self.plan.sweep.id, trial)
+            self._keep(trial)
+
+    def _keep(self, trial: Trial) -> None:
+        self.trials[trial.id] = trial
+        self.store.save_trial(self.plan.sweep.id, trial)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
@@ -343,6 +323,7 @@ class _Run:
         remaining = max(0.0, min(remaining, self._time_left()))
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining)
         trials_done = sum(t.state == "done" for t in self.trials.values())
-        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now()))
+        found = self.schedule.found
+        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now(), found))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")

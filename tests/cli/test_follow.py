@@ -8,7 +8,7 @@ import pytest
 
 from engine.cli import _follow
 from engine.cli._follow import followed
-from engine.run.run import Progress
+from engine.run.outcome import Progress
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from engine.trials.trial import Trial

@@ -6,7 +6,7 @@ import pytest
 
 from engine.cli._tables import console, counted, print_table
 from engine.cli.run import run_bar
-from engine.run.run import Progress
+from engine.run.outcome import Progress
 
 
 def test_what_stands_in_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

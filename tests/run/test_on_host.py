@@ -22,9 +22,10 @@ from engine.models.zoo import BUILDERS
 from engine.paths import EXAMPLE
 from engine.run.forecast import forecast_s
 from engine.run.host_lock import host_held
+from engine.run.outcome import Progress
 from engine.run.plan import EXCLUSIVE, Plan
 from engine.run.planner import make_plan
-from engine.run.run import Progress, execute
+from engine.run.run import execute
 from engine.run.waits import Waits
 from engine.spec.read import read_sweep
 from engine.spec.sweep import parse_sweep
