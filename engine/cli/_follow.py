@@ -35,9 +35,11 @@ def followed(store: Store, sweep_id: str, on_progress: Callable[[Progress], None
         row = _found(store, sweep_id)
     if not told or row is None or row.state == "interrupted":
         return None
-    failed, state = len(store.failed(sweep_id)), row.state
+    failed, stopped = (len(store.in_state(sweep_id, name)) for name in ("failed", "stopped"))
+    state = row.state
     assert state != "running"
-    return Outcome(state, 0, row.trials, failed, row.recipes - row.trials - failed, time.monotonic() - began)
+    left = row.recipes - row.trials - failed - stopped
+    return Outcome(state, 0, row.trials, failed, left, time.monotonic() - began, trials_stopped=stopped)
 
 
 def _found(store: Store, sweep_id: str) -> SweepRow | None:

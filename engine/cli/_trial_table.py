@@ -21,7 +21,8 @@ def trial_cells(trial: Trial, device: str, judged_by: str = "accuracy") -> tuple
     """A trial as a row under `trial_columns`, of trials that are judged by that metric."""
     if trial.state != "done":
         # In a column of numbers, which are not wrapped, a line of words would leave no room for what the row is of.
-        recipe = f"{trial.label}: {trial.error}" if trial.error else trial.label
+        why = trial.error or trial.stopped
+        recipe = f"{trial.label}: {why}" if why else trial.label
         return (trial.id, recipe, trial.state, *[""] * 6)
     if trial.stated:
         return _stated_cells(trial, device)

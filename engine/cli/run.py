@@ -14,6 +14,7 @@ from rich.console import Console
 from engine.cli._follow import followed
 from engine.cli._options import JsonFlag, KeepOldCode, NodeMinutes, Overrides, Scheduler, SpecFile, print_json
 from engine.errors import RunningError
+from engine.spec.goals import UNLIKELY
 from engine.trials.text import duration
 
 if TYPE_CHECKING:
@@ -106,21 +107,33 @@ def execute_and_tell(
 def print_outcome(sweep_id: str, outcome: Outcome) -> None:
     """How a run ended."""
     if outcome.nodes_run == 0 and outcome.state == "done" and not outcome.recipes_left:
+        settled = outcome.trials_done + outcome.trials_failed + outcome.trials_stopped
         print(
-            f"{sweep_id}: nothing to do, all {outcome.trials_done + outcome.trials_failed} recipes are measured already"
+            f"{sweep_id}: nothing to do, all {settled} recipes are measured{' or stopped' * bool(outcome.trials_stopped)} already"
         )
         return
     failed = (
         f", {outcome.trials_failed} failed (`paretoscope trials {sweep_id}` says why)" if outcome.trials_failed else ""
     )
+    stopped = f", {outcome.trials_stopped} stopped after screening" if outcome.trials_stopped else ""
     waited = f", {duration(outcome.waited_s)} of it waiting for other runs" if outcome.waited_s >= 1 else ""
     print(
-        f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}, {outcome.nodes_run} nodes run in "
+        f"{sweep_id}: {outcome.state}, {outcome.trials_done} trials{failed}{stopped}, {outcome.nodes_run} nodes run in "
         f"{duration(outcome.seconds)}{waited}"
     )
+    if outcome.found is not None:
+        print(found_text(outcome.found, outcome.recipes_left))
     if outcome.state == "done" and outcome.recipes_left:
         print(f"the budget is used: {outcome.recipes_left} recipes are left; `paretoscope resume {sweep_id}` goes on")
     print(f"see it: paretoscope front {sweep_id}   or: paretoscope app")
+
+
+def found_text(found: float, left: int) -> str:
+    """How much of the frontier a search expects to have found, and whether it is likely to get any better."""
+    if not left:
+        return "every recipe is measured, or stopped since it shows nothing"
+    said = f"found: about {found:.1%} of the frontier's volume that is expected of all recipes"
+    return f"{said}; the {left} that are left are unlikely to improve it" if found >= UNLIKELY else said
 
 
 @contextmanager
@@ -145,7 +158,8 @@ def run_bar(silent: bool, name: str) -> Iterator[Callable[[Progress], None]]:
         # Not before there is something to show: a spec that is refused must leave one line on stderr and no empty bar.
         bar.start()
         waiting = " · waiting for another run on this host" if progress.waiting else ""
-        note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials · {progress.latest}{waiting}"
+        found = "" if progress.found is None else f" · {progress.found:.1%} of the expected frontier"
+        note = f"{duration(progress.remaining_s)} to go · {progress.trials_done} trials{found} · {progress.latest}{waiting}"
         bar.update(task, completed=progress.nodes_done, total=progress.nodes_total, note=note)
 
     try:

@@ -236,11 +236,16 @@ def _network(baseline: Trial | None, front: Front, network_of: NetworkOf | None,
 
 
 def _failures(trials: Sequence[Trial]) -> str:
-    failed = [t for t in trials if t.state == "failed"]
-    if not failed:
+    return _told_why("Could not be made", [(t, t.error) for t in trials if t.state == "failed"]) + _told_why(
+        "Stopped after screening", [(t, t.stopped) for t in trials if t.state == "stopped"]
+    )
+
+
+def _told_why(heading: str, trials: Sequence[tuple[Trial, str | None]]) -> str:
+    if not trials:
         return ""
-    lines = "".join(f"<li>{text_html(t.label)}: {text_html(t.error or 'unknown')}</li>" for t in failed[:MOST_ROWS])
-    return f"<h2>Could not be made</h2><ul>{lines}</ul>"
+    lines = "".join(f"<li>{text_html(t.label)}: {text_html(why or 'unknown')}</li>" for t, why in trials[:MOST_ROWS])
+    return f"<h2>{heading}</h2><ul>{lines}</ul>"
 
 
 def _plotly() -> str:

@@ -38,6 +38,7 @@ Fact = Literal[
     "seeds",
     "finished_s",
     "error",
+    "stopped",
     "own_metrics",
     "steps",
 ]
@@ -304,6 +305,7 @@ _FACTS: dict[Fact, Callable[[Trial], object]] = {
     "seeds": lambda t: t.seeds,
     "finished_s": lambda t: t.finished_s,
     "error": lambda t: t.error,
+    "stopped": lambda t: t.stopped,
     "own_metrics": lambda t: own_metrics(t.score.key if t.score else None, t.slices.key if t.slices else None),
     "steps": lambda t: tuple(to_json(step) for step in t.recipe.to_json()),
 }

@@ -158,6 +158,7 @@ _RECORDED: dict[Fact, Callable[[dict[str, Any]], object]] = {
     "seeds": lambda r: Seeds.from_json(r["seeds"]) if r.get("seeds") else None,
     "finished_s": lambda r: r.get("finished_s"),
     "error": lambda r: r.get("error"),
+    "stopped": lambda r: r.get("stopped"),
     "own_metrics": lambda r: own_metrics((r.get("score") or _EMPTY).get("key"), (r.get("slices") or _EMPTY).get("key")),
 }
 

@@ -33,7 +33,7 @@ from engine.trials.trial import Stage, Trial
 _FASTER = 0.03
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # of the sweep, and of its recipes in short
 def reported_labels(
     data: Data, measure: Measure
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...], Mapping[str, npt.NDArray[Any]]]:

@@ -141,11 +141,6 @@ def next_nodes(plan: Plan, missing: frozenset[str], failed: frozenset[str]) -> t
     return (missing if limit is None else frozenset(chosen)), recipes + added
 
 
-def node_s(node: Node, rates: Mapping[str, float]) -> float:
-    """Core-seconds that a node is likely to take; `rates` as of `Store.rates`."""
-    return node.work * rates.get(node.kind, _DEFAULT_RATES[node.kind])
-
-
 def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float], cores: int) -> float:
     """Seconds that the missing nodes will take: computing in parallel on all cores, latency alone on the host.
 
@@ -157,6 +152,11 @@ def forecast_s(plan: Plan, missing: Collection[str], rates: Mapping[str, float],
         seconds = {k: s * missing[k] for k, s in seconds.items()}
     alone = sum(s for k, s in seconds.items() if plan.nodes[k].kind in EXCLUSIVE)
     return max((sum(seconds.values()) - alone) / max(1, cores), _longest_way_s(plan, seconds, cores)) + alone
+
+
+def node_s(node: Node, rates: Mapping[str, float]) -> float:
+    """Core-seconds, or seconds where it measures time, that a node will take."""
+    return node.work * rates.get(node.kind, _DEFAULT_RATES[node.kind])
 
 
 def _longest_way_s(plan: Plan, seconds: Mapping[str, float], cores: int) -> float:

@@ -12,7 +12,7 @@ def missing_nodes(plan: Plan, store: Store, artifacts: Artifacts) -> frozenset[s
     known = store.nodes(plan.nodes)
     lost = {k for k, n in plan.nodes.items() if k in known and n.artifact and not artifacts.has(n.artifact)}
     missing = set(plan.nodes) - set(known)
-    missing |= lost & {k for c in plan.chains for k in (*c.measures, *c.models)}
+    missing |= lost & {k for c in (*plan.chains, *plan.shorts.values()) for k in (*c.measures, *c.models)}
     # Backwards through the order of running: what runs needs its inputs' files.
     for key in reversed(list(plan.nodes)):
         if key in missing:

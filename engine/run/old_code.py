@@ -113,4 +113,5 @@ def with_old_code(plan: Plan, left: Mapping[str, NodeRow]) -> Plan:
         )
 
     old = frozenset(row.key for row in left.values())
-    return replace(plan, nodes=nodes, chains=tuple(chain(c) for c in plan.chains), old=old)
+    shorts = {recipe: chain(c) for recipe, c in plan.shorts.items()}
+    return replace(plan, nodes=nodes, chains=tuple(chain(c) for c in plan.chains), old=old, shorts=shorts)

@@ -136,7 +136,8 @@ class Plan:
     """Unique nodes in an order in which they can run, and each recipe's place in them.
 
     `old`: those of them that an earlier version of the code has finished and that are taken as they are. `device`: the kind of device that
-    its workers' torch has.
+    its workers' torch has. `shorts`: where recipes are screened, by their ids, the same recipes in short, of which `in_short` is the sweep
+    (`screening.py`); their nodes are among the others.
     """
 
     sweep: Sweep
@@ -144,6 +145,8 @@ class Plan:
     chains: tuple[Chain, ...]
     old: frozenset[str] = frozenset()
     device: str = "cpu"
+    shorts: Mapping[str, Chain] = field(default_factory=dict)
+    in_short: Sweep | None = None
 
     @property
     def unique(self) -> int:
@@ -161,6 +164,16 @@ class Plan:
         found: dict[str, frozenset[str]] = {}
         for key, node in self.nodes.items():
             found[key] = frozenset(node.inputs).union(*(found[k] for k in node.inputs))
+        return found
+
+    @cached_property
+    def first_recipes(self) -> dict[str, str]:
+        """Every node's recipe, by its label: the first of those that need it."""
+        found: dict[str, str] = {}
+        for chain in (*self.chains, *self.shorts.values()):
+            label = chain.recipe.label
+            for key in chain.measures:
+                found |= dict.fromkeys(({key} | self.ancestors[key]) - found.keys(), label)
         return found
 
     def asked_of(self, chain: Chain) -> frozenset[str]:

@@ -16,6 +16,7 @@ from engine.run.check_plan import check_plannable
 from engine.run.code_digest import code_digest
 from engine.run.node_key import USES_SEED, node_key
 from engine.run.plan import Chain, Kind, Node, Plan, computes_on
+from engine.run.screening import with_shorts
 from engine.run.training_device import kind_of, training_device
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
@@ -257,7 +258,8 @@ def make_plan(
     firsts = [builder.chain(recipe) for recipe in sweep.all_recipes]
     # After all first seeds, so that every point is on the chart before any is repeated.
     chains = tuple(replace(chain, replicas=builder.replicas(chain)) for chain in firsts)
-    return Plan(sweep, builder.nodes, chains, device=builder.device)
+    plan = Plan(sweep, builder.nodes, chains, device=builder.device)
+    return with_shorts(plan, lambda short: make_plan(short, machine, digest_of, builder.device))
 
 
 def _source_macs(source: str) -> float:

@@ -25,6 +25,7 @@ from engine.run.code_digest import code_digests
 from engine.run.confirm import with_confirmation
 from engine.run.failures import Pulse, WorkerDeaths, reason
 from engine.run.forecast import forecast_s
+from engine.run.frugal_schedule import ended_of
 from engine.run.interrupt import interruptible
 from engine.run.missing import missing_nodes
 from engine.run.old_code import left_by_old_code, with_old_code
@@ -139,8 +140,10 @@ class _Run:
         for chain in plan.chains:
             for key in self.needs[chain.recipe.id]:
                 self.waiting.setdefault(key, []).append(chain)
+        self.recipe_of = plan.first_recipes
         self.only = only
-        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only)
+        self.ended = ended_of(plan, store, artifacts, self.results, self.errors, self.rates)
+        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only, self.ended)
         self.missing = set(self.schedule.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
@@ -149,9 +152,9 @@ class _Run:
         keep_earlier(self.plan, self.store, {} if self.only else earlier, self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
-        if self.only:
-            # What could not be made is not tried again beside the one recipe, and still says why.
-            self.trials = {i: t for i, t in earlier.items() if t.state == "failed" and i != self.only}
+        # What a search has stopped stays so; and what could not be made is not tried again beside the one recipe, and still says why.
+        settled = ("stopped", "failed") if self.only else ("stopped",)
+        self.trials = {i: t for i, t in earlier.items() if t.state in settled and i != self.only}
         pending = [self.trials.get(c.recipe.id, Trial(c.recipe.id, c.recipe)) for c in self.plan.chains]
         self.store.save_code(code_digests())
         self.earlier_s = self.store.begin(
@@ -182,10 +185,10 @@ class _Run:
         # What only makes pages faster undoes no run.
         with contextlib.suppress(Exception):
             SweepColumns(self.store, self.plan.sweep.id).keep()
-        done = sum(t.state == "done" for t in self.trials.values())
+        done, stopped, bad = (sum(t.state == s for t in self.trials.values()) for s in ("done", "stopped", "failed"))
         left = len(self.plan.chains) - len(self.trials)
-        waited_s = self.waits.seconds()
-        return Outcome(state, self.nodes_run, done, len(self.trials) - done, left, self._elapsed(), waited_s)
+        waited_s, found = self.waits.seconds(), self.schedule.found
+        return Outcome(state, self.nodes_run, done, bad, left, self._elapsed(), waited_s, stopped, found)
 
     def _collect(self, cluster: Cluster) -> None:
         self.watched = Watched(cluster.client, self.watcher) if self.watcher else None
@@ -232,6 +235,7 @@ class _Run:
         # On other hosts nobody is disturbed by what this process computes.
         timing = self._timing if cluster.is_here else lambda: False
         keys = self.schedule.more(self.under_way, self.trials, cluster.slots, timing)
+        self._keep(*self.schedule.newly_stopped())
         self.missing |= keys & self.left
         return keys
 
@@ -280,9 +284,10 @@ class _Run:
         self.left.discard(key)
         self.under_way.discard(key)
         self.nodes_run += 1
-        recipe, seconds = self.waiting[key][0].recipe.label, None
+        recipe, seconds = self.recipe_of[key], None
         if future.status == "finished":
             seconds, self.results[key] = future.result()
+            self.ended.costs.ended(key, seconds)
         else:
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
         if self.watched:
@@ -293,7 +298,9 @@ class _Run:
         """Turn those of the recipes whose nodes are all finished, or one of them failed, into trials."""
         made: list[Trial] = []
         for chain in chains:
-            if chain.recipe.id in self.trials:
+            settled = self.trials.get(chain.recipe.id)
+            # One that was stopped may be there all the same, as a stage of another.
+            if settled and settled.state != "stopped":
                 continue
             failed = self.errors.keys() & self.needs[chain.recipe.id]
             if failed:
@@ -306,10 +313,13 @@ class _Run:
                 trial = replace(trial, finished_s=self.finished_s.get(trial.id, now))
             else:
                 continue
-            self.trials[chain.recipe.id] = trial
             self.latest = trial.label
             made.append(trial)
-        self.store.save_trials(self.plan.sweep.id, made)
+        self._keep(*made)
+
+    def _keep(self, *trials: Trial) -> None:
+        self.trials |= {trial.id: trial for trial in trials}
+        self.store.save_trials(self.plan.sweep.id, trials)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
@@ -327,6 +337,7 @@ class _Run:
         now = under_way(self.plan, self.waits.begun(self.under_way), self.waiting)
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining, now)
         trials_done = sum(t.state == "done" for t in self.trials.values())
-        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now()))
+        found = self.schedule.found
+        self.on_progress(Progress(done, total, trials_done, elapsed, remaining, self.latest, self.waits.now(), found))
         if cancelled and cancellable:
             raise CancelledError(f"{self.plan.sweep.id} was cancelled")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Set
 from typing import Protocol
 
 from engine.run.forecast import chances, next_nodes
-from engine.run.plan import Chain, Plan
+from engine.run.frugal_schedule import Ended, FrugalSchedule, with_stages
+from engine.run.node_costs import NodeCosts
+from engine.run.plan import Plan
 from engine.search.search import Chooser
-from engine.spec.recipe import Recipe
 from engine.trials.trial import Trial
 
 
@@ -19,6 +20,15 @@ class Schedule(Protocol):
 
     planned: frozenset[str]
     """Missing nodes that the run is sure to work on, whatever comes out."""
+
+    @property
+    def found(self) -> float | None:
+        """The share of the expected volume of the whole frontier that is found; None where nobody can tell."""
+        ...
+
+    def newly_stopped(self) -> tuple[Trial, ...]:
+        """Trials of recipes that need not be measured in full, each said once."""
+        ...
 
     def more(
         self, under_way: Set[str], finished: Mapping[str, Trial], slots: int, timing: Callable[[], bool]
@@ -41,19 +51,32 @@ def schedule_of(
     missing: frozenset[str],
     failed: frozenset[str],
     only: str | None = None,
+    ended: Ended | None = None,
 ) -> Schedule:
     """The schedule of one run; recipes of the ids in `failed` come last, since they would otherwise use up every budget.
 
-    `only`: the id of the one recipe that the run is about, whatever else is left.
+    `only`: the id of the one recipe that the run is about, whatever else is left. `ended`: what a search that counts costs reads.
     """
     if only is not None:
         return _GridSchedule(plan, needs, needs[only] & missing)
-    if plan.sweep.search.method == "grid":
+    search = plan.sweep.search
+    if search.method == "gain":
+        return FrugalSchedule(plan, needs, failed, ended or Ended.nothing(plan))
+    if search.method == "grid" and search.node_seconds is None:
         return _GridSchedule(plan, needs, next_nodes(plan, missing, failed)[0])
-    return _SearchSchedule(plan, needs, missing, failed)
+    return _SearchSchedule(plan, needs, missing, failed, (ended or Ended.nothing(plan)).costs)
 
 
-class _GridSchedule:
+class _JudgesNothing:
+    """What chooses without an idea of what all would come to, and measures whatever it has chosen."""
+
+    found: float | None = None
+
+    def newly_stopped(self) -> tuple[Trial, ...]:
+        return ()
+
+
+class _GridSchedule(_JudgesNothing):
     """All that is planned, in the order of the plan, which the cluster keeps to by itself."""
 
     def __init__(self, plan: Plan, needs: Mapping[str, frozenset[str]], planned: frozenset[str]) -> None:
@@ -74,13 +97,18 @@ class _GridSchedule:
         return {}
 
 
-class _SearchSchedule:
+class _SearchSchedule(_JudgesNothing):
     """As many recipes under way as there are cores, each chosen when there is room for it, from all that is known by then."""
 
     def __init__(
-        self, plan: Plan, needs: Mapping[str, frozenset[str]], missing: frozenset[str], failed: frozenset[str]
+        self,
+        plan: Plan,
+        needs: Mapping[str, frozenset[str]],
+        missing: frozenset[str],
+        failed: frozenset[str],
+        costs: NodeCosts,
     ) -> None:
-        self.plan, self.needs = plan, needs
+        self.plan, self.needs, self.costs, self.missing = plan, needs, costs, missing
         self.chains = {chain.recipe.id: chain for chain in plan.chains}
         self.added = [chain.recipe.id for chain in plan.chains if chain.recipe.imported]
         self.chooser = Chooser(plan.sweep, failed)
@@ -106,10 +134,23 @@ class _SearchSchedule:
         if recipe is None:
             self.room = 0
             return frozenset()
-        new = self._with_stages(recipe, busy | finished.keys())[: None if self.room == math.inf else int(self.room)]
+        stages = with_stages(self.chains, recipe, busy | finished.keys())
+        new = stages[: None if self.room == math.inf else int(self.room)]
+        keys = frozenset[str]().union(*(self.needs[chain.recipe.id] for chain in new))
+        if not self._is_paid(keys, under_way):
+            self.room = 0
+            return frozenset()
         self.taken |= {chain.recipe.id for chain in new}
         self.room -= len(new)
-        return frozenset().union(*(self.needs[chain.recipe.id] for chain in new))
+        self.missing -= keys
+        return keys
+
+    def _is_paid(self, keys: frozenset[str], under_way: Set[str]) -> bool:
+        """Whether the node seconds suffice for nodes, after those that are under way."""
+        budget = self.plan.sweep.search.node_seconds
+        if budget is None:
+            return True
+        return self.costs.spent_s + self.costs.of(under_way) + self.costs.of(keys & self.missing) <= budget
 
     def _must_wait(self, busy: Collection[str], slots: int, timing: Callable[[], bool]) -> bool:
         # The baseline first and alone, as in a grid. And choosing is computing, up to seconds of it: not while something is timed.
@@ -118,11 +159,6 @@ class _SearchSchedule:
     def _added(self, finished: Mapping[str, Trial]) -> str | None:
         """A file that was added and is still to be measured; it counts against no budget."""
         return next((i for i in self.added if i not in self.taken and i not in finished), None)
-
-    def _with_stages(self, recipe: Recipe, known: Set[str]) -> list[Chain]:
-        """The recipe and, before it, those of its stages that are recipes of the sweep: measured on the way, they count like any other."""
-        stages = [self.chains[s.id] for s in recipe.stages if s.id in self.chains and s.id not in known]
-        return [*(c for c in stages if c.recipe != recipe), self.chains[recipe.id]]
 
     def expected(self, missing: Collection[str], finished: Mapping[str, Trial]) -> dict[str, float]:
         out = (self.taken | finished.keys()) & self.chains.keys()

@@ -181,7 +181,11 @@ class Store:
 
     def failed(self, sweep_id: str) -> frozenset[str]:
         """The ids of the recipes that could not be made."""
-        query = sa.select(_trials.c.id).where(_trials.c.sweep_id == sweep_id, _trials.c.state == "failed")
+        return self.in_state(sweep_id, "failed")
+
+    def in_state(self, sweep_id: str, state: str) -> frozenset[str]:
+        """The ids of the recipes whose trials are `pending`, `done`, `failed` or `stopped`."""
+        query = sa.select(_trials.c.id).where(_trials.c.sweep_id == sweep_id, _trials.c.state == state)
         with self._engine.connect() as connection:
             return frozenset(connection.scalars(query))
 

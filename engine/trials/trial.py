@@ -53,12 +53,13 @@ class Trial:
     took (the file was in the system's cache). `size_parts` are the file's bytes by type (weights, scales, biases, constants, graph), which
     add up to `size_bytes`; `size_layers` those of each layer's weights, scales and biases. `finished_s` is how long the sweep had been
     running, all its runs together, when the recipe's last number was there; None for sweeps of before that was kept. `error` says why a
-    recipe could not be made. `stated` are the numbers of an imported point, which has no others.
+    recipe could not be made, `stopped` why a search that had seen it in short left it at that. `stated` are the numbers of an imported
+    point, which has no others.
     """
 
     id: str
     recipe: Recipe
-    state: Literal["pending", "done", "failed"] = "pending"
+    state: Literal["pending", "done", "failed", "stopped"] = "pending"
     accuracy: Accuracy | None = None
     score: Score | None = None
     quality: Quality | None = None
@@ -92,6 +93,7 @@ class Trial:
     finished_s: float | None = None
     error: str | None = None
     stated: Stated | None = None
+    stopped: str | None = None
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from engine.models.catalog import zoo_index, zoo_names
 from engine.spec.sections import EMBEDDED, LatencyOptions
 from engine.spec.steps import SELF, Distill, Finetune, Quantize
 from pages.new_sweep.reading import Reading, to_data, to_model
+from pages.new_sweep.searching import SEARCH_BOUNDS, Searching, to_search
 
 AS_IT_IS = "as it is"
 BUILT_IN = "fashion_mnist"
@@ -38,14 +39,6 @@ PART_RATIOS = (0.25, 0.5, 0.75)
 ALL = 0
 IMAGES = (1_000, 5_000, 10_000, 20_000, 25_000, ALL)
 """Training images per epoch."""
-SEARCHES = {
-    "grid": "in order",
-    "random": "at random",
-    "nsga2": "evolution (NSGA-II)",
-    "tpe": "learned odds (TPE)",
-    "gp": "Gaussian process",
-}
-"""Ways to walk the recipes, and what the form calls them."""
 TEST_IMAGES = (ALL, 5_000, 2_000, 1_000, 500)
 THREADS = (1, 2, 4, 8, 16)
 BATCHES = (1, 8, 32, 128)
@@ -60,10 +53,10 @@ def readers_of(data: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Draft(Reading):
+class Draft(Searching, Reading):
     """The form's fields. Ratios are shares; `ALL` images are all there are; empty weights means the model's own.
 
-    `budget_trials` and `budget_minutes` are 0 where a run has no limit. `limits` are (metric, value in base units).
+    `limits` are (metric, value in base units).
     """
 
     name: str = "my sweep"
@@ -133,9 +126,6 @@ class Draft(Reading):
     profiles: tuple[str, ...] = ("host",)
     target_device: str = "host"
     limits: tuple[tuple[str, float], ...] = ()
-    budget_trials: int = 0
-    budget_minutes: float = 0.0
-    search_method: str = "grid"
     replicates: int = 1
     seed: int = 0
 
@@ -164,10 +154,9 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "half_width": (0.001, 0.5),
     "time_limit_s": (0.5, 3600.0),
     "processes": (1, 50),
-    "budget_trials": (0, 100_000),
-    "budget_minutes": (0.0, 100_000.0),
     "replicates": (1, 100),
     "seed": (0, 2**31 - 1),
+    **SEARCH_BOUNDS,
 }
 """Least and most of the form's number boxes; integers where the field is one."""
 
@@ -201,13 +190,12 @@ def to_spec(draft: Draft) -> dict[str, Any]:
         "runtime": _runtime(draft),
     }
     model = {"source": draft.model.strip()} | ({"weights": draft.weights.strip()} if draft.weights.strip() else {})
-    budget = {"trials": draft.budget_trials, "minutes": draft.budget_minutes}
     spec: dict[str, Any] = {
         "name": draft.name.strip(),
         "model": model | to_model(draft),
         "data": {"source": draft.data.strip()} | to_data(draft),
         "space": {step: entries for step, entries in space.items() if entries},
-        "search": {"method": draft.search_method} | {k: v for k, v in budget.items() if v},
+        "search": to_search(draft),
         "measure": _measure(draft),
         "seed": draft.seed,
         "replicates": draft.replicates,

@@ -268,7 +268,8 @@ def _ended(row: SweepRow) -> None:
     spec = queries.spec(row)
     left = 0
     if row.state == "done" and spec.search.is_limited:
-        left = row.recipes - row.trials - len(queries.store().failed(row.id))
+        store = queries.store()
+        left = row.recipes - row.trials - len(store.in_state(row.id, "failed")) - len(store.in_state(row.id, "stopped"))
     told = {
         "done": (st.success, "The sweep is done."),
         "cancelled": (st.info, "The sweep was cancelled. What was finished is kept."),

@@ -10,6 +10,7 @@ import yaml
 
 from engine.errors import SpecError
 from engine.models.catalog import zoo_names
+from engine.spec.goals import Screen
 from engine.spec.read import load_plain_yaml
 from engine.spec.recipe import Recipe
 from engine.spec.runtime import Runtime
@@ -248,7 +249,12 @@ def _measuring(sweep: Sweep) -> dict[str, Any]:
         "limits": tuple(target.limits.items()) if target else (),
         "budget_trials": sweep.search.trials or 0,
         "budget_minutes": sweep.search.minutes or 0.0,
+        "budget_node_seconds": sweep.search.node_seconds or 0.0,
         "search_method": sweep.search.method,
+        "enough": sweep.search.enough or 0.0,
+        "screen": sweep.search.screen is not None,
+        "screen_share": (sweep.search.screen or Screen()).share,
+        "screen_samples": (sweep.search.screen or Screen()).test_samples,
         "replicates": sweep.replicates,
         "seed": sweep.seed,
     } | (measure.latency.model_dump() if measure.latency else {})

@@ -10,27 +10,15 @@ import streamlit as st
 from engine.devices.profiles import Profile, all_profiles
 from engine.metrics import METRICS, based, shown
 from engine.models.catalog import onnx2torch_installed
-from engine.trials.text import duration
 from pages.new_sweep import fields, source_form
 from pages.new_sweep.distill_form import students
-from pages.new_sweep.draft import LIMITED, SEARCHES, TEST_IMAGES, Draft
+from pages.new_sweep.draft import LIMITED, TEST_IMAGES, Draft
 from pages.new_sweep.fields import KEEP, choice, key, number, text, tick
 from pages.new_sweep.prune_form import pruning
 from pages.new_sweep.quantize_form import quantizing, running
+from pages.new_sweep.search_form import search_fields
 from pages.new_sweep.training_fields import image_count
 
-_SEARCHES_SAY = {
-    "random": "Any recipe may be next. What every search has to beat.",
-    "nsga2": "The best recipes so far are crossed and varied. Wants budgets of hundreds.",
-    "tpe": "Learns which options the good recipes have in common. For budgets of 20 and more.",
-    "gp": "Predicts every recipe’s figures from those measured and takes the one that promises most. For few options in numbers and small "
-    "budgets; each choice takes about a second.",
-}
-_SEARCH_HELP = (
-    "In order: every combination as the steps list them. At random: any. The other three begin with ten at random and then look where the "
-    "frontier over accuracy, size and latency may grow, within the limits below: evolution crosses good recipes and wants budgets of "
-    "hundreds; learned odds finds which options pay, from 20 on; the Gaussian process is for few options in numbers and small budgets."
-)
 _CLASSES = ("host", "microcontroller", "accelerator", "phone", "application", "gpu", "server", "design")
 
 
@@ -147,39 +135,7 @@ def _more(latency: bool) -> dict[str, Any]:
     found["seed"] = number(
         "First seed", "seed", "What chance is drawn from; the same seed, the same result.", place=columns[2]
     )
-    return found | _budget()
-
-
-def _budget() -> dict[str, Any]:
-    """The fields of `Draft` that say how much one run may do."""
-    left, right = st.columns(2)
-    recipes = number(
-        "Recipes in one run, at most",
-        "budget_trials",
-        "0: all of them. The rest stay “not measured yet”, and the next run goes on with them.",
-        place=left,
-    )
-    minutes = number(
-        "Minutes of one run, at most",
-        "budget_minutes",
-        "0: as long as it takes. What is finished when the time is over is kept, and the next run goes on there.",
-        1.0,
-        place=right,
-    )
-    if minutes:
-        st.caption(f"A run stops after about {duration(minutes * 60)}.")
-    return {"budget_trials": recipes, "budget_minutes": minutes} | _search(bool(recipes or minutes))
-
-
-def _search(limited: bool) -> dict[str, Any]:
-    """Which recipes a run takes first; asked where some may be left, or a spec says it anyway."""
-    if not limited and st.session_state.get(key("search_method"), Draft.search_method) == Draft.search_method:
-        return {}
-    method = choice("Which recipes first", "search_method", list(SEARCHES), _SEARCH_HELP, SEARCHES.__getitem__)
-    if method != Draft.search_method:
-        told = "" if limited else " Without a budget every recipe is measured all the same; this is only the order."
-        st.caption(f"{_SEARCHES_SAY[method]}{told}")
-    return {"search_method": method}
+    return found | search_fields()
 
 
 def profile_label(profile: Profile) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -206,19 +206,30 @@ def selectable(
 
 
 def unfinished(trials: Trials) -> None:
-    """Recipes that failed, with the reason, and those that are still to come; nothing when there are none."""
+    """Recipes that failed or were stopped, with the reason, and those that are still to come; nothing when there are none."""
     state = trials.fact("state")
-    failed, pending = (trials.take(np.asarray(state == name, np.bool_)) for name in ("failed", "pending"))
+    failed, stopped, pending = (
+        trials.take(np.asarray(state == name, np.bool_)) for name in ("failed", "stopped", "pending")
+    )
     if len(failed):
         with st.expander(f"{len(failed):,} {_recipes(failed)} could not be made", icon=":material/error:"):
-            some = failed.take(np.arange(min(MOST_LISTED, len(failed))))
-            reasons = [shell.plain(reason or "unknown") for reason in some.fact("error")]
-            st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in some.fact("label")], "Reason": reasons}))
-            _not_listed(failed)
+            _with_reasons(failed, "error")
+    if len(stopped):
+        with st.expander(
+            f"{len(stopped):,} {_recipes(stopped)} stopped after screening", icon=":material/filter_alt_off:"
+        ):
+            _with_reasons(stopped, "stopped")
     if len(pending):
         with st.expander(f"{len(pending):,} {_recipes(pending)} not measured yet", icon=":material/hourglass_empty:"):
             st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in pending.fact("label")[:MOST_LISTED]]}))
             _not_listed(pending)
+
+
+def _with_reasons(trials: Trials, fact: Literal["error", "stopped"]) -> None:
+    some = trials.take(np.arange(min(MOST_LISTED, len(trials))))
+    reasons = [shell.plain(reason or "unknown") for reason in some.fact(fact)]
+    st.table(pd.DataFrame({"Recipe": [shell.plain(n) for n in some.fact("label")], "Reason": reasons}))
+    _not_listed(trials)
 
 
 def _not_listed(trials: Trials) -> None:

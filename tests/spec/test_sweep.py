@@ -201,11 +201,18 @@ def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
             {"search": {"trials": 3}},
             {"search": {"method": "tpe"}},
             {"search": {"minutes": 3}},
+            {"search": {"node_seconds": 3}},
+            {"search": {"method": "gain"}},
+            {"search": {"method": "gain", "screen": True}},
+            {"search": {"method": "gain", "enough": 0.99}},
             {"target": {"limits": {"accuracy": 0.9}}},
         )
     }
-    assert len(ids) == 5
+    assert len(ids) == 9
     assert parse_sweep(base | {"search": {"method": "grid"}, "target": None}).id == parse_sweep(base).id
+    usual = {"search": {"method": "gain", "screen": {"share": 0.25, "test_samples": 500}}}
+    assert parse_sweep(base | {"search": {"method": "gain", "screen": True}}).id == parse_sweep(base | usual).id
+    assert parse_sweep(base | {"search": {"method": "gain", "screen": False}}).search.screen is None
 
 
 @pytest.mark.parametrize(
@@ -219,8 +226,21 @@ def test_keys_that_came_later_leave_the_ids_of_older_sweeps_as_they_were():
         ({"search": {"recipes": 5}}, "search.recipes: 'recipes' is not a known key of search"),
         (
             {"search": {"method": "cma"}},
-            "search.method: input should be 'grid', 'random', 'nsga2', 'tpe' or 'gp', but is 'cma'",
+            "search.method: input should be 'grid', 'random', 'nsga2', 'tpe', 'gp' or 'gain', but is 'cma'",
         ),
+        ({"search": {"node_seconds": 0}}, "search.node_seconds: input should be greater than 0, but is 0"),
+        ({"search": {"screen": True}}, "screen is of method gain, not of grid; write method: gain, or leave it out"),
+        ({"search": {"method": "tpe", "enough": 0.9}}, "enough is of method gain, not of tpe"),
+        ({"search": {"method": "gain", "enough": 1}}, "search.enough: input should be less than 1, but is 1"),
+        (
+            {"search": {"method": "gain", "screen": {"share": 1}}},
+            "search.screen.share: input should be less than 1, but is 1",
+        ),
+        ({"search": {"method": "gain", "screen": {"test_samples": 0}}}, "search.screen.test_samples"),
+        ({"search": {"method": "gain", "screen": 3}}, "search.screen"),
+        ({"search": {"method": "gain", "objectives": ["speed"]}}, "search.objectives: 'speed' is not a metric"),
+        ({"search": {"method": "gain", "objectives": ["macs", "macs"]}}, "an objective is named twice; name each once"),
+        ({"search": {"method": "gain", "objectives": []}}, "search.objectives"),
     ],
 )
 def test_targets_and_budgets_that_mean_nothing_are_refused(more, words):

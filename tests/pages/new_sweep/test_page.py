@@ -150,9 +150,8 @@ def test_a_budget_is_told_before_and_after():
 
 def test_the_search_is_asked_for_with_a_budget_and_kept_in_the_text():
     app = open_app("new_sweep")
-    assert search_boxes(app) == []
-    app.number_input(key="form budget trials").set_value(4).run()
     assert search_boxes(app)[0].value == "grid"
+    app.number_input(key="form budget trials").set_value(4).run()
     assert "nodes and forecast are means" not in words(app)
     search_boxes(app)[0].set_value("tpe").run()
     assert "Learns which options the good recipes have in common" in words(app)
@@ -162,8 +161,16 @@ def test_the_search_is_asked_for_with_a_budget_and_kept_in_the_text():
     # Without the budget it is an order and no more, which is said.
     app.number_input(key="form budget trials").set_value(0).run()
     assert "every recipe is measured all the same" in words(app)
-    search_boxes(app)[0].set_value("grid").run()
-    assert search_boxes(app) == []
+    # The search that counts costs sees recipes in short, where it is told to.
+    search_boxes(app)[0].set_value("gain").run()
+    assert "every recipe is measured all the same" not in words(app)
+    app.checkbox(key="form screen").check().run()
+    app.number_input(key="form screen samples").set_value(300).run()
+    app.number_input(key="form budget node seconds").set_value(600.0).run()
+    text = app.code[0].value
+    assert "method: gain" in text
+    assert "node_seconds: 600" in text
+    assert "test_samples: 300" in text
 
 
 def test_a_search_out_of_budget_offers_to_be_taken_on():

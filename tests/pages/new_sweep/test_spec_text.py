@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from engine.spec.sweep import Sweep, parse_sweep
 from pages.new_sweep import presets
 from pages.new_sweep.draft import AS_IT_IS, BOUNDS, Draft, bits_of, quantization_name, to_spec
 from pages.new_sweep.reading import Reading
+from pages.new_sweep.searching import Searching
 from pages.new_sweep.spec_text import LONGEST, CannotShow, parse, to_draft, write
 
 HERE, BARE = Path("/nowhere"), "model: {source: resnet8}\n"
@@ -84,9 +85,7 @@ EVERYTHING = Draft(
     profiles=("host", "nvidia-t4"),
     target_device="nvidia-t4",
     limits=(("accuracy", 0.9), ("macs", 5e6)),
-    budget_trials=7,
-    budget_minutes=1.5,
-    search_method="gp",
+    **asdict(Searching(7, 1.5, 600.0, "gain", True, 0.5, 300, 0.99)),
     replicates=3,
     seed=11,
 )

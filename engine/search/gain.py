@@ -1,0 +1,325 @@
+"""The recipe, in short or in full, that promises the most hypervolume for each node second, from all that is measured so far.
+
+Every figure is believed of every recipe (`belief`); what a recipe would add to the frontier is drawn from that and divided by what its
+missing nodes take (Snoek et al. 2012, arXiv:1206.2944). Where recipes are screened, one can be seen in short first: it costs little, and
+of those that show nothing the rest is saved; one of which hardly a draw adds anything is stopped then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.frontier import dominance
+from engine.search.belief import Alike, Belief, Floats, Ints, believed
+from engine.search.evidence import Scale, Source, told
+from engine.search.search_space import Space
+from engine.search.volume import gains
+from engine.trials.trial import Trial
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+DRAWS = 64
+"""So many figures are drawn of each recipe."""
+HOPELESS = 0.02
+"""A screened recipe is stopped where no more than this share of its draws adds to the frontier: with 64, one."""
+_NOTHING = 1e-4
+"""Of the frontier's volume; what adds less is no gain."""
+_SHORT = 0.1
+"""How much recipes in short may differ from those in full, as a share of how much options make, before measurements tell."""
+_LEAST_S = 1e-3
+_WONDER = 1.1
+"""No draw is believed to be better than the best that is measured or expected by more than a tenth of the way there from the worst."""
+_JOINT = 16
+"""So often is it drawn what all that is left would add together."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Which nodes that are not there yet each recipe needs, in full and in short (None where nothing is screened), by row of the space:
+    each (n, nodes), 1 or 0; what the nodes take, `seconds` (nodes,); and how many node seconds may be spent.
+    """
+
+    full: sparse.csr_array
+    short: sparse.csr_array | None
+    seconds: Floats
+    left_s: float = np.inf
+
+    def alone(self, in_short: bool = False) -> Floats:
+        """Seconds of each recipe (n,) if it is the only one; infinite where that is more than may be spent, or it is not seen in short."""
+        needs = self.short if in_short else self.full
+        if needs is None:
+            return np.full(self.full.shape[0], np.inf)
+        found: Floats = needs @ self.seconds
+        return np.where(found <= self.left_s, found, np.inf)
+
+    def shared(self, wanted: Floats) -> tuple[Floats, Floats, Floats]:
+        """Seconds of each recipe in full, in short, and in full once it was seen in short, each (n,), where every node is paid for by all
+        that need it: `wanted` (n,) is how likely each recipe is measured.
+        """
+        full = self.full @ (self.seconds / np.maximum(1.0, self.full.T @ wanted))
+        if self.short is None:
+            return full, np.full(len(full), np.inf), full
+        ways = np.maximum(1.0, self.short.T @ wanted)
+        both = self.full.multiply(self.short)
+        of_both: Floats = both @ (self.seconds / np.maximum(1.0, self.full.T @ wanted))
+        return full, self.short @ (self.seconds / ways), full - of_both
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known when a choice is made, all by row: finished trials (done ones have figures), trials of recipes in short, what is under
+    way in full and in short, which recipes are not to be measured any more, or only when nothing else is left, and which cannot be had in
+    short (`closed`).
+    """
+
+    done: Mapping[int, Trial]
+    short: Mapping[int, Trial]
+    busy: Collection[int] = ()
+    busy_short: Collection[int] = ()
+    over: Collection[int] = ()
+    last: Collection[int] = ()
+    closed: Collection[int] = ()
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """Why a screened recipe is not worth the rest: what its judged figure would be, from `low` to `high`, and the row of one measured that
+    is better, None where it misses a limit; `chance` that it adds to the frontier.
+    """
+
+    low: float
+    value: float
+    high: float
+    better: int | None
+    chance: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to do next: a row, in short or in full, None where nothing is left; whom to stop; and how much of the frontier's volume is
+    found, as a share of what is expected of measuring all.
+    """
+
+    row: int | None
+    in_short: bool = False
+    hopeless: Mapping[int, Hopeless] = field(default_factory=dict)
+    found: float | None = None
+
+
+class Gain:
+    """The choices of one sweep, whose recipes are the first `own` rows of the space; the others are of `earlier` sweeps: finished trials,
+    and how much they are doubted. `trained` (n,): whether a row has a training. `order` (own,) breaks ties.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        own: int,
+        trained: npt.NDArray[np.bool_],
+        order: Ints,
+        seed: int,
+        earlier: Sequence[tuple[Source, float]] = (),
+    ) -> None:
+        self.space, self.own, self.trained, self.seed = space, own, trained, seed
+        self.earlier = tuple(source for source, _ in earlier)
+        self.rank = np.argsort(order)
+        lengths = np.array([len(a.values) for a in space.axes], np.int64)
+        ordered = np.array([a.ordered for a in space.axes], np.bool_)
+        self.alike = Alike(lengths, ordered, (_SHORT, *(doubt for _, doubt in earlier)))
+        self._memo: tuple[Any, tuple[Belief, ...]] | None = None
+
+    def choose(self, seen: Seen, prices: Prices, scales: Sequence[Scale], objectives: int, screens: bool) -> Choice:
+        """The next step. The first row is the baseline, which is measured before anything is chosen. `scales`: the objectives first, so
+        many, then the figures that only have a limit.
+        """
+        taken = {*seen.done, *seen.busy, *seen.over}
+        left = np.array([row for row in range(self.own) if row not in taken], np.int64)
+        if not len(left):
+            return Choice(None, found=1.0)
+        if left[0] == 0:
+            return Choice(0 if np.isfinite(prices.alone()[0]) else None)
+        if 0 not in seen.done:
+            return Choice(None)
+        beliefs = self._believed(seen, scales)
+        drawn = _Drawn(self, seen, scales, objectives, beliefs, left)
+        hopeless = self._hopeless(seen, drawn) if screens else {}
+        found = drawn.found()
+        free = np.array([row not in hopeless and row not in seen.busy_short for row in left.tolist()])
+        if not free.any():
+            return Choice(None, hopeless=hopeless, found=found)
+        ready = free & ~np.isin(left, np.array([*seen.last], np.int64))
+        row, in_short = self._best(seen, prices, drawn, np.flatnonzero(ready if ready.any() else free), screens)
+        return Choice(row, in_short, hopeless, found)
+
+    def _believed(self, seen: Seen, scales: Sequence[Scale]) -> tuple[Belief, ...]:
+        key = (tuple(sorted((r, t.state) for r, t in seen.done.items())), tuple(sorted(seen.short)), tuple(scales))
+        if self._memo is None or self._memo[0] != key:
+            own = Source(seen.done, seen.done.get(0))
+            others = (Source(seen.short, seen.short.get(0)), *self.earlier)
+            evidence = [told(s, self.space.codes, own, others, lambda row: bool(self.trained[row])) for s in scales]
+            self._memo = key, tuple(believed(self.alike, *one) for one in evidence)
+        return self._memo[1]
+
+    def _best(
+        self, seen: Seen, prices: Prices, drawn: _Drawn, some: npt.NDArray[np.intp], screens: bool
+    ) -> tuple[int | None, bool]:
+        """A row, None where none can be paid for, and whether it is to be seen in short: first what shows each value of each option once,
+        then what promises most.
+        """
+        rows = drawn.left[some]
+        full_alone, short_alone = prices.alone()[rows], prices.alone(in_short=True)[rows]
+        may_short = np.array([screens and row not in seen.short and row not in seen.closed for row in rows.tolist()])
+        may_short &= np.isfinite(short_alone)
+        rank = self.rank[rows]
+        # First what shows each value of each option once: in full where nothing is trained, else in short where that is seen.
+        untrained = ~self.trained[rows] & np.isfinite(full_alone)
+        for may, in_short, shown, alone in (
+            (untrained, False, (*seen.done, *seen.busy), full_alone),
+            (
+                may_short & self.trained[rows],
+                True,
+                (*seen.done, *seen.busy, *seen.short, *seen.busy_short),
+                short_alone,
+            ),
+        ):
+            new = self._new_values(shown, rows) * may
+            if new.any():
+                best = int(np.lexsort((rank, -new / np.maximum(alone, _LEAST_S)))[0])
+                return int(rows[best]), in_short
+        gain, chance = drawn.gain[some], drawn.chance[some]
+        if not (gain > 0).any():
+            gain = drawn.nearest()[some]
+        wanted = np.zeros(self.own)
+        wanted[drawn.left] = drawn.chance
+        full, short_first, rest = (each[rows] for each in prices.shared(wanted))
+        in_full = np.where(np.isfinite(full_alone), gain / np.maximum(full, _LEAST_S), -1.0)
+        first = np.where(may_short, gain / np.maximum(short_first + chance * rest, _LEAST_S), -1.0)
+        best = int(np.lexsort((rank, -np.maximum(in_full, first)))[0])
+        if max(in_full[best], first[best]) < 0:
+            return None, False
+        return int(rows[best]), bool(first[best] > in_full[best])
+
+    def _new_values(self, shown: Sequence[int], rows: Ints) -> Floats:
+        """How many values of options each row would be the first to show, after those rows that are `shown`."""
+        codes = self.space.codes
+        axes = range(codes.shape[1])
+        new = [~np.isin(codes[rows, axis], codes[[*shown], axis]) for axis in axes]
+        found: Floats = np.array(new, np.float64).reshape(len(new), len(rows)).sum(axis=0)
+        return found
+
+    def _hopeless(self, seen: Seen, drawn: _Drawn) -> dict[int, Hopeless]:
+        found = {}
+        for place, row in enumerate(drawn.left.tolist()):
+            if row in seen.short and row not in seen.busy_short and drawn.chance[place] <= HOPELESS:
+                found[row] = drawn.why_not(place)
+        return found
+
+
+class _Drawn:
+    """Figures of the recipes that are left, drawn from what is believed, and what they would add."""
+
+    def __init__(
+        self, gain: Gain, seen: Seen, scales: Sequence[Scale], objectives: int, beliefs: Sequence[Belief], left: Ints
+    ) -> None:
+        self.left, self.scales, self.count = left, scales, objectives
+        self.chances = np.random.default_rng([gain.seed, len(seen.done), len(seen.short)])
+        codes = gain.space.codes
+        self.believed = [b.at(codes[left]) for b in beliefs]
+        done = [t for _, t in sorted(seen.done.items())]
+        self.done_rows = np.array(sorted(seen.done), np.int64)
+        self.measured = np.array([[s.of(t) for s in scales] for t in done]).reshape(len(done), len(scales))
+        busy = np.array(sorted(seen.busy), np.int64)
+        if len(busy):
+            # As if what is under way came out as expected.
+            expected = np.array([b.at(codes[busy])[0] for b in beliefs]).T
+            self.front_of = np.vstack([self.measured, expected])
+        else:
+            self.front_of = self.measured
+        self._corners()
+        points, kept = self._points(self.front_of)
+        self.front = points[kept]
+        spread = [(mean[:, None] + sd[:, None] * self._normals(DRAWS)) for mean, sd in self.believed]
+        every, is_kept = self._points(np.stack(spread, axis=-1).reshape(-1, len(scales)))
+        self.volume = dominance.hypervolume(self.front, [True] * self.count, np.zeros(self.count))
+        more = (gains(every, self.front) * is_kept).reshape(len(left), DRAWS)
+        self.gain = more.mean(axis=1)
+        self.chance = (more > _NOTHING * max(self.volume, _NOTHING)).mean(axis=1)
+
+    def _normals(self, count: int) -> Floats:
+        """Standard normal numbers, evenly over the distribution, in another order for each figure."""
+        from scipy.special import ndtri
+
+        return self.chances.permutation(ndtri((np.arange(count) + 0.5) / count))
+
+    def _corners(self) -> None:
+        """The worst and the best of each objective that is measured or expected: the volume is counted from the one, in shares of the
+        way.
+        """
+        self.worst, self.best = np.zeros(self.count), np.ones(self.count)
+        for i, scale in enumerate(self.scales[: self.count]):
+            values = scale.back(
+                np.concatenate([self.measured[:, i][np.isfinite(self.measured[:, i])], self.believed[i][0]])
+            )
+            low, high = float(values.min()), float(values.max())
+            self.worst[i], self.best[i] = (low, high) if scale.maximise else (high, low)
+            if low == high:
+                self.best[i] = self.worst[i] + (1.0 if scale.maximise else -1.0)
+
+    def _points(self, scaled: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Figures (n, scales) -> places between worst and best (n, objectives), and whether all limits are kept."""
+        kept = np.asarray(np.isfinite(scaled).all(axis=1), np.bool_)
+        places = np.zeros((len(scaled), self.count))
+        for i, scale in enumerate(self.scales):
+            values: Floats = scale.back(np.nan_to_num(scaled[:, i]))
+            if scale.limit is not None:
+                # Signs turned, so that more is better of each.
+                sign = 1.0 if scale.maximise else -1.0
+                kept = np.asarray(kept & (sign * values >= sign * scale.limit), np.bool_)
+            if i < self.count:
+                # Whoever believes in wonders would look for them alone.
+                places[:, i] = np.minimum((values - self.worst[i]) / (self.best[i] - self.worst[i]), _WONDER)
+        return places, kept
+
+    def found(self) -> float:
+        """The volume that is found as a share of what is expected of all recipes together."""
+        up, zero = [True] * self.count, np.zeros(self.count)
+        whole = []
+        for _ in range(_JOINT):
+            drawn = np.stack(
+                [mean + sd * self.chances.standard_normal(len(mean)) for mean, sd in self.believed], axis=-1
+            )
+            points, kept = self._points(drawn)
+            whole.append(dominance.hypervolume(np.vstack([self.front, points[kept]]), up, zero))
+        expected = float(np.mean(whole))
+        return 1.0 if expected <= 0 else min(1.0, self.volume / expected)
+
+    def nearest(self) -> Floats:
+        """Where no draw adds anything: how likely each recipe keeps the limits, or else how near it comes to that; positive."""
+        from scipy.special import log_ndtr
+
+        score = np.zeros(len(self.left))
+        for scale, (mean, sd) in zip(self.scales, self.believed, strict=True):
+            if scale.limit is not None:
+                off = (mean - scale.to(scale.limit)) / sd
+                score += log_ndtr(off if scale.maximise else -off)
+        near: Floats = np.exp(score - score.max()) + 1e-12
+        return near
+
+    def why_not(self, place: int) -> Hopeless:
+        """Why one of the recipes that are left is hopeless: what it would come to, and who is better in every expected figure."""
+        scale, (mean, sd) = self.scales[0], (self.believed[0][0][place], self.believed[0][1][place])
+        low, value, high = scale.back(np.array([mean - 2 * sd, mean, mean + 2 * sd])).tolist()
+        expected, _ = self._points(np.array([[m[place] for m, _ in self.believed]]))
+        points, kept = self._points(self.measured)
+        beats = kept & (points >= expected[0]).all(axis=1)
+        better = None
+        if beats.any():
+            # Of several that are better, the one that answers best.
+            better = int(self.done_rows[np.flatnonzero(beats)[np.argmax(points[beats, 0])]])
+        return Hopeless(low, value, high, better, float(self.chance[place]))
