@@ -37,7 +37,7 @@ from engine.run.submission import Handed, Submission
 from engine.run.task import Task
 from engine.run.time_limit import TimeLimit
 from engine.run.training_device import kind_of, training_device
-from engine.run.under_way import keep_earlier, under_way
+from engine.run.under_way import to_keep, under_way
 from engine.run.waits import Waits
 from engine.run.watched import Watched, Watcher
 from engine.spec.sweep import Sweep
@@ -146,7 +146,7 @@ class _Run:
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
-        keep_earlier(self.plan, self.store, {} if self.only else earlier, self.left)
+        others = [] if self.only else to_keep(self.plan, earlier, self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
         if self.only:
@@ -155,7 +155,7 @@ class _Run:
         pending = [self.trials.get(c.recipe.id, Trial(c.recipe.id, c.recipe)) for c in self.plan.chains]
         self.store.save_code(code_digests())
         self.earlier_s = self.store.begin(
-            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code
+            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code, others
         )
         try:
             with interruptible():

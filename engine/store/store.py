@@ -210,9 +210,15 @@ class Store:
     # What only the runner calls.
 
     def begin(
-        self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int, keep_old_code: bool = False
+        self,
+        sweep: Sweep,
+        trials: Iterable[Trial],
+        nodes_total: int,
+        nodes_done: int,
+        keep_old_code: bool = False,
+        earlier_run: Sequence[Trial] = (),
     ) -> float:
-        """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
+        """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took. `earlier_run`, if any, is kept.
 
         Raises RunningError when another runner is at it.
         """
@@ -249,6 +255,8 @@ class Store:
             )
             if not changed.rowcount:
                 raise patience.ChangedMeanwhileError
+            if earlier_run:
+                earlier.keep(connection, sweep.id, earlier_run)
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
             connection.execute(_trials.insert(), [trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
