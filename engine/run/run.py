@@ -216,13 +216,16 @@ class _Run:
         """Record nodes that have ended, all that have at once, and the trials that are finished by that."""
         rows: list[NodeRow] = []
         recorded: list[str] = []
-        for key, future in ended:
-            if key not in self.alone and isinstance(future.exception(), KilledWorker):
-                self._suspect(key, work)
-            else:
-                recorded.append(key)
-                rows += self._record(key, future)
-        self.store.save_nodes(rows)
+        try:
+            for key, future in ended:
+                if key not in self.alone and isinstance(future.exception(), KilledWorker):
+                    self._suspect(key, work)
+                else:
+                    recorded.append(key)
+                    rows += self._record(key, future)
+        finally:
+            # Whatever ends the run meanwhile: a scheduler that is gone, a cancel.
+            self.store.save_nodes(rows)
         self._assemble_ready(dict.fromkeys(chain for key in recorded for chain in self.waiting.get(key, ())))
 
     def _next(self, cluster: Cluster) -> frozenset[str]:
@@ -286,7 +289,7 @@ class _Run:
         else:
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
         if self.watched:
-            self.watched.tell(node, str(future.key), recipe, self.errors.get(key), seconds)
+            self.watched.tell(node, self._name(key), recipe, self.errors.get(key), seconds)
         return [] if seconds is None else [NodeRow(key, node.kind, node.work, seconds, self.results[key])]
 
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:

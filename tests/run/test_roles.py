@@ -37,6 +37,13 @@ def test_benches_alone_time_whatever_the_others_are():
     assert roles_of([member("a", 4, of=SLOW), member("c", 0, bench=1)]).takes == {"bench": 1}
 
 
+def test_a_worker_that_is_given_neither_cores_nor_a_bench_does_not_time():
+    # One for other work, in the cluster that it shares with ours.
+    members = [member("a", 4), member("b", 0, of=SLOW), member("c", 0)]
+    roles = roles_of(members)
+    assert (roles.machine, roles.takes, roles.note) == (FAST, {"cpu": 4}, None)
+
+
 def test_of_unlike_benches_the_most_time_and_the_others_are_named():
     members = [member("a", of=FAST), member("b", of=SLOW), member("c", of=FAST)]
     roles = roles_of(members)
