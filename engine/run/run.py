@@ -275,7 +275,7 @@ class _Run:
         )
 
     def _name(self, key: str) -> str:
-        return self.plan.nodes[key].task_name(key in self.alone)
+        return self.plan.nodes[key].task_name(self.artifacts.url, key in self.alone)
 
     def _record(self, key: str, future: Future[Any]) -> list[NodeRow]:
         node = self.plan.nodes[key]
