@@ -72,6 +72,7 @@ def execute(
     Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
     artifacts.check()
+    store = store.patient()
     sweep = store.with_added(sweep)
     only = addition.recipe.id if addition else None
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
@@ -116,7 +117,7 @@ class _Run:
     ) -> None:
         self.keep_old_code, self.watcher = keep_old_code, watcher
         self.watched: Watched | None = None
-        self.plan, self.store, self.artifacts, self.on_progress = plan, store.patient(), artifacts, on_progress
+        self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
         self.left = set(missing)
         self.under_way: set[str] = set()

@@ -10,8 +10,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from engine.errors import RunningError, SetupError
-from engine.spec.sweep import parse_sweep
+from engine.errors import InputError, RunningError, SetupError
+from engine.run.run import execute
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store.artifacts import Artifacts
 from engine.store.patience import is_away, patient
 from engine.store.store import Store
 from engine.trials.trial import Trial
@@ -119,3 +121,20 @@ def test_a_server_that_goes_and_comes_is_waited_for_and_one_that_refuses_is_not(
         assert is_away(said(away("gone")))
     for final in (psycopg.errors.DiskFull, psycopg.errors.UndefinedTable):
         assert not is_away(said(final("no")))
+
+
+def test_a_run_waits_for_the_store_from_its_first_look_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Before anything is planned: what is known of the sweep."""
+    asked, with_added = list[str](), Store.with_added
+
+    def locked_once(store: Store, sweep: Sweep) -> Sweep:
+        asked.append(sweep.id)
+        if len(asked) == 1:
+            raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+        return with_added(store, sweep)
+
+    monkeypatch.setattr(Store, "with_added", locked_once)
+    sweep = parse_sweep({"name": "Patience", "model": {"source": str(tmp_path / "gone.onnx")}})
+    with pytest.raises(InputError, match=r"gone\.onnx"):
+        execute(sweep, Store(f"sqlite:///{tmp_path / 'store.db'}"), Artifacts(str(tmp_path / "a"), tmp_path / "cache"))
+    assert asked == [sweep.id] * 2
