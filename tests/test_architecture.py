@@ -124,7 +124,8 @@ def test_the_door_of_a_room_holds_one_line_and_no_names_of_others(path: Path) ->
     """What is imported through an `__init__` would escape `code_digest`, which follows modules; `paretoscope` is for others alone."""
     tree = ast.parse(path.read_text())
     assert "\n" not in (ast.get_docstring(tree) or "\n"), f"{path}: one line that says what the room is for"
-    assert not imported(path)
+    # The outermost one sets the environment that all others begin in.
+    assert [i for i in imported(path) if path.parent.name != "engine" or i[0] != "os"] == []
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from engine.errors import SetupError
 from engine.measure.machine import integer_sums, machine
 from engine.run.plan import Node
+from engine.run.same_code import same_code
 from engine.spec.sent_code import SentCode, in_use
 
 planned_data: ContextVar[str | None] = ContextVar("planned_data", default=None)
@@ -20,7 +22,7 @@ planned_data: ContextVar[str | None] = ContextVar("planned_data", default=None)
 class Away:
     """What was planned with: the fingerprint and name of the machine that times, how integer sums come out there, the data's checksum.
 
-    `code`: the user's own Python files, which travel with the node.
+    `code`: the user's own Python files, which travel with the node. `revision`: of Paretoscope and of the libraries; None asks for none.
     """
 
     machine: str
@@ -28,6 +30,7 @@ class Away:
     sums: str
     data: str
     code: SentCode | None = None
+    revision: Mapping[str, Any] | None = None
 
 
 @contextmanager
@@ -36,6 +39,9 @@ def ready(node: Node, away: Away | None) -> Iterator[None]:
     if away is None:
         yield
         return
+    # Every worker was asked before the run began, but for those that came later.
+    if away.revision is not None and (differs := same_code(away.revision)):
+        raise SetupError(f"{node.kind}: a worker that joined the run {differs}, then resume")
     here = machine()
     if node.is_of_a_machine and here.fingerprint != away.machine:
         raise SetupError(

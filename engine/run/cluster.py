@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, WorkerPlugin
@@ -43,7 +44,7 @@ WORKER_ENVIRONMENT = {
 
 # A step of a small network does not fill a GPU: while one training prepares its images, another computes.
 _AT_ONCE_ON_GPU = 2
-# How long a nanny has to bring the next worker, before the run goes on with others.
+# How long a nanny has to end its worker, before the run goes on without it.
 _RESTART_S = 30
 
 
@@ -55,7 +56,8 @@ class Cluster:
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
     Of workers elsewhere `roles` says who does what, and `away` what goes with every node (`readiness.py`).
     `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
-    it does; another follows where it has a nanny. `abandon` ends all that compute, where they are the run's own.
+    it does, where it has a nanny, which then brings another; one without is let go of. `abandon` ends all that compute, where they are the
+    run's own.
     """
 
     client: Client
@@ -151,8 +153,19 @@ def connect(scheduler: str | None) -> Iterator[Cluster]:
                 f"`dask worker {scheduler} --nthreads N --resources cpu=N`"
             )
 
+        remote: Any = client.scheduler
+
         def end_worker(address: str) -> None:
-            client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)
+            # The scheduler itself is asked: Dask's client refuses where a worker has no nanny, which is then only let go of.
+            with suppress(OSError, TimeoutError):
+                client.sync(
+                    remote.restart_workers,
+                    workers=[address],
+                    timeout=_RESTART_S,
+                    wait_for_workers=False,
+                    on_error="return",
+                    stimulus_id=f"late-{address}",
+                )
 
         yield Cluster(client, machine(), cores, sum(each), False, end_worker=end_worker)
 

@@ -30,7 +30,8 @@ def on_host(node: Node) -> Iterator[Task]:
         _tell_begun(node.key)
         # Only now: who waits needs no core.
         with _pool().task(limit) as cores:
-            cores.unwanted = partial(_is_cancelled, _worker(), node)
+            worker = _worker()
+            cores.unwanted = partial(_is_cancelled, worker, str(worker.get_current_task()) if worker else "")
             yield cores
 
 
@@ -68,11 +69,10 @@ def _tell_begun(key: str) -> None:
         worker.log_event(BEGUN, {"node": key, "worker": worker.address})
 
 
-def _is_cancelled(worker: Worker | None, node: Node) -> bool:
-    """Whether the run that the node is for was cancelled, as far as its worker has heard."""
-    names = (node.task_name(), node.task_name(alone=True))
-    states = [worker.state.tasks[name].state for name in names if name in worker.state.tasks] if worker else []
-    return bool(states) and all(state == "cancelled" for state in states)
+def _is_cancelled(worker: Worker | None, task: str) -> bool:
+    """Whether every run that a task of Dask's is for was cancelled, as far as its worker has heard."""
+    found = worker.state.tasks.get(task) if worker else None
+    return found is not None and found.state == "cancelled"
 
 
 def _worker() -> Worker | None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from engine.spec.canonical import digest
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Quantize
 from engine.spec.sweep import Sweep
@@ -84,11 +85,11 @@ class Node:
         """Whether its result is one of the machine in its key alone."""
         return self.kind in EXCLUSIVE or "computed_on" in self.options
 
-    def task_name(self, alone: bool = False) -> str:
-        """What Dask calls it: by its kind, by which it keeps its own statistics. Tried again `alone` it has another name, since by the same
-        Dask would answer with how the first try ended.
+    def task_name(self, files: str = "", alone: bool = False) -> str:
+        """What Dask calls it: by its kind, by which it keeps its own statistics, and by the address of the artifact store, since a file in
+        another one is of no use. Tried again `alone` it has another name, since by the same Dask would answer with how the first try ended.
         """
-        return f"{self.kind}-{self.key}{'-alone' if alone else ''}"
+        return f"{self.kind}-{self.key}-{digest(files)[:8]}{'-alone' if alone else ''}"
 
     @cached_property
     def is_wide(self) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from engine import __version__
 from engine.datasets.load import dataset_checksum
@@ -15,8 +14,8 @@ from engine.models.catalog import model_fingerprint
 from engine.run.away import Away
 from engine.run.carried import code_of, function_sources
 from engine.run.cluster import Cluster
-from engine.run.code_digest import code_text_digest, library_versions
 from engine.run.roles import Member, roles_of
+from engine.run.same_code import revision, same_code
 from engine.run.training_device import kind_of, training_device
 from engine.spec.sections import Data, Model
 from engine.spec.sent_code import SentCode, in_use
@@ -49,7 +48,7 @@ class Found:
 def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> Cluster:
     """The cluster with its roles and what goes with every node. Raises SetupError for the first worker that lacks something."""
     asked = _asked(sweep)
-    for worker, answer in cluster.client.run(same_code, _revision(), on_error="return").items():
+    for worker, answer in cluster.client.run(same_code, revision(), on_error="return").items():
         if isinstance(answer, BaseException):
             why = str(answer).splitlines()[0] if str(answer) else type(answer).__name__
             raise SetupError(
@@ -67,7 +66,7 @@ def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> 
     roles = roles_of([_member(w, resources[w], found[w]) for w in sorted(resources)])
     if roles.note:
         on_note(f"note: {roles.note}")
-    away = Away(roles.machine.fingerprint, roles.machine.cpu, roles.sums, asked.checksum, asked.code)
+    away = Away(roles.machine.fingerprint, roles.machine.cpu, roles.sums, asked.checksum, asked.code, revision())
     return replace(cluster, machine=roles.machine, device=roles.device, roles=roles, away=away)
 
 
@@ -86,25 +85,6 @@ def _asked(sweep: Sweep) -> Asked:
         tuple(sorted(function_sources(sweep))),
         code_of(sweep),
     )
-
-
-def _revision() -> dict[str, Any]:
-    return {"version": __version__, "code": code_text_digest(), "libraries": library_versions()}
-
-
-def same_code(theirs: Mapping[str, Any]) -> str | None:
-    """Of a worker: in what its Paretoscope, or a library that figures depend on, differs from that where the run was started; or None."""
-    own = _revision()
-    if own["version"] != theirs["version"]:
-        return f"has Paretoscope {own['version']}, but the run is of {theirs['version']}; install {theirs['version']} there"
-    if own["code"] != theirs["code"]:
-        return f"its code of Paretoscope {own['version']} is not that of the run; install the same revision there"
-    for name, version in theirs["libraries"].items():
-        # A build for a GPU (2.14.0+cu130) counts as the same release.
-        mine = own["libraries"].get(name)
-        if (mine or "none").partition("+")[0] != (version or "none").partition("+")[0]:
-            return f"has {name} {mine or 'not'}, but the run {version or 'none'}, and figures depend on it; install the same there"
-    return None
 
 
 def found_here(asked: Asked) -> Found:

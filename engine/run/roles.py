@@ -50,10 +50,11 @@ class Roles:
 def roles_of(members: Sequence[Member]) -> Roles:
     """Those of a cluster, the same for the same workers.
 
-    Workers with the resource `bench` time, or all where none has it. Where these are of several machines, the kind that most of them are
-    times, and the others do not: a figure is of one machine. Raises SetupError where workers with `gpu` have unlike devices.
+    Workers with the resource `bench` time, or all with `cpu` where none has it. Where these are of several machines, the kind that most of
+    them are times, and the others do not: a figure is of one machine. Raises SetupError where workers with `gpu` have unlike devices.
     """
-    benches = [m for m in members if m.resources.get("bench")] or list(members)
+    computing = [m for m in members if m.resources.get("cpu")] or list(members)
+    benches = [m for m in members if m.resources.get("bench")] or computing
     kinds = Counter(m.machine.fingerprint for m in benches)
     chosen = min(kinds, key=lambda fingerprint: (-kinds[fingerprint], fingerprint))
     timing = [m for m in benches if m.machine.fingerprint == chosen]

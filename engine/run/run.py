@@ -38,7 +38,7 @@ from engine.run.submission import Handed, Submission
 from engine.run.task import Task
 from engine.run.time_limit import TimeLimit
 from engine.run.training_device import kind_of, training_device
-from engine.run.under_way import keep_earlier, under_way
+from engine.run.under_way import to_keep, under_way
 from engine.run.waits import Waits
 from engine.run.watched import Watched, Watcher
 from engine.spec.sweep import Sweep
@@ -73,6 +73,7 @@ def execute(
     Raises InputError for a bad model, dataset or scheduler, or artifacts that cannot be kept, before anything is recorded.
     """
     artifacts.check()
+    store = store.patient()
     sweep = store.with_added(sweep)
     only = addition.recipe.id if addition else None
     # Trials need the labels in any case, and a dataset that cannot be read is better told of now than by every node.
@@ -117,7 +118,7 @@ class _Run:
     ) -> None:
         self.keep_old_code, self.watcher = keep_old_code, watcher
         self.watched: Watched | None = None
-        self.plan, self.store, self.artifacts, self.on_progress = plan, store.patient(), artifacts, on_progress
+        self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
         missing = missing_nodes(plan, store, artifacts)
         self.left = set(missing)
         self.under_way: set[str] = set()
@@ -149,7 +150,7 @@ class _Run:
     def follow(self, cluster: Cluster | None) -> Outcome:
         """Submit what is missing and record what comes back until nothing is left."""
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
-        keep_earlier(self.plan, self.store, {} if self.only else earlier, self.left)
+        others = [] if self.only else to_keep(self.plan, earlier, self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
         self.finished_s = {t.id: t.finished_s for t in earlier.values() if t.state == "done"}
         # What a search has stopped stays so; and what could not be made is not tried again beside the one recipe, and still says why.
@@ -158,7 +159,7 @@ class _Run:
         pending = [self.trials.get(c.recipe.id, Trial(c.recipe.id, c.recipe)) for c in self.plan.chains]
         self.store.save_code(code_digests())
         self.earlier_s = self.store.begin(
-            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code
+            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code, others
         )
         try:
             with interruptible():
@@ -219,13 +220,16 @@ class _Run:
         """Record nodes that have ended, all that have at once, and the trials that are finished by that."""
         rows: list[NodeRow] = []
         recorded: list[str] = []
-        for key, future in ended:
-            if key not in self.alone and isinstance(future.exception(), KilledWorker):
-                self._suspect(key, work)
-            else:
-                recorded.append(key)
-                rows += self._record(key, future)
-        self.store.save_nodes(rows)
+        try:
+            for key, future in ended:
+                if key not in self.alone and isinstance(future.exception(), KilledWorker):
+                    self._suspect(key, work)
+                else:
+                    recorded.append(key)
+                    rows += self._record(key, future)
+        finally:
+            # Whatever ends the run meanwhile: a scheduler that is gone, a cancel.
+            self.store.save_nodes(rows)
         self._assemble_ready(dict.fromkeys(chain for key in recorded for chain in self.waiting.get(key, ())))
 
     def _next(self, cluster: Cluster) -> frozenset[str]:
@@ -276,7 +280,7 @@ class _Run:
         )
 
     def _name(self, key: str) -> str:
-        return self.plan.nodes[key].task_name(key in self.alone)
+        return self.plan.nodes[key].task_name(self.artifacts.url, key in self.alone)
 
     def _record(self, key: str, future: Future[Any]) -> list[NodeRow]:
         node = self.plan.nodes[key]
@@ -291,7 +295,7 @@ class _Run:
         else:
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
         if self.watched:
-            self.watched.tell(node, str(future.key), recipe, self.errors.get(key), seconds)
+            self.watched.tell(node, self._name(key), recipe, self.errors.get(key), seconds)
         return [] if seconds is None else [NodeRow(key, node.kind, node.work, seconds, self.results[key])]
 
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:

@@ -27,6 +27,7 @@ _AT_ONCE = 200
 _AHEAD = 1000
 """So many nodes are with Dask at a time, or `_AHEAD_OF_EACH` for each core: enough that no worker waits for the next."""
 _AHEAD_OF_EACH = 20
+_GIVEN_UP = "given up by a run of Paretoscope"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,21 @@ class Submission:
             pass
         # One that has been ended by `fail` says later that it was cancelled.
         found = [(key, future) for key, future in found if self._futures.get(key) is future]
+        found = [(key, future) for key, future in found if not self._goes_on(key, future)]
         self._out.difference_update(key for key, _ in found)
         return found
+
+    def _goes_on(self, key: str, future: Future[Any]) -> bool:
+        """Whether a node was given up by another run of the same scheduler alone: Dask tells all clients of that, also one that had just
+        asked for the same and gets it.
+        """
+        state = future._state
+        if state is None or getattr(state.exception, "reason", None) != _GIVEN_UP:
+            return False
+        name = str(future.key)
+        self._client.futures.pop(name, None)
+        self._follow(key, Future(name, self._client))
+        return True
 
     def forget(self, key: str) -> None:
         """A node that is to be handed over again, or for the first time."""
@@ -119,7 +133,7 @@ class Submission:
     def fail(self, keys: Iterable[str], said: str) -> None:
         """End those of the nodes that were handed over and have not ended: each fails with the reason, whatever it does."""
         lost = [key for key in keys if key in self._out]
-        self._client.cancel([self._futures[key] for key in lost])
+        self._client.cancel([self._futures[key] for key in lost], reason=_GIVEN_UP)
         for key in lost:
             self._follow(key, self._client.submit(_fail, said, key=f"{self.name(key)}-late"))
 
@@ -127,7 +141,7 @@ class Submission:
         """Let Dask drop what it has of the run; whether something was left to do. A scheduler that is gone has forgotten it anyway."""
         left = [future for future in self._futures.values() if not future.done()]
         with suppress(Exception):
-            self._client.cancel(left)
+            self._client.cancel(left, reason=_GIVEN_UP)
         return bool(left)
 
 

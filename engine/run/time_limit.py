@@ -71,14 +71,16 @@ class TimeLimit:
         with self._lock:
             began = {key: since for key, since in self._began.items() if key in under_way}
             late = {key: at for key, (since, at) in began.items() if self._clock() - since > self._limit_s(key)}
-            self._began = {key: since for key, since in began.items() if key not in late}
+            # What ran beside one of them is run again, and its time begins again.
+            ended = set(late.values())
+            self._began = {key: (since, at) for key, (since, at) in began.items() if at not in ended}
         for key in late:
             said = (
                 f"{self._plan.nodes[key].kind}: took longer than {self._limit_s(key) / 60:.3g} min and was ended; --node-minutes or "
                 f"{VARIABLE} gives nodes more"
             )
             work.fail(self._with_dependents(key), said)
-        for worker in set(late.values()):
+        for worker in ended:
             self._cluster.end_worker(worker)
 
     def _limit_s(self, key: str) -> float:

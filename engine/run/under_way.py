@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 
 from engine.run.plan import Chain, Kind, Plan
-from engine.store.store import Store
 from engine.trials.trial import Trial
 
 MOST_NAMED = 6
@@ -38,8 +37,8 @@ def node_words(kind: Kind, chains: Sequence[Chain]) -> str:
     return _WORDS[kind] if kind in _OF_ALL or not chains else f"{_WORDS[kind]} {chains[0].recipe.label}"
 
 
-def keep_earlier(plan: Plan, store: Store, earlier: Mapping[str, Trial], left: Collection[str]) -> None:
-    """Keep the trials that a sweep has before some of them become others, as after an update; a run that only goes on keeps nothing.
+def to_keep(plan: Plan, earlier: Mapping[str, Trial], left: Collection[str]) -> list[Trial]:
+    """The trials that a sweep has, where some of them become others, as after an update; none for a run that only goes on.
 
     `earlier`: the stored trials by id; `left`: keys of the nodes that are not finished. What is measured anew becomes another, and so does
     what is finished under other keys, as when data are put back as they were.
@@ -50,5 +49,5 @@ def keep_earlier(plan: Plan, store: Store, earlier: Mapping[str, Trial], left: C
             continue
         names = [plan.nodes[key].artifact for key in (chain.model, chain.accuracy)]
         if names != [trial.artifact, trial.predictions] or not plan.asked_of(chain).isdisjoint(left):
-            store.earlier.keep(plan.sweep.id, list(earlier.values()))
-            return
+            return list(earlier.values())
+    return []

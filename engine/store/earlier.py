@@ -26,6 +26,18 @@ table = sa.Table(
 )
 
 
+def keep(connection: sa.Connection, sweep_id: str, trials: Sequence[Trial]) -> None:
+    """Keep these as the earlier run of a sweep, in place of the one that was kept, together with what else the connection is about."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [
+        {"sweep_id": sweep_id, "id": t.id, "position": i, "record": canonical_json(t.to_json()), "kept": now}
+        for i, t in enumerate(trials)
+    ]
+    connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
 class Earlier:
     """The earlier runs of a store's sweeps."""
 
@@ -35,15 +47,8 @@ class Earlier:
 
     def keep(self, sweep_id: str, trials: Sequence[Trial]) -> None:
         """Keep these as the earlier run of a sweep, in place of the one that was kept."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [
-            {"sweep_id": sweep_id, "id": t.id, "position": i, "record": canonical_json(t.to_json()), "kept": now}
-            for i, t in enumerate(trials)
-        ]
         with self._engine.begin() as connection:
-            connection.execute(table.delete().where(table.c.sweep_id == sweep_id))
-            if rows:
-                connection.execute(table.insert(), rows)
+            keep(connection, sweep_id, trials)
 
     def of(self, sweep_id: str) -> list[Trial]:
         """The trials of the earlier run of a sweep in the order of its plan, empty where none was kept."""

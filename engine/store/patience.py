@@ -22,8 +22,9 @@ _METHODS = (
     "spec", "with_added", "trials", "failed", "begin", "beat", "save_trial", "save_trials", "end", "nodes", "save_node", "save_nodes",
     "save_code", "earlier_code", "rates",
 )  # fmt: skip
-# SQLSTATE classes (PostgreSQL's manual, appendix A): no connection, operator intervention (shutdown, start, a dead postmaster).
-_AWAY = ("08", "57P")
+# SQLSTATE classes (PostgreSQL's manual, appendix A): no connection, operator intervention (shutdown, start, a dead postmaster), a rollback
+# because two waited for each other.
+_AWAY = ("08", "57P", "40")
 _LONGEST_PAUSE_S = 2.0
 
 

@@ -214,9 +214,15 @@ class Store:
     # What only the runner calls.
 
     def begin(
-        self, sweep: Sweep, trials: Iterable[Trial], nodes_total: int, nodes_done: int, keep_old_code: bool = False
+        self,
+        sweep: Sweep,
+        trials: Iterable[Trial],
+        nodes_total: int,
+        nodes_done: int,
+        keep_old_code: bool = False,
+        earlier_run: Sequence[Trial] = (),
     ) -> float:
-        """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took.
+        """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took. `earlier_run`, if any, is kept.
 
         Raises RunningError when another runner is at it.
         """
@@ -253,6 +259,8 @@ class Store:
             )
             if not changed.rowcount:
                 raise patience.ChangedMeanwhileError
+            if earlier_run:
+                earlier.keep(connection, sweep.id, earlier_run)
             connection.execute(_trials.delete().where(_trials.c.sweep_id == sweep.id))
             connection.execute(_trials.insert(), [trial_row(sweep.id, i, t, revision) for i, t in enumerate(records)])
         return 0.0 if old is None else float(old["elapsed_s"])
@@ -306,7 +314,8 @@ class Store:
     def save_nodes(self, nodes: Sequence[NodeRow]) -> None:
         """As `save_node`, of several in one transaction."""
         for start in range(0, len(nodes), _AT_ONCE):
-            rows = {n.key: n for n in nodes[start : start + _AT_ONCE]}
+            # In one order, so that no two runs wait for each other.
+            rows = {n.key: n for n in sorted(nodes[start : start + _AT_ONCE], key=lambda n: n.key)}
             with self._engine.begin() as connection:
                 known = set(connection.scalars(sa.select(_nodes.c.key).where(_nodes.c.key.in_(rows))))
                 new = [{**n.__dict__, "result": canonical_json(n.result)} for k, n in rows.items() if k not in known]

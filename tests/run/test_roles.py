@@ -12,6 +12,7 @@ from engine.run.away import Away, ready
 from engine.run.cluster import Cluster
 from engine.run.plan import Node
 from engine.run.roles import Member, roles_of
+from engine.run.same_code import revision
 
 HERE = machine()
 FAST, SLOW = replace(HERE, fingerprint="f" * 64, cpu="Fast"), replace(HERE, fingerprint="0" * 64, cpu="Slow")
@@ -35,6 +36,13 @@ def test_benches_alone_time_whatever_the_others_are():
     # The resource keeps the others from it; nobody needs to be named.
     assert roles.timing == ()
     assert roles_of([member("a", 4, of=SLOW), member("c", 0, bench=1)]).takes == {"bench": 1}
+
+
+def test_a_worker_that_is_given_neither_cores_nor_a_bench_does_not_time():
+    # One for other work, in the cluster that it shares with ours.
+    members = [member("a", 4), member("b", 0, of=SLOW), member("c", 0)]
+    roles = roles_of(members)
+    assert (roles.machine, roles.takes, roles.note) == (FAST, {"cpu": 4}, None)
 
 
 def test_of_unlike_benches_the_most_time_and_the_others_are_named():
@@ -77,6 +85,23 @@ def test_unlike_devices_behind_the_resource_gpu_are_refused():
         SetupError, match=r"tcp://a:1 has the resource gpu and computes on cuda, worker tcp://b:1 on mps"
     ):
         roles_of([member("a", device="cuda"), member("b", device="mps")])
+
+
+def test_a_worker_that_came_later_with_another_release_or_library_refuses_every_node():
+    node, own = Node("1", "export", (), {}, 1.0, None), revision()
+    away = Away(HERE.fingerprint, HERE.cpu, "exact", "data", revision=own)
+    with ready(node, away):
+        pass
+    older = own | {"libraries": own["libraries"] | {"onnxruntime": "1.0.0"}}
+    for other, said in (
+        (own | {"version": "9.9"}, "but the run is of 9.9; install 9.9 there"),
+        (older, "but the run 1.0.0"),
+    ):
+        with (
+            pytest.raises(SetupError, match=f"export: a worker that joined the run has .*{said}"),
+            ready(node, replace(away, revision=other)),
+        ):
+            pass
 
 
 def test_a_worker_that_came_later_and_is_another_machine_refuses_rather_than_times():

@@ -11,14 +11,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
+from engine.run.cluster import connect
 from engine.run.forecast import node_s
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.run.task import Task
 from engine.run.time_limit import TimeLimit, limit_s
+from engine.run.watched import NodeEnd
 from engine.run.worker import run_node
 from engine.spec.read import read_sweep
 from engine.spec.sweep import parse_sweep
@@ -94,6 +97,39 @@ def test_the_clock_begins_with_the_node_and_what_needs_it_ends_with_it(monkeypat
     assert ended == ["tcp://one"]
 
 
+def test_what_ran_beside_a_late_node_is_run_again_and_its_time_begins_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PARETOSCOPE_NODE_MINUTES", "1")
+    now, ended, work = [0.0], list[str](), _Work()
+    plan = make_plan(SWEEP, machine())
+    first, second = [k for k, n in plan.nodes.items() if n.kind == "quantize"][:2]
+    cluster = SimpleNamespace(client=_Client(), end_worker=ended.append)
+    limit = TimeLimit(plan, {}, cluster, lambda: now[0])  # type: ignore[arg-type]
+    limit.hear({"node": first, "worker": "tcp://one"})
+    now[0] = 5.0
+    limit.hear({"node": second, "worker": "tcp://one"})
+    now[0] = 61.0
+    limit.end_late({first, second}, work)  # type: ignore[arg-type]
+    # The next worker takes its time to come.
+    now[0] = 66.0
+    limit.end_late({second}, work)  # type: ignore[arg-type]
+    assert second not in work.failed
+    assert ended == ["tcp://one"]
+
+
+def test_a_worker_without_a_nanny_is_let_go_of():
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, resources={"cpu": 1}, dashboard_address="127.0.0.1:0"
+        ) as local,
+        connect(local.scheduler_address) as cluster,
+    ):
+        first, second = cluster.client.scheduler_info(n_workers=-1)["workers"]
+        cluster.end_worker(first)
+        assert list(cluster.client.scheduler_info(n_workers=-1)["workers"]) == [second]
+        # One that has gone by itself meanwhile is no mistake.
+        cluster.end_worker(first)
+
+
 def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -132,7 +168,8 @@ def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
     step = "{{step: quantize, weight_bits: {}, activation_bits: 8, calibration_samples: 16, rounding: nearest}}"
     recipes = ", ".join(f"[{step.format(bits)}]" for bits in (8, 7, 6, 5))
     sweep = read_sweep(spec, (f"recipes=[{recipes}]",))
-    outcome = execute(sweep, Store.open(), Artifacts.open())
+    ends: list[NodeEnd] = []
+    outcome = execute(sweep, Store.open(), Artifacts.open(), watcher=ends.append)
     errors = {t.label: str(t.error) for t in Store.open().trials(sweep.id) if t.state == "failed"}
     assert (outcome.state, outcome.trials_done, outcome.trials_failed) == ("done", 2, 3), errors
     hung, crashed, starved = (next(e for label, e in errors.items() if f"w{b}" in label) for b in (7, 6, 5))
@@ -142,3 +179,7 @@ def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
     assert "by signal 11 (SIGSEGV) at this step of" in crashed
     assert starved.startswith("quantize: out of memory at this step of ")
     assert "4.00 TiB" in starved
+    # Of what was ended nobody saw the end: a span of no time at all would be a wrong one.
+    late = [e for e in ends if "took longer" in str(e.error)]
+    assert {e.node.kind for e in late} == {"quantize", "facts", "accuracy"}
+    assert {(e.worker, e.began_s, e.ended_s) for e in late} == {(None, None, None)}

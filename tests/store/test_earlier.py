@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import InputError, NotFoundError
+from engine.errors import InputError, NotFoundError, RunningError
 from engine.paths import home_path
 from engine.run.plan import Chain, Node, Plan
-from engine.run.under_way import keep_earlier, under_way
+from engine.run.run import _Run
+from engine.run.under_way import to_keep, under_way
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
@@ -58,17 +59,19 @@ def test_a_run_keeps_what_was_finished_only_where_that_becomes_another():
     waiting = trial(CUT, state="pending")
     earlier = {t.id: t for t in (finished(), waiting)}
     # It goes on: what is missing belongs to what was never measured.
-    keep_earlier(planned, store, earlier, {f"{CUT.id} accuracy"})
-    assert store.earlier.of(sweep.id) == []
-    keep_earlier(planned, store, earlier, {f"{Recipe().id} accuracy"})
+    assert to_keep(planned, earlier, {f"{CUT.id} accuracy"}) == []
+    found = to_keep(planned, earlier, {f"{Recipe().id} accuracy"})
+    assert found == [finished(), waiting]
+    store.begin(sweep, [waiting], 6, 0, earlier_run=found)
     assert store.earlier.of(sweep.id) == [finished(), waiting]
+    store.end(sweep.id, "cancelled")
     # Now the run is broken off and goes on: the run before the last is still the same.
-    keep_earlier(planned, store, {waiting.id: waiting}, {f"{Recipe().id} accuracy"})
+    found = to_keep(planned, {waiting.id: waiting}, {f"{Recipe().id} accuracy"})
+    store.begin(sweep, [waiting], 6, 0, earlier_run=found)
     assert store.earlier.of(sweep.id) == [finished(), waiting]
     # Nothing is missing, and yet the trials will be others: the data are as they once were.
     other = replace(finished(), predictions="of other data.bin")
-    keep_earlier(planned, store, {other.id: other}, ())
-    assert store.earlier.of(sweep.id) == [other]
+    assert to_keep(planned, {other.id: other}, ()) == [other]
 
 
 def test_what_is_under_way_is_told_in_words():
@@ -119,3 +122,16 @@ def test_what_is_no_home_and_no_backup_is_refused_in_a_line(tmp_path):
     (tmp_path / "no.zip").write_text("no zip")
     with pytest.raises(InputError, match="not a readable backup"):
         open_home(tmp_path / "no.zip", tmp_path)
+
+
+def test_a_run_that_is_refused_keeps_nothing_as_the_run_before():
+    store, sweep = Store.open(), parse_sweep({"name": "x", "model": {"source": "resnet8"}})
+    planned = plan(sweep)
+    waiting = trial(CUT, state="pending")
+    store.begin(sweep, [finished(), waiting], 6, 0)
+    store.earlier.keep(sweep.id, [trial(accuracy=0.5)])
+    # All that is planned is missing here, as to a second program with another version of the code.
+    second = _Run(planned, store, Artifacts.open(), lambda progress: None)
+    with pytest.raises(RunningError, match="is being run by process"):
+        second.follow(None)
+    assert store.earlier.of(sweep.id) == [trial(accuracy=0.5)]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+import uuid
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from engine.errors import RunningError, SetupError
-from engine.spec.sweep import parse_sweep
+from engine.errors import InputError, RunningError, SetupError
+from engine.run.run import execute
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store.artifacts import Artifacts
 from engine.store.patience import is_away, patient
+from engine.store.rows import NodeRow
+from engine.store.schema import nodes
 from engine.store.store import Store
 from engine.trials.trial import Trial
+from tests.helpers.servers import new_schema
 
 SWEEP = parse_sweep({"name": "Patience", "model": {"source": "resnet8"}})
 
@@ -119,3 +126,50 @@ def test_a_server_that_goes_and_comes_is_waited_for_and_one_that_refuses_is_not(
         assert is_away(said(away("gone")))
     for final in (psycopg.errors.DiskFull, psycopg.errors.UndefinedTable):
         assert not is_away(said(final("no")))
+
+
+def test_a_run_waits_for_the_store_from_its_first_look_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Before anything is planned: what is known of the sweep."""
+    asked, with_added = list[str](), Store.with_added
+
+    def locked_once(store: Store, sweep: Sweep) -> Sweep:
+        asked.append(sweep.id)
+        if len(asked) == 1:
+            raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+        return with_added(store, sweep)
+
+    monkeypatch.setattr(Store, "with_added", locked_once)
+    sweep = parse_sweep({"name": "Patience", "model": {"source": str(tmp_path / "gone.onnx")}})
+    with pytest.raises(InputError, match=r"gone\.onnx"):
+        execute(sweep, Store(f"sqlite:///{tmp_path / 'store.db'}"), Artifacts(str(tmp_path / "a"), tmp_path / "cache"))
+    assert asked == [sweep.id] * 2
+
+
+def test_of_two_runs_that_record_the_same_nodes_the_other_way_round_none_ends(postgres: str):
+    """PostgreSQL ends one of two that wait for each other, and says so."""
+    url = new_schema(postgres, f"t{uuid.uuid4().hex}")
+    store, other = Store(url), sa.create_engine(Store(url)._engine.url, poolclass=sa.NullPool)
+    rows = {key: NodeRow(key * 64, "facts", 1.0, 1.0, {"macs": 7}) for key in "ab"}
+    insert = nodes.insert().values(kind="facts", work=1.0, seconds=1.0, result='{"macs":7}')
+    ended: list[object] = []
+
+    def save() -> None:
+        try:
+            ended.append(patient(store).save_nodes([rows["a"], rows["b"]]))
+        except SetupError as error:
+            ended.append(error)
+
+    with other.connect() as connection:
+        # The other one is found out late.
+        connection.execute(sa.text("SET LOCAL deadlock_timeout = '60s'"))
+        connection.execute(insert.values(key=rows["b"].key))
+        saving = threading.Thread(target=save)
+        saving.start()
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while not connection.scalar(waiting):
+            time.sleep(0.01)
+        connection.execute(insert.values(key=rows["a"].key))
+        connection.commit()
+    saving.join(60)
+    assert ended == [None]
+    assert len(store.nodes(row.key for row in rows.values())) == 2

@@ -15,6 +15,8 @@ from engine.store.backup import copied_database
 
 SCHEMA_REVISION = "0011"
 """The newest migration; a test holds it against `versions`."""
+# Any number that other programs of the same database are not likely to lock.
+_LOCK = 0x9A4E7_05C09E
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -49,10 +51,12 @@ def _kept_as_it_was(engine: sa.Engine, version: str) -> None:
 
 
 def _migrate_once(engine: sa.Engine) -> None:
-    """Bring the schema to this version; a store from a newer one is left alone with a SetupError."""
+    """Bring the schema to this version, alone; a store from a newer one is left alone with a SetupError."""
     with engine.begin() as connection:
-        present = sa.inspect(connection).has_table("alembic_version")
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if present else None
+        if _version(connection) == SCHEMA_REVISION:
+            return
+        _wait_for_turn(connection)
+        version = _version(connection)
         if version == SCHEMA_REVISION:
             return
         if version is not None and version > SCHEMA_REVISION:
@@ -70,3 +74,18 @@ def _migrate_once(engine: sa.Engine) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _version(connection: sa.Connection) -> str | None:
+    present = sa.inspect(connection).has_table("alembic_version")
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if present else None
+    return found
+
+
+def _wait_for_turn(connection: sa.Connection) -> None:
+    """Until the end of the transaction nobody else migrates: the copy is of the store before any change, and no step is taken twice."""
+    if connection.dialect.name == "sqlite":
+        # Its driver begins none by itself before a change of the schema.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
