@@ -169,12 +169,10 @@ class Plan:
 
     @cached_property
     def first_recipes(self) -> dict[str, str]:
-        """Every node's recipe, by its label: the first of those that need it."""
+        """Every node's recipe, by its label: the first of those that wait for it."""
         found: dict[str, str] = {}
         for chain in (*self.chains, *self.shorts.values()):
-            label = chain.recipe.label
-            for key in chain.measures:
-                found |= dict.fromkeys(({key} | self.ancestors[key]) - found.keys(), label)
+            found |= dict.fromkeys(self.awaited(chain) - found.keys(), chain.recipe.label)
         return found
 
     def asked_of(self, chain: Chain) -> frozenset[str]:

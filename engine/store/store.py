@@ -15,7 +15,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +25,19 @@ from engine.paths import home
 from engine.spec.canonical import canonical_json
 from engine.spec.recipe import Recipe
 from engine.spec.sweep import Sweep, parse_sweep
-from engine.store import boards, column_files, earlier, notes, patience, points, removal, running, stamps, views
+from engine.store import (
+    boards,
+    code_versions,
+    column_files,
+    earlier,
+    notes,
+    patience,
+    points,
+    removal,
+    running,
+    stamps,
+    views,
+)
 from engine.store.connection import connect, without_password
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
@@ -43,15 +54,12 @@ from engine.store.rows import (
     trial_values,
     unknown_sweep,
 )
-from engine.store.schema import code_versions as _code
 from engine.store.schema import nodes as _nodes
 from engine.store.schema import sweeps as _sweeps
 from engine.store.schema import trials as _trials
 from engine.trials.trial import Trial
 
 _AT_ONCE = 500
-MOST_VERSIONS = 5
-"""So many earlier versions of the code are looked through for finished nodes."""
 
 
 class Store:
@@ -324,18 +332,11 @@ class Store:
 
     def save_code(self, digests: Mapping[str, str]) -> None:
         """Note the version of the code, by the digest of each kind of node, that a run makes its nodes by."""
-        text, now = canonical_json(dict(digests)), datetime.now(UTC).isoformat()
-        with self._engine.begin() as connection:
-            known = connection.execute(_code.update().where(_code.c.digests == text).values(seen=now))
-            if not known.rowcount:
-                connection.execute(_code.insert().values(digests=text, seen=now))
+        code_versions.save(self._engine, digests)
 
     def earlier_code(self, digests: Mapping[str, str]) -> list[dict[str, str]]:
         """Other versions than this one that nodes were made by, the last one first."""
-        query = sa.select(_code.c.digests).where(_code.c.digests != canonical_json(dict(digests)))
-        with self._engine.connect() as connection:
-            found = connection.scalars(query.order_by(_code.c.seen.desc()).limit(MOST_VERSIONS)).all()
-        return [json.loads(text) for text in found]
+        return code_versions.others(self._engine, digests)
 
     def rates(self) -> dict[str, float]:
         """Seconds per unit of work by node kind, the median of the last 200 finished nodes of each; for forecasts."""

@@ -254,3 +254,14 @@ def test_a_fixed_batch_that_latency_would_not_use_is_told_before_any_work(tmp_pa
         plan_of(**spec | {"space": space | {"runtime": [None, {"batch": 8}]}}, measure={"latency": {"batch": 4}})
     free = {"model": {"source": str(conv_net(tmp_path / "free.onnx"))}, "space": space}
     assert len(plan_of(**free).chains) == 2
+
+
+def test_every_node_has_a_recipe_to_be_named_by():
+    # The first of these is measured on the way to the second, and is no recipe of the sweep.
+    steps = [
+        {"step": "prune", "method": "channel", "ratio": 0.5},
+        {"step": "quantize", "weight_bits": 8, "activation_bits": 8},
+    ]
+    for search in ({}, {"method": "gain", "screen": True}):
+        plan = make_plan(parse_sweep({"model": {"source": "resnet8"}, "recipes": [steps], "search": search}), machine())
+        assert set(plan.first_recipes) == set(plan.nodes)
