@@ -37,7 +37,7 @@ from engine.store import (
     running,
     stamps,
     views,
-)
+)  # fmt: skip
 from engine.store.connection import connect, without_password
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
