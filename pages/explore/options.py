@@ -121,7 +121,7 @@ def section(row: SweepRow, device: str, count: int, left: int) -> None:
     st.subheader("Which option matters", anchor=False)
     st.caption(_about(found))
     if left < count:
-        st.caption(f"**Of all {count:,} recipes of the sweep**, also of the {count - left:,} that are left out above.")
+        st.caption(f"**Of all {count:,} measured recipes of the sweep**, also of those that are left out above.")
     keys = list(found.metrics)
     if st.session_state.get(_METRIC) not in keys:
         st.session_state[_METRIC] = keys[0]

@@ -68,7 +68,7 @@ def _slide(row: SweepRow, view: View, by: Narrowing) -> None:
     st.subheader(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""
     machines = sorted(set(trials.machines.values()))
-    some = f"{len(only.trials):,} of " if only.key else ""
+    some = f"{len(only.trials):,} of " if len(only.trials) < only.total else ""
     st.caption(f"{some}{row.trials} recipes{_left_by(by, only)}{running}. {' and '.join(machines)}")
     if not info.points:
         nothing = "No recipe has both numbers yet." if len(only.trials) or not only.total else "None of these is left."

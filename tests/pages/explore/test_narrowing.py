@@ -49,7 +49,7 @@ def test_a_filter_leaves_out_of_chart_table_frontier_and_recommendation_what_it_
     assert "Ship “" in words(app)
     assert "there is no baseline" not in words(app)
     assert f"all {len(wanted)} recipes that are looked at remain" in words(app)
-    assert f"also of the {24 - len(wanted)} that are left out above" in words(app)
+    assert "also of those that are left out above" in words(app)
     assert address(app)["where"] == asked
     # Wider again, and the same as ever.
     app.button(key="explore where clear").click().run()
@@ -72,7 +72,7 @@ def test_a_filter_is_typed_and_a_mistake_in_it_is_one_line_that_leaves_nothing_o
     assert "None of the 24 measured recipes is left by the filter." in words(app)
     # No empty table; what is below is of all recipes, and says so.
     assert ["recipe" in table.value for table in app.dataframe] == [False]
-    assert "**Of all 24 recipes of the sweep**, also of the 24 that are left out above." in words(app)
+    assert "**Of all 24 measured recipes of the sweep**, also of those that are left out above." in words(app)
     app.button(key="explore show all").click().run()
     assert len(listed(app)) == 24
 
