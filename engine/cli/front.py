@@ -65,7 +65,8 @@ def front(
     wanted = asked or usual_objectives(listed, device)
     found = find_front(kept, wanted, device)
     sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
-    told = _recommended(sweep, kept, wanted, device, sure, aimed=asked_device is None and chosen is None)
+    aimed = asked_device is None and chosen is None
+    told = _recommended(sweep, kept, wanted, device, sure, aimed, listed)
     if as_json:
         print_json(front_json(found, sure, kept if tied else (), device, told))
     else:
@@ -74,9 +75,15 @@ def front(
 
 
 def _recommended(
-    sweep: str, trials: Sequence[Trial], objectives: Sequence[str], device: str, sure: Certainty, aimed: bool
+    sweep: str,
+    trials: Sequence[Trial],
+    objectives: Sequence[str],
+    device: str,
+    sure: Certainty,
+    aimed: bool,
+    whole: Sequence[Trial],
 ) -> Verdict:
-    """What to ship: for the target of the spec if `aimed`, and it states limits; otherwise the knee."""
+    """What to ship of `trials`, some of the `whole`: for the target of the spec if `aimed`, and it states limits; otherwise the knee."""
     from engine.frontier.recommendation import axes_to_ship_by
     from engine.frontier.verdict import verdict_for
     from engine.store.artifacts import Artifacts
@@ -89,7 +96,7 @@ def _recommended(
         device = target.device
     axes = axes_to_ship_by(objectives, trials, device)
     known = sure if axes == tuple(objectives) else None
-    return verdict_for(trials, axes, target, device, Artifacts.open().local, known)
+    return verdict_for(trials, axes, target, device, Artifacts.open().local, known, whole)
 
 
 def front_json(

@@ -13,7 +13,7 @@ from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
 from engine.figures.style import shortened
 from engine.metrics import METRICS, is_score, shown
 from engine.trials.metric_values import judged_by
-from engine.trials.text import stage_rows
+from engine.trials.text import stage_rows, with_minus
 from engine.trials.trial import Trial
 
 PARTS = {"weights": BLUE, "scales": ORANGE, "biases": GREEN, "constants": PINK, "graph": GREY}
@@ -137,7 +137,7 @@ def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, An
             showarrow=False,
             align="left",
             font={"size": _FONT},
-            text=f"<b>{html.escape(_fitting(bar))}</b>  {html.escape(bar.text)}",
+            text=f"<b>{html.escape(_fitting(bar))}</b>  {html.escape(with_minus(bar.text))}",
         )
     figure.update_layout(
         height=60 + 46 * len(bars),

@@ -59,10 +59,12 @@ def verdict(
     device: str = "host",
     find: Find | None = None,
     sure: Certainty | None = None,
+    whole: Sequence[Trial] | None = None,
 ) -> Verdict:
     """What to ship of the finished trials, imported points left out.
 
     `objectives` are those of the frontier, `find` leads to the stored predictions, `sure` is of the same trials, objectives and limits.
+    `whole`: what `trials` were narrowed from, where the baseline may be that is not among them.
     Raises SpecError where an objective or a limit is a time that two machines measured.
     """
     done = without_points(Trials.of(trials).done)
@@ -75,7 +77,7 @@ def verdict(
     )
     if first is None:
         return Verdict()
-    speech = _Speech(done, device, find)
+    speech = _Speech(done, device, find, done if whole is None else without_points(Trials.of(whole).done))
     parts = [f"Ship {_label(done, first)}, {why}", speech.against_the_baseline(first)]
     alone = "no other recipe keeps the limits" if limits else "no other recipe is on the frontier"
     parts.append(alone if second is None else speech.second(first, second, next_why))
@@ -92,16 +94,17 @@ def verdict_for(
     device: str,
     find: Find | None = None,
     sure: Certainty | None = None,
+    whole: Sequence[Trial] | None = None,
 ) -> Verdict:
     """What to ship for the target of a spec, where it has limits on this device; otherwise the knee, of which `sure` speaks.
 
-    Where times of two machines would be compared the sentence says so instead of recommending.
+    `whole` is as for `verdict`. Where times of two machines would be compared the sentence says so instead of recommending.
     """
     limits = target.limits if target and target.device == device else {}
     try:
         if limits or sure is None:
             sure = certainty(trials, objectives, limits, device, find)
-        return verdict(trials, objectives, limits, device, find, sure)
+        return verdict(trials, objectives, limits, device, find, sure, whole)
     except SpecError as error:
         return Verdict(f"No recommendation: {error}.")
 
@@ -202,21 +205,27 @@ def _apart(key: str, by: float, limit: float) -> str:
 class _Speech:
     """Differences between two trials in words."""
 
-    def __init__(self, done: Trials, device: str, find: Find | None) -> None:
+    def __init__(self, done: Trials, device: str, find: Find | None, whole: Trials) -> None:
         self._done, self._device, self._find = done, device, find
-        times = HOST_TIMES if device == "host" and len(done.timing_machines) > 1 else frozenset[str]()
+        # A baseline that was filtered away is still what everything was measured against.
+        self._all = whole if done.baseline is None and whole.baseline is not None else done
+        self._baseline = None if self._all.baseline is None else self._all.ids[self._all.baseline]
         measured = done.measured(device)
         # Energy is made of time, and says the same again where both are known.
-        costs = _COSTS[:2] if "latency_ms" in measured and "latency_ms" not in times else _COSTS
-        self._keys = [k for k in dict.fromkeys((done.judged_by, *costs)) if k in measured and k not in times]
+        costs = _COSTS[:2] if "latency_ms" in measured and not self._times_apart(done) else _COSTS
+        self._keys = [k for k in dict.fromkeys((done.judged_by, *costs)) if k in measured]
 
-    def _changes(self, row: int, other: int) -> dict[str, Estimate]:
-        """Of the row `other` against the row `row`."""
-        first = [r for r in (self._done.baseline,) if r is not None]
-        rows = np.array(list(dict.fromkeys([*first, row, other])), np.intp)
-        few = self._done.take(rows)
-        pair = np.array([[few.place[self._done.ids[row]], few.place[self._done.ids[other]]]], np.intp)
-        return Differences(few, self._device, self._find).estimates(self._keys, pair, np.array([-1.0, 1.0]))
+    def _times_apart(self, trials: Trials) -> bool:
+        return self._device == "host" and len(trials.timing_machines) > 1
+
+    def _changes(self, one: str, other: str) -> dict[str, Estimate]:
+        """Of the trial `other` against the trial `one`, times of two machines left out."""
+        named = [i for i in dict.fromkeys([self._baseline, one, other]) if i is not None]
+        few = self._all.take(np.array([self._all.place[i] for i in named], np.intp))
+        pair = np.array([[few.place[one], few.place[other]]], np.intp)
+        times = HOST_TIMES if self._times_apart(few) or self._times_apart(self._done) else frozenset[str]()
+        keys = [k for k in self._keys if k not in times]
+        return Differences(few, self._device, self._find).estimates(keys, pair, np.array([-1.0, 1.0]))
 
     def _told(self, changes: Mapping[str, Estimate], keys: Sequence[str]) -> tuple[list[str], list[str]]:
         """What is more than chance, and what is not."""
@@ -236,9 +245,9 @@ class _Speech:
     def against_the_baseline(self, row: int) -> str:
         """What a recipe costs and saves."""
         done, key = self._done, self._done.judged_by
-        if done.baseline is None or row == done.baseline:
+        if self._baseline is None or row == done.baseline:
             return "nothing is compressed" if row == done.baseline else "there is no baseline to compare it with"
-        changes = self._changes(done.baseline, row)
+        changes = self._changes(self._baseline, done.ids[row])
         if key in FAITHFUL[1:]:
             # It is itself a comparison with the baseline.
             changes.pop(key, None)
@@ -256,7 +265,7 @@ class _Speech:
     def second(self, first: int, second: int, on_the_front: str) -> str:
         """What comes second, and why; `on_the_front` says it where there are no limits."""
         key = self._done.judged_by
-        changes = self._changes(first, second)
+        changes = self._changes(self._done.ids[first], self._done.ids[second])
         judged = changes.pop(key, None)
         sure, unsure = self._told(changes, self._keys)
         beside = ", ".join([*sure, *unsure]) or "nothing else told"

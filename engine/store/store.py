@@ -33,6 +33,7 @@ from engine.store import (
     notes,
     patience,
     points,
+    rates,
     removal,
     running,
     stamps,
@@ -340,14 +341,7 @@ class Store:
 
     def rates(self) -> dict[str, float]:
         """Seconds per unit of work by node kind, the median of the last 200 finished nodes of each; for forecasts."""
-        rates: dict[str, float] = {}
-        with self._engine.connect() as connection:
-            for kind in connection.scalars(sa.select(_nodes.c.kind).distinct()).all():
-                query = sa.select(_nodes.c.seconds / _nodes.c.work).where(_nodes.c.kind == kind, _nodes.c.work > 0)
-                values = sorted(connection.scalars(query.limit(200)))
-                if values:
-                    rates[kind] = float(values[len(values) // 2])
-        return rates
+        return rates.rates(self._engine)
 
     def _update(self, sweep_id: str, **values: Any) -> None:
         with self._engine.begin() as connection:

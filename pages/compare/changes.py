@@ -153,7 +153,7 @@ def _table(standing: Standing, recipes: Sequence[RecipeDiff], sweep_id: str) -> 
     records = []
     for r in recipes:
         by_key: dict[str, Change] = {c.key: c for c in r.changes}
-        record = {"Recipe": r.label, "Open": f"explore?sweep={sweep_id}&trial={r.now.id}"}
+        record = {"Recipe": r.label}
         if standing == "new failure" or any(x.error for x in recipes):
             record["Why"] = r.error or ""
         for key in keys:
@@ -164,6 +164,7 @@ def _table(standing: Standing, recipes: Sequence[RecipeDiff], sweep_id: str) -> 
                 record[f"{name}, then → now"] = then_now_text(change) if change else "–"
         if standing == "improvement" and r.then.state == "failed":
             record["Why"] = f"failed then: {r.then.error or 'no reason kept'}"
+        record["Open"] = f"explore?sweep={sweep_id}&trial={r.now.id}"
         records.append(record)
     st.dataframe(
         pd.DataFrame(records).fillna(""), hide_index=True, key=f"compare runs {standing}",

@@ -32,7 +32,7 @@ from engine.figures.heat_map import (
     heat_map_twin,
 )
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS, SCENARIO_METRICS, limits_text
+from engine.metrics import METRICS, SCENARIO_METRICS, in_a_sentence, limits_text
 from engine.store.rows import SweepRow
 from pages.devices import device_editor
 from pages.shared import address, device_picker, pickers, plots, queries, share, shell
@@ -201,7 +201,9 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
             "files are opened to read it off them. Run the sweep again to have them all."
         )
     st.subheader("Best recipe for each device", anchor=False)
-    st.caption(f"The highest accuracy that fits{' and keeps the limits' if st.session_state[_LIMITS] else ''}.")
+    judged = queries.columns(row).done.judged_by
+    best = f"The {'highest' if METRICS[judged].maximise else 'lowest'} {in_a_sentence(judged)}"
+    st.caption(f"{best} that fits{' and keeps the limits' if st.session_state[_LIMITS] else ''}.")
     st.dataframe(pd.DataFrame(best_rows(seen, devices, st.session_state[_LIMITS])), hide_index=True)
     if scenario:
         _fleet(row, scenario)

@@ -61,8 +61,9 @@ def said(only: Narrowed) -> None:
 
 def nothing_left(only: Narrowed) -> None:
     """Say that no recipe is left to draw, and give the way back."""
+    by = [name for name, used in (("the filter", brush.now().where), ("the brushes", brush.now().cuts)) if used]
     st.info(
-        f"None of the {only.total:,} measured recipes is left by the filter and the brushes.",
+        f"None of the {only.total:,} measured recipes is left by {' and '.join(by)}.",
         icon=":material/filter_alt_off:",
     )
     st.button(

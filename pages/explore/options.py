@@ -100,8 +100,11 @@ def lit(row: SweepRow, device: str) -> Lit | None:
     return Lit(one.key, name_text(one), frozenset(one.trials))
 
 
-def section(row: SweepRow, device: str, count: int) -> None:
-    """Draw the chart and the table of options, and the box that lights one up; nothing where no two recipes differ in one alone."""
+def section(row: SweepRow, device: str, count: int, left: int) -> None:
+    """Draw the chart and the table of options, and the box that lights one up; nothing where no two recipes differ in one alone.
+
+    It is of all `count` recipes, and says so where a filter or a brush leaves fewer of them to look at.
+    """
     if count < 2:
         return
     if count > MOST_UNASKED and chosen() is None and not st.session_state.get(f"{_ASKED} {row.id}"):
@@ -117,6 +120,8 @@ def section(row: SweepRow, device: str, count: int) -> None:
         return
     st.subheader("Which option matters", anchor=False)
     st.caption(_about(found))
+    if left < count:
+        st.caption(f"**Of all {count:,} measured recipes of the sweep**, also of those that are left out above.")
     keys = list(found.metrics)
     if st.session_state.get(_METRIC) not in keys:
         st.session_state[_METRIC] = keys[0]

@@ -104,7 +104,7 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
                 if chart.shape == "progress" and not chart_only:
                     time_lapse.show(row, left, view)
                 brush.bar(marked, only)
-                _remaining(info, left)
+                _remaining(info, left, bool(only.key))
             else:
                 filter.nothing_left(only)
             notes.pinned(row, done, _select)
@@ -114,7 +114,7 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
         with right:
             _selection(row, info, done)
         _table(row, info, trials, only, marked, lit)
-        options.section(row, view.device, len(done))
+        options.section(row, view.device, *(len(without_points(t)) for t in (done, left)))
     return replace(asked, trial=_selected(done), view=view, chart=chart, zoom=zoom, option=options.chosen())
 
 
@@ -178,12 +178,17 @@ def _selected(done: Trials) -> str | None:
     return wanted if wanted in done.place else None
 
 
-def _remaining(info: FrontierInfo, done: Trials) -> None:
+def _remaining(info: FrontierInfo, done: Trials, narrowed_down: bool) -> None:
     """How many recipes remain within the limits, and which of them to take."""
     choice = info.choice
     count, total = len(choice.kept), len(choice.measured)
-    if not choice.view.limits:
-        st.markdown(f"**Limits**: none set, all {total:,} recipes remain. Move a slider to what you can afford.")
+    if not total and is_imported(done).all():
+        st.markdown("**Limits**: only imported points are left, which do not count.")
+    elif not choice.view.limits:
+        looked_at = " that are looked at" if narrowed_down else ""
+        st.markdown(
+            f"**Limits**: none set, all {total:,} recipes{looked_at} remain. Move a slider to what you can afford."
+        )
     elif choice.best is None:
         st.warning("**0 recipes** keep all these limits. Loosen one.", icon=":material/block:")
     else:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine.figures.frontier import frontier_alt, frontier_figure
 from engine.figures.frontier_info import FrontierInfo
+from engine.frontier.brush import brush_words
 from engine.frontier.columns import Trials
 from engine.frontier.recommendation import View, usual_view
 from engine.metrics import METRICS, limits_text, text_of
@@ -19,6 +20,7 @@ from engine.trials.text import is_estimated
 from engine.trials.trial import Trial
 from pages.shared import explore_address as state
 from pages.shared import narrowed, plots, queries, shell
+from pages.shared.narrowed import Narrowed
 from pages.shared.narrowing_address import Narrowing
 
 HEIGHT = 600
@@ -66,22 +68,31 @@ def _slide(row: SweepRow, view: View, by: Narrowing) -> None:
     st.subheader(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""
     machines = sorted(set(trials.machines.values()))
-    some = f"{len(only.trials):,} of " if only.key else ""
-    st.caption(f"{some}{row.trials} recipes{running}. {' and '.join(machines)}")
+    some = f"{len(only.trials):,} of " if len(only.trials) < only.total else ""
+    st.caption(f"{some}{row.trials} recipes{_left_by(by, only)}{running}. {' and '.join(machines)}")
     if not info.points:
-        st.info("No recipe has both numbers yet.", icon=":material/hourglass_top:")
+        nothing = "No recipe has both numbers yet." if len(only.trials) or not only.total else "None of these is left."
+        st.info(nothing, icon=":material/hourglass_top:")
         return
     plots.draw(
         frontier_figure(info, height=HEIGHT), key="presented", config={"displayModeBar": False}, alt=frontier_alt(info)
     )
     rows = _worth_telling(row, info, trials)
-    st.table(
-        pd.DataFrame([_told(why, trial, view.device) for trial, why in rows]).set_index("Recipe"), border="horizontal"
-    )
+    if rows:
+        told = pd.DataFrame([_told(why, trial, view.device) for trial, why in rows])
+        st.table(told.set_index("Recipe"), border="horizontal")
     if view.limits:
         st.caption(
             f"Limits: {limits_text(view.limits)}. {len(info.choice.kept)} of {len(info.choice.measured)} recipes keep them."
         )
+
+
+def _left_by(by: Narrowing, only: Narrowed) -> str:
+    """What leaves these recipes alone to look at, for people who see no controls."""
+    parts = [f"{'with' if cut.keep else 'without'} {brush_words(cut.brush)}" for cut in by.cuts]
+    if by.where and not only.mistake:
+        parts.append(f"matching {by.where}")
+    return f" ({shell.plain('; '.join(parts))})" if parts else ""
 
 
 def _worth_telling(row: SweepRow, info: FrontierInfo, trials: Trials) -> list[tuple[Trial, str]]:

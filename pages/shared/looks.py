@@ -16,6 +16,8 @@ _CSS = """
 .js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: light-dark(#57606D, #A6AEBA) !important; }
 [data-testid=stApp] button[kind^=primary], [data-testid=stApp] button[kind^=primary] p, [data-testid=stApp] button[kind^=primary] span,
 [data-testid=stApp] [data-tag-index], [data-testid=stApp] [data-tag-index] span { color: light-dark(#FFFFFF, #0B1118); }
+[data-testid=stApp] button[kind=tertiary] p { text-align: left; }
+@media (max-width: 640px) { .st-key-explore-where { min-width: 100%; } }
 a:focus-visible, button:focus-visible, summary:focus-visible, [role=radio]:focus-visible, [role=tab]:focus-visible,
 [role=slider]:focus-visible { outline: 2px solid #3D9BDA; outline-offset: 2px; }
 """

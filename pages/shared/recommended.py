@@ -39,10 +39,11 @@ def _verdict(
     only: str,
     _known: Trials,
     _sure: Certainty,
+    _whole: Trials,
 ) -> Verdict:
     # The other arguments follow from these.
     y, x, device = axes
-    return verdict(_known, (y, x), dict(limits), device, queries.artifacts().local, _sure)
+    return verdict(_known, (y, x), dict(limits), device, queries.artifacts().local, _sure, _whole)
 
 
 def recommended(row: SweepRow, view: View | None = None, left: Trials | None = None, only: str = "") -> Verdict:
@@ -57,12 +58,13 @@ def recommended(row: SweepRow, view: View | None = None, left: Trials | None = N
         view = usual_view(view, queries.columns_on(row, view.device).done)
     if not view.limits and aim and aim.device == view.device:
         view = replace(view, limits=aim.limits)
-    known = without_points(queries.columns_on(row, view.device).done if left is None else left)
+    whole = queries.columns_on(row, view.device).done
+    known = without_points(whole if left is None else left)
     sure = queries.sureness(row, replace(view, imported=False), known, only)
     limits = tuple(sorted(view.limits.items()))
     at = (row.id, row.created, row.revision)
     axes = (view.y, view.x, view.device)
-    return _verdict(queries.address(), at, axes, limits, queries.profile_key(view.device), only, known, sure)
+    return _verdict(queries.address(), at, axes, limits, queries.profile_key(view.device), only, known, sure, whole)
 
 
 def box(row: SweepRow, found: Verdict, key: str, show: Callable[[str], None] | None = None) -> None:

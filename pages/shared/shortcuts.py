@@ -92,7 +92,11 @@ export default function (component) {
     let done = true;
     if (leap && event.key in data.leaps) goTo(data.leaps[event.key]);
     else if (event.key === 'g') leaping = Date.now();
-    else if (event.key === '?') list.showModal();
+    else if (event.key === '?') {
+      // Dark where the app is: Streamlit says it on its own element, beside which the list stands.
+      list.style.colorScheme = getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme;
+      list.showModal();
+    }
     else if (event.key === '/') done = find();
     else if (event.key === 'j') done = press('[class*=next-recipe] button');
     else if (event.key === 'k') done = press('[class*=previous-recipe] button');
@@ -108,15 +112,16 @@ export default function (component) {
 }
 """
 _CSS = """
-.ps-keys { border: 1px solid #8C95A3; border-radius: .75rem; padding: 1.25rem 1.5rem; background: #FFFFFF; color: #1B2430;
+.ps-keys { border: 1px solid #8C95A3; border-radius: .75rem; padding: 1.25rem 1.5rem;
+  background: light-dark(#FFFFFF, #18202A); color: light-dark(#1B2430, #E6EAF0);
   font-family: "Source Sans", sans-serif; max-width: min(92vw, 30rem); max-height: 88vh; }
 .ps-keys::backdrop { background: rgba(16, 21, 28, .5); }
 .ps-keys h2 { font-size: 1.25rem; margin: 0 0 .75rem; padding: 0; color: inherit; }
 .ps-keys dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; margin: 0 0 1rem; }
 .ps-keys dt, .ps-keys dd { margin: 0; }
-.ps-keys kbd { border: 1px solid #8C95A3; border-radius: .25rem; padding: 0 .4rem; margin-right: .25rem; background: #F3F5F8;
-  color: #1B2430; }
-.ps-keys button { border: 1px solid #8C95A3; border-radius: .5rem; padding: .25rem .9rem; background: #FFFFFF; color: #1B2430; }
+.ps-keys kbd { border: 1px solid #8C95A3; border-radius: .25rem; padding: 0 .4rem; margin-right: .25rem;
+  background: light-dark(#F3F5F8, #273140); color: inherit; }
+.ps-keys button { border: 1px solid #8C95A3; border-radius: .5rem; padding: .25rem .9rem; background: transparent; color: inherit; }
 """
 _component = st.components.v2.component("paretoscope_shortcuts", js=_JS)
 

@@ -168,7 +168,12 @@ def selectable(
     lit: Collection[str] | None = None,
     wanted: Columns = USUAL,
 ) -> None:
-    """The table of measured trials; `on_select` runs when the selected row changes. `left_out` others are not among them."""
+    """The table of measured trials; `on_select` runs when the selected row changes. `left_out` others are not among them.
+
+    Of no trials there is none.
+    """
+    if not len(trials):
+        return
     made = frame(trials, choice, tied, lit, wanted)
     hidden = [] if wanted.names or wanted.every else constant(made)
     config = _columns(trials, choice.view.device)

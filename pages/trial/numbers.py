@@ -46,7 +46,7 @@ def _rows(found: list[Number]) -> list[dict[str, str]]:
                         shell.plain(with_minus(number.range_text)),
                         shell.plain(with_minus(number.baseline_text)),
                         shell.plain(with_minus(number.difference_text)),
-                        shell.plain(number.how),
+                        shell.plain(with_minus(number.how)),
                     ),
                     strict=True,
                 )

@@ -58,9 +58,10 @@ def render() -> None:
     with left:
         _decision(row, trial)
         trial_panel.head(trial, baseline, "host")
-        _stages(trial)
     with right:
         _take_it(row, trial, baseline)
+    # Names and numbers of three charts need the whole width.
+    _stages(trial)
     # From here on, folded: each heading says what there is to find.
     with _fold("Where it breaks", ":material/broken_image:", story.breaks(trial)):
         _classes(row, trial, baseline)

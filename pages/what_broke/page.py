@@ -165,7 +165,8 @@ def _summary(
     accuracy = trial.accuracy
     if accuracy and counts["harmful"]:
         st.caption(
-            f"The accuracy of {text_of('accuracy', accuracy.value)} hides {counts['harmful']:,} {noun}s that were right before."
+            f"The accuracy of {text_of('accuracy', accuracy.value)} hides {counts['harmful']:,} "
+            f"{noun}{' that was' if counts['harmful'] == 1 else 's that were'} right before."
         )
 
 

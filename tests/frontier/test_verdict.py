@@ -182,3 +182,21 @@ def test_limits_are_named_as_the_metrics_are_and_of_nothing_there_is_no_share() 
     assert "MAE 2.00 K is 1.00 K (100 %) above the limit" in told
     none = verdict([base], (key, "size_bytes"), {"size_bytes": 0.0}).sentence
     assert none.endswith("file size 100 kB is 100 kB above the limit.")
+
+
+def test_a_baseline_that_was_filtered_away_is_still_what_it_is_compared_with(shipped: dict[str, Trial]) -> None:
+    whole, find = list(shipped.values()), Artifacts.open().local
+    kept = [t for t in whole if t.recipe.steps and (t.size_bytes or 0) < 60_000]
+    found = verdict(kept, AXES, {}, find=find, whole=whole)
+    chosen, baseline = shipped[found.trial or ""], next(t for t in whole if not t.recipe.steps)
+    rights = [load_right(find(t.predictions or "")) for t in (chosen, baseline)]
+    assert rights[0] is not None
+    assert rights[1] is not None
+    cost = found.sentence.split("; second is ")[0]
+    assert "there is no baseline" in verdict(kept, AXES, {}, find=find).sentence
+    assert points(cost) == pytest.approx([100 * v for v in paired_difference(rights[0], rights[1])], abs=0.0051)
+    assert f"−{1 - (chosen.size_bytes or 0) / (baseline.size_bytes or 1):.0%}".replace("%", " %") in cost
+    # Nothing else about it is another.
+    alone = verdict(kept, AXES, {}, find=find)
+    assert (alone.trial, alone.runner_up) == (found.trial, found.runner_up)
+    assert alone.sentence.split("; second is ")[1] == found.sentence.split("; second is ")[1]

@@ -47,6 +47,12 @@ def test_every_chart_takes_them(sweep: str, chart: str):
     assert not open_app(sweep=sweep, x="size_bytes", imported="1", chart=chart).exception
 
 
+def test_of_them_alone_there_is_no_recipe_to_limit_and_no_option_to_compare(sweep: str):
+    said = words(open_app(sweep=sweep, x="size_bytes", where="label ~ theirs"))
+    assert "only imported points are left, which do not count" in said
+    assert "**Of all 24 measured recipes of the sweep**, also of those that are left out above." in said
+
+
 def test_a_sweep_without_them_has_no_tick(home: Path):
     app = open_app(sweep=enter().id)
     assert [c for c in app.checkbox if c.label == "Imported points count"] == []

@@ -47,10 +47,15 @@ def test_a_filter_leaves_out_of_chart_table_frontier_and_recommendation_what_it_
     standing = {name for name, mark in marks.items() if "frontier" in mark.split(", ")}
     assert standing == {wanted.fact("label")[wanted.place[i]] for i in front}
     assert "Ship “" in words(app)
+    assert "there is no baseline" not in words(app)
+    assert f"all {len(wanted)} recipes that are looked at remain" in words(app)
+    assert "also of those that are left out above" in words(app)
     assert address(app)["where"] == asked
     # Wider again, and the same as ever.
     app.button(key="explore where clear").click().run()
     assert len(listed(app)) == 24
+    assert "all 24 recipes remain" in words(app)
+    assert "are left out above" not in words(app)
     assert "where" not in address(app)
 
 
@@ -64,7 +69,10 @@ def test_a_filter_is_typed_and_a_mistake_in_it_is_one_line_that_leaves_nothing_o
     assert "size needs a unit: write 20 kB, or 20 B. Nothing is left out" in plain(app)
     assert address(app)["where"] == "size < 20"
     app.text_input(key="explore where").set_value("accuracy > 99.9").run()
-    assert "None of the 24 measured recipes is left" in words(app)
+    assert "None of the 24 measured recipes is left by the filter." in words(app)
+    # No empty table; what is below is of all recipes, and says so.
+    assert ["recipe" in table.value for table in app.dataframe] == [False]
+    assert "**Of all 24 measured recipes of the sweep**, also of those that are left out above." in words(app)
     app.button(key="explore show all").click().run()
     assert len(listed(app)) == 24
 

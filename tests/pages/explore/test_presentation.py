@@ -40,3 +40,15 @@ def test_a_sweep_without_points_says_so():
     sweep = enter(state="running", pending=len(TRIALS))
     app = open_app(sweep=sweep.id, x="lowest_recall", present="1")
     assert "No recipe has both numbers yet" in words(app)
+
+
+def test_it_says_what_narrows_it_down_for_nobody_sees_the_filter():
+    sweep = enter()
+    app = open_app(sweep=sweep.id, where="size < 20 kB", cuts="keep~accuracy~0.5~1", present="1")
+    small = [t for t in TRIALS if t.size_bytes < 20_000]
+    said = words(app).replace("\\", "")
+    assert f"{len(small)} of 24 recipes (with accuracy 50.00 to 100.00 %; matching size < 20 kB)." in said
+    nothing = open_app(sweep=sweep.id, where="size < 1 B", present="1")
+    assert "None of these is left." in words(nothing)
+    assert not nothing.get("plotly_chart")
+    assert "(" not in words(open_app(sweep=sweep.id, present="1")).partition("24 recipes")[2].partition("CPU")[0]

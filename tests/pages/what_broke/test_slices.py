@@ -41,7 +41,7 @@ def test_pages_speak_of_slices(shown):
     assert all(" to " in cell for cell in table["MAE vs baseline"])
 
     trial = open_app("trial", sweep=sweep.id, trial=coarse.id)
-    said = words(trial)
+    said = "\n".join([words(trial), *(str(cell) for table in trial.table for cell in table.value.to_numpy().ravel())])
     assert "MAE of the worst slice" in said
     assert f"site {coarse.slices.worst.value}".replace("_", r"\_").replace("*", r"\*") in said
     assert "widened for being the worst of several" in said
