@@ -79,3 +79,9 @@ def chromium() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return browser
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that works in its own process as a worker or a server does moves temporary files (`engine/run/scratch.py`) for itself alone."""
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())

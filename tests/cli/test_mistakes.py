@@ -25,7 +25,7 @@ from tests.helpers.tiny import write_problem
         ("measure.profiles=[toaster]", ("toaster", "stm32h7a3-xcubeai")),
         ("measure.held_back=1.5", ("held_back", "1.5")),
         ("replicates=0", ("replicates", "0")),
-        ("search.method=luck", ("search.method", "'luck'", "'grid', 'random', 'nsga2', 'tpe' or 'gp'")),
+        ("search.method=luck", ("search.method", "'luck'", "'grid', 'random', 'nsga2', 'tpe', 'gp' or 'gain'")),
         ("search.trials=0", ("search.trials", "0")),
         ("nonsense=1", ("nonsense",)),
     ],
