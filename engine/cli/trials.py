@@ -58,7 +58,7 @@ def trials(
             print_trials(found, device, chosen)
         if listing:
             shown = f"{skip + 1:,} to {skip + len(found):,}" if found else "none"
-            matching = f"{listing.matched:,} matching of " if where is not None else ""
+            matching = f"{listing.matched:,} that match, of " if where is not None else ""
             unknown = f" Of {silent:,} it is not known what they ask of {device}; they come last." if silent else ""
             console().print(f"Listed: {shown} of {matching}{listing.total:,} recipes.{unknown}")
 

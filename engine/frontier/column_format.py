@@ -184,6 +184,7 @@ _CODECS: dict[Fact, tuple[Callable[[Objects], Any], Callable[[Any], Objects]]] =
     "seeds": _few(pa.string(), lambda s: json.dumps(asdict(s)), lambda text: Seeds.from_json(json.loads(text))),
     "finished_s": _plain(pa.float64()),
     "error": _few(pa.string(), _same, _same),
+    "stopped": _few(pa.string(), _same, _same),
     "own_metrics": _few(pa.string(), lambda keys: json.dumps(keys), lambda text: tuple(json.loads(text))),
     "steps": (_write_steps, _read_steps),
 }

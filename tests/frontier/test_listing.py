@@ -84,7 +84,7 @@ def test_the_command_lists_a_part(home):
         ("--where", "accuracy >= 90", "--sort", "size_bytes"),
     )
     out = paretoscope("trials", "part", *part, "--top", "3", "--skip", "1", home=home).stdout
-    assert f"Listed: 2 to 4 of {len(within)} matching of 24 recipes." in out
+    assert f"Listed: 2 to 4 of {len(within)} that match, of 24 recipes." in out
     assert [line.split()[0] for line in out.splitlines() if line[:6].strip() and line.split()[0] in within] == within[
         1:4
     ]
@@ -95,7 +95,7 @@ def test_the_command_lists_a_part(home):
     everything = json.loads(paretoscope(*args, home=home).stdout)
     some = json.loads(paretoscope(*args, "--top", "5", home=home).stdout)
     assert some == everything[:5]
-    nothing = paretoscope("trials", "part", "--within", "size_bytes=1", home=home).stdout
-    assert nothing.strip() == "Listed: none of 0 within the limits of 24 recipes."
+    nothing = paretoscope("trials", "part", "--where", "size < 1 B", home=home).stdout
+    assert nothing.strip() == "Listed: none of 0 that match, of 24 recipes."
     refused(paretoscope("trials", "part", "--sort", "accuracy,size_bytes", home=home), "several metrics")
     refused(paretoscope("trials", "part", "--top", "0", home=home), "a page of 0")
