@@ -39,9 +39,10 @@ def random_trials(seed: int, count: int = 60) -> list[Trial]:
     for number in range(count):
         recipe = Recipe(steps=(Prune(method="magnitude", ratio=round((number + 1) / 100, 2)),)) if number else Recipe()
         if number and draw.random() < 0.15:
-            state = draw.choice(["pending", "failed"])
+            state = draw.choice(["pending", "failed", "stopped"])
             error = "it has no convolution" if state == "failed" else None
-            found.append(Trial(id=recipe.id, recipe=recipe, state=state, error=error))
+            stopped = "stopped after screening: 70.00 % with 1 of 4 epochs" if state == "stopped" else None
+            found.append(Trial(id=recipe.id, recipe=recipe, state=state, error=error, stopped=stopped))
             continue
         made = trial(
             recipe,
