@@ -118,7 +118,7 @@ def print_diff(found: RunDiff, everything: bool = False) -> None:
         print_table({"": "left", "id": "left", "recipe": "left", **dict.fromkeys(names, "right")}, rows, HOW)
         print()
     print(f"{summary_text(found)}.")
-    for title, trials in (("New", found.new), ("Gone", found.gone), ("Still to be measured", found.pending)):
+    for title, trials in (("New", found.new), ("Gone", found.gone), ("Not measured now", found.pending)):
         if trials:
             shown = ", ".join(t.label for t in trials[:8])
             more = f" and {len(trials) - 8:,} more" if len(trials) > 8 else ""

@@ -63,6 +63,9 @@ class RunDiff:
         return any(r.standing in ("regression", "new failure") for r in self.recipes)
 
 
+_UNMEASURED = frozenset({"pending", "stopped"})
+
+
 def run_diff(
     then: Sequence[Trial],
     now: Sequence[Trial],
@@ -75,14 +78,14 @@ def run_diff(
     pairs = matched(then, now)
     both = [(a, b) for a, b in pairs if a.state == "done" and b.state == "done"]
     changes, left_out = changes_of(both, find_then, find_now, tolerance or Tolerance())
-    told = [_told(a, b, changes.get(b.id, ())) for a, b in pairs if "pending" not in (a.state, b.state)]
+    told = [_told(a, b, changes.get(b.id, ())) for a, b in pairs if _UNMEASURED.isdisjoint((a.state, b.state))]
     matched_then = {a.id for a, _ in pairs}
-    matched_now = {b.id for a, b in pairs if a.state != "pending" or b.state == "pending"}
+    matched_now = {b.id for a, b in pairs if a.state not in _UNMEASURED or b.state in _UNMEASURED}
     return RunDiff(
         recipes=tuple(sorted(told, key=_order)),
         new=tuple(t for t in now if t.id not in matched_now),
         gone=tuple(t for t in then if t.id not in matched_then),
-        pending=tuple(b for a, b in pairs if b.state == "pending" and a.state != "pending"),
+        pending=tuple(b for a, b in pairs if b.state in _UNMEASURED and a.state not in _UNMEASURED),
         left_out=left_out,
     )
 

@@ -30,7 +30,7 @@ HOW = (
 def summary_text(found: RunDiff) -> str:
     """How many recipes of each kind, `2 worse, 1 failed now, 3 better, 18 unchanged`; then those that one run has alone."""
     parts = [f"{len(found.of(s)):,} {HEADINGS[s].lower()}" for s in STANDINGS]
-    more = (("new", found.new), ("gone", found.gone), ("still to be measured", found.pending))
+    more = (("new", found.new), ("gone", found.gone), ("not measured now", found.pending))
     return ", ".join([*parts, *(f"{len(trials):,} {name}" for name, trials in more if trials)])
 
 

@@ -174,7 +174,7 @@ def _table(standing: Standing, recipes: Sequence[RecipeDiff], sweep_id: str) -> 
 
 def _alone(found: RunDiff) -> None:
     """What one run has alone."""
-    for title, trials in (("New", found.new), ("Gone", found.gone), ("Still to be measured", found.pending)):
+    for title, trials in (("New", found.new), ("Gone", found.gone), ("Not measured now", found.pending)):
         if trials:
             with st.expander(f"{title}: {len(trials):,}"):
                 st.markdown("\n".join(f"- {shell.plain(t.label)}" for t in trials[:MOST_TRIALS]))

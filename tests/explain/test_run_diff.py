@@ -181,6 +181,15 @@ def test_a_run_against_itself_has_nothing_to_tell_and_what_is_still_to_come_is_n
     assert not found.gone
     some = run_diff(whole, sweep_trials(pending=3))
     assert [len(x) for x in (some.pending, some.gone, some.new)] == [3, 0, 0]
+    stopped = [
+        replace(t, state="stopped", stopped="stopped after screening") if t.state == "pending" else t
+        for t in sweep_trials(pending=3)
+    ]
+    assert (run_diff(whole, stopped).pending, len(run_diff(whole, stopped).recipes)) == (
+        tuple(t for t in stopped if t.stopped),
+        21,
+    )
+    assert [t.id for t in run_diff(stopped, whole).new] == [t.id for t in stopped if t.stopped]
     assert [len(x) for x in (run_diff(sweep_trials(pending=3), whole).new, some.recipes)] == [3, 21]
     assert run_diff([], []).recipes == ()
 
