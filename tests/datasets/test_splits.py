@@ -23,10 +23,10 @@ from tests.helpers.tiny import images
 
 ENGINE = ROOT / "engine"
 # Who reports, exports or describes: the worker's accuracy node, assembly and confirm (labels), bundle (its sample), and those that say how
-# many samples there are, also of each slice, of which type, what another CPU would answer, or where two networks begin to differ.
+# many samples there are, also of each slice, of which type and shape, what another CPU would answer, or where two networks begin to differ.
 REPORTERS = {
     "run/measuring.py", "run/assemble.py", "run/confirm.py",
-    "export/recorded.py", "export/report_broke.py", "interchange/mlflow_runs.py", "export/card.py",
+    "export/recorded.py", "export/opened.py", "export/report_broke.py", "interchange/mlflow_runs.py", "export/card.py",
     "cli/doctor.py", "check/report.py", "check/slices.py", "explain/portability.py",
     "explain/layers.py",
 }  # fmt: skip
