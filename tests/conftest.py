@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -85,3 +86,9 @@ def chromium() -> str:
 def _temporary_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that works in its own process as a worker or a server does moves temporary files (`engine.run.scratch`) for itself alone."""
     monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+
+
+@pytest.fixture(autouse=True)
+def _main_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that runs in a test's own process takes the place of the main module, which worker processes look for."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])

@@ -167,7 +167,8 @@ def test_the_report_works_from_a_file_without_a_network(page: Page, tmp_path: Pa
     ends = names.evaluate_all("all => all.map(e => e.getBoundingClientRect()).map(r => [r.left, r.right])")
     assert len(ends) > 30
     assert all(left > right - 1 for (_, right), (left, _) in itertools.pairwise(sorted(ends)))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    # The other charts follow the window a moment later.
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 420")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as SVG").first.click()
     assert download.value.suggested_filename.endswith(".svg")
