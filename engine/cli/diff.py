@@ -100,7 +100,7 @@ def _print_lines(lead: str, lines: tuple[str, ...]) -> None:
 def print_diff(found: RunDiff, everything: bool = False) -> None:
     """The recipes, those that are worse first; the unchanged ones are counted unless `everything` is asked for."""
     from engine.explain.run_diff import STANDINGS
-    from engine.explain.run_texts import HEADINGS, HOW, cell_text, summary_text
+    from engine.explain.run_texts import HEADINGS, HOW, alone, cell_text, summary_text
     from engine.metrics import METRICS
 
     keys = list(dict.fromkeys(c.key for r in found.recipes for c in r.changes))
@@ -118,8 +118,7 @@ def print_diff(found: RunDiff, everything: bool = False) -> None:
         print_table({"": "left", "id": "left", "recipe": "left", **dict.fromkeys(names, "right")}, rows, HOW)
         print()
     print(f"{summary_text(found)}.")
-    for title, trials in (("New", found.new), ("Gone", found.gone), ("Not measured now", found.pending)):
-        if trials:
-            shown = ", ".join(t.label for t in trials[:8])
-            more = f" and {len(trials) - 8:,} more" if len(trials) > 8 else ""
-            print(f"{title}: {shown}{more}.")
+    for title, trials in alone(found):
+        shown = ", ".join(t.label for t in trials[:8])
+        more = f" and {len(trials) - 8:,} more" if len(trials) > 8 else ""
+        print(f"{title}: {shown}{more}.")

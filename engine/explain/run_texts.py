@@ -12,6 +12,7 @@ from engine.frontier.effect_texts import change_text, short_name
 from engine.frontier.verdict import Verdict
 from engine.metrics import METRICS, in_a_sentence, text_of
 from engine.trials.text import share_text
+from engine.trials.trial import Trial
 
 HEADINGS: dict[Standing, str] = {
     "regression": "Worse",
@@ -30,8 +31,13 @@ HOW = (
 def summary_text(found: RunDiff) -> str:
     """How many recipes of each kind, `2 worse, 1 failed now, 3 better, 18 unchanged`; then those that one run has alone."""
     parts = [f"{len(found.of(s)):,} {HEADINGS[s].lower()}" for s in STANDINGS]
-    more = (("new", found.new), ("gone", found.gone), ("not measured now", found.pending))
-    return ", ".join([*parts, *(f"{len(trials):,} {name}" for name, trials in more if trials)])
+    return ", ".join([*parts, *(f"{len(trials):,} {title.lower()}" for title, trials in alone(found))])
+
+
+def alone(found: RunDiff) -> list[tuple[str, tuple[Trial, ...]]]:
+    """What one run has alone, under what it is called; only what there is."""
+    every = (("New", found.new), ("Gone", found.gone), ("Not measured now", found.pending))
+    return [(title, trials) for title, trials in every if trials]
 
 
 def change_line(change: Change) -> str:

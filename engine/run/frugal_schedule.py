@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.search.frugal import Earlier, FrugalChooser
 from engine.search.gain import Prices
 from engine.spec.recipe import Recipe
 from engine.store.artifacts import Artifacts
+from engine.store.rows import NodeRow
 from engine.store.store import Store
 from engine.trials.trial import Trial
 
@@ -40,12 +42,15 @@ def ended_of(
     plan: Plan,
     store: Store,
     artifacts: Artifacts,
+    rows: Iterable[NodeRow],
     results: Mapping[str, dict[str, Any]],
     errors: Mapping[str, str],
     rates: Mapping[str, float],
 ) -> Ended:
-    """What has ended of a plan, with `results` and `errors` as a run goes on writing them; what other sweeps tell where it is asked for."""
-    costs = NodeCosts(plan, rates, (row for key, row in store.nodes(plan.nodes).items() if key in results))
+    """What has ended of a plan: `rows` in earlier runs, with `results` and `errors` as a run goes on writing them; what other sweeps tell
+    where it is asked for.
+    """
+    costs = NodeCosts(plan, rates, rows)
     earlier = earlier_sweeps(plan, store) if plan.sweep.search.method == "gain" else ()
     return Ended(results, errors, costs, artifacts, earlier)
 
@@ -153,8 +158,6 @@ class FrugalSchedule:
         """As of any schedule, as if none were stopped: at most so much."""
         out = self.taken | finished.keys() | self.stopped.keys()
         left = [keys for recipe, keys in self.needs.items() if recipe not in out]
-        waiting: dict[str, int] = {}
-        for keys in left:
-            for key in keys & set(missing):
-                waiting[key] = waiting.get(key, 0) + 1
+        wanted = frozenset(missing)
+        waiting = Counter(key for keys in left for key in keys & wanted)
         return chances(waiting, len(left), self.room)

@@ -123,7 +123,8 @@ class _Run:
         self.left = set(missing)
         self.under_way: set[str] = set()
         self.nodes_run = 0
-        self.results = {k: row.result for k, row in store.nodes(plan.nodes).items() if k not in missing}
+        rows = [row for key, row in store.nodes(plan.nodes).items() if key not in missing]
+        self.results = {row.key: row.result for row in rows}
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
         self.started, self.earlier_s = time.monotonic(), 0.0
@@ -143,7 +144,7 @@ class _Run:
                 self.waiting.setdefault(key, []).append(chain)
         self.recipe_of = plan.first_recipes
         self.only = only
-        self.ended = ended_of(plan, store, artifacts, self.results, self.errors, self.rates)
+        self.ended = ended_of(plan, store, artifacts, rows, self.results, self.errors, self.rates)
         self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only, self.ended)
         self.missing = set(self.schedule.planned)
 
@@ -338,7 +339,7 @@ class _Run:
         done = total - len(self.left)
         to_come = self.schedule.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
         remaining = max(0.0, min(forecast_s(self.plan, to_come, self.rates, self.cores), self._time_left()))
-        now = under_way(self.plan, self.waits.begun(self.under_way), self.waiting)
+        now = under_way(self.plan, self.waits.begun(self.under_way), self.recipe_of)
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining, now)
         trials_done = sum(t.state == "done" for t in self.trials.values())
         found = self.schedule.found

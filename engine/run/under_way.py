@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from engine.run.plan import Chain, Kind, Plan
+from engine.run.plan import Kind, Plan
 from engine.trials.trial import Trial
 
 MOST_NAMED = 6
@@ -22,19 +22,19 @@ _WORDS: dict[Kind, str] = {
 _OF_ALL = frozenset({"source", "convert", "teacher"})
 
 
-def under_way(plan: Plan, begun: Collection[str], waiting: Mapping[str, Sequence[Chain]]) -> str | None:
+def under_way(plan: Plan, begun: Collection[str], recipe_of: Mapping[str, str]) -> str | None:
     """The nodes that have begun as a JSON list of words, `["training channels −50 %", "timing int8"]`; None where there are none.
 
-    A node is named by the first of the recipes that wait for it (`waiting`, by its key).
+    A node is named by a recipe, by its key in `recipe_of` (`Plan.first_recipes`).
     """
-    words = sorted(node_words(plan.nodes[key].kind, waiting.get(key, ())) for key in begun)
+    words = sorted(node_words(plan.nodes[key].kind, recipe_of[key]) for key in begun)
     told = [*words[:MOST_NAMED], *([f"{len(words) - MOST_NAMED} more"] if len(words) > MOST_NAMED else [])]
     return json.dumps(told, ensure_ascii=False) if told else None
 
 
-def node_words(kind: Kind, chains: Sequence[Chain]) -> str:
-    """A node of some recipes in words."""
-    return _WORDS[kind] if kind in _OF_ALL or not chains else f"{_WORDS[kind]} {chains[0].recipe.label}"
+def node_words(kind: Kind, recipe: str) -> str:
+    """A node in words, with the label of a recipe that needs it."""
+    return _WORDS[kind] if kind in _OF_ALL else f"{_WORDS[kind]} {recipe}"
 
 
 def to_keep(plan: Plan, earlier: Mapping[str, Trial], left: Collection[str]) -> list[Trial]:

@@ -15,7 +15,7 @@ from engine.explain.run_changes import Change
 from engine.explain.run_diff import STANDINGS, RecipeDiff, RunDiff, Standing, run_diff
 from engine.explain.run_fronts import FrontDiff, front_diff, recommended
 from engine.explain.run_sides import BEFORE, Side, check_sides, earlier_side, stored_side, what_differs
-from engine.explain.run_texts import HEADINGS, HOW, cell_text, front_lines, summary_text, then_now_text
+from engine.explain.run_texts import HEADINGS, HOW, alone, cell_text, front_lines, summary_text, then_now_text
 from engine.frontier.verdict import Verdict
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
@@ -174,12 +174,11 @@ def _table(standing: Standing, recipes: Sequence[RecipeDiff], sweep_id: str) -> 
 
 def _alone(found: RunDiff) -> None:
     """What one run has alone."""
-    for title, trials in (("New", found.new), ("Gone", found.gone), ("Not measured now", found.pending)):
-        if trials:
-            with st.expander(f"{title}: {len(trials):,}"):
-                st.markdown("\n".join(f"- {shell.plain(t.label)}" for t in trials[:MOST_TRIALS]))
-                if len(trials) > MOST_TRIALS:
-                    st.caption(f"and {len(trials) - MOST_TRIALS:,} more")
+    for title, trials in alone(found):
+        with st.expander(f"{title}: {len(trials):,}"):
+            st.markdown("\n".join(f"- {shell.plain(t.label)}" for t in trials[:MOST_TRIALS]))
+            if len(trials) > MOST_TRIALS:
+                st.caption(f"and {len(trials) - MOST_TRIALS:,} more")
 
 
 def _records(found: RunDiff) -> list[dict[str, object]]:

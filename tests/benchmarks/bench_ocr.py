@@ -24,21 +24,9 @@ from engine.measure.machine import machine
 from engine.models.export import export_onnx
 from engine.quality.task_scores import edit_distance
 from tests.helpers import digit_strings
-from tests.helpers.swept import PEERS, File, arguments, peers, swept, table
+from tests.helpers.swept import PEERS, RECURRENT, File, arguments, peers, swept, table
 
 EPOCHS = 8
-RECIPES = (
-    None,
-    {"weight_bits": 8, "activation_bits": 8},
-    {"weight_bits": 8, "activation_bits": 8, "weight_range": "safe"},
-    {"weight_bits": 8, "activation_bits": 8, "max_drop": 0.2},
-    {"weight_bits": 4, "activation_bits": 8},
-    {"method": "dynamic"},
-    {"method": "dynamic", "weight_bits": 4},
-    {"weight_bits": 8, "activation_bits": 32},
-    {"weight_bits": 4, "activation_bits": 32},
-    {"weight_bits": 16, "activation_bits": 32},
-)
 
 
 def main() -> None:
@@ -61,7 +49,7 @@ def main() -> None:
             "model": {"source": "reader.onnx"},
             "data": {"source": f"{code}:load", "task": "other", "preprocess": "none"},
             "metric": {"name": "cer", "decode": f"{code}:to_text"},
-            "space": {"quantize": list(RECIPES)},
+            "space": {"quantize": list(RECURRENT)},
             "measure": {"latency": None},
         }
         (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))

@@ -22,20 +22,7 @@ import yaml
 
 from engine.measure.machine import machine
 from tests.helpers import spoken_clips
-from tests.helpers.swept import PEERS, File, arguments, peers, swept, table
-
-RECIPES = (
-    None,
-    {"weight_bits": 8, "activation_bits": 8},
-    {"weight_bits": 8, "activation_bits": 8, "weight_range": "safe"},
-    {"weight_bits": 8, "activation_bits": 8, "max_drop": 0.2},
-    {"weight_bits": 4, "activation_bits": 8},
-    {"method": "dynamic"},
-    {"method": "dynamic", "weight_bits": 4},
-    {"weight_bits": 8, "activation_bits": 32},
-    {"weight_bits": 4, "activation_bits": 32},
-    {"weight_bits": 16, "activation_bits": 32},
-)
+from tests.helpers.swept import PEERS, RECURRENT, File, arguments, peers, swept, table
 
 
 def main() -> None:
@@ -51,7 +38,7 @@ def main() -> None:
             "model": {"source": "vad.onnx", "state": {"h": "hn", "c": "cn"}},
             "data": {"source": f"{code}:load", "kind": "series", "task": "other", "preprocess": "none"},
             "metric": {"source": f"{code}:right", "higher_is_better": True, "unit": "%"},
-            "space": {"quantize": list(RECIPES)},
+            "space": {"quantize": list(RECURRENT)},
             "measure": {"latency": None},
         }
         (folder / "spec.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))

@@ -23,6 +23,19 @@ from engine.graph.graph import first_line, read_onnx
 PACKAGES = ("nncf==3.4.0", "onnxruntime==1.32.0", "torch==2.14.1")
 PEERS = ("onnxruntime-dynamic", "onnxruntime", "onnxruntime-reduced", "nncf-performance", "nncf-mixed")
 TURNS = 15
+RECURRENT = (
+    None,
+    {"weight_bits": 8, "activation_bits": 8},
+    {"weight_bits": 8, "activation_bits": 8, "weight_range": "safe"},
+    {"weight_bits": 8, "activation_bits": 8, "max_drop": 0.2},
+    {"weight_bits": 4, "activation_bits": 8},
+    {"method": "dynamic"},
+    {"method": "dynamic", "weight_bits": 4},
+    {"weight_bits": 8, "activation_bits": 32},
+    {"weight_bits": 4, "activation_bits": 32},
+    {"weight_bits": 16, "activation_bits": 32},
+)
+"""Quantizations that say something of a network with recurrent layers; None is the network itself."""
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,11 @@ def test_a_run_keeps_what_was_finished_only_where_that_becomes_another():
 
 def test_what_is_under_way_is_told_in_words():
     planned = plan(parse_sweep({"name": "x", "model": {"source": "resnet8"}}))
-    waiting = {key: (chain,) for chain in planned.chains for key in (chain.model, *chain.measures)}
-    assert under_way(planned, (), waiting) is None
-    told = under_way(planned, [f"{CUT.id} accuracy", f"{CUT.id} export"], waiting)
+    labels = {key: chain.recipe.label for chain in planned.chains for key in (chain.model, *chain.measures)}
+    assert under_way(planned, (), labels) is None
+    told = under_way(planned, [f"{CUT.id} accuracy", f"{CUT.id} export"], labels)
     assert told == '["exporting channels −50 %", "testing channels −50 %"]'
-    assert under_way(planned, list(planned.nodes) * 2, waiting).endswith('"6 more"]')
+    assert under_way(planned, list(planned.nodes) * 2, labels).endswith('"6 more"]')
 
 
 def contents(folder: Path) -> dict[str, str]:
