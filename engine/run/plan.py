@@ -172,7 +172,10 @@ class Plan:
         """Every node's recipe, by its label: the first of those that wait for it."""
         found: dict[str, str] = {}
         for chain in (*self.chains, *self.shorts.values()):
-            found |= dict.fromkeys(self.awaited(chain) - found.keys(), chain.recipe.label)
+            label = chain.recipe.label
+            # One by one: a difference from all that is found would look at all of it for each recipe.
+            for key in self.awaited(chain):
+                found.setdefault(key, label)
         return found
 
     def asked_of(self, chain: Chain) -> frozenset[str]:

@@ -80,7 +80,7 @@ def swept(spec: Path, home: Path) -> list[File]:
     found = []
     for trial in trials:
         if trial["state"] == "done":
-            path = next((home / "artifacts").rglob(f"{trial['artifact']}*"))
+            path = next((home / "artifacts").rglob(trial["artifact"]))
             found.append(File(f"ours, {trial['label']}", path, trial["metric"]["value"]))
         else:
             print(f"{trial['label']}: {trial['error']}")
