@@ -84,7 +84,7 @@ def chromium() -> str:
 
 @pytest.fixture(autouse=True)
 def _temporary_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that works in its own process as a worker or a server does moves temporary files (`engine.run.scratch`) for itself alone."""
+    """A test that works in its own process as a worker or a server does moves temporary files (`engine.scratch`) for itself alone."""
     monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
 
 

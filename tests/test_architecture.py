@@ -20,7 +20,7 @@ MAX_LINES = 350
 """Blank ones counted; CONTRIBUTING names the same number."""
 
 ROOMS = (
-    "errors", "paths", "metrics", "cores",
+    "errors", "paths", "metrics", "cores", "scratch",
     "spec", "graph", "datasets", "models", "trials", "store", "quality", "frontier", "compress", "measure", "devices", "search", "check",
     "run", "figures", "explain", "export", "elsewhere", "uploads", "serve", "interchange", "access", "cli", "api",
 )  # fmt: skip

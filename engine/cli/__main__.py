@@ -9,7 +9,7 @@ import typer
 
 from engine.cli.commands import app
 from engine.errors import InputError
-from engine.run.scratch import own_temporary_files
+from engine.scratch import own_temporary_files
 
 # Typer carries its own copy of click and exports of its errors only the leaves; this is the base that all usage errors share.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -24,8 +24,8 @@ from engine.run.failures import WorkerDeaths
 from engine.run.own_workers import OwnWorkers
 from engine.run.plan import EXCLUSIVE, Node
 from engine.run.roles import Roles
-from engine.run.scratch import scratch_folder
 from engine.run.training_device import kind_of, training_device
+from engine.scratch import scratch_folder
 from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
 

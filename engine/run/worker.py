@@ -21,9 +21,9 @@ from engine.run.away import ready
 from engine.run.measuring import noted
 from engine.run.on_host import on_host
 from engine.run.plan import Node
-from engine.run.scratch import own_temporary_files
 from engine.run.task import Task, dataset_of
 from engine.run.training_device import kind_of, training_device
+from engine.scratch import own_temporary_files
 from engine.spec.sections import Model
 from engine.spec.steps import CURRENT, SELF, Distill, Finetune, Prune, Quantize
 

@@ -1,6 +1,6 @@
 """Content-addressed files: `<64 hex digits>.<suffix>` in a folder, or behind any fsspec URL (`s3://…`).
 
-A file is written under another name, flushed to the disk and then moved, so whoever sees a name sees the whole file, after a power cut too;
+A file is written in a folder aside, flushed to the disk and then moved, so whoever sees a name sees the whole file, after a power cut too;
 the same name always means the same content, so nobody needs to lock anything. Beside a file of a folder lies its SHA-256: each process
 checks a file when it first reads it, and one that a disk has damaged is removed, to be made again, rather than measured.
 """
@@ -29,6 +29,7 @@ import fsspec
 
 from engine.errors import NotFoundError, SetupError
 from engine.paths import EXAMPLES, home
+from engine.scratch import scratch_folder
 from engine.store.connection import without_password
 
 _NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
@@ -87,8 +88,8 @@ class Artifacts:
         if self._folder:
             with self._reached():
                 self._folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=self._folder) as file:
-                    file.write(content)
+                with scratch_folder(self._folder) as aside:
+                    (aside / f"{name}.part").write_bytes(content)
             return
         filesystem, path = self._remote(name)
 
@@ -134,17 +135,16 @@ class Artifacts:
     def _add(self, name: str, source: Path) -> None:
         if self._folder:
             target = self._folder / name[:2] / name
-            partial = target.with_name(f".{uuid.uuid4().hex}.part")
             with self._reached():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                try:
+                # In the store's own folder: a move to another disk is none. What a killed process was writing goes with the next file.
+                with scratch_folder(self._folder) as aside:
+                    partial = aside / f"{name}.part"
                     shutil.move(source, partial)
                     _flush(partial)
                     if _is_first(partial, target):
-                        _written_through(_sum_of(target), _sha256(partial).encode(), partial)
+                        _write_whole(_sum_of(target), _sha256(partial).encode(), aside)
                         _flush(target.parent)
-                finally:
-                    partial.unlink(missing_ok=True)
         else:
             filesystem, path = self._remote(name)
             with self._reached():
@@ -240,9 +240,9 @@ def _is_first(partial: Path, target: Path) -> bool:
     return True
 
 
-def _written_through(path: Path, content: bytes, beside: Path) -> None:
-    """Write a small file whole; `beside` lends its name, which is nobody else's."""
-    partial = beside.with_name(f"{beside.name}.sum.part")
+def _write_whole(path: Path, content: bytes, aside: Path) -> None:
+    """Write a small file whole: first in `aside`, a folder on the same disk that is nobody else's."""
+    partial = aside / f"{path.name}.part"
     partial.write_bytes(content)
     _flush(partial)
     partial.replace(path)

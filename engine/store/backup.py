@@ -140,9 +140,16 @@ def _size(archive: zipfile.ZipFile) -> int:
 def _kept(root: Path, folders: list[str]) -> Iterator[Path]:
     yield from (p for name in _FILES if (p := root / name).is_file())
     for folder in folders:
-        for path in sorted((root / folder).rglob("*")):
+        found = [Path(place, name) for place, _, names in os.walk(root / folder, onerror=_raised) for name in names]
+        for path in sorted(found):
             if path.is_file() and not path.is_symlink() and not path.name.endswith(_UNFINISHED):
                 yield path
+
+
+def _raised(error: OSError) -> None:
+    """A folder in which a file is being written may go meanwhile; one that cannot be read is no backup's to leave out."""
+    if not isinstance(error, FileNotFoundError):
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}; a backup has all of a home or is none")
 
 
 def _added(archive: zipfile.ZipFile, path: Path, name: str) -> str:

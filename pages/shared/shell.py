@@ -17,7 +17,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from engine.access import Role
 from engine.errors import InputError, SetupError, StepError
-from engine.run.scratch import own_temporary_files
+from engine.scratch import own_temporary_files
 from pages.shared import access, address
 from pages.shared.return_to_page import ReturnToPage
 

@@ -58,6 +58,11 @@ QUICK = """
 PATIENCE_S = 300.0
 
 
+def half_written(artifacts: Artifacts) -> list[str]:
+    """Names of what is not whole in a folder of artifacts."""
+    return [name for _, _, names in os.walk(artifacts.url) for name in names if name.endswith(".part")]
+
+
 class Soak:
     """One home and all that takes part in its sweep."""
 
@@ -241,8 +246,12 @@ class Soak:
         stored = artifacts.stored()
         for file in stored:
             artifacts.local(file.name)
-        folder = Path(artifacts.url)
-        self.faults += [f"{p.name} lies half written" for p in folder.rglob("*.part")]
+        # What was killed as it wrote is removed by whoever writes next, once the last of its processes has ended.
+        deadline = time.monotonic() + 20
+        while (half := half_written(artifacts)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            artifacts.check()
+        self.faults += [f"{name} lies half written" for name in half]
         return len(stored)
 
     def forget(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from engine.errors import NotFoundError, SetupError
 from engine.store import artifacts as module
 from engine.store.artifacts import Artifacts
+from tests.helpers.places import ROOT
 
 NAME, OLD, OTHER = (digit * 64 + ".onnx" for digit in "abc")
 
@@ -49,6 +53,35 @@ def test_a_name_keeps_its_first_file(artifacts: Artifacts, tmp_path: Path):
     artifacts.put(OTHER, made(tmp_path))
     artifacts.put(OTHER, made(tmp_path, "made again"))
     assert artifacts.local(OTHER).read_text() == "made"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from engine.store import artifacts
+artifacts._flush = lambda path: print("writes", flush=True) or sys.stdin.read()
+artifacts.Artifacts(sys.argv[1], Path(sys.argv[2])).put(sys.argv[3], Path(sys.argv[4]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
+def test_what_a_killed_process_was_writing_goes_with_the_next_file(tmp_path: Path):
+    own, cache = tmp_path / "own", tmp_path / "cache"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(own), str(cache), OTHER, str(made(tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"writes\n"
+    artifacts = Artifacts(str(own), cache)
+    artifacts.put(NAME, made(tmp_path))
+    assert len(list(own.rglob("*.part"))) == 1, "it still writes"
+    writer.kill()
+    writer.communicate()
+    artifacts.put(OLD, made(tmp_path))
+    assert sorted(p.name for p in own.rglob("*") if p.is_file()) == sorted(
+        [NAME, OLD, f"{NAME}.sha256", f"{OLD}.sha256"]
+    )
 
 
 def test_a_file_that_a_disk_has_damaged_is_removed_and_made_again(tmp_path: Path):

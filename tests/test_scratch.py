@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.run.scratch import remove_left, scratch_folder
+from engine.scratch import remove_left, scratch_folder
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
 
 OWNER = """
 import sys, tempfile
-from engine.run.scratch import own_temporary_files
+from engine.scratch import own_temporary_files
 own_temporary_files()
 folder = tempfile.mkdtemp(prefix="paretoscope-")
 open(folder + "/half", "w").close()

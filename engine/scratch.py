@@ -26,9 +26,12 @@ _COMING_S = 3600.0
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder of this process's own, gone with the block; one whose process was killed is removed by the next that asks for one."""
-    place = Path(tempfile.gettempdir())
+def scratch_folder(place: Path | None = None) -> Iterator[Path]:
+    """A folder of this process's own, gone with the block; one whose process was killed is removed by the next that asks for one.
+
+    It is made in `place`, a folder, or where the system keeps temporary files.
+    """
+    place = place or Path(tempfile.gettempdir())
     remove_left(place)
     made = Path(tempfile.mkdtemp(prefix=_COMING, dir=place))
     lock = _locked(made)
