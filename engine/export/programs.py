@@ -17,14 +17,20 @@ from engine.export import (
 )
 
 _OURS = "engine."
+_FUTURE = "from __future__ import annotations\n"
+_QUIET = """
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.32 reports to its maker from its import on
+"""
 
 
 def predict_program() -> str:
     """predict.py: the template, with what it imports of ours in the places of the imports."""
-    whole = _text(predict_template)
+    whole = _text(predict_template).replace(_FUTURE, _FUTURE + _QUIET, 1)
     for line in [line for line in whole.splitlines() if line.startswith(f"from {_OURS}")]:
         text = _text(import_module(line.split()[1]))
-        whole = whole.replace(line, text.replace("from __future__ import annotations\n", ""), 1)
+        whole = whole.replace(line, text.replace(_FUTURE, ""), 1)
     return whole
 
 
