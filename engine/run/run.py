@@ -44,6 +44,7 @@ from engine.run.watched import Watched, Watcher
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow
+from engine.store.running import this_run
 from engine.store.store import Store
 from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
@@ -160,7 +161,7 @@ class _Run:
         pending = [self.trials.get(c.recipe.id, Trial(c.recipe.id, c.recipe)) for c in self.plan.chains]
         self.store.save_code(code_digests())
         self.earlier_s = self.store.begin(
-            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code, others
+            self.plan.sweep, pending, self.plan.unique, len(self.results), self.keep_old_code, others, this_run()
         )
         try:
             with interruptible():

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from engine.errors import NotFoundError, RunningError, SetupError
 from engine.spec.canonical import canonical_json
 from engine.spec.sweep import Sweep
-from engine.store.running import still_there
+from engine.store.running import shown, still_there
 from engine.trials.trial import Trial
 
 HEARTBEAT_LIMIT_S = 30.0
@@ -108,6 +108,28 @@ def new_sweep(sweep: Sweep) -> dict[str, Any]:
         "keep_old_code": False,
         "under_way": None,
         "revision": 1,
+    }
+
+
+def begun(
+    sweep: Sweep, run: str, recipes: int, nodes_total: int, nodes_done: int, keep_old_code: bool
+) -> dict[str, Any]:
+    """What of a sweep's row changes as a run of it begins; `run` as of `running.this_run`."""
+    return {
+        "state": "running",
+        "runner": shown(),
+        "process": run,
+        "heartbeat": time.time(),
+        "cancel_requested": False,
+        "error": None,
+        "recipes": recipes,
+        "nodes_total": nodes_total,
+        "nodes_done": nodes_done,
+        "remaining_s": None,
+        "keep_old_code": keep_old_code,
+        "under_way": None,
+        # Of the same sweep files may have been added.
+        **({"spec": new_sweep(sweep)["spec"]} if sweep.added else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from functools import cache
 from pathlib import Path
 
@@ -20,10 +21,17 @@ def this_process() -> str:
     return f"{_place()} {os.getpid()} {_started(os.getpid())}"
 
 
+def this_run() -> str:
+    """This process, and one run of the runs in it: another each time."""
+    return f"{this_process()} {uuid.uuid4().hex[:16]}"
+
+
 def still_there(process: str | None) -> bool | None:
-    """Whether a `this_process` of earlier lives; None where it cannot be seen from here: another host, another container, not noted."""
+    """Whether the process of an earlier `this_process` or `this_run` lives; None where that cannot be seen from here: another host, another
+    container, not noted.
+    """
     parts = (process or "").split(" ")
-    if len(parts) != 3 or parts[0] != _place():
+    if len(parts) not in (3, 4) or parts[0] != _place():
         return None
     return _started(int(parts[1])) == parts[2]
 

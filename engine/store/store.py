@@ -46,6 +46,7 @@ from engine.store.rows import (
     NodeRow,
     State,
     SweepRow,
+    begun,
     must_be_free,
     must_exist,
     new_sweep,
@@ -230,15 +231,20 @@ class Store:
         nodes_done: int,
         keep_old_code: bool = False,
         earlier_run: Sequence[Trial] = (),
+        run: str | None = None,
     ) -> float:
         """Enter a sweep as running, its trials as pending; the seconds that earlier runs of it took. `earlier_run`, if any, is kept.
 
-        Raises RunningError when another runner is at it.
+        `run`: what `running.this_run` said. Begun twice by the same, it has begun once: the first time may have been written although its
+        answer was lost. Raises RunningError when another runner is at it.
         """
+        run = run or running.this_run()
         with self._engine.begin() as connection:
             old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
             if old is None:
                 connection.execute(_sweeps.insert().values(**new_sweep(sweep)))
+            elif old["process"] == run:
+                return float(old["elapsed_s"])
             else:
                 must_be_free(old)
             records = list(trials)
@@ -248,23 +254,7 @@ class Store:
                 _sweeps.update()
                 # Of two that begin at once one comes too late, and looks again.
                 .where(_sweeps.c.id == sweep.id, _sweeps.c.revision == before)
-                .values(
-                    state="running",
-                    runner=running.shown(),
-                    process=running.this_process(),
-                    heartbeat=time.time(),
-                    cancel_requested=False,
-                    error=None,
-                    recipes=len(records),
-                    nodes_total=nodes_total,
-                    nodes_done=nodes_done,
-                    remaining_s=None,
-                    keep_old_code=keep_old_code,
-                    under_way=None,
-                    revision=revision,
-                    # Of the same sweep files may have been added.
-                    **({"spec": new_sweep(sweep)["spec"]} if sweep.added else {}),
-                )
+                .values(**begun(sweep, run, len(records), nodes_total, nodes_done, keep_old_code), revision=revision)
             )
             if not changed.rowcount:
                 raise patience.ChangedMeanwhileError

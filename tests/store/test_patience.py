@@ -18,6 +18,7 @@ from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.patience import is_away, patient
 from engine.store.rows import NodeRow
+from engine.store.running import this_run
 from engine.store.schema import nodes
 from engine.store.store import Store
 from engine.trials.trial import Trial
@@ -64,6 +65,39 @@ def test_one_of_two_that_begin_at_once_runs_and_the_other_is_told(url: str):
         assert len(told) == 1
         assert "is being run by process" in told[0]
         stores[0].end(SWEEP.id, "done")
+
+
+def test_a_run_whose_beginning_is_written_but_not_answered_has_begun_and_is_not_told_to_wait_for_itself(url: str):
+    store, other = Store(url), Store(url)
+    lost: list[str] = []
+
+    def gone(connection: sa.Connection) -> None:
+        """The database writes and dies before it can say so."""
+        if not lost:
+            lost.append("once")
+            connection.connection.dbapi_connection.commit()
+            orig = sqlite3.OperationalError("database is locked")
+            if store._engine.dialect.name == "postgresql":
+                import psycopg
+
+                orig = psycopg.OperationalError("server closed the connection unexpectedly")
+            raise OperationalError("COMMIT", {}, orig)
+
+    for state, seconds in (("new", 0.0), ("cancelled", 7.5)):
+        sa.event.listen(store._engine, "commit", gone)
+        run, before = this_run(), [Trial("0" * 64, SWEEP.all_recipes[0])]
+        assert patient(store).begin(SWEEP, pending(), 9, 2, earlier_run=before, run=run) == seconds
+        sa.event.remove(store._engine, "commit", gone)
+        assert lost == ["once"], state
+        lost.clear()
+        row = store.sweep(SWEEP.id)
+        assert (row.state, row.nodes_done, len(store.trials(SWEEP.id))) == ("running", 2, len(pending()))
+        assert [t.id for t in store.earlier.of(SWEEP.id)] == [before[0].id]
+        # To anybody else it is taken, another run of this process included.
+        with pytest.raises(RunningError, match="is being run by process"):
+            patient(other).begin(SWEEP, pending(), 9, 2, run=this_run())
+        store.beat(SWEEP.id, 4, 7.5, None)
+        store.end(SWEEP.id, "cancelled")
 
 
 def test_a_file_that_another_holds_is_waited_for(tmp_path: Path):

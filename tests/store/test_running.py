@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.running import shown, still_there, this_process
+from engine.store.running import shown, still_there, this_process, this_run
 from tests.helpers.ended import ended_process
 
 
 def test_this_process_is_there_and_one_that_ended_is_not():
     assert still_there(this_process()) is True
     assert still_there(ended_process()) is False
+    assert still_there(this_run()) is True
+    assert still_there(f"{ended_process()} 0123") is False
+    assert this_run() != this_run()
     assert str(os.getpid()) in shown()
 
 
