@@ -14,7 +14,7 @@ import yaml
 
 from engine.devices.fitting import FEATURES
 from engine.errors import SetupError, SpecError
-from engine.paths import DATA, home
+from engine.paths import DATA, home_path
 from engine.spec.read import load_yaml
 
 PROFILES = DATA / "devices.yaml"
@@ -175,7 +175,7 @@ def shipped_profiles(path: Path = PROFILES) -> dict[str, Profile]:
 
 def own_folder() -> Path:
     """Where a user's own profiles lie, as JSON or YAML; it may not exist."""
-    return home() / "devices"
+    return home_path() / "devices"
 
 
 def own_profiles() -> dict[str, Profile]:

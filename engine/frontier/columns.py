@@ -8,10 +8,10 @@ other trials that are seen on more devices (`engine/devices/projected.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeAlias, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,7 @@ as JSON (UTF-8); the others are as in `Trial`."""
 Objects: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 Rows: TypeAlias = npt.NDArray[np.intp]
 Place: TypeAlias = tuple[str, str]
+_Made = TypeVar("_Made")
 
 _AT_ONCE = 500
 
@@ -104,6 +105,7 @@ class Trials(Sequence[Trial]):
         self._source = source
         self._facts: dict[Fact, Objects] = {}
         self._numbers: dict[Place, Numbers] = {}
+        self._once: dict[Hashable, Any] = {}
 
     @classmethod
     def of(cls, trials: Sequence[Trial]) -> Trials:
@@ -144,6 +146,13 @@ class Trials(Sequence[Trial]):
             self._numbers[place] = found
         return self._numbers[place]
 
+    def once(self, name: Hashable, make: Callable[[Trials], _Made]) -> _Made:
+        """What follows from these trials alone: made when it is first asked for under a name, and kept with them, so names must be few."""
+        if name not in self._once:
+            self._once[name] = make(self)
+        made: _Made = self._once[name]
+        return made
+
     def fits(self, device: str) -> Bools:
         """Which trials nothing that is known of the device speaks against, shape (trials,); true where nothing is known."""
         return self._source.fits(device)
@@ -180,7 +189,11 @@ class Trials(Sequence[Trial]):
 
     def measured(self, device: str = "host") -> tuple[str, ...]:
         """The keys of the metrics that some trial has, in the order of `metrics`."""
-        return tuple(k for k in self.metrics if not np.isnan(self.numbers(k, device).value).all())
+
+        def found(_: Trials) -> tuple[str, ...]:
+            return tuple(k for k in self.metrics if not np.isnan(self.numbers(k, device).value).all())
+
+        return self.once(("measured", device), found) if device in self.devices else found(self)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:

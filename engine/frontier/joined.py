@@ -18,7 +18,7 @@ def with_points(trials: Trials, points: Sequence[Trial]) -> Trials:
 
 def is_imported(trials: Trials) -> Bools:
     """Which are imported points: bool of shape (trials,)."""
-    return np.asarray(trials.fact("provenance") == "imported", np.bool_)
+    return trials.once("is imported", lambda all_: np.asarray(all_.fact("provenance") == "imported", np.bool_))
 
 
 def without_points(trials: Trials) -> Trials:

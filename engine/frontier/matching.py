@@ -77,19 +77,23 @@ def option_values(trials: Trials) -> dict[str, list[str | float | None]]:
     return {name: [read.shown(found) for found in read.options[name]] for name in option_names(trials)}
 
 
-def option_names(trials: Trials) -> list[str]:
+def option_names(trials: Trials) -> tuple[str, ...]:
     """The options that some recipe has, each with its step before it where several kinds of step have it."""
+    return trials.once("option names", _options_of)
+
+
+def _options_of(trials: Trials) -> tuple[str, ...]:
     kinds: dict[str, set[str]] = {}
     for text in dict.fromkeys(chain.from_iterable(trials.fact("steps"))):
         step = STEPS.validate_json(text)
         for option, value in step:
             if option != STEP and value is not None:
                 kinds.setdefault(option, set()).add(step.step)
-    return [
+    return tuple(
         name
         for option, steps in kinds.items()
         for name in ([option] if len(steps) == 1 else [f"{step}.{option}" for step in sorted(steps)])
-    ]
+    )
 
 
 def _matched(asked: Filter, columns: _Columns) -> tuple[Bools, Bools]:

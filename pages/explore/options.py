@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine.figures.effects import effects_alt, effects_figure, effects_info
 from engine.figures.style import style
+from engine.figures.table_twin import Twin, table_twin
 from engine.frontier.columns import Trials
 from engine.frontier.contrasts import WITHOUT
 from engine.frontier.effect_texts import REGRESSION, change_text, name_text, strongest_together, together_text
@@ -54,12 +55,12 @@ def _key(row: SweepRow, device: str) -> tuple[tuple[str, str], tuple[str, str, i
 
 # Neither changes with a limit or an axis, and making them takes a fifth of what such a change takes.
 @st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
-def _drawn(of: tuple[object, ...], key: str, _found: Effects) -> tuple[go.Figure, str]:
+def _drawn(of: tuple[object, ...], key: str, _found: Effects) -> tuple[go.Figure, str, Twin]:
     dots = effects_info(_found, key)
     figure = effects_figure(dots, key)
     style(figure)
     figure.update_layout(clickmode="event+select", dragmode="pan")
-    return figure, effects_alt(dots, key)
+    return figure, effects_alt(dots, key), table_twin(figure)
 
 
 @st.cache_resource(max_entries=32, ttl=3600, show_spinner=False)
@@ -174,7 +175,7 @@ def _light_box(found: Effects) -> None:
     )
 
 
-def _chart(row: SweepRow, figure: go.Figure, alt: str, key: str) -> None:
+def _chart(row: SweepRow, figure: go.Figure, alt: str, twin: Twin, key: str) -> None:
     name = f"{_CHART} {row.id} {key}"
 
     def clicked() -> None:
@@ -190,6 +191,7 @@ def _chart(row: SweepRow, figure: go.Figure, alt: str, key: str) -> None:
         selection_mode="points",
         theme=None,
         alt=alt,
+        twin=twin,
     )
 
 

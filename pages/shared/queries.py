@@ -46,9 +46,14 @@ def store() -> Store:
     return _store(address())
 
 
-def artifacts() -> Artifacts:
-    """The artifacts of this home."""
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _artifacts(address: tuple[str, str], elsewhere: str) -> Artifacts:
     return Artifacts.open()
+
+
+def artifacts() -> Artifacts:
+    """The artifacts of this home; opened once, since each opening tries whether the home can be written."""
+    return _artifacts(address(), os.environ.get("PARETOSCOPE_ARTIFACTS", ""))
 
 
 def sweeps() -> list[SweepRow]:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.basedatatypes import BasePlotlyType
 
 from engine.figures.frontier import frontier_figure
 from engine.figures.frontier_info import frontier_info
@@ -59,6 +60,29 @@ def test_of_many_points_the_first_are_listed_and_the_rest_are_counted():
     assert (len(twin.rows), twin.left_out) == (MOST_ROWS, 800)
     assert "800 more are not listed" in twin_html(twin, "Numbers.")
     assert table_twin(figure, 5).rows[4] == ("4", "1.33333")
+
+
+def test_a_value_between_the_ticks_of_a_logarithmic_axis_is_not_rounded_to_one():
+    figure = go.Figure(go.Scatter(x=[9.51, 20.4], y=[1, 2]))
+    figure.update_xaxes(type="log", tickvals=[10, 20, 50], ticktext=["10", "20", "50"])
+    assert [r["Name"] for r in records(table_twin(figure))] == ["9.51", "20.4"]
+
+
+def test_plotly_is_asked_as_often_for_many_points_as_for_few(monkeypatch):
+    asked: list[object] = []
+    look_up = BasePlotlyType.__getitem__
+    monkeypatch.setattr(BasePlotlyType, "__getitem__", lambda self, name: asked.append(name) or look_up(self, name))
+
+    def count(points: int) -> int:
+        # An axis with names and texts of the points' own: whatever is looked up for each point would be.
+        figure = go.Figure(go.Scatter(x=np.arange(points), y=np.arange(points), customdata=np.arange(points)))
+        figure.update_traces(hovertemplate="%{customdata[0]} at %{x}", error_y={"array": np.ones(points)})
+        figure.update_xaxes(tickvals=[0, 1], ticktext=["a", "b"])
+        asked.clear()
+        table_twin(figure)
+        return len(asked)
+
+    assert count(1_000) == count(10)
 
 
 def test_gaps_guides_and_nothing_at_all():
