@@ -7,6 +7,7 @@ Needs the extra `docs` (Zensical). The pages are read on GitHub too, so they lin
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -114,7 +115,11 @@ def _toml(nav: list[dict[str, list[dict[str, str]]]]) -> str:
 
 def main() -> None:
     """Build it where the command line says."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS.parent / "site"
+    reader = argparse.ArgumentParser(description="Builds the site of docs/*.md; broken links and anchors are errors.")
+    reader.add_argument(
+        "folder", nargs="?", type=Path, default=DOCS.parent / "site", help="where, emptied before; default: site/"
+    )
+    folder = reader.parse_args().folder
     try:
         build(folder)
     except (ValueError, RuntimeError) as error:

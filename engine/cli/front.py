@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,8 @@ def front(
     asked_device = device
     listed, device, chosen = looked_at(sweep, device, scenario, imported)
     asked = parse_objectives(objectives, listed) if objectives is not None else None
-    kept = [t for t in matching(listed, where, device) if chosen is None or chosen.keeps(t)]
+    matched = matching(listed, where, device)
+    kept = [t for t in matched if chosen is None or chosen.keeps(t)]
     wanted = asked or usual_objectives(listed, device)
     found = find_front(kept, wanted, device)
     sure = certainty(kept, wanted, {}, device, Artifacts.open().local)
@@ -69,9 +71,22 @@ def front(
     told = _recommended(sweep, kept, wanted, device, sure, aimed, listed)
     if as_json:
         print_json(front_json(found, sure, kept if tied else (), device, told))
+    elif not found.trials and any(t.state == "done" for t in listed):
+        sys.stdout.write(f"{_why_empty(matched, kept, wanted, chosen)}\n")
     else:
         print_front(found, sure, [t for t in kept if tied and t.id in sure.tied], device, chosen)
         print(f"\n{told.sentence}" * bool(told.sentence))
+
+
+def _why_empty(
+    matched: Sequence[Trial], kept: Sequence[Trial], wanted: Sequence[str], scenario: Scenario | None
+) -> str:
+    """Why no recipe of a sweep that has measured some is on the frontier: which of what was asked for left none."""
+    if not matched:
+        return "No recipe matches the filter, so there is no frontier."
+    if not kept and scenario is not None:
+        return f"No recipe keeps the limits of the scenario {scenario.name}, of {len(matched):,} looked at, so there is no frontier."
+    return f"No recipe has {', '.join(wanted)} measured, of {len(kept):,} looked at, so there is no frontier."
 
 
 def _recommended(
@@ -140,7 +155,9 @@ def print_front(
         )
     columns = {"id": "left", "recipe": "left", "on front": "right", **trial_columns(judged_by)}
     objectives = ", ".join(METRICS[k].name if is_score(k) else k for k in front.objectives)
-    caption = f"Frontier over {objectives}; hypervolume {front.hypervolume:.3f} of 1. "
+    # One trial, or two that are each the worst in something, span no box; that is no verdict on them.
+    volume = f"; hypervolume {front.hypervolume:.3f} of 1" if front.hypervolume else ""
+    caption = f"Frontier over {objectives}{volume}. "
     caption += f"On front: share of {sure.draws} redraws of the measurements. "
     if sure.tied and not tied:
         caption += f"{len(sure.tied)} more are statistically tied with it: --tied lists them. "

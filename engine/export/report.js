@@ -184,6 +184,41 @@
       button.addEventListener("click", () => Plotly.downloadImage(chart, { format: button.dataset.format, width: 1000, height: 560,
         scale: button.dataset.format === "png" ? 2 : 1, filename: name }));
   }
+  // How the frontier grew: frames are the first so many points, so each point is in the file once. Nothing moves by itself, and for
+  // whoever asks for less motion the button takes one step at a time.
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+  for (const lapse of all(".lapse")) {
+    const chart = lapse.closest("section").querySelector(".chart"), all_of = JSON.parse(lapse.querySelector("script").textContent);
+    const button = lapse.querySelector("button"), slider = lapse.querySelector("input"), told = lapse.querySelector("output");
+    const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
+    const last = all_of.frames.length - 1;
+    let timer = 0;
+    const name = () => { button.textContent = still.matches ? "Next step" : timer ? "❚❚ Pause" : "▶ Play"; };
+    const stop = () => { clearInterval(timer); timer = 0; told.setAttribute("aria-live", "polite"); name(); };
+    const draw = (at) => {
+      const frame = all_of.frames[at], beaten = all_of.cloud.slice(0, frame.drawn), front = frame.front;
+      const of = (values, rows) => rows.map((row) => values[row]);
+      const x = of(all_of.x, front), y = of(all_of.y, front);
+      Plotly.restyle(chart, { x: [of(all_of.x, beaten), x, x], y: [of(all_of.y, beaten), y, y],
+        hovertext: ["", "", front.map((row) => escaped(all_of.labels[row]))] }, [0, 1, 2]);
+      slider.value = at;
+      slider.setAttribute("aria-valuetext", frame.text);
+      told.textContent = frame.text;
+    };
+    const step = () => { draw(Number(slider.value) + 1); if (Number(slider.value) >= last) stop(); };
+    button.addEventListener("click", () => {
+      if (timer) return stop();
+      if (still.matches) return draw(Number(slider.value) >= last ? 0 : Number(slider.value) + 1);
+      // Read out at every frame it would be a stammer.
+      told.setAttribute("aria-live", "off");
+      draw(Number(slider.value) >= last ? 0 : Number(slider.value));
+      timer = setInterval(step, 150);
+      name();
+    });
+    slider.addEventListener("input", () => { stop(); draw(Number(slider.value)); });
+    still.addEventListener("change", stop);
+    stop();
+  }
   const picked = given.get("recipe");
   state.option = given.get("option") || "";
   if (given.get("sort")) sort(given.get("sort"));

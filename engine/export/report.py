@@ -20,6 +20,7 @@ from engine.export.network import LayersOf, NetworkOf, report_section
 from engine.export.report_broke import broke_section
 from engine.export.report_options import ABOUT, options_table
 from engine.export.report_table import LIMITS, MOST_ROWS, label_html, table, text_html
+from engine.export.report_time_lapse import time_lapse_parts
 from engine.export.zips import check_target, write_atomically
 from engine.figures.effects import effects_alt, effects_figure, effects_info
 from engine.figures.frontier import frontier_alt, frontier_figure
@@ -105,6 +106,7 @@ def report_html(
         _options(options),
         broke_section(sweep, baseline, chosen, find),
         _lineage(done, objectives, device),
+        _time_lapse(done, objectives, device),
         _devices(front, [baseline] if baseline else []),
         _network(baseline, front, network_of, layers_of),
         _failures(trials),
@@ -150,8 +152,11 @@ def _figure(done: Sequence[Trial], y: str, x: str, device: str) -> str:
     return _section(name, frontier_figure(info, height=460), frontier_alt(info), drawn_text(info))
 
 
-def _section(title: str, figure: go.Figure, alt: str, about: str = "", least_px: int = 0) -> str:
-    """A heading, a place for a chart with its data beside it, and its buttons; what needs `least_px` scrolls where there are fewer."""
+def _section(title: str, figure: go.Figure, alt: str, about: str = "", least_px: int = 0, controls: str = "") -> str:
+    """A heading, a place for a chart with its data beside it, and its buttons; what needs `least_px` scrolls where there are fewer.
+
+    `controls` is HTML between the chart and its buttons.
+    """
     # The theme is given by the page, light or dark; plotly's own would weigh 8 kB a chart and paint over it.
     figure.update_layout(template="none")
     lead = f'<p class="lead">{text_html(about)}</p>' if about else ""
@@ -159,7 +164,7 @@ def _section(title: str, figure: go.Figure, alt: str, about: str = "", least_px:
     least = f' style="min-width: {least_px}px"' if least_px else ""
     return (
         f'<section><h2>{text_html(title)}</h2>{lead}{open_}<div class="chart"{least} role="img" aria-label="{text_html(alt)}"></div>{close}'
-        f'<script type="application/json">{_json(figure.to_json())}</script>'
+        f'<script type="application/json">{_json(figure.to_json())}</script>{controls}'
         '<p class="buttons"><button type="button" data-format="svg">Save as SVG</button> '
         '<button type="button" data-format="png">Save as PNG</button></p></section>'
     )
@@ -192,6 +197,17 @@ def _lineage(trials: Sequence[Trial], objectives: Sequence[str], device: str) ->
     choice = choose(trials, View(x=objectives[1], y=key, device=device))
     info = lineage_info(trials, choice, key, "size_bytes")
     return _section("How the recipes are made of each other", lineage_figure(info), lineage_alt(info))
+
+
+def _time_lapse(done: Sequence[Trial], objectives: Sequence[str], device: str) -> str:
+    """How the frontier grew, to be played; "" where nobody kept when recipes were finished."""
+    across = next(key for key in objectives if key != objectives[0])
+    parts = time_lapse_parts(done, View(x=across, y=objectives[0], device=device))
+    if parts is None:
+        return ""
+    figure, alt, about, controls, frames = parts
+    played = f'<div class="lapse">{controls}<script type="application/json">{_json(frames)}</script></div>'
+    return _section("How the frontier grew", figure, alt, about, controls=played)
 
 
 def _devices(front: Front, baseline: Sequence[Trial]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,10 @@ MARKS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 MOST = len(COLOURS)
 """More trials than this are not told apart."""
 REFERENCE = "#8C95A3"
-_CLEAR = "\u2002"
-"""A number stands clear of its bar's whisker."""
+_CLEAR, _CLEAR_PERCENT = "\u2002", 2.5
+"""A number stands clear of its bar's whisker, and of the baseline's line; about so much of the axis is one such space."""
+_NUMBER_PERCENT = 15.0
+"""What a number takes behind its bar, on the axis."""
 _ROOM = 1.2
 """The axis is so much longer than the longest bar, for the number behind it."""
 
@@ -83,6 +86,14 @@ def _bar(trial: Trial, baseline: Trial, key: str, title: str, device: str) -> Ba
     return Bar(title, percent, low, high, html.escape(f"{text_of(key, value)}, baseline {text_of(key, before)}"))
 
 
+def _clear(bar: Bar) -> str:
+    """What goes before the number of a bar, so that no line crosses it."""
+    short = 100.0 - bar.percent
+    if 0.0 < short < _NUMBER_PERCENT:
+        return _CLEAR * (2 + math.floor(short / _CLEAR_PERCENT))
+    return _CLEAR if bar.high is not None else ""
+
+
 def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
     """Grouped horizontal bars, one group a metric, with the baseline as a line at 100 %."""
     figure = go.Figure()
@@ -95,7 +106,7 @@ def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:
                 name=html.escape(name),
                 y=[b.metric for b in bars],
                 x=[b.percent for b in bars],
-                text=[f"{_CLEAR if b.high is not None else ''}{b.percent:.0f} %" for b in bars],
+                text=[_clear(b) + f"{b.percent:.0f} %" for b in bars],
                 textposition="outside",
                 cliponaxis=False,
                 hovertext=[

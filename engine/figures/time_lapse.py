@@ -176,12 +176,13 @@ def _slider(info: TimeLapseInfo) -> dict[str, Any]:
         "bgcolor": _LINE, "activebgcolor": BLUE, "bordercolor": _LINE, "tickcolor": _LINE, "font": {"color": "rgba(0, 0, 0, 0)", "size": 1},
         "ticklen": 0, "minorticklen": 0,
         "steps": [
-            {"label": _when(frame), "method": "animate", "args": [[str(i)], jump]} for i, frame in enumerate(info.frames)
+            {"label": frame_text(frame), "method": "animate", "args": [[str(i)], jump]} for i, frame in enumerate(info.frames)
         ],
     }  # fmt: skip
 
 
-def _when(frame: Frame) -> str:
+def frame_text(frame: Frame) -> str:
+    """When a frame is, and what there is by then."""
     return f"{duration(frame.seconds)}: {frame.recipes:,} measured, {len(frame.front)} on the frontier"
 
 

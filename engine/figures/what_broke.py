@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE
 from engine.figures.style import named_places
 from engine.quality.what_broke import ClassChange, Counts, ReliabilityBin
+from engine.trials.text import with_minus
 
 # Losses orange, gains blue: told apart with any colour vision, and white or black stays in the middle by opacity alone.
 _LOSS_TO_GAIN = [[0.0, "rgba(31, 131, 198, 1)"], [0.5, "rgba(140, 149, 163, 0.06)"], [1.0, "rgba(224, 138, 0, 1)"]]
@@ -59,7 +60,7 @@ def class_figure(changes: Sequence[ClassChange]) -> go.Figure:
 
 def class_alt(changes: Sequence[ClassChange]) -> str:
     """The bars in words."""
-    told = "; ".join(f"{c.name} {c.change * 100:+.1f} points" for c in changes[:5])
+    told = "; ".join(f"{c.name} {with_minus(f'{c.change * 100:+.1f}')} points" for c in changes[:5])
     return f"Bars: change of recall of {len(changes)} classes against the baseline. Largest losses: {told}."
 
 
@@ -78,7 +79,7 @@ def confusion_figure(change: Counts, classes: Sequence[str]) -> go.Figure:
             colorscale=_LOSS_TO_GAIN,
             xgap=1,
             ygap=1,
-            text=[["" if not np.isfinite(v) or v == 0 else f"{v:+.0f}" for v in row] for row in values],
+            text=[["" if not np.isfinite(v) or v == 0 else with_minus(f"{v:+.0f}") for v in row] for row in values],
             texttemplate="%{text}" if len(classes) <= 20 else None,
             colorbar={"title": {"text": "samples", "side": "right"}, "thickness": 12},
             hovertemplate="%{y} taken for %{x}: %{z:+.0f} samples<extra></extra>",

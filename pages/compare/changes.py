@@ -19,7 +19,8 @@ from engine.explain.run_texts import HEADINGS, HOW, alone, cell_text, front_line
 from engine.frontier.verdict import Verdict
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
-from pages.shared import address, queries, share, shell
+from engine.store.target import model_and_data_of
+from pages.shared import address, pickers, queries, share, shell
 from pages.shared.explore_address import LONGEST
 
 PAGE = "compare runs"
@@ -29,6 +30,10 @@ _ICONS: dict[Standing, str] = {
     "regression": ":material/trending_down:", "new failure": ":material/error:", "improvement": ":material/trending_up:",
     "unchanged": ":material/drag_handle:",
 }  # fmt: skip
+LOOKED_AT = 20
+"""So many of the newest sweeps are looked through for two of the same network and data."""
+FRONT_SHOWN = 8
+"""So many recipes that left or came to the frontier are in sight, the others folded."""
 MOST_TRIALS = 200
 """So many recipes that are new or gone are named."""
 
@@ -60,9 +65,18 @@ def show() -> None:
         if news or st.session_state.get(key) not in offered:
             st.session_state[key] = asked if asked in offered else default
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        then = st.selectbox("Then", list(offered), format_func=offered.__getitem__, key=_THEN, width=340)
-        now = st.selectbox("Now", list(offered), format_func=offered.__getitem__, key=_NOW, width=340)
-    address.write(PAGE, {"then": then, "now": now}, _OWN)
+        then = st.selectbox(
+            "Then", list(offered), format_func=offered.__getitem__, key=_THEN, index=None, placeholder="Choose a run"
+        )
+        now = st.selectbox("Now", list(offered), format_func=offered.__getitem__, key=_NOW)
+    address.write(PAGE, {"now": now} | ({"then": then} if then else {}), _OWN)
+    if then is None:
+        st.info(
+            "No network was run twice on the same data here. A sweep that is measured anew, as after an update, keeps its run before the "
+            "last one, and both open here. Any other two are compared, too: choose one as “Then”.",
+            icon=":material/info:",
+        )
+        return
     if then == now:
         st.info("Choose two different runs.", icon=":material/tune:")
         return
@@ -76,7 +90,7 @@ def _offered(rows: Sequence[SweepRow]) -> dict[str, str]:
     found = {}
     kept = queries.store().earlier
     for row in rows:
-        name = f"{row.name}{' (example)' if row.example else ''}"
+        name = pickers.sweep_name(row)
         until = None if row.example else kept.kept(row.id)
         found[row.id] = f"{name} · {f'since {until[:16]}'.replace('T', ' ') if until else row.created[:10]}"
         if until:
@@ -84,10 +98,19 @@ def _offered(rows: Sequence[SweepRow]) -> dict[str, str]:
     return found
 
 
-def _usual(rows: Sequence[SweepRow], offered: dict[str, str]) -> tuple[str, str]:
-    """The newest sweep that has an earlier run, against that; otherwise the newest against the one before it."""
-    again = next((r.id for r in rows if r.id + BEFORE in offered), None)
-    return (again + BEFORE, again) if again else (rows[1].id, rows[0].id)
+def _usual(rows: Sequence[SweepRow], offered: dict[str, str]) -> tuple[str | None, str]:
+    """The newest sweep that has an earlier run, against that; otherwise the newest of a network and its data against the one of both before
+    it. None and the newest where there is neither: what is unlike is compared when somebody asks for it.
+    """
+    if again := next((r.id for r in rows if r.id + BEFORE in offered), None):
+        return again + BEFORE, again
+    newer: dict[str, str] = {}
+    for row in rows[:LOOKED_AT]:
+        about = model_and_data_of(queries.store(), row.id)
+        if about in newer:
+            return row.id, newer[about]
+        newer[about] = row.id
+    return None, rows[0].id
 
 
 @st.cache_resource(max_entries=8, ttl=3600, show_spinner="Comparing the runs …")
@@ -122,13 +145,22 @@ def _told(found: _Compared, sweep_id: str) -> None:
     _alone(found.recipes)
     left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown("##### The frontier")
-        st.markdown("\n".join(f"- {shell.plain(line)}" for line in front_lines(found.fronts)))
+        st.subheader("The frontier", anchor=False)
+        _front(front_lines(found.fronts))
     with right:
-        st.markdown("##### What to ship")
+        st.subheader("What to ship", anchor=False)
         for when, told in zip(("Then", "Now"), found.verdicts, strict=True):
             st.markdown(f"**{when}**: {shell.plain(told.sentence or 'no recommendation')}")
     share.popover("what-changed", {"Changes": lambda: _records(found.recipes)})
+
+
+def _front(lines: Sequence[str]) -> None:
+    """What became of the frontier; a long list is folded after its beginning."""
+    told = [f"- {shell.plain(line)}" for line in lines]
+    st.markdown("\n".join(told[: 1 + FRONT_SHOWN]))
+    if more := told[1 + FRONT_SHOWN :]:
+        with st.expander(f"and {len(more):,} more"):
+            st.markdown("\n".join(more))
 
 
 def _counts(found: RunDiff) -> None:
@@ -143,7 +175,7 @@ def _group(standing: Standing, recipes: Sequence[RecipeDiff], sweep_id: str) -> 
         with st.expander(f"Unchanged: {len(recipes):,}", icon=_ICONS[standing]):
             _table(standing, recipes, sweep_id)
     else:
-        st.markdown(f"##### {_ICONS[standing]} {HEADINGS[standing]}")
+        st.subheader(f"{_ICONS[standing]} {HEADINGS[standing]}", anchor=False)
         _table(standing, recipes, sweep_id)
 
 

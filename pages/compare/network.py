@@ -15,7 +15,7 @@ from pages.shared import network_view, shell
 
 def show(row: SweepRow, named: Mapping[str, Trial]) -> None:
     """A switch, and behind it the difference of two of these recipes' networks."""
-    st.markdown("##### The networks, and their difference")
+    st.subheader("The networks, and their difference", anchor=False)
     if not st.toggle("Draw both as one graph", key="compare networks"):
         return
     with shell.one_line_errors():

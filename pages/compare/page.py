@@ -21,6 +21,7 @@ from engine.figures.compare import (
 from engine.frontier.columns import Trials
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
+from engine.trials.text import with_minus
 from engine.trials.trial import Trial
 from pages.compare import changes, modes, network, sweeps
 from pages.shared import answers, comparison, plots, queries, share, shell
@@ -63,9 +64,9 @@ def render() -> None:
         _pairs(row, named)
     with right:
         _costs(named, baseline, device)
-    st.markdown("##### Numbers")
+    st.subheader("Numbers", anchor=False)
     _table(metric_rows(chosen, device), named, all_rows, "Numbers of the recipes side by side")
-    st.markdown("##### Options of the steps")
+    st.subheader("Options of the steps", anchor=False)
     _table(recipe_rows(chosen), named, all_rows, "Options of the steps side by side")
     with shell.one_line_errors():
         _layers(row, named, all_rows)
@@ -112,12 +113,14 @@ def _accuracy(named: Mapping[str, Trial], baseline: Trial | None) -> None:
     info = accuracy_info(named, baseline)
     if not info.values:
         return
-    st.markdown(f"##### {METRICS[info.key].name}", help="Marks with 95 % intervals; the dashed line is the baseline.")
+    st.subheader(
+        f"{METRICS[info.key].name}", anchor=False, help="Marks with 95 % intervals; the dashed line is the baseline."
+    )
     plots.draw(accuracy_figure(info), key="compare accuracy", alt=accuracy_alt(info))
 
 
 def _costs(named: Mapping[str, Trial], baseline: Trial | None, device: str) -> None:
-    st.markdown("##### Cost, against the baseline")
+    st.subheader("Cost, against the baseline", anchor=False)
     info = costs_info(named, baseline, device) if baseline else None
     if info is None or not info.metrics or not info.bars:
         st.caption("Nothing to draw: the baseline has not been measured, or nothing else is chosen.")
@@ -130,15 +133,16 @@ def _pairs(row: SweepRow, named: Mapping[str, Trial]) -> None:
     letters = {trial.id: letter for letter, trial in named.items()}
     found, trouble = _paired(list(named.values()))
     own = any(trial.score for trial in named.values())
-    st.markdown(
-        "##### Can the test samples tell them apart?",
+    st.subheader(
+        "Can the test samples tell them apart?",
+        anchor=False,
         help=f"{'A paired permutation or bootstrap test' if own else 'McNemar’s test (mid-p)'} on the same samples, corrected for the "
         "number of pairs (Holm). Not told apart at 5 %: the difference may be chance.",
     )
     rows = [
         {
             "Pair": f"{letters[p.first]} and {letters[p.second]}",
-            "Difference": p.difference or "–",
+            "Difference": with_minus(p.difference or "–"),
             **({} if own else {"Right in one alone": _alone(p)}),
             "p": _p(p.p),
             "Corrected": _p(p.p_holm),
@@ -179,7 +183,8 @@ def _table(rows: Sequence[Row], named: Mapping[str, Trial], all_rows: bool, alt:
     shown = [r for r in rows if all_rows or r.differs]
     if shown:
         frame = pd.DataFrame(
-            {letter: [r.values[i] for r in shown] for i, letter in enumerate(named)}, index=[r.name for r in shown]
+            {letter: [with_minus(r.values[i]) for r in shown] for i, letter in enumerate(named)},
+            index=[r.name for r in shown],
         )
         st.table(frame, border="horizontal", alt=alt)
     if len(shown) < len(rows):
@@ -189,7 +194,7 @@ def _table(rows: Sequence[Row], named: Mapping[str, Trial], all_rows: bool, alt:
 
 
 def _layers(row: SweepRow, named: Mapping[str, Trial], all_rows: bool) -> None:
-    st.markdown("##### Layer by layer")
+    st.subheader("Layer by layer", anchor=False)
     if not st.toggle("Read the layers from the files", key="compare layers"):
         return
     found = {t.id: layers for t in named.values() if (layers := queries.layers(row, t)) is not None}

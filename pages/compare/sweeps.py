@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -18,7 +19,7 @@ from engine.figures.style import style
 from engine.frontier.several import LEAST, MOST, Lot, Several, several
 from engine.metrics import METRICS, shown
 from engine.store.rows import SweepRow
-from pages.shared import address, plots, queries, share, shell
+from pages.shared import address, live, pickers, plots, queries, share, shell
 from pages.shared.explore_address import LONGEST
 
 PAGE = "compare sweeps"
@@ -49,6 +50,8 @@ def show() -> None:
         st.info(f"Choose at least {LEAST} sweeps above.", icon=":material/compare_arrows:")
         address.write(PAGE, {"sweeps": ",".join(r.id for r in chosen)} if chosen else {}, _OWN)
         return
+    running = [(r, r.trials) for r in chosen if r.state == "running"]
+    live.show(running, lambda: bool(_points()), "a mark is selected", is_alone=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         device = _device(chosen, params, news)
         lots = _lots(chosen, device)
@@ -74,7 +77,7 @@ def _pick(rows: dict[str, SweepRow], params: dict[str, str], news: bool) -> list
     ids = st.multiselect(
         "Sweeps",
         list(rows),
-        format_func=lambda i: f"{rows[i].name}{' (example)' if rows[i].example else ''} · {rows[i].created[:10]}",
+        format_func=lambda i: f"{pickers.sweep_name(rows[i])} · {rows[i].created[:10]}",
         key=_PICKED,
         max_selections=MOST,
         placeholder=f"Choose {LEAST} to {MOST}",
@@ -169,8 +172,9 @@ def _chart(chosen: Sequence[SweepRow], found: Several) -> None:
 
 
 def _words(found: Several) -> None:
-    st.markdown(
-        "##### Who beats whom",
+    st.subheader(
+        "Who beats whom",
+        anchor=False,
         help="Beaten: another recipe is at least as good on both axes and better on one. In brackets: between which values it lies in "
         f"95 % of {found.draws} redraws of the measurements; where sweeps answered the same samples, these are drawn together. What "
         "training again would change is not in it.",
@@ -191,9 +195,15 @@ def _instead(lots: Sequence[Lot]) -> None:
         st.button(f"Project onto {profiles[0]}", on_click=take, args=(_DEVICE, profiles[0]), icon=":material/memory:")
 
 
+def _points() -> list[dict[str, Any]]:
+    """What is selected in the chart."""
+    found: list[dict[str, Any]] = st.session_state.get(_CHART, {}).get("selection", {}).get("points", [])
+    return found
+
+
 def _clicked(chosen: Sequence[SweepRow], found: Several) -> None:
     """The recipe whose mark was clicked, and the way to it."""
-    points = st.session_state.get(_CHART, {}).get("selection", {}).get("points", [])
+    points = _points()
     told = points[0].get("customdata") if points else None
     place = {r.id: i for i, r in enumerate(chosen)}
     if not told or told[0] not in place or told[1] not in found.trials[place[told[0]]].place:
@@ -214,7 +224,7 @@ def _table(chosen: Sequence[SweepRow], found: Several) -> None:
     owners = found.joint or tuple((i, int(row)) for i, rows in enumerate(found.fronts) for row in rows)
     if not owners:
         return
-    st.markdown("##### The joint frontier" if found.joint else "##### Each sweep’s frontier")
+    st.subheader("The joint frontier" if found.joint else "Each sweep’s frontier", anchor=False)
     names = {
         k: f"{METRICS[k].name} ({METRICS[k].unit})" if METRICS[k].unit else METRICS[k].name for k in found.objectives
     }

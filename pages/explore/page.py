@@ -16,11 +16,12 @@ from engine.frontier.recommendation import Choice, View, choose
 from engine.metrics import METRICS, is_score, text_of
 from engine.store.rows import SweepRow
 from engine.trials.text import best_text, share_text
-from pages.explore import brush, charts, filter, limits, live, options, presentation, time_lapse, views
+from pages.explore import brush, charts, filter, limits, options, presentation, time_lapse, views
 from pages.explore.brush import Marked
 from pages.shared import (
     address,
     comparison,
+    live,
     narrowed,
     notes,
     pickers,
@@ -38,6 +39,7 @@ from pages.shared.narrowed import Narrowed
 
 MISSING = "explore sweep that is not here"
 IMPORTED = "explore imported"
+LOOKED_AT = "you are zoomed in or have a recipe selected"
 TABLE, SELECTED, TICKED, MOVED = "explore table", "explore trial", "explore ticked", "explore selection moved"
 
 
@@ -158,7 +160,10 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
         f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
     )
     if row.state == "running":
-        live.show(row, len(done), _selected(done))
+        # Read when it is asked for: neither a zoom nor a click runs the page at once.
+        live.show(
+            [(row, len(done))], lambda: bool(st.query_params.get("zoom")) or _selected(done) is not None, LOOKED_AT
+        )
     elif not len(done):
         st.info(
             f"This sweep is {row.state} and has no measured recipe. {shell.plain(row.error or '') or 'Start it again to go on.'}",

@@ -65,7 +65,7 @@ def _slide(row: SweepRow, view: View, by: Narrowing) -> None:
     view = usual_view(view, trials)
     only = narrowed.narrowed(row, view.device, trials.done, by)
     info = queries.info(row, view, None, only.trials, only.key)
-    st.subheader(shell.plain(row.name), anchor=False)
+    st.header(shell.plain(row.name), anchor=False)
     running = f"; running, {row.trials} of {row.recipes} measured" if row.state == "running" else ""
     machines = sorted(set(trials.machines.values()))
     some = f"{len(only.trials):,} of " if len(only.trials) < only.total else ""

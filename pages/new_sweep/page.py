@@ -256,7 +256,7 @@ def _follow(ref: str) -> None:
         st.page_link(shell.pages()["new-sweep"], label="New sweep")
         return
     sweep_id = row.id if row else ref
-    st.subheader(shell.plain(row.name if row else sweep_id), anchor=False)
+    st.header(shell.plain(row.name if row else sweep_id), anchor=False)
     if progress.under_way(sweep_id, row):
         st.caption("You may leave this page, or close it: the sweep goes on.")
     elif row is not None:

@@ -25,7 +25,7 @@ _STATES = {
 def render() -> None:
     """Draw the page."""
     st.markdown(
-        "#### Which compressed version of my model should I ship?\n"
+        "## Which compressed version of my model should I ship?\n"
         "Paretoscope compresses a trained network in many ways, measures every version in ONNX Runtime, and shows accuracy against "
         "size, latency and energy."
     )

@@ -38,13 +38,18 @@ def _seed(name: str, value: str, options: Sequence[str], news: bool) -> None:
         st.session_state[name] = st.session_state[name]
 
 
+def sweep_name(row: SweepRow) -> str:
+    """A sweep's name for a list, which says of a shipped one that it is an example, once."""
+    return f"{row.name} (example)" if row.example and "example" not in row.name.casefold() else row.name
+
+
 def sweep_box(rows: Sequence[SweepRow], key: str, width: Literal["stretch"] | int = 260) -> SweepRow:
     """The box that every page has to choose a sweep with."""
     by_id = {r.id: r for r in rows}
     chosen = st.selectbox(
         "Sweep",
         list(by_id),
-        format_func=lambda i: f"{by_id[i].name}{' (example)' if by_id[i].example else ''}",
+        format_func=lambda i: sweep_name(by_id[i]),
         key=key,
         width=width,
         help="A sweep is one model and one dataset, compressed by many recipes.",

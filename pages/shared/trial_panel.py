@@ -18,7 +18,7 @@ from engine.trials.number_table import difference
 from engine.trials.text import confirmation_text, is_estimated, seeds_text, sums_text
 from engine.trials.trial import Trial
 from engine.uploads.bounds import CHECKING
-from pages.shared import access, comparison, notes, queries, runner, shell
+from pages.shared import access, comparison, notes, queries, runner, shell, tiles
 
 Width = Literal["stretch", "content"]
 
@@ -62,7 +62,7 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
     """Name, how true its numbers are, its steps in words, the four numbers that matter most, and what else there is to say."""
     truth, icon, colour = _TRUTH[trial.provenance]
     # A hyphen that does not break keeps `4-bit` whole.
-    st.subheader(shell.plain(trial.label.replace("-", "\u2011")), anchor=False)
+    st.header(shell.plain(trial.label.replace("-", "\u2011")), anchor=False)
     with st.container(horizontal=True, gap="small"):
         st.badge(truth, icon=icon, color=colour)  # type: ignore[arg-type]
         if trial.tied_with_baseline:
@@ -94,14 +94,13 @@ def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
     metric = METRICS[key]
     estimated = is_estimated(trial, key, device)
     apart = difference(trial, baseline, key, device)
-    st.metric(
+    tiles.tile(
         f"{metric.name} (est.)" if estimated else metric.name,
         text_of(key, metric_value(trial, key, device)),
         apart[2] if apart else None,
-        delta_color="normal" if metric.maximise else "inverse",
+        higher_is_better=metric.maximise,
+        is_tied=key == judged_by(trial) and bool(trial.tied_with_baseline),
         help=f"{metric.help} Estimated: the Trial page says how." if estimated else metric.help,
-        border=True,
-        width=158,
     )
 
 

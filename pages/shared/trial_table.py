@@ -124,11 +124,17 @@ def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
     ]
 
 
+def _name_px(trials: Trials) -> int:
+    """As wide as the longest name, within reason: what recipes differ in is often at the end of theirs."""
+    longest = max((len(str(name)) for name in trials.fact("label")), default=0)
+    return min(430, max(200, 30 + round(6.4 * longest)))
+
+
 def _columns(trials: Trials, device: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "lit": st.column_config.TextColumn("Lit", width=40, pinned=True, help="It has the option that is lit up."),
         "recipe": st.column_config.TextColumn(
-            "Recipe", help="The steps, in the order applied.", pinned=True, width=280
+            "Recipe", help="The steps, in the order applied.", pinned=True, width=_name_px(trials)
         ),
         "marks": st.column_config.TextColumn(
             "Standing",

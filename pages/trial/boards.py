@@ -9,6 +9,7 @@ from engine.devices.boards import beside, current_runs
 from engine.metrics import text_of
 from engine.store.rows import SweepRow
 from engine.trials.boards import Beside, board_texts
+from engine.trials.text import with_minus
 from engine.trials.trial import Trial
 from pages.shared import queries, shell
 
@@ -50,7 +51,7 @@ def _measured(row: SweepRow, trial: Trial) -> tuple[list[Beside], int]:
 def _line(one: Beside) -> dict[str, str]:
     """A board in few words."""
     run = one.run
-    off = "–" if one.error_percent is None else f"{one.error_percent:+,.0f} %".replace("-", "−")
+    off = "–" if one.error_percent is None else with_minus(f"{one.error_percent:+,.0f} %")
     said = "–"
     if one.projected:
         by = "the sweep’s own machine" if run.profile == "host" else run.profile

@@ -171,7 +171,7 @@ def _stages(trial: Trial) -> None:
     found = stages_info(trial)
     if not found:
         return
-    st.markdown("##### What each step bought or cost")
+    st.subheader("What each step bought or cost", anchor=False)
     for column, (key, bars) in zip(st.columns(3, gap="medium"), found.items(), strict=False):
         with column:
             st.markdown(f"###### {METRICS[key].name}", help=METRICS[key].help)

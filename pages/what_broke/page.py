@@ -24,6 +24,7 @@ from engine.quality.predictions import Predictions
 from engine.quality.what_broke import KINDS, ClassChange, Flip, class_changes, confusion_change, flips, reliability
 from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value, slice_metrics
+from engine.trials.text import with_minus
 from engine.trials.trial import Trial
 from pages.shared import answers, pickers, plots, queries, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
@@ -161,7 +162,9 @@ def _summary(
             about = "The class whose recall fell most. The worst of many falls a little by chance alone."
             st.markdown(":small[Worst class]", help=about)
             st.markdown(f"##### {shell.plain(worst.name)}")
-            st.caption(f"{worst.change * 100:+.1f} points{'' if worst.is_certain else ', may be chance'}")
+            st.caption(
+                f"{with_minus(f'{worst.change * 100:+.1f}')} points{'' if worst.is_certain else ', may be chance'}"
+            )
     accuracy = trial.accuracy
     if accuracy and counts["harmful"]:
         st.caption(

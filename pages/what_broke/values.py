@@ -10,9 +10,9 @@ from engine.metrics import METRICS, text_of
 from engine.quality.changed_values import Changes, changes
 from engine.quality.values import Values
 from engine.store.rows import SweepRow
-from engine.trials.text import baseline_text, signed
+from engine.trials.text import baseline_text, signed, with_minus
 from engine.trials.trial import Trial
-from pages.shared import answers, plots, share, slices
+from pages.shared import answers, plots, share, slices, tiles
 from pages.what_broke import worst
 
 
@@ -44,13 +44,13 @@ def _summary(trial: Trial, found: Changes, n: int) -> None:
         if trial.score:
             metric = METRICS[trial.score.key]
             change = trial.score.vs_baseline
-            st.metric(
+            tiles.tile(
                 metric.name,
                 text_of(trial.score.key, trial.score.value),
                 None if change is None else signed(trial.score.key, change.value),
-                delta_color="normal" if metric.maximise else "inverse",
+                higher_is_better=metric.maximise,
+                is_tied=bool(trial.tied_with_baseline),
                 help=metric.help,
-                border=True,
                 width=180,
             )
         close = trial.fidelity.relative_error if trial.fidelity else None
@@ -71,4 +71,4 @@ def _summary(trial: Trial, found: Changes, n: int) -> None:
                     label, f"{count:,}", f"of {n:,}", delta_color="off", delta_arrow="off", border=True, width=180
                 )
     if text := baseline_text(trial):
-        st.caption(f"{text[:1].upper()}{text[1:]}.")
+        st.caption(f"{with_minus(text[:1].upper() + text[1:])}.")

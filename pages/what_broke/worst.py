@@ -15,6 +15,7 @@ from engine.graph.inputs import is_array
 from engine.metrics import METRICS, shown
 from engine.quality.changed_values import Change, Changes
 from engine.quality.values import Values
+from engine.trials.text import with_minus
 from pages.shared import answers, sample_picture, shell
 
 _PICTURES, _MAPS, _SMALL_PX, _MAP_PX = 8, 6, 96, 120
@@ -99,7 +100,7 @@ def _answers(
         scale = sample_picture.Scale.of(np.stack([a.astype(np.float64) for a in said]))
         moved = _change(change, key, by_metric)
         unit = f" {METRICS[key].unit}" if key and by_metric else " of the typical length"
-        st.markdown(f"**Sample {i}**: {moved:+.4g}{unit}")
+        st.markdown(f"**Sample {i}**: {with_minus(f'{moved:+.4g}')}{unit}")
         with st.container(horizontal=True, gap="small"):
             if of_inputs is not None and is_array(inputs):
                 _one("Input", inputs[i], of_inputs, i)

@@ -33,6 +33,8 @@ def test_trials_and_front_take_a_filter_and_say_how_many_lack_what_it_asks_for(t
 def test_a_filter_that_matches_nothing_is_no_mistake_and_a_wrong_one_is(tmp_path: Path) -> None:
     done = paretoscope("front", "example-resnet8", "--where", "accuracy > 99.9", "--json", home=tmp_path)
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
+    done = paretoscope("front", "example-resnet8", "--where", "accuracy > 99.9", home=tmp_path)
+    assert done.stdout == "No recipe matches the filter, so there is no frontier.\n"
     refused(
         paretoscope("trials", "example-resnet8", "--where", "size < 50", home=tmp_path),
         "filter, character 1: size needs a unit: write 50 kB, or 50 B",

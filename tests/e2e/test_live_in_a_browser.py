@@ -23,6 +23,10 @@ DRAWN = """(() => {
     return new Set((chart?.data ?? []).flatMap(trace => (trace.customdata ?? []).map(owner => owner[0]))).size;
 })()"""
 """How many recipes the chart of Explore has marks of."""
+SEVERAL = DRAWN.replace(".st-key-explore-chart", ".st-key-compare-sweeps-chart").replace(
+    "owner[0]", "owner[1] + owner[0]"
+)
+"""The same of the chart of several sweeps."""
 LAPSE = "document.querySelector('[class*=st-key-time-lapse] .js-plotly-plot')"
 FRONT = f"{LAPSE}?.calcdata?.[2]?.length"
 
@@ -79,6 +83,15 @@ def test_points_move_by_themselves_what_is_under_way_is_named_and_the_growth_is_
         expect(page.get_by_text("Who beats whom")).to_be_visible()
         expect(page.get_by_text(re.compile("The joint frontier over accuracy and file size"))).to_be_visible()
         assert in_address(page, "x") == "size_bytes"
+
+        third, trials = begin(store, "third", 10)
+        page.goto(f"{address}/compare?mode=sweeps&sweeps={third},{other}")
+        page.wait_for_function(f"{SEVERAL} === 34")
+        for made in trials[10:20]:
+            store.save_trial(third, made)
+        page.wait_for_function(f"{SEVERAL} === 44")
+        store.end(third, "done")
+        expect(page.get_by_text("third is still running")).to_have_count(0)
         page.get_by_role("radio", name="What changed").or_(page.get_by_role("button", name="What changed")).click()
         expect(page.get_by_text("Nothing that both runs have is told apart.")).to_be_visible()
         assert in_address(page, "mode") == "runs"

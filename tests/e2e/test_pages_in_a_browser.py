@@ -141,6 +141,17 @@ def test_the_report_works_from_a_file_without_a_network(page: Page, tmp_path: Pa
     assert "size_bytes=" in link
     size.press("Home")
     expect(page.locator("#recipes tbody tr:visible")).to_have_count(24)
+    # The growth of the frontier is moved by keys, and nothing moves by itself where that is asked for.
+    page.get_by_label("Moment of the sweep").press("Home")
+    expect(page.locator(".lapse output")).to_contain_text("1 measured, 1 on the frontier")
+    play = page.locator(".lapse button")
+    play.press("Enter")
+    expect(page.locator(".lapse output")).to_contain_text("24 measured, ")
+    expect(play).to_have_text("▶ Play")
+    page.emulate_media(reduced_motion="reduce")
+    expect(play).to_have_text("Next step")
+    play.press("Enter")
+    expect(page.locator(".lapse output")).to_contain_text("1 measured, 1 on the frontier")
     page.get_by_label("Find a recipe").fill("distil 4-bit")
     shown = page.locator("#recipes tbody tr:visible")
     assert 0 < shown.count() < 24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,10 +46,38 @@ def test_it_begins_with_what_to_ship_and_lists_what_each_option_does(made) -> No
         assert f"<td>{text_html(change_text('accuracy', e.estimates['accuracy']))}</td>" in cells
         assert all(f'id="t-{i}"' in text for i in e.trials)
     figures = [json.loads(f) for f in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    figures = [f for f in figures if "data" in f]
     keys = {str(o[0]) for f in figures for t in f["data"] for o in t.get("customdata") or [] if o}
     assert set(found.by_key) <= keys
     aimed = sweep.model_copy(update={"target": Target(limits={"size_bytes": 60_000})})
     assert "that keeps file size ≤ 60.0 kB" in report_html(row, aimed, trials, find=find)
+
+
+def test_the_growth_of_the_frontier_is_there_to_be_played_and_each_frame_has_the_frontier_of_its_moment(made) -> None:
+    row, sweep, trials, find = made
+    text = report_html(row, sweep, trials, find=find)
+    controls, data = re.findall(r'<div class="lapse">(.*?)<script type="application/json">(.*?)</script></div>', text)[
+        0
+    ]
+    assert "<button" in controls
+    assert 'type="range" min="0"' in controls
+    found = json.loads(data)
+    timed = sorted((t for t in trials if t.finished_s is not None), key=lambda t: t.finished_s)
+    assert found["labels"] == [t.label for t in timed]
+    assert found["frames"][-1]["text"].split(": ")[1].startswith(f"{len(timed)} measured, ")
+    assert f'max="{len(found["frames"]) - 1}"' in controls
+    for n, frame in enumerate(found["frames"], 1):
+        # By hand, without the code that the frames are made with.
+        points = [
+            (t.accuracy.value, t.size_bytes) for t in timed[: int(re.findall(r": ([\d,]+) measured", frame["text"])[0])]
+        ]
+        best = {
+            i for i, (a, s) in enumerate(points) if not any(b >= a and z <= s and (b, z) != (a, s) for b, z in points)
+        }
+        assert set(frame["front"]) == best, n
+    # Nobody kept when these were finished, so nothing can be played.
+    unknown = [replace(t, finished_s=None) for t in trials]
+    assert 'class="lapse"' not in report_html(row, sweep, unknown, find=find)
 
 
 def test_what_broke_has_the_worst_classes_and_pictures_that_are_in_the_file(made, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """Sweeps side by side, and what changed between two runs: from the address, by default, and with hostile addresses."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -50,6 +51,16 @@ def test_two_sweeps_share_a_chart_and_the_page_says_who_beats_whom():
         "size_bytes",
         "accuracy",
     )
+
+
+def test_of_a_sweep_that_still_runs_it_is_said_and_what_is_measured_now():
+    one, two = enter(state="running", pending=14), enter_other()
+    Store.open().beat(one.id, 40, 100.0, 60.0, json.dumps(["timing *int8*"]))
+    app = open_app("compare", mode="sweeps", sweeps=f"{one.id},{two.id}")
+    assert "This sweep is still running" not in words(app)
+    assert "first is still running: now timing \\*int8\\*." in words(app)
+    Store.open().end(one.id, "done")
+    assert "still running" not in words(open_app("compare", mode="sweeps", sweeps=f"{one.id},{two.id}"))
 
 
 def test_times_of_two_machines_are_refused_with_a_way_on():
