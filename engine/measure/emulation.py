@@ -1,8 +1,8 @@
 """A whole file as it answers where integer sums saturate, or where they do not, whatever this CPU does.
 
 ONNX Runtime's own optimizer says which kernels run (which layers are fused to integer ones is its decision, not ours), and its own
-kernels run everything but the layers that could saturate. Those are emulated (`engine/measure/integer_nodes.py`), or, where exact sums
-are asked for on a CPU that saturates, run with uint8 weights, whose kernels are exact everywhere.
+kernels run everything, with exact sums: on a CPU that saturates with uint8 weights, whose kernels are exact everywhere. Behind each layer
+that could saturate the outputs that do are put right (`engine/measure/integer_nodes.py`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Emulator:
                 if layer.possible:
                     self._layers[node.output[0]] = layer
         self._constants = constants
-        self._stages: list[_Piece | IntegerLayer] = []
+        self._stages: list[_Stage] = []
 
     @property
     def possible(self) -> bool:
@@ -89,7 +89,10 @@ class Emulator:
         """
         if runtime_sums() == "exact" or not self.possible:
             return self._as_run(self._file, images)
-        return self._as_run(_with_uint8_weights(self._model, self._layers), images)
+        return self._as_run(self._exact_everywhere(), images)
+
+    def _exact_everywhere(self) -> onnx.ModelProto:
+        return _with_uint8_weights(self._model, self._layers)
 
     def saturating(self, images: Inputs) -> Array:
         """The same where sums saturate: as run here, or emulated."""
@@ -99,7 +102,9 @@ class Emulator:
 
     def emulated(self, images: Inputs) -> dict[str, Array]:
         """Every output, by name, with saturating sums, emulated whatever this CPU does; counts what saturated."""
-        self._stages = self._stages or _in_pieces(self._model, self._layers, self._outputs)
+        if not self._stages:
+            exact = self._model if runtime_sums() == "exact" else self._exact_everywhere()
+            self._stages = _in_stages(exact, self._layers, self._outputs)
         return dict(zip(self._outputs, self._batched(self._staged, images), strict=True))
 
     def _as_run(self, model: onnx.ModelProto, images: Inputs) -> Array:
@@ -121,19 +126,13 @@ class Emulator:
 
     def _staged(self, images: Inputs) -> list[Array]:
         values: dict[str, Array] = {n: np.ascontiguousarray(array) for n, array in self._feeds(images).items()}
-        for i, stage in enumerate(self._stages):
-            if isinstance(stage, _Piece):
-                values |= stage.run(values)
-            else:
-                named = {place: values[n] if n in values else self._constants[n] for place, n in stage.places.items()}
-                values[stage.node.output[0]] = stage(named)
-            later = {name for s in self._stages[i + 1 :] for name in _read_by(s)}.union(self._outputs)
-            values = {name: value for name, value in values.items() if name in later}
+        for stage in self._stages:
+            values |= stage.run(values)
+            if (layer := stage.layer) is not None:
+                named = {place: values[n] if n in values else self._constants[n] for place, n in layer.places.items()}
+                values[layer.node.output[0]] = layer(named, values[layer.node.output[0]])
+            values = {name: value for name, value in values.items() if name in stage.later}
         return [values[name] for name in self._outputs]
-
-
-def _read_by(stage: _Piece | IntegerLayer) -> Sequence[str]:
-    return stage.inputs if isinstance(stage, _Piece) else list(stage.places.values())
 
 
 def _as_run(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -201,47 +200,46 @@ def _with_uint8_weights(model: onnx.ModelProto, layers: Mapping[str, IntegerLaye
     return changed
 
 
-class _Piece:
-    """Nodes between emulated layers, run by ONNX Runtime."""
+class _Stage:
+    """Nodes that ONNX Runtime runs, with exact sums, the last of them `layer` where one that could saturate ends them.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.inputs = [i.name for i in model.graph.input]
+    `later`: the values that stages behind it read, or the caller.
+    """
+
+    def __init__(self, model: onnx.ModelProto, layer: IntegerLayer | None, later: set[str]) -> None:
+        self.layer, self.later = layer, later
+        self._inputs = [i.name for i in model.graph.input]
         self._session = open_session(model)
         self.types = {o.name: o.type for o in self._session.get_outputs()}
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """The values that later stages read."""
-        found = self._session.run(None, {name: values[name] for name in self.inputs})
+        """What the layer reads and gives, and what is read later."""
+        found = self._session.run(None, {name: values[name] for name in self._inputs})
         return dict(zip(self.types, found, strict=True))
 
 
-def _in_pieces(
-    model: onnx.ModelProto, layers: Mapping[str, IntegerLayer], results: Sequence[str]
-) -> list[_Piece | IntegerLayer]:
-    """The graph as what the runtime runs and the layers between, in order."""
+def _in_stages(model: onnx.ModelProto, layers: Mapping[str, IntegerLayer], results: Sequence[str]) -> list[_Stage]:
+    """The graph in order, parted behind each of the layers."""
     runs: list[list[onnx.NodeProto]] = [[]]
     for node in model.graph.node:
+        runs[-1].append(node)
         if node.output[0] in layers:
-            runs += [[node], []]
-        else:
-            runs[-1].append(node)
+            runs.append([])
     runs = [nodes for nodes in runs if nodes]
     reads = [{name for node in nodes for name in _reads(node)} for nodes in runs]
-    stages: list[_Piece | IntegerLayer] = []
+    stages: list[_Stage] = []
     elements = {int(number): name for name, number in _ELEMENTS.items()}
     types = {i.name: elements[i.type.tensor_type.elem_type] for i in graph_inputs(model)}
     for i, nodes in enumerate(runs):
-        if nodes[0].output[0] in layers:
-            stages.append(layer := layers[nodes[0].output[0]])
-            types[nodes[0].output[0]] = layer.output_type
-            continue
+        layer = layers.get(nodes[-1].output[0])
         later = set(results).union(*reads[i + 1 :])
-        made = [name for node in nodes for name in node.output if name in later]
+        asked = later.union(layer.places.values(), layer.node.output[:1]) if layer else later
+        made = [name for node in nodes for name in node.output if name in asked]
         fed = [name for name in types if name in reads[i]]
         if made:
-            piece = _Piece(_part(model, nodes, {name: types[name] for name in fed}, reads[i], made))
-            stages.append(piece)
-            types |= piece.types
+            part = _part(model, nodes, {name: types[name] for name in fed}, reads[i], made)
+            stages.append(_Stage(part, layer, later))
+            types |= stages[-1].types
     return stages
 
 

@@ -19,7 +19,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.errors import StepError
 from engine.graph.graph import open_session
 from engine.measure.saturation import Codes, LayerSaturation, PairedWeights
+from engine.measure.windows import Positions, Window
 
 _Q_LINEAR = ("x", "x_scale", "x_zero", "w", "w_scale", "w_zero")
 PLACES: dict[str, tuple[str, ...]] = {
@@ -49,6 +49,8 @@ _LARGEST_CODE = 255
 _EXACT = 2**24
 # Numbers of a layer's inputs or outputs held at a time.
 _BLOCK = 2**22
+_FEW = 1
+"""Outputs that saturate are computed alone where they have at most so many products for each output of the layer, else all of them."""
 
 Array = npt.NDArray[Any]
 
@@ -112,8 +114,10 @@ class IntegerLayer:
         groups = self._attributes.get("group", 1)
         weights = constants[self.places["w"]]
         zero = np.reshape(constants.get(self.places.get("w_zero", ""), np.zeros(1, np.int8)), -1).astype(np.int32)
-        self._kernel = weights.shape[2:]
-        self._pairs = [PairedWeights(part) for part in np.split(self._ordered(weights), groups, axis=1)]
+        self._kernel = weights.shape[2:] if self._convolves else ()
+        channels = weights.shape[1] if self._convolves else None
+        self._pairs = [PairedWeights(part, channels) for part in np.split(self._ordered(weights), groups, axis=1)]
+        self._windows: dict[tuple[int, ...], Window] = {}
         outputs_first = weights if self._convolves or self._attributes.get("transB") else weights.T
         centred = outputs_first - zero.reshape(-1, *[1] * (weights.ndim - 1))
         largest = int(np.abs(centred).reshape(len(centred), -1).sum(axis=1).max()) * _LARGEST_CODE
@@ -122,6 +126,11 @@ class IntegerLayer:
         """Whether float32 holds every sum of this layer exactly, its bias included."""
         self._centred, self._parts = centred, max(1, min(-(-largest // (_EXACT - 1)), centred.shape[1]))
         self._seen: Counter[str] = Counter()
+
+    @cached_property
+    def _weights(self) -> Array:
+        """Centred, (outputs, channels, taps), as floats that hold every sum exactly."""
+        return self._centred.reshape(*self._centred.shape[:2], -1).astype(np.float32 if self._whole else np.float64)
 
     @cached_property
     def _sessions(self) -> list[onnxruntime.InferenceSession]:
@@ -169,13 +178,6 @@ class IntegerLayer:
         """Whether any image could make a pair saturate."""
         return any(pairs.possible for pairs in self._pairs)
 
-    @property
-    def output_type(self) -> str:
-        """As ONNX Runtime names types."""
-        if self.node.op_type == "MatMulInteger":
-            return "tensor(int32)"
-        return "tensor(uint8)" if "y_zero" in self.places else "tensor(float)"
-
     def summary(self) -> LayerSaturation:
         """Shares over all that was seen."""
         pairs, outputs = max(1, self._seen["pairs"]), max(1, self._seen["outputs"])
@@ -186,8 +188,8 @@ class IntegerLayer:
         """Start counting anew."""
         self._seen.clear()
 
-    def __call__(self, values: Mapping[str, Array]) -> Array:
-        """The output of inputs by place."""
+    def __call__(self, values: Mapping[str, Array], exact: Array) -> Array:
+        """The output of inputs by place, given what it is with exact sums, which is changed where sums saturate."""
         if self.node.op_type == "DynamicQuantizeMatMul":
             values = {**values, **_rounded_on_the_spot(values["x"])}
         codes, zero = values["x"], int(values["x_zero"].reshape(-1)[0]) if "x_zero" in values else 0
@@ -195,23 +197,108 @@ class IntegerLayer:
             raise StepError(
                 f"portability: {name_of(self.node)!r} multiplies {codes.dtype}, and only uint8 can be emulated"
             )
-        total = self._convolved(codes, zero) if self._convolves else self._multiplied(codes, zero)
-        return self._finished(total, values)
+        if self._attributes.get("transA"):
+            codes = codes.T
+        if not self._convolves:
+            codes = codes.reshape(-1, codes.shape[-1])
+        window = self._window(codes.shape[2:])
+        outputs = len(self._centred) * math.prod(window.places)
+        found = np.require(exact, requirements=["C", "W"])
+        rows = found.reshape(len(codes), outputs)
+        step = max(1, _BLOCK // max(codes[0].size, outputs)) if len(codes) else 1
+        for i in range(0, len(codes), step):
+            self._correct(rows[i : i + step], codes[i : i + step], zero, window, values)
+        return found
 
-    def _finished(self, total: Array, values: Mapping[str, Array]) -> Array:
-        """Whole sums -> what the node gives: codes, floats, or the sums themselves."""
+    def _window(self, size: tuple[int, ...]) -> Window:
+        if size not in self._windows:
+            self._windows = {size: Window(self._attributes, size, self._kernel)}
+        return self._windows[size]
+
+    def _correct(self, rows: Array, codes: Array, zero: int, window: Window, values: Mapping[str, Array]) -> None:
+        """Give `rows` (n, outputs · places), exact, what saturation makes of it."""
+        where, excess, saturated = self._excess(codes, zero, window)
+        inner = self._pairs[0].inner
+        self._seen["pairs"] += (inner + 1) // 2 * rows.size
+        self._seen["outputs"] += rows.size
+        self._seen["saturated"] += saturated
+        self._seen["changed"] += len(where)
+        if not len(where):
+            return
+        bias = values.get("bias")
+        alone = bias is None or bias.ndim < 2 or len(bias) == 1
+        if alone and len(where) * inner <= _FEW * rows.size:
+            total = self._sums_at(where, codes, zero, window) + excess
+            channels = where % rows.shape[1] // math.prod(window.places)
+            rows.reshape(-1)[where] = self._finished(total, values, lambda x: _each(x, channels))
+        else:
+            total = self._exact(codes, zero)
+            total.reshape(-1)[where] += excess.astype(total.dtype)
+            rows[:] = self._finished(total, values, self._along_channels).reshape(rows.shape)
+
+    def _excess(self, codes: Array, zero: int, window: Window) -> tuple[Array, Array, int]:
+        """Where saturation changes a sum, in (n, outputs, places) laid out in a row, by how much, and how many pairs saturated."""
+        places, outputs = math.prod(window.places), self._pairs[0].outputs
+        # Two codes of the padding saturate only where they add up to 256.
+        filled = not self._pairs[0].by_channel or 2 * zero > _LARGEST_CODE
+        if filled and any(map(any, window.pads)):
+            codes = np.pad(codes, [(0, 0), (0, 0), *window.pads], constant_values=zero)
+        codes = codes.reshape(*codes.shape[:2], -1)
+        peaks = codes.max(axis=2).max(axis=0)
+        if self._convolves:
+            channels = [codes[:, k] for k in range(codes.shape[1])]
+        else:
+            channels = list(np.ascontiguousarray(codes[:, :, 0].T)[:, :, None])
+        every, amounts = [], []
+        for g, (pairs, group) in enumerate(zip(self._pairs, _split(channels, len(self._pairs)), strict=True)):
+            largest = peaks[g * len(group) : (g + 1) * len(group)]
+            if pairs.by_channel:
+                found = pairs.beyond(group.__getitem__, largest, window.met_padded if filled else window.met)
+            else:
+                taps = window.seen_padded
+                found = pairs.beyond(_rows(group, taps), np.tile(largest, len(taps)), np.arange(places)[None])
+            for images, output, place, amount in found:
+                every.append((images * len(self._centred) + (g * outputs + output)) * places + place)
+                amounts.append(amount)
+        if not every:
+            return np.zeros(0, np.intp), np.zeros(0), 0
+        size = len(codes) * len(self._centred) * places
+        where, excess = _summed(np.concatenate(every), np.concatenate(amounts), size)
+        return where, excess, sum(map(len, every))
+
+    def _sums_at(self, where: Array, codes: Array, zero: int, window: Window) -> Array:
+        """The exact sums of some outputs, float64."""
+        width, places = self._pairs[0].outputs, math.prod(window.places)
+        images, output, place = np.unravel_index(where, (len(codes), len(self._centred), places))
+        weights = self._weights
+        inner = np.arange(weights.shape[1], dtype=np.int32)[:, None] * math.prod(codes.shape[2:])
+        flat, step = codes.reshape(-1), max(1, _BLOCK // weights[0].size)
+        first = images * (flat.size // len(codes)) + output // width * (inner.size * math.prod(codes.shape[2:]))
+        found = np.empty(len(where))
+        for i in range(0, len(where), step):
+            part = slice(i, i + step)
+            seen = window.seen.T[place[part], None]
+            met = flat.take(first[part, None, None] + inner + seen, mode="wrap").astype(weights.dtype)
+            met -= zero
+            if not window.inside:
+                met *= seen >= 0
+            found[part] = np.einsum("uct,uct->u", met, weights[output[part]])
+        return found
+
+    def _finished(self, total: Array, values: Mapping[str, Array], along: Callable[[Array], Array]) -> Array:
+        """Whole sums -> what the node gives: codes, floats, or the sums themselves. `along`: a number for each output -> for each sum."""
         if self.node.op_type == "MatMulInteger":
             return total.astype(np.int32)
         one = np.float32(self._attributes.get("alpha", 1.0)) * np.float32(values["x_scale"].reshape(-1)[0])
         factor = (one * values["w_scale"].reshape(-1)).astype(np.float32)
         bias = values.get("bias")
         if bias is not None and bias.dtype == np.int32:
-            total += self._along_channels(bias)
+            total += along(bias)
         real = total.astype(np.float32, copy=False)
         if "y_scale" not in values:
-            real *= factor
-            return real if bias is None or bias.dtype == np.int32 else real + bias
-        real *= self._along_channels(factor / np.float32(values["y_scale"].reshape(-1)[0]))
+            real *= along(factor)
+            return real if bias is None or bias.dtype == np.int32 else real + along(bias)
+        real *= along(factor / np.float32(values["y_scale"].reshape(-1)[0]))
         zero = values["y_zero"].reshape(-1)[0]
         ends = np.iinfo(zero.dtype)
         np.clip(real, ends.min - int(zero), ends.max - int(zero), out=real)
@@ -222,45 +309,33 @@ class IntegerLayer:
     def _along_channels(self, values: Array) -> Array:
         return values.reshape(-1, *[1] * len(self._kernel)) if self._convolves else values
 
-    def _multiplied(self, codes: Array, zero: int) -> Array:
-        if self._attributes.get("transA"):
-            codes = codes.T
-        rows = codes.reshape(-1, codes.shape[-1])
-        total = self._exact(rows, zero)
-        excess = self._excess(self._pairs[0], np.ascontiguousarray(rows.T).__getitem__, len(rows))
-        if excess is not None:
-            np.add(total, excess.T, out=total, casting="unsafe")
-        return total.reshape(*codes.shape[:-1], -1)
 
-    def _convolved(self, codes: Array, zero: int) -> Array:
-        """(n, channels, …) -> (n, outputs, …), a few images at a time."""
-        window = _Window(self._attributes, codes.shape[2:], self._kernel)
-        outputs = sum(pairs.outputs for pairs in self._pairs)
-        step = max(1, _BLOCK // max(codes[0].size, outputs * math.prod(window.places)))
-        parts = [self._some(codes[i : i + step], window, zero) for i in range(0, len(codes), step)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _each(values: Array, channels: Array) -> Array:
+    """One number for each output, or one for all -> one for each of `channels`."""
+    flat = values.reshape(-1)
+    return flat if flat.size == 1 else flat[channels]
 
-    def _some(self, codes: Array, window: _Window, zero: int) -> Array:
-        total = self._exact(codes, zero)
-        # Images last: what a place of the kernel sees of a row lies together.
-        channels = np.ascontiguousarray(np.moveaxis(codes, 0, -1))
-        padded = np.pad(channels, [(0, 0), *window.pads, (0, 0)], constant_values=zero)
-        places, width = (*window.places, len(codes)), self._pairs[0].outputs
-        for g, (pairs, group) in enumerate(zip(self._pairs, np.split(padded, len(self._pairs)), strict=True)):
-            excess = self._excess(pairs, window.seen(group), math.prod(places))
-            if excess is not None:
-                part = total[:, g * width : (g + 1) * width]
-                np.add(part, np.moveaxis(excess.reshape(-1, *places), -1, 0), out=part, casting="unsafe")
-        return total
 
-    def _excess(self, pairs: PairedWeights, codes: Callable[[int], Codes], places: int) -> Array | None:
-        """(outputs, places); None where nothing saturates."""
-        found, saturated = pairs.excess(codes, places)
-        self._seen["pairs"] += (pairs.inner + 1) // 2 * found.size
-        self._seen["outputs"] += found.size
-        self._seen["saturated"] += saturated
-        self._seen["changed"] += int(np.count_nonzero(found)) if saturated else 0
-        return found if saturated else None
+def _split(channels: Sequence[Codes], groups: int) -> list[Sequence[Codes]]:
+    n = len(channels) // groups
+    return [channels[i : i + n] for i in range(0, len(channels), n)]
+
+
+def _rows(group: Sequence[Codes], seen: Positions) -> Callable[[int], Codes]:
+    """What weights k multiply at every place, in the order of the kernel's sums, of a group's channels with their padding."""
+    return lambda k: group[k % len(group)][:, seen[k // len(group)]]
+
+
+def _summed(where: Array, amounts: Array, size: int) -> tuple[Array, Array]:
+    """Amounts that fall on one index as one, where they do not cancel; of indices below `size`."""
+    if len(where) * 20 > size:
+        every = np.bincount(where, amounts, size)
+        found = every.nonzero()[0]
+        return found, every[found]
+    found, turned = np.unique(where, return_inverse=True)
+    every = np.bincount(turned, amounts)
+    kept = every.nonzero()[0]
+    return found[kept], every[kept]
 
 
 def _rounded_on_the_spot(real: Array) -> dict[str, Array]:
@@ -270,39 +345,3 @@ def _rounded_on_the_spot(real: Array) -> dict[str, Array]:
     zero = np.rint(np.clip(-low / scale, 0, 255)).astype(np.uint8)
     codes = np.clip(np.rint(real / scale) + np.float32(zero), 0, 255).astype(np.uint8)
     return {"x": codes, "x_scale": np.array(scale), "x_zero": np.array(zero)}
-
-
-class _Window:
-    """How a convolution's kernel moves over images of one size, already padded by `pads`."""
-
-    def __init__(self, attributes: Mapping[str, Any], size: Sequence[int], kernel: Sequence[int]) -> None:
-        axes = range(len(size))
-        self._strides = attributes.get("strides", [1] * len(size))
-        self._dilations = attributes.get("dilations", [1] * len(size))
-        span = [self._dilations[i] * (kernel[i] - 1) + 1 for i in axes]
-        self.pads = [_pads(attributes, i, size[i], span[i], self._strides[i]) for i in axes]
-        self.places = [(size[i] + sum(self.pads[i]) - span[i]) // self._strides[i] + 1 for i in axes]
-        self._cuts = [self._cut(tap) for tap in product(*map(range, kernel))]
-
-    def _cut(self, tap: Sequence[int]) -> tuple[slice, ...]:
-        """What one place of the kernel sees of an image."""
-        starts = [t * d for t, d in zip(tap, self._dilations, strict=True)]
-        steps = zip(starts, self._strides, self.places, strict=True)
-        return tuple(slice(start, start + stride * (n - 1) + 1, stride) for start, stride, n in steps)
-
-    def seen(self, channels: Codes) -> Callable[[int], Codes]:
-        """Of a group's channels (channels, …, n): what weights k multiply, in the order of the kernel's sums."""
-        return lambda k: channels[k % len(channels)][self._cuts[k // len(channels)]]
-
-
-def _pads(attributes: Mapping[str, Any], axis: int, size: int, span: int, stride: int) -> tuple[int, int]:
-    """Padding before and after along an axis."""
-    kind = attributes.get("auto_pad", b"NOTSET").decode()
-    if kind == "NOTSET":
-        stated = attributes.get("pads", [0] * 2 * (axis + 1))
-        return stated[axis], stated[axis + len(stated) // 2]
-    if kind == "VALID":
-        return 0, 0
-    total = max(0, (-(-size // stride) - 1) * stride + span - size)
-    small, large = total // 2, total - total // 2
-    return (small, large) if kind == "SAME_UPPER" else (large, small)

@@ -11,7 +11,7 @@ bits the largest pair is 2 × 255 × 64 = 32640, so that they never saturate: th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,63 +42,102 @@ class LayerSaturation:
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Two neighbouring weights of those outputs whose pair could saturate: rows 2j and 2j + 1, (outputs, 1) each.
+class _Bundle:
+    """Two neighbouring codes, and all pairs of weights that meet them and could saturate: one a column.
 
-    `least`: below this sum of the two codes none of them does.
+    `first`, `second`: whose codes. `taps`, `outputs` (columns,). `beyond` (3, columns): (a, b, 1) times a column is by how much the sum
+    of codes a and b leaves int16, above 0 where it does; what saturation adds is that times its sign in `signs`. `least`: below this sum
+    of the two codes no pair saturates.
     """
 
     first: int
+    second: int
+    taps: Integers
     outputs: Integers
-    weights: tuple[Integers, Integers]
+    beyond: npt.NDArray[np.float32]
+    signs: npt.NDArray[np.float32]
     least: int
+
+    @staticmethod
+    def of(first: int, taps: Integers, outputs: Integers, weights: tuple[Integers, Integers]) -> _Bundle:
+        """`weights`: those that the first and the second code meet, one sign in each column."""
+        rises = weights[0] + weights[1] > 0
+        signs = np.where(rises, -1, 1)
+        ends = np.where(rises, HIGH, -LOW)
+        beyond = np.stack([-signs * weights[0], -signs * weights[1], -ends]).astype(np.float32)
+        # a · w0 + b · w1 reaches 32768 only where (a + b) · max |w| does.
+        least = -(-(HIGH + 1) // int(np.abs(weights).max()))
+        return _Bundle(first, first + 1, taps, outputs, beyond, signs.astype(np.float32), least)
+
+    def above_peaks(self, first: int, second: int) -> Integers:
+        """The columns that saturate for some codes of so much at most."""
+        return np.flatnonzero(np.array([first, second, 1], np.float32) @ self.beyond > 0)
 
 
 class PairedWeights:
-    """Weights (K, outputs) of -128 .. 127, ordered as the kernel sums them; an odd last one stands alone and cannot saturate."""
+    """Weights (K, outputs) of -128 .. 127, ordered as the kernel sums them; an odd last one stands alone and cannot saturate.
 
-    def __init__(self, weights: Integers) -> None:
+    Along K, every `channels` in a row, all of them unless said, meet the codes of one place of an image, a tap of a convolution's kernel.
+    Where their number is even, neighbours are two channels at one place whatever the tap, which are looked at once for all taps.
+    """
+
+    def __init__(self, weights: Integers, channels: int | None = None) -> None:
         self.inner, self.outputs = weights.shape
+        channels = channels or self.inner
+        self.by_channel = channels % 2 == 0 or channels == self.inner
+        """Whether `beyond` asks for the codes of channels; else for those that one row of the weights meets."""
         whole = weights[: self.inner // 2 * 2].astype(np.int32)
         positive, negative = (
             np.clip(whole, *ends).reshape(-1, 2, self.outputs).sum(1) for ends in ((0, 127), (-128, 0))
         )
         risky = (positive * _LARGEST_CODE > HIGH) | (negative * _LARGEST_CODE < LOW)
-        self._pairs = [
-            self._pair(whole, 2 * int(j), np.flatnonzero(risky[j])) for j in np.flatnonzero(risky.any(axis=1))
-        ]
-
-    @staticmethod
-    def _pair(whole: Integers, first: int, outputs: Integers) -> _Pair:
-        two = whole[first : first + 2, outputs]
-        # a · w0 + b · w1 reaches 32768 only where (a + b) · max |w| does.
-        least = -(-(HIGH + 1) // int(np.abs(two).max()))
-        return _Pair(first, outputs[:, None], (two[0][:, None], two[1][:, None]), least)
+        pair, outputs = np.nonzero(risky)
+        two = whole[2 * pair, outputs], whole[2 * pair + 1, outputs]
+        taps, first = divmod(2 * pair, channels) if self.by_channel else (0 * pair, 2 * pair)
+        columns = [np.flatnonzero(first == k) for k in np.unique(first)]
+        self._bundles = [_Bundle.of(int(first[c[0]]), taps[c], outputs[c], (two[0][c], two[1][c])) for c in columns]
 
     @property
     def possible(self) -> bool:
         """Whether any codes could make a pair saturate."""
-        return bool(self._pairs)
+        return bool(self._bundles)
 
-    def excess(self, codes: Callable[[int], Codes], places: int) -> tuple[npt.NDArray[np.int32], int]:
-        """What saturation adds to sums of products, (outputs, places), and how many pairs saturated.
+    def beyond(
+        self, codes: Callable[[int], Codes], peaks: Integers, places: Integers
+    ) -> Iterator[tuple[Integers, Integers, Integers, npt.NDArray[np.float32]]]:
+        """Every pair sum that saturates: image, output, place and how much that adds to the sum, an array each, some at a time.
 
-        `codes(k)` are those that weights k multiply, uint8, one for each place in any shape.
+        `codes(k)` (n, positions): those of channel k where `by_channel`, else those that row k of the weights meets, one for each place;
+        `peaks[k]`: the largest of them, or above. `places` (taps, positions): the place at which a tap meets a position, -1 where at none.
         """
-        found = np.zeros((self.outputs, places), np.int32)
-        saturated = 0
-        for pair in self._pairs:
-            two = codes(pair.first), codes(pair.first + 1)
+        for bundle in self._bundles:
+            first, second = int(peaks[bundle.first]), int(peaks[bundle.second])
+            if first + second < bundle.least or not len(bundle.above_peaks(first, second)):
+                continue
+            a, b = codes(bundle.first), codes(bundle.second)
+            width = a.shape[1]
+            a, b = a.ravel(), b.ravel()
             # Sums of codes from 256 on, seen by their wrapping round; no pair saturates below.
-            large = (np.add(*two) < two[0]).ravel().nonzero()[0]
-            a, b = (part.ravel()[large].astype(np.int32) for part in two)
-            enough = (a + b >= pair.least).nonzero()[0]
-            step = max(1, _BLOCK // len(pair.outputs))
-            for part in (enough[i : i + step] for i in range(0, len(enough), step)):
-                sums = a[part] * pair.weights[0] + b[part] * pair.weights[1]
-                beyond = np.minimum(np.maximum(sums, LOW), HIGH)
-                beyond -= sums
-                if count := int(np.count_nonzero(beyond)):
-                    found[pair.outputs, large[part]] += beyond
-                    saturated += count
-        return found, saturated
+            sums = np.add(a, b)
+            large = sums < a
+            large &= sums >= np.uint8(bundle.least - 256)
+            found = large.nonzero()[0]
+            if not len(found):
+                continue
+            a, b = a.take(found), b.take(found)
+            some = bundle.above_peaks(int(a.max()), int(b.max()))
+            met = np.ones((len(found), 3), np.float32)
+            met[:, 0], met[:, 1] = a, b
+            weights, outputs, taps = bundle.beyond[:, some], bundle.outputs[some], bundle.taps[some]
+            step = max(1, _BLOCK // max(1, len(some)))
+            for i in range(0, len(found) if len(some) else 0, step):
+                # Whole numbers below 2^24, so float32 is exact.
+                amounts = met[i : i + step] @ weights
+                row, column = (amounts > 0).nonzero()
+                images, positions = np.divmod(found[i : i + step][row], width)
+                at = places[taps[column], positions]
+                amounts = amounts[row, column] * bundle.signs[some][column]
+                if at.size and at.min() < 0:
+                    inside = np.flatnonzero(at >= 0)
+                    images, column, at, amounts = images[inside], column[inside], at[inside], amounts[inside]
+                yield images, outputs[column], at, amounts

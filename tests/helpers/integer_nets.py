@@ -131,6 +131,8 @@ CONVOLUTIONS = {
     "two outputs a channel": ((16, 1, 3, 3), {"group": 8}),
     "one scale": ((16, 8, 3, 3), {"per_channel": False}),
     "weights' zero point": ((16, 8, 3, 3), {"weight_zero": 5}),
+    "padding that saturates": ((16, 8, 3, 3), {"zero": 200}),
+    "padding that saturates, unfolded": ((10, 5, 3, 3), {"zero": 200, "strides": (1, 2)}),
     "s8s8": ((16, 8, 3, 3), {"data_type": np.int8}),
     "s8s8, unfolded": ((10, 5, 3, 3), {"data_type": np.int8}),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.errors import StepError
 from engine.graph.graph import load_onnx, open_session
-from engine.measure import saturation
+from engine.measure import integer_nodes
 from engine.measure.emulation import Emulator, runtime_sums
 from engine.paths import EXAMPLE
 from tests.helpers.integer_nets import CONVOLUTIONS, EXACT_CONVOLUTIONS, PRODUCTS, case, images, qdq_net, random_weights
@@ -43,6 +44,17 @@ def test_this_run_is_on_the_kind_of_cpu_that_it_was_started_for():
     assert runtime_sums() == expected
 
 
+def everything_anew(monkeypatch, few):
+    """From here on every output of a layer is computed by us, as if saturation changed it by 0: alone, or with all others (few 0)."""
+
+    def every(layer, codes, zero, window):
+        n = len(codes) * len(layer._centred) * math.prod(window.places)
+        return np.arange(n), np.zeros(n), 0
+
+    monkeypatch.setattr(integer_nodes, "_FEW", few)
+    monkeypatch.setattr(integer_nodes.IntegerLayer, "_excess", every)
+
+
 @pytest.mark.parametrize("name", PAIRED)
 def test_one_kind_of_sums_is_what_runs_here(name, monkeypatch):
     """On a CPU that saturates the emulation is held against its own kernels; on others with saturation taken out of it."""
@@ -54,9 +66,21 @@ def test_one_kind_of_sums_is_what_runs_here(name, monkeypatch):
         assert not np.array_equal(emulator.exact(x), as_run(model, x))
     else:
         assert not np.array_equal(logits(emulator, x), as_run(model, x))
-        monkeypatch.setattr(saturation, "HIGH", 2**30)
-        monkeypatch.setattr(saturation, "LOW", -(2**30))
-        np.testing.assert_array_equal(logits(emulator, x), as_run(model, x))
+        for few in (0, math.inf):
+            everything_anew(monkeypatch, few)
+            np.testing.assert_array_equal(logits(emulator, x), as_run(model, x))
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_outputs_that_saturate_are_the_same_alone_and_with_all_others(name, monkeypatch):
+    model, x = case(name)
+    found = []
+    for few in (0, math.inf):
+        monkeypatch.setattr(integer_nodes, "_FEW", few)
+        emulator = Emulator(model)
+        found.append((logits(emulator, x), emulator.layers()))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -133,8 +157,7 @@ def test_a_real_network_by_the_bit(label, monkeypatch):
     x = data.preprocessing(data.test.head(20).inputs)
     emulator = Emulator(model)
     if runtime_sums() == "exact":
-        monkeypatch.setattr(saturation, "HIGH", 2**30)
-        monkeypatch.setattr(saturation, "LOW", -(2**30))
+        everything_anew(monkeypatch, 0)
     np.testing.assert_array_equal(logits(emulator, x), as_run(model, x))
 
 
