@@ -199,6 +199,22 @@ def based(key: str, value: float) -> float:
     return value / SCALE.get(METRICS[key].unit, 1.0)
 
 
+MOST_DECIMALS = 7
+"""What has its third digit further behind the point is written with a power of ten."""
+
+
+def number_text(number: float) -> str:
+    """A number as it is in up to ten digits, `0.002`, `1,500`; one near nothing with a power of ten, `4.7×10⁻⁷`, `10⁻⁶`."""
+    if number == 0 or abs(number) >= 1e-4:
+        return f"{number:,.10g}"
+    mantissa, _, power = f"{number:.1e}".partition("e")
+    raised = f"10{str(int(power)).translate(_RAISED)}"
+    return raised if mantissa == "1.0" else f"{mantissa}×{raised}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def text_of(key: str, value: float | None, unit: bool = True) -> str:
     """A value in base units as people read it, `91.24 %`, `84.3 kB`; an en dash where it was not measured."""
     if value is None or not math.isfinite(value):
@@ -211,7 +227,7 @@ def text_of(key: str, value: float | None, unit: bool = True) -> str:
     else:
         # Three significant digits, but never fewer than the whole number.
         decimals = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
-        text = f"{number:,.{min(decimals, 6)}f}"
+        text = number_text(number) if decimals > MOST_DECIMALS else f"{number:,.{min(decimals, 6)}f}"
     return f"{text} {METRICS[key].unit}".rstrip() if unit else text
 
 

@@ -87,12 +87,7 @@ def who_beats_whom(found: Several) -> list[str]:
     if not found.volumes:
         return ["No recipe of these sweeps has all of these numbers."]
     order = sorted(range(len(found.names)), key=lambda i: -found.volumes[i].value)
-    told = [f"“{found.names[i]}” {_of_box(found.volumes[i])}" for i in order]
-    lines = [f"Of the box between the worst and the best values of all of them, {', '.join(told)} is dominated."]
-    first, second = order[0], order[1]
-    sure, (a, b) = found.ahead[first][second], (found.names[first], found.names[second])
-    ahead = f"ahead of “{b}” in {share_text(sure)} of redraws of the measurements"
-    lines.append(f"“{a}” is {ahead}." if sure >= 0.95 else f"Which is ahead is within chance: “{a}” is {ahead}.")
+    lines = _areas(found, order)
     for place, i in enumerate(order):
         for j in order[place + 1 :]:
             a, b = found.names[i], found.names[j]
@@ -104,6 +99,20 @@ def who_beats_whom(found: Several) -> list[str]:
     names = f"{', '.join(said[:-1])} and {said[-1]}"
     lines.append(f"The joint frontier over {names} has {len(found.joint)} recipes: {share}.")
     return lines
+
+
+def _areas(found: Several, order: Sequence[int]) -> list[str]:
+    """How much of the plane each frontier covers, the most first, and how sure it is which is ahead."""
+    area = "the area between the worst and the best values of all of them"
+    if not any(share.value for share in found.volumes):
+        # As where all have the same on one axis: then nothing is ahead by it.
+        return [f"No frontier covers any of {area}, so by that none is ahead."]
+    told = [f"that of “{found.names[i]}” {_of_box(found.volumes[i])}" for i in order]
+    lines = [f"Of {area}, the frontiers cover: {', '.join(told)}."]
+    first, second = order[0], order[1]
+    sure, (a, b) = found.ahead[first][second], (found.names[first], found.names[second])
+    ahead = f"ahead of “{b}” in {share_text(sure)} of redraws of the measurements"
+    return [*lines, f"“{a}” is {ahead}." if sure >= 0.95 else f"Which is ahead is within chance: “{a}” is {ahead}."]
 
 
 def _of_box(share: Share) -> str:

@@ -33,8 +33,8 @@ def time_lapse_parts(trials: Sequence[Trial], view: View) -> tuple[go.Figure, st
         return None
     figure = time_lapse_figure(info, height=460)
     # Plotly's own buttons and slider cannot be reached by keys.
-    figure.frames = []
-    figure.update_layout(updatemenus=[], sliders=[], margin={"b": 60})
+    figure.frames, figure.layout.updatemenus, figure.layout.sliders = (), (), ()
+    figure.update_layout(margin={"b": 60})
     about = f"Recipes in the order in which they were finished. {time_lapse_text(info)}".strip()
     return figure, time_lapse_alt(info), about, _controls(info), _frames(info)
 

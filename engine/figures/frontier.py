@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from engine.figures.frontier_info import FrontierInfo, Point, Role, is_log
 from engine.frontier.recommendation import View
-from engine.metrics import METRICS
+from engine.metrics import METRICS, number_text
 from engine.trials.stated import NOT_HERE
 
 BLUE, GREEN, ORANGE, PINK, GREY, VIOLET = "#1F83C6", "#009E73", "#E08A00", "#CC79A7", "#8C95A3", "#9A6BD0"
@@ -165,13 +165,17 @@ def _whiskers(points: Sequence[Point], role: Role, info: FrontierInfo) -> list[d
     view = info.choice.view
     log_x, log_y = is_log(view.x, info.x_span), is_log(view.y, info.y_span)
     lines: list[str] = []
+    # Shapes count where Plotly looks for the ends of an axis: rounded beside the one value that all marks have, they would make an axis of
+    # that rounding's length, on which nothing can be drawn.
+    x_digits, y_digits = (9 if high - low > 1e-6 * abs(high) else 17 for low, high in (info.x_span, info.y_span))
     for p in points:
+        x, y = f"{p.x:.{x_digits}g}", f"{p.y:.{y_digits}g}"
         if p.x_range:
             low, high = _ends(p.x_range, p.x, log_x)
-            lines.append(f"M{low:.9g},{p.y:.9g}L{high:.9g},{p.y:.9g}")
+            lines.append(f"M{low:.9g},{y}L{high:.9g},{y}")
         if p.y_range:
             low, high = _ends(p.y_range, p.y, log_y)
-            lines.append(f"M{p.x:.9g},{low:.9g}L{p.x:.9g},{high:.9g}")
+            lines.append(f"M{x},{low:.9g}L{x},{high:.9g}")
     shape = {
         "type": "path",
         "path": "".join(lines),
@@ -230,7 +234,7 @@ def _axis(title: str, key: str, span: tuple[float, float]) -> dict[str, Any]:
     if is_log(key, span):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         ticks = [m * 10.0**power for power in powers for m in (1, 2, 5)]
-        return axis | {"type": "log", "tickvals": ticks, "ticktext": [f"{t:,.10g}" for t in ticks]}
+        return axis | {"type": "log", "tickvals": ticks, "ticktext": [number_text(t) for t in ticks]}
     return axis | {"type": "linear"}
 
 

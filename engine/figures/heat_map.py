@@ -14,12 +14,12 @@ import plotly.graph_objects as go
 from engine.devices.short_reasons import short_reason
 from engine.figures.frontier import COLOUR_SCALE, GREEN, GREY
 from engine.figures.recipe_families import family_names
-from engine.figures.style import shortened
+from engine.figures.style import all_shortened
 from engine.figures.table_twin import MOST_ROWS as MOST_LISTED
 from engine.figures.table_twin import Twin
 from engine.frontier.columns import Rows, Trials
 from engine.frontier.front import front_rows
-from engine.metrics import DEVICE_METRICS, METRICS, shown, text_of
+from engine.metrics import DEVICE_METRICS, METRICS, number_text, shown, text_of
 from engine.trials.metric_values import metric_value
 from engine.trials.text import is_estimated, metric_range
 from engine.trials.trial import Trial
@@ -27,8 +27,9 @@ from engine.trials.trial import Trial
 FITS = "fits"
 CELL_KEYS = (FITS, *(key for key in METRICS if key in DEVICE_METRICS))
 """What a heat map can show: whether a recipe fits, or one of the metrics that are a device's."""
-MOST_ROWS, LONGEST_NAME = 40, 30
+MOST_ROWS, LONGEST_NAME = 40, 22
 ROW_PX, CELL_PX = 21, 19
+_FEW_POWERS = 2.0
 BY_FAMILY, AS_PLANNED = "by family", "as planned"
 """The orders of rows that every heat map has; the others are by the value on one of its devices."""
 
@@ -240,7 +241,7 @@ def heat_map_figure(info: HeatMapInfo, height: int | None = None) -> go.Figure:
             "showgrid": False,
             "zeroline": False,
             "tickvals": places,
-            "ticktext": [html.escape(shortened(name, LONGEST_NAME)) for name in info.names],
+            "ticktext": [html.escape(name) for name in all_shortened(info.names, LONGEST_NAME)],
             "range": [total - 0.45, -0.55],
         },
         # A family's name stands above its rows, so that these need only what tells them apart, on a telephone too.
@@ -265,8 +266,12 @@ def _log_ticks(coloured: Any, key: str) -> dict[str, Any]:
     finite = coloured[np.isfinite(coloured)]
     if key == FITS or not finite.size:
         return {}
-    powers = range(math.floor(float(finite.min())), math.ceil(float(finite.max())) + 1)
-    return {"tickvals": list(powers), "ticktext": [f"{10.0**p:,.10g}" for p in powers]}
+    low, high = float(finite.min()), float(finite.max())
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    # Within one or two powers of ten there would be a tick, or none.
+    steps = (1, 2, 5) if high - low < _FEW_POWERS else (1,)
+    ticks = [m * 10.0**p for p in powers for m in steps]
+    return {"tickvals": [math.log10(t) for t in ticks], "ticktext": [number_text(t) for t in ticks]}
 
 
 def heat_map_twin(info: HeatMapInfo) -> Twin:

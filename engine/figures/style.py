@@ -69,19 +69,32 @@ def named_places(names: Sequence[str], most: int, lines: int = 1) -> dict[str, A
 
     A name has so many `lines` of `most` letters; what is longer still loses letters in the last of them.
     """
-    ticks = ["<br>".join(html.escape(line) for line in _lines(name, most, lines)) for name in names]
+    parts = [[name] for name in all_shortened(names, most)] if lines == 1 else [_lines(n, most, lines) for n in names]
+    ticks = ["<br>".join(html.escape(line) for line in found) for found in parts]
     return {"autorange": "reversed", "automargin": True, "tickvals": list(range(len(names))), "ticktext": ticks}
 
 
 def _lines(name: str, most: int, lines: int) -> list[str]:
     """A name on so many lines of much the same length, divided between words."""
-    if lines == 1 or len(name) <= most:
-        return [shortened(name, most)]
+    if len(name) <= most:
+        return [name]
     for width in (min(most, len(name) // lines + 6), most):
         found = textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False)
         if len(found) <= lines:
             break
     return [shortened(line, most) for line in (*found[: lines - 1], " ".join(found[lines - 1 :])) if line]
+
+
+def all_shortened(names: Sequence[str], most: int) -> list[str]:
+    """Names that stand together, cut where that tells the most of them apart: before their ends, or else in the middle."""
+    by_end, by_both = [shortened(n, most) for n in names], [in_the_middle(n, most) for n in names]
+    return by_both if len(set(by_both)) > len(set(by_end)) else by_end
+
+
+def in_the_middle(name: str, most: int) -> str:
+    """A long name by its beginning and its end."""
+    end = (most - 1) // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
 
 
 def shortened(name: str, most: int = 34) -> str:

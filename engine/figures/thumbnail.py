@@ -101,7 +101,8 @@ def summary_text(summary: Summary) -> str:
     name = METRICS[summary.y_key].name.removeprefix("Fidelity: ")
     text = f"Best {name if is_score(summary.y_key) else name.lower()} {text_of(summary.y_key, summary.best)}"
     if summary.smallest_bytes is not None and summary.times_smaller is not None:
-        small = f"{text_of('size_bytes', summary.smallest_bytes)}, {summary.times_smaller:.1f}× smaller"
+        times = f"{summary.times_smaller:.1f}"
+        small = text_of("size_bytes", summary.smallest_bytes) + (f", {times}× smaller" if times != "1.0" else "")
         text += f" · within {'1 point' if _is_share(summary.y_key) else '1 %'} of the baseline down to {small}"
     return text
 

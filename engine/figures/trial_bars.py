@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from engine.figures.frontier import BLUE, GREEN, GREY, ORANGE, PINK
-from engine.figures.style import shortened
+from engine.figures.style import in_the_middle
 from engine.metrics import METRICS, is_score, shown
 from engine.trials.metric_values import judged_by
 from engine.trials.text import stage_rows, with_minus
@@ -122,7 +122,7 @@ def _bars(bars: Sequence[Bar]) -> go.Figure:
 
 def _fitting(bar: Bar) -> str:
     """A bar's name, shorter where its text is long: the two stand on one line, and what does not fit would be cut."""
-    return shortened(bar.name, min(34, max(16, _LINE - len(bar.text))))
+    return in_the_middle(bar.name, min(34, max(16, _LINE - len(bar.text))))
 
 
 def _named_above(figure: go.Figure, bars: Sequence[Bar], x_axis: Mapping[str, Any]) -> go.Figure:

@@ -16,6 +16,7 @@ from engine.trials.text import with_minus
 # Losses orange, gains blue: told apart with any colour vision, and white or black stays in the middle by opacity alone.
 _LOSS_TO_GAIN = [[0.0, "rgba(31, 131, 198, 1)"], [0.5, "rgba(140, 149, 163, 0.06)"], [1.0, "rgba(224, 138, 0, 1)"]]
 _MOST_NAMES = 40
+_UPRIGHT_LETTERS = 3
 
 
 def class_figure(changes: Sequence[ClassChange]) -> go.Figure:
@@ -85,11 +86,12 @@ def confusion_figure(change: Counts, classes: Sequence[str]) -> go.Figure:
             hovertemplate="%{y} taken for %{x}: %{z:+.0f} samples<extra></extra>",
         )
     )
+    turned = -45 if max((len(name) for name in classes), default=0) > _UPRIGHT_LETTERS else 0
     figure.update_layout(
         height=max(320, 90 + 30 * min(len(classes), 25)),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         # Names that are digits are names all the same.
-        xaxis={"title": {"text": "Answer"}, "type": "category", "automargin": True, "tickangle": -45},
+        xaxis={"title": {"text": "Answer"}, "type": "category", "automargin": True, "tickangle": turned},
         yaxis={"title": {"text": "True class"}, "type": "category", "autorange": "reversed", "automargin": True},
     )
     return figure

@@ -58,7 +58,7 @@ def _ratio(ratio: float) -> str:
 
 def short_name(key: str) -> str:
     """A metric's name behind its change."""
-    return _SHORT.get(key) or in_a_sentence(key)
+    return _SHORT.get(key) or in_a_sentence(key).removeprefix("fidelity: ")
 
 
 def name_text(effect: Effect) -> str:

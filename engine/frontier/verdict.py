@@ -254,9 +254,7 @@ class _Speech:
             numbers = done.numbers(key)
             ends = text_of(key, float(numbers.low[row]), unit=False), text_of(key, float(numbers.high[row]), unit=False)
             known = f" [{', '.join(ends)}]" if math.isfinite(numbers.low[row]) else ""
-            lead = [
-                f"{_in_a_sentence(key, self._device)} with the baseline {text_of(key, float(numbers.value[row]))}{known}"
-            ]
+            lead = [f"{_in_a_sentence(key, self._device)} {text_of(key, float(numbers.value[row]))}{known}"]
         else:
             lead = []
         sure, unsure = self._told(changes, self._keys)

@@ -64,11 +64,11 @@ def show() -> None:
             st.warning(f"There is no run {shell.plain(repr(asked))} here.", icon=":material/link_off:")
         if news or st.session_state.get(key) not in offered:
             st.session_state[key] = asked if asked in offered else default
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        then = st.selectbox(
-            "Then", list(offered), format_func=offered.__getitem__, key=_THEN, index=None, placeholder="Choose a run"
-        )
-        now = st.selectbox("Now", list(offered), format_func=offered.__getitem__, key=_NOW)
+    left, right = st.columns(2, gap="small")
+    then = left.selectbox(
+        "Then", list(offered), format_func=offered.__getitem__, key=_THEN, index=None, placeholder="Choose a run"
+    )
+    now = right.selectbox("Now", list(offered), format_func=offered.__getitem__, key=_NOW)
     address.write(PAGE, {"now": now} | ({"then": then} if then else {}), _OWN)
     if then is None:
         st.info(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from engine.devices.profiles import profile_names
 from engine.errors import SpecError
 from engine.explain.several_sweeps import lot_of, named_apart, shared_metrics, usual_axes, who_beats_whom
 from engine.figures.several import drawn_text, several_alt, several_figure, several_info
-from engine.figures.style import style
+from engine.figures.style import all_shortened, style
 from engine.frontier.several import LEAST, MOST, Lot, Several, several
 from engine.metrics import METRICS, shown
 from engine.store.rows import SweepRow
@@ -26,6 +27,8 @@ PAGE = "compare sweeps"
 _OWN = frozenset({"sweeps", "x", "y", "device"})
 _PICKED, _X, _Y, _DEVICE = "compare sweeps picked", "compare sweeps x", "compare sweeps y", "compare sweeps device"
 _CHART = "compare sweeps chart"
+LONGEST_NAME = 40
+"""Of a sweep, in the sentences, the legend and the table: each says it many times."""
 
 
 def parse_ids(text: str) -> list[str]:
@@ -96,14 +99,17 @@ def _device(chosen: Sequence[SweepRow], params: dict[str, str], news: bool) -> s
         names,
         format_func=lambda d: "each sweep’s host" if d == "host" else d,
         key=_DEVICE,
-        width=220,
+        width=180,
         help="Times of unlike machines share no axis. A device profile projects the latency and energy of all of them.",
     )
 
 
 def _lots(chosen: Sequence[SweepRow], device: str) -> list[Lot]:
     find = queries.artifacts().local
-    return named_apart([lot_of(r.name, queries.columns_on(r, device), queries.spec(r), find) for r in chosen])
+    lots = named_apart([lot_of(r.name, queries.columns_on(r, device), queries.spec(r), find) for r in chosen])
+    names = all_shortened([lot.name for lot in lots], LONGEST_NAME)
+    # Two that differ where they are cut keep their whole names.
+    return [replace(lot, name=n) for lot, n in zip(lots, names, strict=True)] if len(set(names)) == len(lots) else lots
 
 
 def _axes(lots: Sequence[Lot], device: str, params: dict[str, str], news: bool) -> tuple[str, str] | None:
@@ -121,8 +127,8 @@ def _axes(lots: Sequence[Lot], device: str, params: dict[str, str], news: bool) 
     def title(key: str) -> str:
         return METRICS[key].name
 
-    x = st.selectbox("Across", offered, format_func=title, key=_X, width=190)
-    y = st.selectbox("Up", offered, format_func=title, key=_Y, width=190)
+    x = st.selectbox("Across", offered, format_func=title, key=_X, width=180)
+    y = st.selectbox("Up", offered, format_func=title, key=_Y, width=180)
     if x == y:
         st.info("Choose two different numbers.", icon=":material/tune:")
         return None

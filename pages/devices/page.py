@@ -171,7 +171,7 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
             keys,
             format_func=lambda k: "Does it fit?" if k == FITS else METRICS[k].name,
             key=_SHOW,
-            width=220,
+            width=170,
         )
         orders = [BY_FAMILY, AS_PLANNED, *devices]
         if st.session_state.get(_ORDER) not in orders:
@@ -181,7 +181,7 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
             orders,
             format_func=lambda o: o if o in (BY_FAMILY, AS_PLANNED) else f"best first on {o}",
             key=_ORDER,
-            width=300,
+            width=200,
             help="A family is what was pruned or trained in the same way. On a device: by what is shown; what does not fit comes last.",
         )
     if not devices:

@@ -61,17 +61,33 @@ def sliders(trials: Trials, device: str, wanted: Mapping[str, float], scope: str
     first = limited(trials)
     others = [k for k in trials.measured(device) if k not in first]
     keys = [*first, *_others(others, wanted, scope, reset)]
+    every = {key: _ends(trials, key, device) for key in keys}
+    # Where all recipes have the same there is no slider, and no gap in its place.
+    keys = [key for key in keys if _span(key, every[key], wanted.get(key))[1] is not None]
     for start in range(0, len(keys), len(LIMITED)):
         for key, column in zip(keys[start : start + len(LIMITED)], st.columns(len(LIMITED)), strict=False):
-            found = trials.numbers(key, device).value
-            found = found[np.isfinite(found)]
-            ends = [shown(key, float(end)) for end in (found.min(), found.max())] if len(found) else []
             name = f"{limit_name(key)} {scope}"
             with column:
-                limit = _slider(key, ends, wanted.get(key), name, reset)
+                limit = _slider(key, every[key], wanted.get(key), name, reset)
             if limit is not None:
                 limits[key] = limit
     return limits
+
+
+def _ends(trials: Trials, key: str, device: str) -> list[float]:
+    """The least and the greatest of what was measured, in the unit shown; none where nothing was."""
+    found = trials.numbers(key, device).value
+    found = found[np.isfinite(found)]
+    return [shown(key, float(end)) for end in (found.min(), found.max())] if len(found) else []
+
+
+def _span(key: str, values: Sequence[float], wanted: float | None) -> tuple[float | None, Bounds | None]:
+    """The limit that is asked for, in the unit shown, and the slider that it is on; None for one that everything keeps."""
+    asked = None if wanted is None else shown(key, wanted)
+    # A limit that everything keeps is none; one that nothing keeps must still be seen and be movable.
+    if asked is not None and values and (asked <= min(values) if METRICS[key].maximise else asked >= max(values)):
+        asked = None
+    return asked, bounds(values, asked)
 
 
 def _others(offered: Sequence[str], wanted: Mapping[str, float], scope: str, reset: bool) -> list[str]:
@@ -93,11 +109,7 @@ def _others(offered: Sequence[str], wanted: Mapping[str, float], scope: str, res
 
 def _slider(key: str, values: Sequence[float], wanted: float | None, name: str, reset: bool) -> float | None:
     metric = METRICS[key]
-    asked = None if wanted is None else shown(key, wanted)
-    # A limit that everything keeps is none; one that nothing keeps must still be seen and be movable.
-    if asked is not None and values and (asked <= min(values) if metric.maximise else asked >= max(values)):
-        asked = None
-    span = bounds(values, asked)
+    asked, span = _span(key, values, wanted)
     if span is None:
         return None
     free = span.low if metric.maximise else span.high

@@ -15,9 +15,10 @@ from engine.frontier.columns import Trials
 from engine.frontier.contrasts import WITHOUT
 from engine.frontier.effect_texts import REGRESSION, change_text, name_text, strongest_together, together_text
 from engine.frontier.effects import Effect, Effects, effects
+from engine.frontier.estimates import RATIOS
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
-from pages.shared import plots, queries, shell
+from pages.shared import plots, queries, shell, trial_table
 
 OPTION = "explore option"
 MOST_UNASKED = 5_000
@@ -125,7 +126,7 @@ def section(row: SweepRow, device: str, count: int, left: int) -> None:
         st.caption(f"**Of all {count:,} measured recipes of the sweep**, also of those that are left out above.")
     keys = list(found.metrics)
     if st.session_state.get(_METRIC) not in keys:
-        st.session_state[_METRIC] = keys[0]
+        st.session_state[_METRIC] = next((k for k in keys if _changes(found, k)), keys[0])
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         key = st.selectbox("Change of", keys, format_func=lambda k: METRICS[k].name, key=_METRIC, width=220)
         _light_box(found)
@@ -135,6 +136,12 @@ def section(row: SweepRow, device: str, count: int, left: int) -> None:
     if told:
         st.caption("Together, more than chance (of many pairs, one in twenty is so by chance):")
         st.markdown("\n".join(f"- {shell.plain(text)}" for text in told))
+
+
+def _changes(found: Effects, key: str) -> bool:
+    """Whether any option changes a metric at all."""
+    none = 1.0 if key in RATIOS else 0.0
+    return any(e.estimates[key].value != none for e in found.effects if key in e.estimates)
 
 
 def _about(found: Effects) -> str:
@@ -220,7 +227,9 @@ def _table(row: SweepRow, device: str, found: Effects, key: str) -> None:
         selection_mode="single-row",
         on_select=picked,
         key=name,
-        column_config={"Option": st.column_config.TextColumn("Option", pinned=True, width=280)},
+        column_config={
+            "Option": st.column_config.TextColumn("Option", pinned=True, width=trial_table.name_px(frame["Option"]))
+        },
         alt="What each option changes, all else equal; select a row to light up its recipes.",
     )
     if more := len(found.effects) - len(_listed(found)):

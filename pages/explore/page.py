@@ -193,6 +193,8 @@ def _remaining(info: FrontierInfo, done: Trials, narrowed_down: bool) -> None:
         looked_at = " that are looked at" if narrowed_down else ""
         st.markdown(
             f"**Limits**: none set, all {total:,} recipes{looked_at} remain. Move a slider to what you can afford."
+            if total > 1
+            else "**Limits**: with one recipe there is nothing to choose between."
         )
     elif choice.best is None:
         st.warning("**0 recipes** keep all these limits. Loosen one.", icon=":material/block:")

@@ -101,16 +101,16 @@ def pick_view(view: View, chart: Chart, trials: Trials, news: bool) -> tuple[Vie
         return METRICS[key].name
 
     x = st.selectbox(
-        "Across", names, format_func=name, key="pick x", width=150, on_change=_swap, args=("pick x", "pick y")
+        "Across", names, format_func=name, key="pick x", width=175, on_change=_swap, args=("pick x", "pick y")
     )
-    y = st.selectbox("Up", names, format_func=name, key="pick y", width=150, on_change=_swap, args=("pick y", "pick x"))
+    y = st.selectbox("Up", names, format_func=name, key="pick y", width=175, on_change=_swap, args=("pick y", "pick x"))
     st.session_state["last pick x"], st.session_state["last pick y"] = x, y
     chosen = View(x, y, view.colour, view.device, view.limits, view.imported)
     if chart.shape == "3d":
         usual = third_axis(chosen, trials.measured(view.device))
         deep = [usual, *(k for k in names if k not in (x, y, usual))]
         _seed("pick z", chart.z or usual, deep, news)
-        z = st.selectbox("Third axis", deep, format_func=name, key="pick z", width=150)
+        z = st.selectbox("Third axis", deep, format_func=name, key="pick z", width=175)
         chart = replace(chart, z=None if z == usual else z)
     if chart.shape in _COLOURED:
         chosen = replace(chosen, colour=_pick_or_none("Colour", "pick colour", view.colour, names, "standing", news))
@@ -130,7 +130,7 @@ def _pick_or_none(label: str, key: str, wanted: str | None, names: Sequence[str]
     """A picker of a metric or of none, which is then called `none`."""
     _seed(key, wanted or _NONE, [_NONE, *names], news)
     found = st.selectbox(
-        label, [_NONE, *names], format_func=lambda k: METRICS[k].name if k in METRICS else none, key=key, width=150
+        label, [_NONE, *names], format_func=lambda k: METRICS[k].name if k in METRICS else none, key=key, width=140
     )
     return None if found == _NONE else found
 

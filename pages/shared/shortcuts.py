@@ -85,7 +85,9 @@ export default function (component) {
   const onKey = event => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const at = event.target;
-    if (at.closest && at.closest('input, textarea, select, [contenteditable=true], [role=textbox], canvas')) return;
+    // A tick or a switch is no place to write.
+    const written = 'input:not([type=checkbox], [type=radio]), textarea, select, ';
+    if (at.closest && at.closest(written + '[contenteditable=true], [role=textbox], canvas')) return;
     if (list.open) return;
     const leap = Date.now() - leaping < 1500;
     leaping = 0;

@@ -25,6 +25,18 @@ def tile(
         return
     # Streamlit knows a hyphen alone for a minus, so arrow and colour are said.
     change = with_minus(change)
+    if not change.strip("+\u2212").partition(" ")[0].strip("0.,"):
+        st.metric(
+            label,
+            with_minus(value),
+            "no change",
+            delta_color="gray",
+            delta_arrow="off",
+            help=help,
+            border=True,
+            width=width,
+        )
+        return
     falls = change.startswith("\u2212")
     colour: Literal["gray", "green", "red"] = "gray" if is_tied else "red" if falls == higher_is_better else "green"
     st.metric(

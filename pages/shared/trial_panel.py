@@ -22,6 +22,7 @@ from pages.shared import access, comparison, notes, queries, runner, shell, tile
 
 Width = Literal["stretch", "content"]
 
+_TILE_LETTERS = 14
 _COSTS = ("size_bytes", "latency_ms", "energy_mj")
 _TRUTH = {
     "deployed": ("Every number is from the file that you export", ":material/verified:", "green"),
@@ -73,7 +74,11 @@ def head(trial: Trial, baseline: Trial | None, device: str) -> None:
     stated = trial.stated.device if trial.stated else None
     with st.container(horizontal=True):
         for key in (judged_by(trial), *_COSTS):
-            _tile(trial, baseline, key, stated or device)
+            # What neither was measured for needs no tile.
+            if key not in _COSTS or any(
+                metric_value(t, key, stated or device) is not None for t in (trial, baseline) if t
+            ):
+                _tile(trial, baseline, key, stated or device)
     if stated:
         st.caption(f":material/timer: Latency and energy are those on {shell.plain(stated)}.")
     if trial.confirmation:
@@ -101,6 +106,7 @@ def _tile(trial: Trial, baseline: Trial | None, key: str, device: str) -> None:
         higher_is_better=metric.maximise,
         is_tied=key == judged_by(trial) and bool(trial.tied_with_baseline),
         help=f"{metric.help} Estimated: the Trial page says how." if estimated else metric.help,
+        width=158 if len(metric.name) <= _TILE_LETTERS else 190,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -124,9 +124,9 @@ def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
     ]
 
 
-def _name_px(trials: Trials) -> int:
-    """As wide as the longest name, within reason: what recipes differ in is often at the end of theirs."""
-    longest = max((len(str(name)) for name in trials.fact("label")), default=0)
+def name_px(names: Iterable[object]) -> int:
+    """How wide a column of names is: as the longest, within reason, since what they differ in is often at the end."""
+    longest = max((len(str(name)) for name in names), default=0)
     return min(430, max(200, 30 + round(6.4 * longest)))
 
 
@@ -134,7 +134,7 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "lit": st.column_config.TextColumn("Lit", width=40, pinned=True, help="It has the option that is lit up."),
         "recipe": st.column_config.TextColumn(
-            "Recipe", help="The steps, in the order applied.", pinned=True, width=_name_px(trials)
+            "Recipe", help="The steps, in the order applied.", pinned=True, width=name_px(trials.fact("label"))
         ),
         "marks": st.column_config.TextColumn(
             "Standing",

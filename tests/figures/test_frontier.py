@@ -230,6 +230,17 @@ def test_nothing_measured_draws_an_empty_chart():
     assert all(not t.x for t in figure.data)
 
 
+def test_intervals_of_recipes_that_share_a_value_stand_on_it_to_the_last_digit():
+    """Plotly makes an axis between the ends of marks and shapes: of the length of a rounding it could draw nothing."""
+    one = [trial(size_bytes=1_890, latency_ms=None)]
+    figure = frontier_figure(frontier_info(one, View(x="size_bytes")))
+    (at,) = {x for t in figure.data for x in t.x}
+    drawn = [float(x) for s in figure.layout.shapes for x in re.findall(r"[ML]([^,]+),", s.path)]
+    assert at != float(f"{at:.9g}")
+    assert drawn
+    assert set(drawn) == {at}
+
+
 def test_the_chart_is_told_to_those_who_cannot_see_it(four):
     text = frontier_alt(frontier_info(four, View(limits={"size_bytes": 100_000})))
     assert "Accuracy (%) against Latency (ms)" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import pytest
 
-from engine.figures.style import TEXT, named_places, style
+from engine.figures.style import TEXT, all_shortened, named_places, style
 
 
 def luminance(colour: str) -> float:
@@ -62,3 +62,15 @@ def test_a_name_of_several_words_has_two_lines_before_it_is_shortened() -> None:
     assert last == "… word word word word word"
     assert named_places(["channels −25 % · finetune 3"], 32, lines=2)["ticktext"] == ["channels −25 % · finetune 3"]
     assert named_places(names, 26)["ticktext"][1] == "…eight bits 4 instead of 8"
+
+
+def test_names_that_end_alike_are_cut_in_the_middle_and_others_by_their_end() -> None:
+    alike = [f"{name} (rounded to the nearest, 16 calibration images)" for name in ("int8", "w6a8", "4-bit weights")]
+    cut = all_shortened(alike, 30)
+    assert len(set(cut)) == 3
+    assert all(len(name) == 30 for name in cut)
+    assert cut[0].startswith("int8 (")
+    assert (
+        all_shortened(["layers.0.attention.query.weight", "layers.0.attention.keys.weight"], 14)[1] == "…n.keys.weight"
+    )
+    assert all_shortened(["short"], 30) == ["short"]

@@ -128,6 +128,17 @@ def test_what_changed_is_told_regressions_first_and_the_unchanged_are_folded():
     assert "Then: Ship" in told.replace("**", "")
 
 
+def test_runs_of_unlike_networks_are_compared_when_somebody_asks_for_it():
+    app = open_app("compare", mode="runs")
+    assert "No network was run twice on the same data here" in words(app)
+    assert "then" not in address(app)
+    one, two = enter(), enter_other()
+    app = open_app("compare", mode="runs")
+    # Newest last: these two are of the same network and data.
+    assert {address(app)["then"], address(app)["now"]} == {one.id, two.id}
+    assert "No network was run twice" not in words(app)
+
+
 def test_two_sweeps_that_ask_for_other_things_say_what_they_differ_in():
     one, two = enter(), enter_other(space={"prune": SPACE["prune"]})
     app = open_app("compare", mode="runs", then=one.id, now=two.id)
