@@ -10,7 +10,9 @@ import numpy as np
 
 from engine.frontier.columns import Trials
 from engine.search.evidence import Scale, Source, scale_of
-from engine.search.gain import Choice, Gain, Prices, Seen
+from engine.search.gain import Choice, Gain, Seen
+from engine.search.guess import Guesses
+from engine.search.prices import Prices
 from engine.search.search_space import space_of
 from engine.search.stopped import why_stopped
 from engine.spec.recipe import Recipe
@@ -82,6 +84,7 @@ class FrugalChooser:
             order,
             sweep.seed,
             tuple(zip(sources, doubts, strict=True)),
+            Guesses.of((*self.recipes, *others), sweep.model.source),
         )
         self.last = frozenset(last)
 
