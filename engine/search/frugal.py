@@ -119,6 +119,13 @@ class FrugalChooser:
         row = None if over else choice.row
         return Step(None if row is None else self.recipes[row], choice.in_short, stopped, choice.found)
 
+    def found(self, finished: Mapping[str, Trial]) -> float | None:
+        """The share of the expected volume of the whole frontier that is found, from finished trials by id; None before anything is."""
+        done = {self.place[i]: t for i, t in finished.items() if i in self.place and t.state == "done"}
+        over = self._rows(i for i, t in finished.items() if t.state != "done")
+        objectives, limits = self.scales(tuple(done.values()))
+        return self.gain.found(Seen(done=done, short={}, over=over), (*objectives, *limits), len(objectives))
+
     def _rows(self, ids: Any) -> tuple[int, ...]:
         return tuple(sorted(self.place[i] for i in ids if i in self.place))
 

@@ -132,6 +132,13 @@ class Gain:
         row, in_short = self._best(seen, prices, drawn, np.flatnonzero(ready if ready.any() else free), screens)
         return Choice(row, in_short, hopeless, found)
 
+    def found(self, seen: Seen, scales: Sequence[Scale], objectives: int) -> float | None:
+        """As a choice says it; None before the baseline is measured."""
+        left = np.array([row for row in range(self.own) if row not in {*seen.done, *seen.busy, *seen.over}], np.int64)
+        if 0 not in seen.done:
+            return None
+        return _Drawn(self, seen, scales, objectives, self._believed(seen, scales), left).found() if len(left) else 1.0
+
     def _believed(self, seen: Seen, scales: Sequence[Scale]) -> tuple[Belief, ...]:
         key = (tuple(sorted((r, t.state) for r, t in seen.done.items())), tuple(sorted(seen.short)), tuple(scales))
         if self._memo is None or self._memo[0] != key:

@@ -21,6 +21,7 @@ from pages.explore.brush import Marked
 from pages.shared import (
     address,
     comparison,
+    how_far,
     narrowed,
     notes,
     pickers,
@@ -157,6 +158,7 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
     st.caption(
         f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
     )
+    how_far.found(row)
     if row.state == "running":
         live.show(row, len(done), _selected(done))
     elif not len(done):
