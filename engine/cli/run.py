@@ -14,7 +14,7 @@ from rich.console import Console
 from engine.cli._follow import followed
 from engine.cli._options import JsonFlag, KeepOldCode, NodeMinutes, Overrides, Scheduler, SpecFile, print_json
 from engine.errors import RunningError
-from engine.spec.goals import UNLIKELY
+from engine.search.found import found_text
 from engine.trials.text import duration
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def execute_and_tell(
     One that another process runs is followed, and taken over where that process ends without a word.
     `warnings` are lines for stderr, once it is clear that nothing keeps the sweep from running.
     """
+    from engine.frontier.verdict import missed_target
     from engine.interchange.spans import traced
     from engine.run.run import execute
     from engine.store.artifacts import Artifacts
@@ -96,10 +97,12 @@ def execute_and_tell(
                     trace.end(outcome)
                 break
     warn()
+    missed = missed_target(sweep.target, store.trials(sweep.id)) if sweep.target and sweep.target.limits else None
     if as_json:
-        print_json({"sweep": sweep.id, **asdict(outcome)})
+        print_json({"sweep": sweep.id, **asdict(outcome), "missed": missed and missed.to_json()})
     else:
         print_outcome(sweep.id, outcome)
+        print(f"{missed.sentence}\n" if missed else "", end="")
     if outcome.state != "done":
         sys.exit(1)
 
@@ -126,14 +129,6 @@ def print_outcome(sweep_id: str, outcome: Outcome) -> None:
     if outcome.state == "done" and outcome.recipes_left:
         print(f"the budget is used: {outcome.recipes_left} recipes are left; `paretoscope resume {sweep_id}` goes on")
     print(f"see it: paretoscope front {sweep_id}   or: paretoscope app")
-
-
-def found_text(found: float, left: int) -> str:
-    """How much of the frontier a search expects to have found, and whether it is likely to get any better."""
-    if not left:
-        return "every recipe is measured, or stopped since it shows nothing"
-    said = f"found: about {found:.1%} of the frontier's volume that is expected of all recipes"
-    return f"{said}; the {left} that are left are unlikely to improve it" if found >= UNLIKELY else said
 
 
 @contextmanager

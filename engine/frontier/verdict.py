@@ -109,6 +109,22 @@ def verdict_for(
         return Verdict(f"No recommendation: {error}.")
 
 
+def missed_target(target: Target | None, trials: Sequence[Trial]) -> Verdict | None:
+    """Which recipe comes nearest to the limits of a target that none keeps, and by how much it misses each; None where one keeps them,
+    where there are none, and before anything is measured. Times of two machines are not compared: then that is the sentence.
+    """
+    done = without_points(Trials.of(trials).done)
+    if target is None or not target.limits or not len(done):
+        return None
+    if within_limits(done, target.limits, target.device).any():
+        return None
+    try:
+        check_one_machine(done, [*target.limits], target.device)
+    except SpecError as error:
+        return Verdict(f"No recipe is known to keep the limits: {error}.")
+    return _nearest(done, target.limits, target.device)
+
+
 def _label(done: Trials, row: int) -> str:
     name = str(done.fact("label")[row])
     return "the baseline" if row == done.baseline else f"“{name}”"

@@ -14,7 +14,7 @@ from engine.run.node_costs import NodeCosts
 from engine.run.plan import Chain, Plan
 from engine.run.screening import short_trial
 from engine.search.frugal import Earlier, FrugalChooser
-from engine.search.gain import Prices
+from engine.search.prices import Prices
 from engine.spec.recipe import Recipe
 from engine.store.artifacts import Artifacts
 from engine.store.rows import NodeRow

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.run.forecast import node_s
 from engine.run.plan import Plan
-from engine.search.gain import Prices
+from engine.search.prices import Prices
 from engine.store.rows import NodeRow
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ Ints = npt.NDArray[np.int64]
 _FITTED_ON = 100
 """Most measurements that the few scales are fitted on; more of them say hardly more, and take the cube of the time."""
 _JITTER = 1e-6
+_FAR = 8.0
+"""No scale is further from what is usual than so many standard deviations of that."""
 _OWN_PARTS = 4
 """Parts of a covariance that are the function's own; after them come three for each further source."""
 
@@ -143,6 +145,8 @@ def _fitted(doubts: Sequence[float], parts: Floats, values: Floats, spread: Floa
         found = 0.5 * values @ solved + np.log(np.diag(factor)).sum() + 0.5 * off @ off
         return float(found), -0.5 * slopes + off / width
 
-    best = minimize(loss, usual, jac=True, method="L-BFGS-B", options={"maxiter": 30})
+    # Where figures follow the options without a rest a scale grows without end, and its exponential beyond numbers.
+    bounds = [(u - _FAR * w, u + _FAR * w) for u, w in zip(usual, width, strict=True)]
+    best = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
     scales = np.exp(best.x)
     return scales[:-1], float(scales[-1]) + _JITTER

@@ -91,9 +91,10 @@ class Source:
 
 
 def told(
-    scale: Scale, codes: Ints, own: Source, others: Iterable[Source], trained: Callable[[int], bool]
+    scale: Scale, codes: Ints, own: Source, others: Iterable[Source], trained: Callable[[int], bool], expected: Floats
 ) -> tuple[Points, Floats, Floats]:
-    """Where, what and how surely one figure was measured: points, values (n,) and standard deviations (n,), the sweep's own first.
+    """Where, what and how surely one figure was measured: points, values (n,) and standard deviations (n,), the sweep's own first; of
+    values, what they are beyond what is `expected` of each row.
 
     The first of `others` are the sweep's own recipes in short: of those that do not train, the same file on fewer samples, no source of
     its own.
@@ -116,7 +117,7 @@ def told(
                 continue
             rows.append(row)
             sources.append(0 if number == 1 and not trained(row) else number)
-            values.append(value + shift)
+            values.append(value + shift - expected[row])
             noises.append(_beside_reference(scale, trial) if number == 1 else scale.noise(trial))
     return Points(codes[rows], np.array(sources, np.int64)), np.array(values), np.array(noises)
 

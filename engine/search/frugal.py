@@ -10,7 +10,9 @@ import numpy as np
 
 from engine.frontier.columns import Trials
 from engine.search.evidence import Scale, Source, scale_of
-from engine.search.gain import Choice, Gain, Prices, Seen
+from engine.search.gain import Choice, Gain, Seen
+from engine.search.guess import Guesses
+from engine.search.prices import Prices
 from engine.search.search_space import space_of
 from engine.search.stopped import why_stopped
 from engine.spec.recipe import Recipe
@@ -82,6 +84,7 @@ class FrugalChooser:
             order,
             sweep.seed,
             tuple(zip(sources, doubts, strict=True)),
+            Guesses.of((*self.recipes, *others), sweep.model.source),
         )
         self.last = frozenset(last)
 
@@ -115,6 +118,13 @@ class FrugalChooser:
         over = enough is not None and choice.found is not None and choice.found >= enough and len(done) > 1
         row = None if over else choice.row
         return Step(None if row is None else self.recipes[row], choice.in_short, stopped, choice.found)
+
+    def found(self, finished: Mapping[str, Trial]) -> float | None:
+        """The share of the expected volume of the whole frontier that is found, from finished trials by id; None before anything is."""
+        done = {self.place[i]: t for i, t in finished.items() if i in self.place and t.state == "done"}
+        over = self._rows(i for i, t in finished.items() if t.state != "done")
+        objectives, limits = self.scales(tuple(done.values()))
+        return self.gain.found(Seen(done=done, short={}, over=over), (*objectives, *limits), len(objectives))
 
     def _rows(self, ids: Any) -> tuple[int, ...]:
         return tuple(sorted(self.place[i] for i in ids if i in self.place))

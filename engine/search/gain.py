@@ -7,9 +7,10 @@ of those that show nothing the rest is saved; one of which hardly a draw adds an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,11 @@ import numpy.typing as npt
 from engine.frontier import dominance
 from engine.search.belief import Alike, Belief, Floats, Ints, believed
 from engine.search.evidence import Scale, Source, told
+from engine.search.guess import Guesses
+from engine.search.prices import LEAST, Prices
 from engine.search.search_space import Space
 from engine.search.volume import gains
 from engine.trials.trial import Trial
-
-if TYPE_CHECKING:
-    from scipy import sparse
 
 DRAWS = 64
 """So many figures are drawn of each recipe."""
@@ -32,43 +32,16 @@ _NOTHING = 1e-4
 """Of the frontier's volume; what adds less is no gain."""
 _SHORT = 0.1
 """How much recipes in short may differ from those in full, as a share of how much options make, before measurements tell."""
-_LEAST_S = 1e-3
 _WONDER = 1.1
 """No draw is believed to be better than the best that is measured or expected by more than a tenth of the way there from the worst."""
 _JOINT = 16
 """So often is it drawn what all that is left would add together."""
-
-
-@dataclass(frozen=True)
-class Prices:
-    """Which nodes that are not there yet each recipe needs, in full and in short (None where nothing is screened), by row of the space:
-    each (n, nodes), 1 or 0; what the nodes take, `seconds` (nodes,); and how many node seconds may be spent.
-    """
-
-    full: sparse.csr_array
-    short: sparse.csr_array | None
-    seconds: Floats
-    left_s: float = np.inf
-
-    def alone(self, in_short: bool = False) -> Floats:
-        """Seconds of each recipe (n,) if it is the only one; infinite where that is more than may be spent, or it is not seen in short."""
-        needs = self.short if in_short else self.full
-        if needs is None:
-            return np.full(self.full.shape[0], np.inf)
-        found: Floats = needs @ self.seconds
-        return np.where(found <= self.left_s, found, np.inf)
-
-    def shared(self, wanted: Floats) -> tuple[Floats, Floats, Floats]:
-        """Seconds of each recipe in full, in short, and in full once it was seen in short, each (n,), where every node is paid for by all
-        that need it: `wanted` (n,) is how likely each recipe is measured.
-        """
-        full = self.full @ (self.seconds / np.maximum(1.0, self.full.T @ wanted))
-        if self.short is None:
-            return full, np.full(len(full), np.inf), full
-        ways = np.maximum(1.0, self.short.T @ wanted)
-        both = self.full.multiply(self.short)
-        of_both: Floats = both @ (self.seconds / np.maximum(1.0, self.full.T @ wanted))
-        return full, self.short @ (self.seconds / ways), full - of_both
+_COMMON = 0.5
+"""Share of the variance of such a draw that all recipes have in common, as those do that go on from one training."""
+_MOST = 64
+"""Most recipes, those that promise most, of which it is drawn what they add together."""
+_FIRST = 3
+"""So many recipes that train nothing are measured after the baseline before any that trains."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +98,9 @@ class Gain:
         order: Ints,
         seed: int,
         earlier: Sequence[tuple[Source, float]] = (),
+        guesses: Guesses | None = None,
     ) -> None:
+        self.guesses = guesses
         self.space, self.own, self.trained, self.seed = space, own, trained, seed
         self.earlier = tuple(source for source, _ in earlier)
         self.rank = np.argsort(order)
@@ -157,61 +132,55 @@ class Gain:
         row, in_short = self._best(seen, prices, drawn, np.flatnonzero(ready if ready.any() else free), screens)
         return Choice(row, in_short, hopeless, found)
 
+    def found(self, seen: Seen, scales: Sequence[Scale], objectives: int) -> float | None:
+        """As a choice says it; None before the baseline is measured."""
+        left = np.array([row for row in range(self.own) if row not in {*seen.done, *seen.busy, *seen.over}], np.int64)
+        if 0 not in seen.done:
+            return None
+        return _Drawn(self, seen, scales, objectives, self._believed(seen, scales), left).found() if len(left) else 1.0
+
     def _believed(self, seen: Seen, scales: Sequence[Scale]) -> tuple[Belief, ...]:
         key = (tuple(sorted((r, t.state) for r, t in seen.done.items())), tuple(sorted(seen.short)), tuple(scales))
         if self._memo is None or self._memo[0] != key:
             own = Source(seen.done, seen.done.get(0))
             others = (Source(seen.short, seen.short.get(0)), *self.earlier)
-            evidence = [told(s, self.space.codes, own, others, lambda row: bool(self.trained[row])) for s in scales]
-            self._memo = key, tuple(believed(self.alike, *one) for one in evidence)
+            evidence = [
+                told(s, self.space.codes, own, others, lambda row: bool(self.trained[row]), self.expected(s))
+                for s in scales
+            ]
+            units = [_unit(s, values) for s, (_, values, _) in zip(scales, evidence, strict=True)]
+            self._memo = key, tuple(believed(self.alike, *one, unit) for one, unit in zip(evidence, units, strict=True))
         return self._memo[1]
+
+    def expected(self, scale: Scale) -> Floats:
+        """What is expected of each row (n,) before anything is measured, beside the baseline."""
+        return np.zeros(len(self.trained)) if self.guesses is None else self.guesses.of_metric(scale.key, scale.kind)
 
     def _best(
         self, seen: Seen, prices: Prices, drawn: _Drawn, some: npt.NDArray[np.intp], screens: bool
     ) -> tuple[int | None, bool]:
-        """A row, None where none can be paid for, and whether it is to be seen in short: first what shows each value of each option once,
-        then what promises most.
-        """
+        """A row, None where none can be paid for, and whether it is to be seen in short: what promises most for its price."""
+        # First a few that train nothing: they are cheap, and what a quantization does to the network it does, about, to its offspring.
+        cheap = ~self.trained[drawn.left[some]] & (drawn.gain[some] > 0) & np.isfinite(prices.alone()[drawn.left[some]])
+        if cheap.any() and len(seen.done) + len(seen.busy) <= _FIRST:
+            some = some[cheap]
         rows = drawn.left[some]
         full_alone, short_alone = prices.alone()[rows], prices.alone(in_short=True)[rows]
         may_short = np.array([screens and row not in seen.short and row not in seen.closed for row in rows.tolist()])
         may_short &= np.isfinite(short_alone)
         rank = self.rank[rows]
-        # First what shows each value of each option once: in full where nothing is trained, else in short where that is seen.
-        untrained = ~self.trained[rows] & np.isfinite(full_alone)
-        for may, in_short, shown, alone in (
-            (untrained, False, (*seen.done, *seen.busy), full_alone),
-            (
-                may_short & self.trained[rows],
-                True,
-                (*seen.done, *seen.busy, *seen.short, *seen.busy_short),
-                short_alone,
-            ),
-        ):
-            new = self._new_values(shown, rows) * may
-            if new.any():
-                best = int(np.lexsort((rank, -new / np.maximum(alone, _LEAST_S)))[0])
-                return int(rows[best]), in_short
         gain, chance = drawn.gain[some], drawn.chance[some]
         if not (gain > 0).any():
             gain = drawn.nearest()[some]
-        wanted = np.zeros(self.own)
-        wanted[drawn.left] = drawn.chance
-        full, short_first, rest = (each[rows] for each in prices.shared(wanted))
-        in_full = np.where(np.isfinite(full_alone), gain / np.maximum(full, _LEAST_S), -1.0)
-        first = np.where(may_short, gain / np.maximum(short_first + chance * rest, _LEAST_S), -1.0)
+        gains_of = np.zeros(self.own)
+        gains_of[rows] = gain
+        full, short_first, rest = (each[rows] for each in prices.per_gain(gains_of, drawn.together))
+        in_full = np.where(np.isfinite(full_alone), 1 / np.maximum(full, LEAST), -1.0)
+        first = np.where(may_short, 1 / np.maximum(short_first + chance * rest, LEAST), -1.0)
         best = int(np.lexsort((rank, -np.maximum(in_full, first)))[0])
         if max(in_full[best], first[best]) < 0:
             return None, False
         return int(rows[best]), bool(first[best] > in_full[best])
-
-    def _new_values(self, shown: Sequence[int], rows: Ints) -> Floats:
-        """How many values of options each row would be the first to show, after those rows that are `shown`."""
-        codes = self.space.codes
-        axes = range(codes.shape[1])
-        new = [~np.isin(codes[rows, axis], codes[[*shown], axis]) for axis in axes]
-        found: Floats = np.array(new, np.float64).reshape(len(new), len(rows)).sum(axis=0)
-        return found
 
     def _hopeless(self, seen: Seen, drawn: _Drawn) -> dict[int, Hopeless]:
         found = {}
@@ -219,6 +188,13 @@ class Gain:
             if row in seen.short and row not in seen.busy_short and drawn.chance[place] <= HOPELESS:
                 found[row] = drawn.why_not(place)
         return found
+
+
+def _unit(scale: Scale, values: Floats) -> float:
+    """How much options are expected to make of a figure: 1 of logarithms and log-odds, of others what they made so far."""
+    if scale.kind != "plain":
+        return 1.0
+    return float(np.ptp(values)) or abs(float(values[0])) or 1.0
 
 
 class _Drawn:
@@ -230,14 +206,17 @@ class _Drawn:
         self.left, self.scales, self.count = left, scales, objectives
         self.chances = np.random.default_rng([gain.seed, len(seen.done), len(seen.short)])
         codes = gain.space.codes
-        self.believed = [b.at(codes[left]) for b in beliefs]
+        guessed = [gain.expected(s) for s in scales]
+        self.believed = [
+            (g[left] + mean, sd) for g, (mean, sd) in zip(guessed, (b.at(codes[left]) for b in beliefs), strict=True)
+        ]
         done = [t for _, t in sorted(seen.done.items())]
         self.done_rows = np.array(sorted(seen.done), np.int64)
         self.measured = np.array([[s.of(t) for s in scales] for t in done]).reshape(len(done), len(scales))
         busy = np.array(sorted(seen.busy), np.int64)
         if len(busy):
             # As if what is under way came out as expected.
-            expected = np.array([b.at(codes[busy])[0] for b in beliefs]).T
+            expected = np.array([g[busy] + b.at(codes[busy])[0] for g, b in zip(guessed, beliefs, strict=True)]).T
             self.front_of = np.vstack([self.measured, expected])
         else:
             self.front_of = self.measured
@@ -249,6 +228,7 @@ class _Drawn:
         self.volume = dominance.hypervolume(self.front, [True] * self.count, np.zeros(self.count))
         more = (gains(every, self.front) * is_kept).reshape(len(left), DRAWS)
         self.gain = more.mean(axis=1)
+        self.joint = [self._points(self._at_once()) for _ in range(_JOINT)]
         self.chance = (more > _NOTHING * max(self.volume, _NOTHING)).mean(axis=1)
 
     def _normals(self, count: int) -> Floats:
@@ -256,6 +236,15 @@ class _Drawn:
         from scipy.special import ndtri
 
         return self.chances.permutation(ndtri((np.arange(count) + 0.5) / count))
+
+    def _at_once(self) -> Floats:
+        """Figures of all recipes that are left, drawn together (left, scales): how far off what is believed is, is half common to all."""
+        common, own = math.sqrt(_COMMON), math.sqrt(1 - _COMMON)
+        drawn = []
+        for mean, sd in self.believed:
+            chances = common * self.chances.standard_normal() + own * self.chances.standard_normal(len(mean))
+            drawn.append(mean + sd * chances)
+        return np.stack(drawn, axis=-1)
 
     def _corners(self) -> None:
         """The worst and the best of each objective that is measured or expected: the volume is counted from the one, in shares of the
@@ -288,16 +277,19 @@ class _Drawn:
 
     def found(self) -> float:
         """The volume that is found as a share of what is expected of all recipes together."""
-        up, zero = [True] * self.count, np.zeros(self.count)
-        whole = []
-        for _ in range(_JOINT):
-            drawn = np.stack(
-                [mean + sd * self.chances.standard_normal(len(mean)) for mean, sd in self.believed], axis=-1
-            )
-            points, kept = self._points(drawn)
-            whole.append(dominance.hypervolume(np.vstack([self.front, points[kept]]), up, zero))
-        expected = float(np.mean(whole))
+        expected = self.volume + self.together(self.left)
         return 1.0 if expected <= 0 else min(1.0, self.volume / expected)
+
+    def together(self, rows: Ints) -> float:
+        """What some of the recipes that are left would add together, on the mean of joint draws."""
+        at = np.searchsorted(self.left, rows)
+        if len(at) > _MOST:
+            at = at[np.argsort(-self.gain[at], kind="stable")[:_MOST]]
+        up, zero, whole = [True] * self.count, np.zeros(self.count), []
+        for points, kept in self.joint:
+            some = points[at][kept[at]]
+            whole.append(dominance.hypervolume(np.vstack([self.front, some]), up, zero))
+        return float(np.mean(whole)) - self.volume
 
     def nearest(self) -> Floats:
         """Where no draw adds anything: how likely each recipe keeps the limits, or else how near it comes to that; positive."""

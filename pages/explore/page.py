@@ -21,6 +21,7 @@ from pages.explore.brush import Marked
 from pages.shared import (
     address,
     comparison,
+    how_far,
     live,
     narrowed,
     notes,
@@ -159,6 +160,7 @@ def _say_what_this_is(row: SweepRow, done: Trials) -> None:
     st.caption(
         f"{example}{len(done):,} of {row.recipes:,} recipes {where}{f'; beside them {points:,} imported' if points else ''}"
     )
+    how_far.found(row)
     if row.state == "running":
         # Read when it is asked for: neither a zoom nor a click runs the page at once.
         live.show(

@@ -16,7 +16,7 @@ from engine.frontier.recommendation import View
 from engine.store.rows import SweepRow
 from engine.trials.text import duration
 from engine.trials.trial import Trial
-from pages.shared import access, plots, queries, runner, shell, trial_table
+from pages.shared import access, how_far, plots, queries, runner, shell, trial_table
 
 POLL_S = 1.0
 LEAST_STEPS = 2
@@ -91,6 +91,8 @@ def _progress(row: SweepRow, waiting: bool) -> None:
         st.caption(f":material/autorenew: Now: {doing}")
     if row.state == "running":
         _cancel(row)
+    how_far.found(row)
+    how_far.missed(row)
     trials = queries.columns(row)
     view = View(x="latency_ms" if "latency_ms" in trials.measured() else "size_bytes")
     info = frontier_info(trials, view)

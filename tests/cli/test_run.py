@@ -43,6 +43,16 @@ def test_a_plan_says_what_a_search_will_do_and_that_it_is_a_mean(swept):
     assert 0 < plan["run_nodes"] < plan["missing_nodes"]
 
 
+def test_the_end_of_a_run_says_how_far_off_the_target_is(swept):
+    home, _ = swept
+    command = ("run", home.parent / "spec.yaml", "--set", "target={limits: {size_bytes: 1000}}")
+    done = paretoscope(*command, home=home)
+    assert done.returncode == 0, done.stderr
+    said = "No recipe keeps file size ≤ 1.00 kB; the nearest is"
+    assert said in " ".join(done.stdout.split())
+    assert json.loads(paretoscope(*command, "--json", home=home).stdout)["missed"]["sentence"].startswith(said)
+
+
 def test_cancel_stops_a_running_sweep_and_resume_goes_on(tmp_path: Path):
     home = tmp_path / "home"
     spec = write_problem(tmp_path, "  distill: [{student: resnet8, epochs: 400}]")

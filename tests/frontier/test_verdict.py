@@ -11,7 +11,7 @@ import pytest
 from engine.frontier.certainty import certainty
 from engine.frontier.columns import Trials
 from engine.frontier.front import best_under, find_front
-from engine.frontier.verdict import Verdict, verdict, verdict_for
+from engine.frontier.verdict import Verdict, missed_target, verdict, verdict_for
 from engine.quality.predictions import load_right
 from engine.quality.statistics import paired_difference
 from engine.spec.goals import Target
@@ -200,3 +200,20 @@ def test_a_baseline_that_was_filtered_away_is_still_what_it_is_compared_with(shi
     alone = verdict(kept, AXES, {}, find=find)
     assert (alone.trial, alone.runner_up) == (found.trial, found.runner_up)
     assert alone.sentence.split("; second is ")[1] == found.sentence.split("; second is ")[1]
+
+
+def test_a_missed_target_names_the_nearest_and_each_limit_it_misses_in_its_own_unit():
+    near, far = trial(INT8, accuracy=0.88, size_bytes=50_000), trial(CUT, accuracy=0.7, size_bytes=20_000)
+    target = Target(limits={"accuracy": 0.9, "size_bytes": 45_000})
+    found = missed_target(target, [trial(accuracy=0.95, size_bytes=300_000), near, far])
+    assert found is not None
+    assert found.nearest == near.id
+    assert "accuracy 88.00 % is 2.00 points below the limit" in found.sentence
+    assert "file size 50.0 kB is 5.00 kB (11 %) above the limit" in found.sentence
+    assert missed_target(target, [near, trial(FOUR, accuracy=0.9, size_bytes=45_000)]) is None
+    assert missed_target(Target(), [near]) is None
+    assert missed_target(None, [near]) is None
+    assert missed_target(target, []) is None
+    # What was not measured cannot be shown to be near.
+    unknown = missed_target(Target(limits={"latency_ms": 1.0}), [trial(INT8, latency_ms=None)])
+    assert unknown == Verdict("No recipe has latency measured, so none can keep latency ≤ 1.000 ms.")

@@ -47,6 +47,19 @@ def test_effects_that_add_up_are_found_for_combinations_that_nobody_measured():
     assert np.abs(mean[rest] - TRUTH[rest]).max() < 3 * sd[rest].max()
 
 
+def test_figures_in_thousands_are_believed_as_well_in_their_own_unit():
+    rows = np.array([0, 3, 9, 13, 20])
+    near, far = (believed(ALIKE, seen(rows), k * TRUTH[rows], np.zeros(5), k).at(CODES) for k in (1.0, 1e6))
+    assert far[0] == pytest.approx(1e6 * near[0])
+    assert far[1] == pytest.approx(1e6 * near[1])
+
+
+def test_figures_far_from_their_unit_are_no_overflow():
+    mean, sd = believed(ALIKE, seen(np.arange(24)), 1e6 * TRUTH, np.zeros(24)).at(CODES)
+    assert np.isfinite(mean).all()
+    assert np.isfinite(sd).all()
+
+
 def test_another_source_that_is_off_by_a_constant_says_nearly_all_and_one_of_chance_nothing():
     own, there = np.array([0, 2, 8, 14, 21]), np.arange(len(CODES))
     points = Points(np.vstack([CODES[own], CODES]), np.repeat([0, 1], [len(own), len(CODES)]))

@@ -79,18 +79,25 @@ def test_what_is_not_left_for_is_not_begun_and_what_shares_a_training_is_cheap(p
     assert after[places[pruned[0].id]] == 0
 
 
-def test_shared_nodes_are_paid_for_by_all_that_want_them(plan: Plan):
+def test_shared_nodes_are_paid_for_by_all_that_need_them_as_far_as_they_add(plan: Plan):
     found = Played(plan.sweep, plan)
     ids = [r.id for r in plan.sweep.all_recipes]
     prices = found.costs.prices([found.needs[i] for i in ids], [found.short_needs[i] for i in ids], set())
-    nobody, everybody = prices.shared(np.zeros(len(ids))), prices.shared(np.ones(len(ids)))
-    assert nobody[0] == pytest.approx(prices.alone())
-    assert nobody[1] == pytest.approx(prices.alone(in_short=True))
-    # All recipes together pay exactly what all nodes take.
-    assert everybody[0].sum() == pytest.approx(found.costs.of(frozenset().union(*found.needs.values())))
-    assert everybody[1].sum() == pytest.approx(found.costs.of(frozenset().union(*found.short_needs.values())))
+    each = np.full(len(ids), 0.5)
+    alike = prices.per_gain(each, lambda rows: 0.5)
+    # Whoever adds no more than the others together pays the whole training.
+    assert alike[0] * each == pytest.approx(prices.alone())
+    assert alike[1] * each == pytest.approx(prices.alone(in_short=True))
     left = [found.costs.of(found.needs[i] - found.short_needs[i]) for i in ids]
-    assert nobody[2] == pytest.approx(left)
+    assert alike[2] * each == pytest.approx(left)
+    # Where what they add is a sum, all of them together pay exactly what all nodes take.
+    summed = prices.per_gain(each, lambda rows: 0.5 * len(rows))
+    assert (summed[0] * each).sum() == pytest.approx(found.costs.of(frozenset().union(*found.needs.values())))
+    assert (summed[1] * each).sum() == pytest.approx(found.costs.of(frozenset().union(*found.short_needs.values())))
+    # What adds nothing takes for ever, and is no division by zero.
+    nothing = prices.per_gain(np.zeros(len(ids)), lambda rows: 0.0)[0]
+    assert np.isfinite(nothing).all()
+    assert nothing.min() > 1e6
 
 
 def test_it_comes_nearer_to_the_frontier_than_its_share_of_the_cost(plan: Plan):

@@ -1,0 +1,44 @@
+"""What a search has come to, on the pages that show a sweep while it runs and afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.spec.sweep import Sweep, parse_sweep
+from engine.store.store import Store
+from tests.helpers.pages import open_app, words
+from tests.helpers.trial_factory import SPACE, sweep_trials
+
+pytestmark = pytest.mark.usefixtures("home")
+
+FAR = "No recipe keeps file size ≤ 1.00 kB; the nearest is"
+
+
+def searched(state: str, method: str = "gain", pending: int = 9, **more: object) -> Sweep:
+    stated = {"name": "searched", "model": {"source": "resnet8"}, "space": SPACE, "search": {"method": method}}
+    store, sweep = Store.open(), parse_sweep(stated | more)
+    store.begin(sweep, sweep_trials(pending=pending), nodes_total=110, nodes_done=60)
+    if state != "running":
+        store.end(sweep.id, state)
+    return sweep
+
+
+@pytest.mark.parametrize("state", ["running", "done"])
+def test_watching_and_explore_say_how_much_is_found_and_how_far_off_the_target_is(state: str):
+    sweep = searched(state, target={"limits": {"size_bytes": 1000}})
+    watching = words(open_app("new_sweep", run=sweep.id))
+    assert "Found: about " in watching
+    assert FAR in watching.replace("\\", "")
+    explored = words(open_app(sweep=sweep.id))
+    assert "Found: about " in explored
+    # Explore's recommendation says it, once.
+    assert explored.replace("\\", "").replace("**", "").count(FAR) == 1
+
+
+def test_nothing_is_said_of_a_grid_of_a_target_that_is_kept_and_of_a_sweep_that_is_measured_whole():
+    for method, pending in (("grid", 9), ("gain", 0)):
+        said = words(open_app("new_sweep", run=searched("done", method, pending).id))
+        assert "Found: about" not in said
+        assert "No recipe keeps" not in said
+    kept = searched("done", target={"limits": {"accuracy": 0.5}})
+    assert "No recipe keeps" not in words(open_app("new_sweep", run=kept.id))
