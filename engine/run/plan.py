@@ -183,6 +183,14 @@ class Plan:
         """What must be finished before the recipe's trial is, the figures of the stages on the way to it included."""
         return frozenset((*chain.models, *(key for stage in chain.stages for key in stage.measures)))
 
+    def waiting(self, needs: Mapping[str, frozenset[str]]) -> dict[str, list[Chain]]:
+        """Of each node the recipes that wait for it; `needs` is, by the recipe's id, what each waits for (`awaited`)."""
+        found: dict[str, list[Chain]] = {}
+        for chain in self.chains:
+            for key in needs[chain.recipe.id]:
+                found.setdefault(key, []).append(chain)
+        return found
+
     def awaited(self, chain: Chain) -> frozenset[str]:
         """`asked_of` a recipe, and every node that leads there."""
         asked = self.asked_of(chain)

@@ -34,7 +34,7 @@ from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.readiness import prepared
 from engine.run.schedule import schedule_of
-from engine.run.submission import Handed, Submission
+from engine.run.submission import Handed, Submission, priority
 from engine.run.task import Task
 from engine.run.time_limit import TimeLimit
 from engine.run.training_device import kind_of, training_device
@@ -50,8 +50,6 @@ from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
 _POLL_S, _SELDOM_S = 1.0, 3.0
-# More than there are nodes.
-_GPU_FIRST = 10**9
 
 
 def execute(
@@ -89,11 +87,7 @@ def execute(
         return _Run(plan, store, artifacts, on_progress, keep_old_code, only, watcher)
 
     if scheduler is None:
-        run = run_for(machine(), kind_of(training_device()))
-        if not run.left:
-            return run.follow(None)
-        with connect(None) as cluster:
-            return run.follow(cluster)
+        return run_for(machine(), kind_of(training_device())).follow(None)
     with connect(scheduler) as cluster:
         check_artifacts(cluster, artifacts)
         cluster = prepared(cluster, sweep, on_note)
@@ -119,11 +113,7 @@ class _Run:
         self.keep_old_code, self.watcher = keep_old_code, watcher
         self.watched: Watched | None = None
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
-        rows, missing = looked_up(plan, store, artifacts)
-        self.left = set(missing)
-        self.under_way: set[str] = set()
-        self.nodes_run = 0
-        self.results = {row.key: row.result for row in rows}
+        self.under_way, self.nodes_run = set[str](), 0
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
         self.started, self.earlier_s = time.monotonic(), 0.0
@@ -132,23 +122,31 @@ class _Run:
         self.latest, self.waits, self.cores, self.wanted = "", Waits(), 1, list[str]()
         self.deaths: WorkerDeaths | None = None
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
-        self.suspects: set[str] = set()
-        self.alone: set[str] = set()
+        self.suspects, self.alone = set[str](), set[str]()
         self.place = {key: i for i, key in enumerate(plan.nodes)}
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
         self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
-        self.waiting: dict[str, list[Chain]] = {}
-        for chain in plan.chains:
-            for key in self.needs[chain.recipe.id]:
-                self.waiting.setdefault(key, []).append(chain)
+        self.waiting = plan.waiting(self.needs)
         self.recipe_of = plan.first_recipes
         self.only = only
+        self._look()
+
+    def _look(self) -> None:
+        """See what is finished, and plan the rest."""
+        plan, store, artifacts = self.plan, self.store, self.artifacts
+        rows, missing = looked_up(plan, store, artifacts)
+        self.left = set(missing)
+        self.results = {row.key: row.result for row in rows}
         self.ended = ended_of(plan, store, artifacts, rows, self.results, self.errors, self.rates)
-        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only, self.ended)
+        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), self.only, self.ended)
         self.missing = set(self.schedule.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
-        """Submit what is missing and record what comes back until nothing is left."""
+        """Submit what is missing, to workers of this host for None, and record what comes back until nothing is left."""
+        with contextlib.ExitStack() as afterwards:
+            return self._follow(cluster, afterwards)
+
+    def _follow(self, cluster: Cluster | None, afterwards: contextlib.ExitStack) -> Outcome:
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
         others = [] if self.only else to_keep(self.plan, earlier, self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
@@ -163,13 +161,15 @@ class _Run:
         )
         try:
             with interruptible():
+                # Nobody knew of a new sweep until now: `gc` may have removed what it counts on.
+                if not earlier and self.results:
+                    self._look()
                 for key in self.results:
                     if name := self.plan.nodes[key].artifact:
                         self.artifacts.keep(name)
                 self._assemble_ready(self.plan.chains)
-                if cluster and self.left:
-                    self.cores, self.deaths = cluster.cores, cluster.deaths
-                    self._collect(cluster)
+                if self.left:
+                    self._collect(cluster or afterwards.enter_context(connect(None)))
         except (CancelledError, KeyboardInterrupt):
             return self._end("cancelled")
         except BaseException as error:
@@ -191,6 +191,7 @@ class _Run:
         return Outcome(state, self.nodes_run, done, bad, left, self._elapsed(), waited_s, stopped, found)
 
     def _collect(self, cluster: Cluster) -> None:
+        self.cores, self.deaths = cluster.cores, cluster.deaths
         work, limit = Submission(cluster.client, cluster.slots), TimeLimit(self.plan, self.rates, cluster)
         listen(cluster.client, self.waits.hear, limit.hear)
         self.wanted = cluster.crew.wanted if cluster.crew else []
@@ -277,8 +278,7 @@ class _Run:
             Task(node, names, sweep.data, node.seed, self.artifacts, cluster.away, work.run),
             tuple(work.name(k) or self._name(k, work) for k in node.inputs if k in self.under_way or work.name(k)),
             cluster.ask(node),
-            # A GPU is kept at work; what the cores do beside it can be done while it works.
-            _GPU_FIRST * (node.device != "cpu") - self.place[key],
+            priority(node, self.place[key]),
         )
 
     def _name(self, key: str, work: Submission) -> str:

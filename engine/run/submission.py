@@ -21,6 +21,7 @@ from distributed import Client, Future
 
 from engine.errors import StepError
 from engine.run.kept_answers import Answer, drop, keep
+from engine.run.plan import Node
 from engine.run.roles import Ask
 from engine.run.task import Task
 from engine.run.worker import run_node
@@ -30,6 +31,8 @@ _AT_ONCE = 200
 _AHEAD = 1000
 """So many nodes are with Dask at a time, or `_AHEAD_OF_EACH` for each core: enough that no worker waits for the next."""
 _AHEAD_OF_EACH = 20
+# More than there are nodes.
+_GPU_FIRST = 10**9
 _GIVEN_UP = "given up by a run of Paretoscope"
 
 
@@ -45,6 +48,11 @@ class Handed:
     after: tuple[str, ...]
     ask: Ask
     priority: int
+
+
+def priority(node: Node, place: int) -> int:
+    """Of what can run the highest does: by its place in the plan, but a GPU is kept at work; what the cores do can be done beside it."""
+    return _GPU_FIRST * (node.device != "cpu") - place
 
 
 class Submission:

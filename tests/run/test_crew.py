@@ -243,6 +243,8 @@ def test_a_run_whose_last_worker_leaves_waits_goes_on_with_another_and_ends_with
     assert row.state == "failed"
     assert "PARETOSCOPE_WORKER_MINUTES" in str(row.error)
     local.scale(1)
+    with Client(local, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=60)
     outcome = execute(sweep, store, artifacts, local.scheduler_address)
     assert outcome.state == "done"
     assert outcome.trials_failed == 0
