@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from engine.explain.run_changes import Change
-from engine.explain.run_diff import STANDINGS, RecipeDiff, RunDiff, Standing
+from engine.explain.run_diff import STANDINGS, RunDiff, Standing
 from engine.explain.run_fronts import FrontDiff, Moved
 from engine.frontier.effect_texts import change_text, short_name
 from engine.frontier.verdict import Verdict
@@ -67,16 +67,6 @@ def _verdict_text(change: Change) -> str:
     if change.verdict != "not told apart" or change.p_holm is None:
         return "the same" if change.verdict == "same" else change.verdict
     return f"not told apart (p {change.p_holm:.2f} corrected)"
-
-
-def recipe_line(found: RecipeDiff) -> str:
-    """A recipe and what changed of it; of a failure why."""
-    if found.error:
-        return f"{found.label}: {found.error}"
-    if found.then.state == "failed":
-        return f"{found.label}: failed then ({found.then.error or 'no reason kept'}), measured now"
-    told = [change_line(c) for c in found.changes if c.verdict in ("worse", "better")]
-    return f"{found.label}: {'; '.join(told) or 'nothing told apart'}"
 
 
 def front_lines(found: FrontDiff) -> list[str]:

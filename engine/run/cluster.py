@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, LocalCluster, WorkerPlugin
@@ -20,14 +20,18 @@ from distributed import Client, LocalCluster, WorkerPlugin
 from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.away import Away
+from engine.run.crew import Crew
 from engine.run.failures import WorkerDeaths
 from engine.run.own_workers import OwnWorkers
 from engine.run.plan import EXCLUSIVE, Node
-from engine.run.roles import Roles
+from engine.run.roles import Ask, Roles
 from engine.run.training_device import kind_of, training_device
 from engine.scratch import scratch_folder
 from engine.store.artifacts import Artifacts
 from engine.trials.measurements import Machine
+
+if TYPE_CHECKING:
+    from engine.run.submission import Submission
 
 WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": 4_000_000_000,
@@ -54,7 +58,8 @@ class Cluster:
 
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
-    Of workers elsewhere `roles` says who does what, and `away` what goes with every node (`readiness.py`).
+    Of workers elsewhere `roles` says who does what, `crew` who does it now that some came or went, and `away` what goes with every node
+    (`readiness.py`).
     `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
     it does, where it has a nanny, which then brings another; one without is let go of. `abandon` ends all that compute, where they are the
     run's own.
@@ -72,20 +77,34 @@ class Cluster:
     abandon: Callable[[], object] = lambda: None
     roles: Roles | None = None
     away: Away | None = None
+    crew: Crew | None = None
+
+    @property
+    def _roles(self) -> Roles | None:
+        return self.crew.roles if self.crew else self.roles
+
+    def ask(self, node: Node) -> Ask:
+        """What the node is to be handed over with."""
+        return Ask(tuple(sorted(self.resources(node).items())), self.workers(node))
+
+    def look(self, nodes: Mapping[str, Node], work: Submission) -> None:
+        """See to nodes whose workers have gone, where these are elsewhere; raises SetupError where that takes too long (`crew.py`)."""
+        if self.crew:
+            self.crew.look(nodes, self.ask, work)
 
     def resources(self, node: Node) -> dict[str, float]:
         """What of a worker's resources the node takes."""
         if node.kind in EXCLUSIVE:
-            return self.roles.takes if self.roles else {"cpu": self.cores}
+            return self._roles.takes if self._roles else {"cpu": self.cores}
         return {"cpu": 1} if node.device == "cpu" else {"cpu": 1, "gpu": 1}
 
     def workers(self, node: Node) -> tuple[str, ...]:
         """Hosts or addresses that may run the node; any where there are none."""
-        if self.roles is None:
+        if self._roles is None:
             return ()
         if node.is_of_a_machine:
-            return self.roles.timing
-        return self.roles.counting if node.kind == "accuracy" else ()
+            return self._roles.timing
+        return self._roles.counting if node.kind == "accuracy" else ()
 
 
 class _QuietOutput(WorkerPlugin):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from distributed import KilledWorker
+from distributed.scheduler import NoValidWorkerError
 
 from engine.errors import ParetoscopeError, SetupError
 from engine.measure.fresh_process import signal_text
@@ -74,12 +75,17 @@ def reason(error: BaseException | None, node: Node, recipe: str, network: str, d
 
     A dead worker is the fault of `node` only where that ran alone, as the runner sees to.
     `recipe`: the label of one that waits for the node; `network`: the sweep's model source. Raises SetupError where there is no error:
-    the connection to the scheduler was lost.
+    the connection to the scheduler was lost; and where the scheduler gave up for want of workers.
     """
     if error is None:
         # So ends what nobody answers for any more: it is not the node's fault.
         raise SetupError(
             "the Dask scheduler is gone, with all that was under way; start it again, and `paretoscope resume` goes on where this run was"
+        )
+    if isinstance(error, NoValidWorkerError):
+        raise SetupError(
+            "the Dask scheduler waits no longer for a worker that can go on (its own distributed.scheduler.no-workers-timeout); start one, "
+            "and `paretoscope resume` goes on where this run was"
         )
     if isinstance(error, ParetoscopeError):
         return str(error)

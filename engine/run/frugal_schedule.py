@@ -61,6 +61,16 @@ def with_stages(chains: Mapping[str, Chain], recipe: Recipe, known: Set[str]) ->
     return [*(c for c in stages if c.recipe != recipe), chains[recipe.id]]
 
 
+def added_files(plan: Plan) -> tuple[str, ...]:
+    """The ids of the recipes that are files which were added."""
+    return tuple(chain.recipe.id for chain in plan.chains if chain.recipe.imported)
+
+
+def next_added(added: Iterable[str], taken: Set[str], finished: Mapping[str, Trial]) -> str | None:
+    """Of files that were `added` one that is still to be measured; it counts against no budget."""
+    return next((i for i in added if i not in taken and i not in finished), None)
+
+
 class FrugalSchedule:
     """As many recipes under way as there are cores, each chosen from all that is known by then, in short or in full."""
 
@@ -70,7 +80,7 @@ class FrugalSchedule:
         self.chooser = FrugalChooser(plan.sweep, shorts, failed, ended.earlier)
         self.chains = {chain.recipe.id: chain for chain in plan.chains}
         self.baseline = plan.chains[0].recipe.id
-        self.added = [chain.recipe.id for chain in plan.chains if chain.recipe.imported]
+        self.added = added_files(plan)
         own = plan.shorts[self.baseline] if plan.shorts else None
         # The baseline in short is what every recipe in short is counted from.
         self.short_needs = {i: plan.awaited(c) | plan.awaited(own) for i, c in plan.shorts.items()} if own else {}
@@ -94,7 +104,7 @@ class FrugalSchedule:
         busy_short = {i for i in self.in_short if not self._short_ended(i)}
         if len(busy) + len(busy_short) >= slots or self.baseline in busy or timing():
             return frozenset()
-        if self.baseline in finished and (added := self._added(finished)):
+        if self.baseline in finished and (added := next_added(self.added, self.taken, finished)):
             self.taken.add(added)
             return self._hand_over(self.needs[added])
         if self.room <= 0:
@@ -123,9 +133,6 @@ class FrugalSchedule:
     def _hand_over(self, keys: frozenset[str]) -> frozenset[str]:
         self.handed |= keys
         return keys
-
-    def _added(self, finished: Mapping[str, Trial]) -> str | None:
-        return next((i for i in self.added if i not in self.taken and i not in finished), None)
 
     def _short_ended(self, recipe: str) -> bool:
         keys = self.short_needs[recipe]

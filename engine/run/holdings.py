@@ -84,6 +84,9 @@ def collect(store: Store, artifacts: Artifacts, old_code: bool = True) -> Use:
     Raises SetupError, and removes nothing, where a sweep cannot be planned: what it would need is not known.
     """
     use = in_use(store, artifacts, old_code)
+    # Planning them takes a while, in which others begin.
+    while {row.id for row in store.sweeps()} - {h.sweep for h in use.holdings}:
+        use = in_use(store, artifacts, old_code)
     if broken := [h for h in use.holdings if h.problem]:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise SetupError(

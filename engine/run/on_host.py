@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any
 
 from distributed import Worker, get_worker
 
@@ -13,11 +12,8 @@ from engine.cores import OtherPrograms, Pool, Task, max_cores
 from engine.run.host_lock import host_held
 from engine.run.plan import EXCLUSIVE, Node
 
-WAITING = "paretoscope-waiting"
-"""The topic of the events by which workers tell that a node waits for others on its host, and that it begins."""
-
-BEGUN = "paretoscope-begun"
-"""The topic of the events by which workers tell that a node has its turn, and begins."""
+TURNS = "paretoscope-turns"
+"""The topic of the events by which workers tell that a node waits for others on its host, or has its turn and begins."""
 
 
 @contextmanager
@@ -27,10 +23,9 @@ def on_host(node: Node) -> Iterator[Task]:
     told = _Told(node.key)
     with host_held(node.kind in EXCLUSIVE, told.waits):
         told.begins()
-        _tell_begun(node.key)
         # Only now: who waits needs no core.
         with _pool().task(limit) as cores:
-            worker = _worker()
+            worker = own_worker()
             cores.unwanted = partial(_is_cancelled, worker, str(worker.get_current_task()) if worker else "")
             yield cores
 
@@ -38,7 +33,7 @@ def on_host(node: Node) -> Iterator[Task]:
 @cache
 def _pool() -> Pool:
     """The cores of this worker: its resource `cpu`, but for what other programs use; one where nodes run outside of a worker."""
-    worker = _worker()
+    worker = own_worker()
     if worker is None:
         return Pool(1)
     return Pool(max(1, int(worker.state.total_resources.get("cpu", 1))), others=OtherPrograms())
@@ -53,20 +48,15 @@ class _Told:
     def waits(self) -> None:
         if not self._waits:
             self._waits = True
-            _tell({"node": self._key, "waits": True})
+            self._tell()
 
     def begins(self) -> None:
-        _tell({"node": self._key, "waits": False})
+        self._waits = False
+        self._tell()
 
-
-def _tell(event: dict[str, Any]) -> None:
-    if (worker := _worker()) is not None:
-        worker.log_event(WAITING, event)
-
-
-def _tell_begun(key: str) -> None:
-    if (worker := _worker()) is not None:
-        worker.log_event(BEGUN, {"node": key, "worker": worker.address})
+    def _tell(self) -> None:
+        if (worker := own_worker()) is not None:
+            worker.log_event(TURNS, {"node": self._key, "waits": self._waits, "worker": worker.address})
 
 
 def _is_cancelled(worker: Worker | None, task: str) -> bool:
@@ -75,8 +65,8 @@ def _is_cancelled(worker: Worker | None, task: str) -> bool:
     return found is not None and found.state == "cancelled"
 
 
-def _worker() -> Worker | None:
-    """None for a node that runs outside of a worker."""
+def own_worker() -> Worker | None:
+    """The worker that runs the calling node; None for one that runs outside of a worker."""
     try:
         return get_worker()
     except ValueError:

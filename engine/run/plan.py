@@ -85,11 +85,12 @@ class Node:
         """Whether its result is one of the machine in its key alone."""
         return self.kind in EXCLUSIVE or "computed_on" in self.options
 
-    def task_name(self, files: str = "", alone: bool = False) -> str:
+    def task_name(self, files: str = "", alone: bool = False, before: int = 0) -> str:
         """What Dask calls it: by its kind, by which it keeps its own statistics, and by the address of the artifact store, since a file in
-        another one is of no use. Tried again `alone` it has another name, since by the same Dask would answer with how the first try ended.
+        another one is of no use. Tried again `alone`, or taken back so many times `before`, it has another name, since by the same Dask
+        would answer with how the first try ended.
         """
-        return f"{self.kind}-{self.key}-{digest(files)[:8]}{'-alone' if alone else ''}"
+        return f"{self.kind}-{self.key}-{digest(files)[:8]}{f'-{before}' if before else ''}{'-alone' if alone else ''}"
 
     @cached_property
     def is_wide(self) -> bool:
@@ -181,6 +182,14 @@ class Plan:
     def asked_of(self, chain: Chain) -> frozenset[str]:
         """What must be finished before the recipe's trial is, the figures of the stages on the way to it included."""
         return frozenset((*chain.models, *(key for stage in chain.stages for key in stage.measures)))
+
+    def waiting(self, needs: Mapping[str, frozenset[str]]) -> dict[str, list[Chain]]:
+        """Of each node the recipes that wait for it; `needs` is, by the recipe's id, what each waits for (`awaited`)."""
+        found: dict[str, list[Chain]] = {}
+        for chain in self.chains:
+            for key in needs[chain.recipe.id]:
+                found.setdefault(key, []).append(chain)
+        return found
 
     def awaited(self, chain: Chain) -> frozenset[str]:
         """`asked_of` a recipe, and every node that leads there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from engine import __version__
 from engine.datasets.load import dataset_checksum
@@ -14,14 +15,13 @@ from engine.models.catalog import model_fingerprint
 from engine.run.away import Away
 from engine.run.carried import code_of, function_sources
 from engine.run.cluster import Cluster
-from engine.run.roles import Member, roles_of
+from engine.run.crew import Crew, Introduced, introduced
+from engine.run.roles import roles_of
 from engine.run.same_code import revision, same_code
-from engine.run.training_device import kind_of, training_device
 from engine.spec.sections import Data, Model
 from engine.spec.sent_code import SentCode, in_use
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
-from engine.trials.measurements import Machine
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """A worker's answer: what it lacks, in one line, or its machine, how integer sums come out there, and its device."""
+    """A worker's answer: what it lacks, in one line, or None; and what it is."""
 
     lacks: str | None
-    machine: Machine
-    sums: str
-    device: str
+    said: Introduced
 
 
 def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> Cluster:
@@ -63,16 +61,15 @@ def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> 
         found[worker] = answer
     stated = cluster.client.scheduler_info(n_workers=-1)["workers"]
     resources = {worker: dict(stated[worker].get("resources", {})) for worker in found if worker in stated}
-    roles = roles_of([_member(w, resources[w], found[w]) for w in sorted(resources)])
+    members = [found[w].said.member(w, resources[w]) for w in sorted(resources)]
+    roles = roles_of(members)
     if roles.note:
         on_note(f"note: {roles.note}")
     away = Away(roles.machine.fingerprint, roles.machine.cpu, roles.sums, asked.checksum, asked.code, revision())
-    return replace(cluster, machine=roles.machine, device=roles.device, roles=roles, away=away)
-
-
-def _member(address: str, resources: dict[str, float], found: Found) -> Member:
-    device = found.device if resources.get("gpu") else None
-    return Member(address, resources, found.machine, found.sums, device)
+    remote: Any = cluster.client.scheduler
+    crew = Crew(remote.address, members, roles, on_note)
+    crew.follow(cluster.client, revision())
+    return replace(cluster, machine=roles.machine, device=roles.device, roles=roles, away=away, crew=crew)
 
 
 def _asked(sweep: Sweep) -> Asked:
@@ -92,10 +89,9 @@ def found_here(asked: Asked) -> Found:
     try:
         with in_use(asked.code):
             lacks = _lacks(asked)
-        device = kind_of(training_device())
+        return Found(lacks, introduced())
     except ParetoscopeError as error:
-        lacks, device = str(error), "cpu"
-    return Found(lacks, machine(), integer_sums(machine()), device)
+        return Found(str(error), Introduced(machine(), integer_sums(machine()), "cpu"))
 
 
 def _lacks(asked: Asked) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ class Member:
     @property
     def host(self) -> str:
         """The host of its address."""
-        return urlsplit(self.address).hostname or self.address
+        return host_of(self.address)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,30 @@ class Roles:
     note: str | None = None
 
 
+@dataclass(frozen=True)
+class Ask:
+    """What a node takes of a worker's resources, and the hosts or addresses that may run it; any where there are none."""
+
+    resources: tuple[tuple[str, float], ...]
+    workers: tuple[str, ...] = ()
+
+    def suits(self, address: str, resources: Mapping[str, float]) -> bool:
+        """Whether a worker could run the node, as Dask decides it."""
+        enough = all(resources.get(name, 0) >= amount for name, amount in self.resources)
+        return enough and (not self.workers or address in self.workers or host_of(address) in self.workers)
+
+    @property
+    def text(self) -> str:
+        """`bench=1 cpu=4 on host-a or host-b`."""
+        takes = " ".join(f"{name}={amount:g}" for name, amount in self.resources)
+        return takes + (f" on {' or '.join(self.workers)}" if self.workers else "")
+
+
+def host_of(address: str) -> str:
+    """The host of a worker's address."""
+    return urlsplit(address).hostname or address
+
+
 def roles_of(members: Sequence[Member]) -> Roles:
     """Those of a cluster, the same for the same workers.
 
@@ -58,8 +82,35 @@ def roles_of(members: Sequence[Member]) -> Roles:
     kinds = Counter(m.machine.fingerprint for m in benches)
     chosen = min(kinds, key=lambda fingerprint: (-kinds[fingerprint], fingerprint))
     timing = [m for m in benches if m.machine.fingerprint == chosen]
+    counting = [m for m in members if m.sums == timing[0].sums]
+    return _roles(members, benches, timing, counting, _device(members))
+
+
+def roles_again(before: Roles, members: Sequence[Member], gone: Sequence[Member]) -> Roles:
+    """Those of the same run after workers came or went: what times stays a machine of the kind that is in the run's keys.
+
+    `gone`: workers that were there. Where none of that kind is left, its hosts are waited for, rather than that another times.
+    """
+    asked = "bench" if "bench" in before.takes else "cpu"
+
+    def times(member: Member) -> bool:
+        return bool(member.resources.get(asked)) and member.machine.fingerprint == before.machine.fingerprint
+
+    timing = [m for m in members if times(m)] or [m for m in gone if times(m)]
+    counting = [m for m in members if m.sums == before.sums] or [m for m in gone if m.sums == before.sums]
+    everybody = [*members, *(m for m in (*timing, *counting) if m not in members)]
+    benches = [m for m in everybody if m.resources.get(asked)]
+    return _roles(everybody, benches, timing, counting, before.device) if timing else before
+
+
+def _roles(
+    members: Sequence[Member],
+    benches: Sequence[Member],
+    timing: Sequence[Member],
+    counting: Sequence[Member],
+    device: str,
+) -> Roles:
     machine, sums = timing[0].machine, timing[0].sums
-    counting = [m for m in members if m.sums == sums]
     left = [m for m in benches if m not in timing]
     note = None
     if left:
@@ -77,7 +128,7 @@ def roles_of(members: Sequence[Member]) -> Roles:
         machine,
         sums,
         takes,
-        _device(members),
+        device,
         _names(timing, members) if left else (),
         _names(counting, members) if len(counting) < len(members) else (),
         note,

@@ -27,19 +27,19 @@ from engine.run.failures import Pulse, WorkerDeaths, reason
 from engine.run.forecast import forecast_s
 from engine.run.frugal_schedule import ended_of
 from engine.run.interrupt import interruptible
-from engine.run.missing import missing_nodes
+from engine.run.missing import looked_up
 from engine.run.old_code import left_by_old_code, with_old_code
 from engine.run.outcome import Outcome, Progress
 from engine.run.plan import EXCLUSIVE, Chain, Plan
 from engine.run.planner import make_plan
 from engine.run.readiness import prepared
 from engine.run.schedule import schedule_of
-from engine.run.submission import Handed, Submission
+from engine.run.submission import Handed, Submission, priority
 from engine.run.task import Task
 from engine.run.time_limit import TimeLimit
 from engine.run.training_device import kind_of, training_device
 from engine.run.under_way import to_keep, under_way
-from engine.run.waits import Waits
+from engine.run.waits import Waits, listen
 from engine.run.watched import Watched, Watcher
 from engine.spec.sweep import Sweep
 from engine.store.artifacts import Artifacts
@@ -50,8 +50,6 @@ from engine.trials.measurements import Machine
 from engine.trials.trial import Trial
 
 _POLL_S, _SELDOM_S = 1.0, 3.0
-# More than there are nodes.
-_GPU_FIRST = 10**9
 
 
 def execute(
@@ -81,24 +79,19 @@ def execute(
     reported_labels(sweep.data, sweep.measure)
     check_inputs(sweep)
 
-    def plan_for(where: Machine, device: str) -> Plan:
+    def run_for(where: Machine, device: str) -> _Run:
         plan = make_plan(sweep, where, device=device)
         plan = with_old_code(plan, left_by_old_code(plan, where, store, artifacts)) if keep_old_code else plan
         if addition:
             addition.admit(plan, store, artifacts)
-        return plan
+        return _Run(plan, store, artifacts, on_progress, keep_old_code, only, watcher)
 
     if scheduler is None:
-        plan = plan_for(machine(), kind_of(training_device()))
-        if not missing_nodes(plan, store, artifacts):
-            run = _Run(plan, store, artifacts, on_progress, keep_old_code, only)
-            return run.follow(None)
+        return run_for(machine(), kind_of(training_device())).follow(None)
     with connect(scheduler) as cluster:
-        if not cluster.is_here:
-            check_artifacts(cluster, artifacts)
-            cluster = prepared(cluster, sweep, on_note)
-        plan = plan_for(cluster.machine, cluster.device)
-        return _Run(plan, store, artifacts, on_progress, keep_old_code, only, watcher).follow(cluster)
+        check_artifacts(cluster, artifacts)
+        cluster = prepared(cluster, sweep, on_note)
+        return run_for(cluster.machine, cluster.device).follow(cluster)
 
 
 class _Run:
@@ -120,37 +113,40 @@ class _Run:
         self.keep_old_code, self.watcher = keep_old_code, watcher
         self.watched: Watched | None = None
         self.plan, self.store, self.artifacts, self.on_progress = plan, store, artifacts, on_progress
-        missing = missing_nodes(plan, store, artifacts)
-        self.left = set(missing)
-        self.under_way: set[str] = set()
-        self.nodes_run = 0
-        rows = [row for key, row in store.nodes(plan.nodes).items() if key not in missing]
-        self.results = {row.key: row.result for row in rows}
+        self.under_way, self.nodes_run = set[str](), 0
         self.errors: dict[str, str] = {}
         self.trials: dict[str, Trial] = {}
         self.started, self.earlier_s = time.monotonic(), 0.0
         self.finished_s: dict[str, float | None] = {}
         self.rates = store.rates()
-        self.latest, self.waits, self.cores = "", Waits(), 1
+        self.latest, self.waits, self.cores, self.wanted = "", Waits(), 1, list[str]()
         self.deaths: WorkerDeaths | None = None
         # Dask blames every node that a dead worker held, whichever killed it: each is tried once more, alone.
-        self.suspects: set[str] = set()
-        self.alone: set[str] = set()
+        self.suspects, self.alone = set[str](), set[str]()
         self.place = {key: i for i, key in enumerate(plan.nodes)}
         # What a recipe waits for, and who waits for a node: a sweep of many thousand recipes is not looked through for each node.
         self.needs = {c.recipe.id: plan.awaited(c) for c in plan.chains}
-        self.waiting: dict[str, list[Chain]] = {}
-        for chain in plan.chains:
-            for key in self.needs[chain.recipe.id]:
-                self.waiting.setdefault(key, []).append(chain)
+        self.waiting = plan.waiting(self.needs)
         self.recipe_of = plan.first_recipes
         self.only = only
+        self._look()
+
+    def _look(self) -> None:
+        """See what is finished, and plan the rest."""
+        plan, store, artifacts = self.plan, self.store, self.artifacts
+        rows, missing = looked_up(plan, store, artifacts)
+        self.left = set(missing)
+        self.results = {row.key: row.result for row in rows}
         self.ended = ended_of(plan, store, artifacts, rows, self.results, self.errors, self.rates)
-        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), only, self.ended)
+        self.schedule = schedule_of(plan, self.needs, missing, store.failed(plan.sweep.id), self.only, self.ended)
         self.missing = set(self.schedule.planned)
 
     def follow(self, cluster: Cluster | None) -> Outcome:
-        """Submit what is missing and record what comes back until nothing is left."""
+        """Submit what is missing, to workers of this host for None, and record what comes back until nothing is left."""
+        with contextlib.ExitStack() as afterwards:
+            return self._follow(cluster, afterwards)
+
+    def _follow(self, cluster: Cluster | None, afterwards: contextlib.ExitStack) -> Outcome:
         earlier = {t.id: t for t in self.store.trials(self.plan.sweep.id)}
         others = [] if self.only else to_keep(self.plan, earlier, self.left)
         # What an earlier run has measured was finished then, although it is put together again now.
@@ -165,14 +161,15 @@ class _Run:
         )
         try:
             with interruptible():
+                # Nobody knew of a new sweep until now: `gc` may have removed what it counts on.
+                if not earlier and self.results:
+                    self._look()
                 for key in self.results:
                     if name := self.plan.nodes[key].artifact:
                         self.artifacts.keep(name)
                 self._assemble_ready(self.plan.chains)
-                if cluster and self.left:
-                    self.cores, self.deaths = cluster.cores, cluster.deaths
-                    self.waits.listen(cluster.client)
-                    self._collect(cluster)
+                if self.left:
+                    self._collect(cluster or afterwards.enter_context(connect(None)))
         except (CancelledError, KeyboardInterrupt):
             return self._end("cancelled")
         except BaseException as error:
@@ -194,8 +191,11 @@ class _Run:
         return Outcome(state, self.nodes_run, done, bad, left, self._elapsed(), waited_s, stopped, found)
 
     def _collect(self, cluster: Cluster) -> None:
-        self.watched = Watched(cluster.client, self.watcher) if self.watcher else None
+        self.cores, self.deaths = cluster.cores, cluster.deaths
         work, limit = Submission(cluster.client, cluster.slots), TimeLimit(self.plan, self.rates, cluster)
+        listen(cluster.client, self.waits.hear, limit.hear)
+        self.wanted = cluster.crew.wanted if cluster.crew else []
+        self.watched = Watched(cluster.client, self.watcher, self.waits, limit) if self.watcher else None
         next_beat, lives = 0.0, Pulse(cluster.lives)
         try:
             while self._time_left() > 0:
@@ -204,6 +204,7 @@ class _Run:
                     new = [k for k in keys if k in self.missing and k not in self.under_way and not work.name(k)]
                     self.under_way.update(new)
                     work.add(sorted(new, key=self.place.__getitem__))
+                cluster.look(self.plan.nodes, work)
                 work.feed(lambda key: self._handed(cluster, key, work))
                 limit.end_late(self.under_way, work)
                 if not self.missing:
@@ -232,6 +233,7 @@ class _Run:
         finally:
             # Whatever ends the run meanwhile: a scheduler that is gone, a cancel.
             self.store.save_nodes(rows)
+        work.recorded({row.key: (row.seconds, row.result) for row in rows})
         self._assemble_ready(dict.fromkeys(chain for key in recorded for chain in self.waiting.get(key, ())))
 
     def _next(self, cluster: Cluster) -> frozenset[str]:
@@ -272,17 +274,15 @@ class _Run:
             return None
         names = tuple(self.plan.nodes[k].artifact or "" for k in node.inputs)
         return Handed(
-            self._name(key),
-            Task(node, names, sweep.data, node.seed, self.artifacts, cluster.away),
-            tuple(work.name(k) or self._name(k) for k in node.inputs if k in self.under_way or work.name(k)),
-            cluster.resources(node),
-            # A GPU is kept at work; what the cores do beside it can be done while it works.
-            _GPU_FIRST * (node.device != "cpu") - self.place[key],
-            cluster.workers(node),
+            self._name(key, work),
+            Task(node, names, sweep.data, node.seed, self.artifacts, cluster.away, work.run),
+            tuple(work.name(k) or self._name(k, work) for k in node.inputs if k in self.under_way or work.name(k)),
+            cluster.ask(node),
+            priority(node, self.place[key]),
         )
 
-    def _name(self, key: str) -> str:
-        return self.plan.nodes[key].task_name(self.artifacts.url, key in self.alone)
+    def _name(self, key: str, work: Submission) -> str:
+        return self.plan.nodes[key].task_name(self.artifacts.url, key in self.alone, work.taken_back[key])
 
     def _record(self, key: str, future: Future[Any]) -> list[NodeRow]:
         node = self.plan.nodes[key]
@@ -297,7 +297,7 @@ class _Run:
         else:
             self.errors[key] = reason(future.exception(), node, recipe, self.plan.sweep.model.source, self.deaths)
         if self.watched:
-            self.watched.tell(node, self._name(key), recipe, self.errors.get(key), seconds)
+            self.watched.tell(node, str(future.key), recipe, self.errors.get(key), seconds)
         return [] if seconds is None else [NodeRow(key, node.kind, node.work, seconds, self.results[key])]
 
     def _assemble_ready(self, chains: Iterable[Chain]) -> None:
@@ -340,7 +340,7 @@ class _Run:
         done = total - len(self.left)
         to_come = self.schedule.expected(self.left - self.missing, self.trials) | dict.fromkeys(self.missing, 1.0)
         remaining = max(0.0, min(forecast_s(self.plan, to_come, self.rates, self.cores), self._time_left()))
-        now = under_way(self.plan, self.waits.begun(self.under_way), self.recipe_of)
+        now = under_way(self.plan, self.waits.begun(self.under_way), self.recipe_of, self.wanted)
         cancelled = self.store.beat(self.plan.sweep.id, done, self.earlier_s + elapsed, remaining, now)
         trials_done = sum(t.state == "done" for t in self.trials.values())
         found = self.schedule.found

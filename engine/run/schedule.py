@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Set
 from typing import Protocol
 
 from engine.run.forecast import chances, next_nodes
-from engine.run.frugal_schedule import Ended, FrugalSchedule, with_stages
+from engine.run.frugal_schedule import Ended, FrugalSchedule, added_files, next_added, with_stages
 from engine.run.node_costs import NodeCosts
 from engine.run.plan import Plan
 from engine.search.search import Chooser
@@ -110,7 +110,7 @@ class _SearchSchedule(_JudgesNothing):
     ) -> None:
         self.plan, self.needs, self.costs, self.missing = plan, needs, costs, missing
         self.chains = {chain.recipe.id: chain for chain in plan.chains}
-        self.added = [chain.recipe.id for chain in plan.chains if chain.recipe.imported]
+        self.added = added_files(plan)
         self.chooser = Chooser(plan.sweep, failed)
         self.room = plan.sweep.search.trials or math.inf
         self.taken: set[str] = set()
@@ -125,7 +125,7 @@ class _SearchSchedule(_JudgesNothing):
         busy = self.taken - finished.keys()
         if self._must_wait(busy, slots, timing):
             return frozenset()
-        if self.plan.chains[0].recipe.id in finished and (added := self._added(finished)):
+        if self.plan.chains[0].recipe.id in finished and (added := next_added(self.added, self.taken, finished)):
             self.taken.add(added)
             return self.needs[added]
         if self.room <= 0:
@@ -155,10 +155,6 @@ class _SearchSchedule(_JudgesNothing):
     def _must_wait(self, busy: Collection[str], slots: int, timing: Callable[[], bool]) -> bool:
         # The baseline first and alone, as in a grid. And choosing is computing, up to seconds of it: not while something is timed.
         return len(busy) >= slots or self.plan.chains[0].recipe.id in busy or timing()
-
-    def _added(self, finished: Mapping[str, Trial]) -> str | None:
-        """A file that was added and is still to be measured; it counts against no budget."""
-        return next((i for i in self.added if i not in self.taken and i not in finished), None)
 
     def expected(self, missing: Collection[str], finished: Mapping[str, Trial]) -> dict[str, float]:
         out = (self.taken | finished.keys()) & self.chains.keys()

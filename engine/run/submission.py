@@ -7,8 +7,9 @@ handed over: a scheduler that is given 100,000 is deaf for minutes, and so would
 from __future__ import annotations
 
 import queue
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Client, Future
 
 from engine.errors import StepError
+from engine.run.kept_answers import Answer, drop, keep
+from engine.run.plan import Node
+from engine.run.roles import Ask
 from engine.run.task import Task
 from engine.run.worker import run_node
 
@@ -27,6 +31,8 @@ _AT_ONCE = 200
 _AHEAD = 1000
 """So many nodes are with Dask at a time, or `_AHEAD_OF_EACH` for each core: enough that no worker waits for the next."""
 _AHEAD_OF_EACH = 20
+# More than there are nodes.
+_GPU_FIRST = 10**9
 _GIVEN_UP = "given up by a run of Paretoscope"
 
 
@@ -34,16 +40,19 @@ _GIVEN_UP = "given up by a run of Paretoscope"
 class Handed:
     """A node as Dask is to have it. `name` is its key there, `after` those of the nodes that it waits for.
 
-    `resources` of a worker that it takes; `priority`: of what can run the highest does; `workers`: hosts or addresses that may run it, any
-    where there are none.
+    `ask`: what it takes of which workers; `priority`: of what can run the highest does.
     """
 
     name: str
     task: Task
     after: tuple[str, ...]
-    resources: Mapping[str, float]
+    ask: Ask
     priority: int
-    workers: tuple[str, ...] = ()
+
+
+def priority(node: Node, place: int) -> int:
+    """Of what can run the highest does: by its place in the plan, but a GPU is kept at work; what the cores do can be done beside it."""
+    return _GPU_FIRST * (node.device != "cpu") - place
 
 
 class Submission:
@@ -53,7 +62,13 @@ class Submission:
         """`slots`: how many nodes all workers compute at once."""
         self._client, self._most = client, max(_AHEAD, _AHEAD_OF_EACH * slots)
         self._futures: dict[str, Future[Any]] = {}
+        self.run = f"paretoscope-{uuid.uuid4().hex}"
+        """Under this name Dask's scheduler keeps answers of the run."""
+        self._handed: dict[str, Handed] = {}
+        self._needed: Counter[str | None] = Counter()
         self._next: deque[str] = deque()
+        self.taken_back: Counter[str] = Counter()
+        """How often each node was."""
         self._out: set[str] = set()
         self._ended: queue.Queue[tuple[str, Future[Any]]] = queue.Queue()
 
@@ -84,14 +99,16 @@ class Submission:
         }
         by_name = {node.name: node for node in batch.values()}
         annotations = {
-            "resources": {name: dict(node.resources) for name, node in by_name.items()}.get,
+            "resources": {name: dict(node.ask.resources) for name, node in by_name.items()}.get,
             "priority": {name: node.priority for name, node in by_name.items()}.get,
-            "workers": {name: list(node.workers) or None for name, node in by_name.items()}.get,
+            "workers": {name: list(node.ask.workers) or None for name, node in by_name.items()}.get,
         }
         layer = MaterializedLayer(graph, annotations=annotations)
         whole = HighLevelGraph({"nodes": layer}, {"nodes": set()})
         futures = self._client.get(whole, list(graph), sync=False)
         for key, future in zip(batch, futures, strict=True):
+            self._handed[key] = batch[key]
+            self._needed.update(batch[key].after)
             self._follow(key, future)
 
     def _follow(self, key: str, future: Future[Any]) -> None:
@@ -111,8 +128,14 @@ class Submission:
         # One that has been ended by `fail` says later that it was cancelled.
         found = [(key, future) for key, future in found if self._futures.get(key) is future]
         found = [(key, future) for key, future in found if not self._goes_on(key, future)]
-        self._out.difference_update(key for key, _ in found)
+        for key, _ in found:
+            self._leave(key)
         return found
+
+    def _leave(self, key: str) -> None:
+        self._out.discard(key)
+        if (node := self._handed.pop(key, None)) is not None:
+            self._needed.subtract(node.after)
 
     def _goes_on(self, key: str, future: Future[Any]) -> bool:
         """Whether a node was given up by another run of the same scheduler alone: Dask tells all clients of that, also one that had just
@@ -126,9 +149,29 @@ class Submission:
         self._follow(key, Future(name, self._client))
         return True
 
+    def recorded(self, answers: Mapping[str, Answer]) -> None:
+        """Let go of nodes that have ended well and are recorded: what a worker that dies held of them must not be computed again."""
+        keep(self._client, self.run, {key: answer for key, answer in answers.items() if self._needed[self.name(key)]})
+        for key in answers:
+            self.forget(key)
+
     def forget(self, key: str) -> None:
         """A node that is to be handed over again, or for the first time."""
         self._futures.pop(key, None)
+
+    def asked(self) -> dict[str, Ask]:
+        """With what the nodes were handed over that have not ended, in that order."""
+        return {key: node.ask for key, node in self._handed.items()}
+
+    def again(self, keys: Sequence[str]) -> None:
+        """Take back nodes that nobody has begun, to hand them over again before all others; under a name that Dask has not heard yet."""
+        if keys:
+            self._client.cancel([self._futures[key] for key in keys], reason=_GIVEN_UP)
+        self.taken_back.update(keys)
+        for key in keys:
+            self.forget(key)
+            self._leave(key)
+        self._next.extendleft(reversed(keys))
 
     def fail(self, keys: Iterable[str], said: str) -> None:
         """End those of the nodes that were handed over and have not ended: each fails with the reason, whatever it does."""
@@ -142,6 +185,7 @@ class Submission:
         left = [future for future in self._futures.values() if not future.done()]
         with suppress(Exception):
             self._client.cancel(left, reason=_GIVEN_UP)
+        drop(self._client, self.run)
         return bool(left)
 
 

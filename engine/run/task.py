@@ -17,7 +17,10 @@ from engine.store.artifacts import Artifacts
 
 @dataclass(frozen=True)
 class Task:
-    """A node with all that its work needs; it travels to the worker. `away`: what holds on another host than it was planned on."""
+    """A node with all that its work needs; it travels to the worker. `away`: what holds on another host than it was planned on.
+
+    `run`: the name under which Dask's scheduler keeps answers of finished nodes (`kept_answers.py`), if it does.
+    """
 
     node: Node
     inputs: tuple[str, ...]
@@ -25,6 +28,7 @@ class Task:
     seed: int
     artifacts: Artifacts
     away: Away | None = None
+    run: str = ""
 
     def input(self, position: int = 0) -> Path:
         """The file of an input node, in the order of `node.inputs`."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import SetupError
 from engine.run.forecast import node_s
-from engine.run.on_host import BEGUN
 
 if TYPE_CHECKING:
     from engine.run.cluster import Cluster
@@ -54,17 +53,21 @@ class TimeLimit:
     def __init__(
         self, plan: Plan, rates: Mapping[str, float], cluster: Cluster, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Listens to the workers from now on. Raises SetupError for a limit that is no time."""
+        """To be told what the workers tell (`hear`). Raises SetupError for a limit that is no time."""
         stated_minutes()
         self._plan, self._rates, self._cluster, self._clock = plan, rates, cluster, clock
         self._lock = threading.Lock()
         self._began: dict[str, tuple[float, str]] = {}
-        cluster.client.subscribe_topic(BEGUN, lambda event: self.hear(event[1]))
+        self.ended_s: dict[str, float] = {}
+        """When nodes were ended, in seconds since 1970."""
 
     def hear(self, event: Mapping[str, Any]) -> None:
-        """A `node` has begun on the worker of an address; begun again, its time begins again."""
+        """A `node` has begun on the `worker` of an address; begun again, its time begins again, and where it `waits` it has none."""
         with self._lock:
-            self._began[event["node"]] = self._clock(), event["worker"]
+            if event["waits"]:
+                self._began.pop(event["node"], None)
+            else:
+                self._began[event["node"]] = self._clock(), event["worker"]
 
     def end_late(self, under_way: Collection[str], work: Submission) -> None:
         """End the nodes that are beyond their limits, with the workers that hold them; each, and what needs it, fails with the reason."""
@@ -79,7 +82,9 @@ class TimeLimit:
                 f"{self._plan.nodes[key].kind}: took longer than {self._limit_s(key) / 60:.3g} min and was ended; --node-minutes or "
                 f"{VARIABLE} gives nodes more"
             )
-            work.fail(self._with_dependents(key), said)
+            lost = self._with_dependents(key)
+            self.ended_s |= {k: time.time() for k in lost if k in under_way}
+            work.fail(lost, said)
         for worker in ended:
             self._cluster.end_worker(worker)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from engine.run.plan import Kind, Plan
 from engine.trials.trial import Trial
@@ -22,13 +22,15 @@ _WORDS: dict[Kind, str] = {
 _OF_ALL = frozenset({"source", "convert", "teacher"})
 
 
-def under_way(plan: Plan, begun: Collection[str], recipe_of: Mapping[str, str]) -> str | None:
+def under_way(
+    plan: Plan, begun: Collection[str], recipe_of: Mapping[str, str], waits: Sequence[str] = ()
+) -> str | None:
     """The nodes that have begun as a JSON list of words, `["training channels −50 %", "timing int8"]`; None where there are none.
 
-    A node is named by a recipe, by its key in `recipe_of` (`Plan.first_recipes`).
+    A node is named by a recipe, by its key in `recipe_of` (`Plan.first_recipes`). `waits`: for what the run waits, said last.
     """
     words = sorted(node_words(plan.nodes[key].kind, recipe_of[key]) for key in begun)
-    told = [*words[:MOST_NAMED], *([f"{len(words) - MOST_NAMED} more"] if len(words) > MOST_NAMED else [])]
+    told = [*words[:MOST_NAMED], *([f"{len(words) - MOST_NAMED} more"] if len(words) > MOST_NAMED else []), *waits]
     return json.dumps(told, ensure_ascii=False) if told else None
 
 

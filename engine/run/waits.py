@@ -1,15 +1,29 @@
-"""For how long a run's nodes waited for other runs on their host, and which have begun, as the workers tell it."""
+"""For how long a run's nodes waited for other runs on their host, and which have begun, where and when, as the workers tell it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client
 
-from engine.run.on_host import WAITING
+from engine.run.on_host import TURNS
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A node's turn: the address of its worker, and when the runner heard of it, in seconds since 1970."""
+
+    worker: str
+    began_s: float
+
+
+def listen(client: Client, *hearers: Callable[[Mapping[str, Any]], None]) -> None:
+    """Let all of them hear what the workers of a cluster tell from now on; a client has one listener for a topic."""
+    client.subscribe_topic(TURNS, lambda event: [hear(event[1]) for hear in hearers])
 
 
 class Waits:
@@ -18,19 +32,23 @@ class Waits:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._nodes: set[str] = set()
-        self._begun: set[str] = set()
+        self._begun: dict[str, Begun] = {}
         self._seconds, self._since = 0.0, clock()
 
-    def listen(self, client: Client) -> None:
-        """Hear what the workers of a cluster tell from now on."""
-        client.subscribe_topic(WAITING, lambda event: self.hear(event[1]))
-
-    def hear(self, event: dict[str, Any]) -> None:
-        """One event of a worker: a `node`, and whether it `waits`."""
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """One event of a `worker`: a `node`, and whether it `waits`."""
         with self._lock:
             self._count()
             (self._nodes.add if event["waits"] else self._nodes.discard)(event["node"])
-            (self._begun.discard if event["waits"] else self._begun.add)(event["node"])
+            if event["waits"]:
+                self._begun.pop(event["node"], None)
+            else:
+                self._begun[event["node"]] = Begun(event["worker"], time.time())
+
+    def turn(self, key: str) -> Begun | None:
+        """A node's last turn; None for one that has not begun."""
+        with self._lock:
+            return self._begun.get(key)
 
     def _count(self) -> None:
         now = self._clock()
@@ -45,7 +63,7 @@ class Waits:
     def begun(self, among: Collection[str]) -> list[str]:
         """Those `among` some nodes that have begun, in the order given; others that have are forgotten: they have ended."""
         with self._lock:
-            self._begun.intersection_update(among)
+            self._begun = {key: turn for key, turn in self._begun.items() if key in among}
             return [key for key in among if key in self._begun]
 
     def seconds(self) -> float:

@@ -18,6 +18,7 @@ from engine.errors import NotFoundError, SetupError, StepError
 from engine.measure.session import one_line
 from engine.run import measuring
 from engine.run.away import ready
+from engine.run.kept_answers import kept
 from engine.run.measuring import noted
 from engine.run.on_host import on_host
 from engine.run.plan import Node
@@ -42,6 +43,8 @@ def run_node(task: Task, *_inputs_first: object) -> tuple[float, dict[str, Any]]
     """
     # A worker of somebody else's cluster may be killed like any other, and its folder for temporary files is nobody's.
     own_temporary_files()
+    if (answer := kept(task)) is not None:
+        return answer
     with (
         ready(task.node, task.away),
         on_host(task.node) as cores,

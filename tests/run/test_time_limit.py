@@ -27,7 +27,7 @@ from engine.spec.read import read_sweep
 from engine.spec.sweep import parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
-from tests.helpers.small_sweep import write_small_sweep
+from tests.helpers.small_sweep import in_bits, write_small_sweep
 
 SWEEP = parse_sweep(
     {
@@ -51,11 +51,9 @@ def test_a_node_may_take_an_hour_or_twenty_times_its_forecast_or_what_was_said(m
             limit_s(node, {})
 
 
-class _Client:
-    """What a time limit asks of Dask."""
-
-    def subscribe_topic(self, topic: str, _: object) -> None:
-        assert topic == "paretoscope-begun"
+def turn(node: str, worker: str, waits: bool = False) -> dict[str, object]:
+    """What a worker tells of a node."""
+    return {"node": node, "worker": worker, "waits": waits}
 
 
 class _Work:
@@ -75,17 +73,19 @@ def test_the_clock_begins_with_the_node_and_what_needs_it_ends_with_it(monkeypat
     first, second = [k for k, n in plan.nodes.items() if n.kind == "quantize"][:2]
     needs_first = [k for k, n in plan.nodes.items() if first in n.inputs]
     under_way = {first, second, *needs_first}
-    cluster = SimpleNamespace(client=_Client(), end_worker=ended.append)
+    cluster = SimpleNamespace(end_worker=ended.append)
     limit = TimeLimit(plan, {}, cluster, lambda: now[0])  # type: ignore[arg-type]
     now[0] = 1000.0
     limit.end_late(under_way, work)  # type: ignore[arg-type]
     # However long it waited: it had not begun.
     assert (ended, work.failed) == ([], {})
-    limit.hear({"node": first, "worker": "tcp://one"})
-    limit.hear({"node": second, "worker": "tcp://two"})
+    limit.hear(turn(first, "tcp://one"))
+    limit.hear(turn(second, "tcp://two"))
     now[0] = 1050.0
-    # Begun again elsewhere, its time begins again.
-    limit.hear({"node": second, "worker": "tcp://three"})
+    # Begun again elsewhere, its time begins again; and what waits for others on its host has not begun.
+    limit.hear(turn(second, "tcp://three", waits=True))
+    assert not limit.ended_s
+    limit.hear(turn(second, "tcp://three"))
     now[0] = 1061.0
     limit.end_late(under_way, work)  # type: ignore[arg-type]
     assert ended == ["tcp://one"]
@@ -102,11 +102,11 @@ def test_what_ran_beside_a_late_node_is_run_again_and_its_time_begins_again(monk
     now, ended, work = [0.0], list[str](), _Work()
     plan = make_plan(SWEEP, machine())
     first, second = [k for k, n in plan.nodes.items() if n.kind == "quantize"][:2]
-    cluster = SimpleNamespace(client=_Client(), end_worker=ended.append)
+    cluster = SimpleNamespace(end_worker=ended.append)
     limit = TimeLimit(plan, {}, cluster, lambda: now[0])  # type: ignore[arg-type]
-    limit.hear({"node": first, "worker": "tcp://one"})
+    limit.hear(turn(first, "tcp://one"))
     now[0] = 5.0
-    limit.hear({"node": second, "worker": "tcp://one"})
+    limit.hear(turn(second, "tcp://one"))
     now[0] = 61.0
     limit.end_late({first, second}, work)  # type: ignore[arg-type]
     # The next worker takes its time to come.
@@ -144,15 +144,15 @@ def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
     def faulty(task: Task, *_inputs: object) -> object:
         """A local function, so that it travels to the worker by value."""
         bits = task.node.options.get("weight_bits") if task.node.kind == "quantize" else None
-        if bits == 7:
+        if bits in (7, 6):
             from engine.run.on_host import on_host
 
             with on_host(task.node):
-                # Native code that never comes back, and lets no other thread of Python run: nothing in the process can end it.
                 time.sleep(0.5)
+                if bits == 6:
+                    os.kill(os.getpid(), signal.SIGSEGV)
+                # Native code that never comes back, and lets no other thread of Python run: nothing in the process can end it.
                 ctypes.PyDLL(None).sleep(3600)
-        if bits == 6:
-            os.kill(os.getpid(), signal.SIGSEGV)
         if bits == 5:
             import resource
 
@@ -165,9 +165,7 @@ def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
         return run_node(task)
 
     monkeypatch.setattr("engine.run.submission.run_node", faulty)
-    step = "{{step: quantize, weight_bits: {}, activation_bits: 8, calibration_samples: 16, rounding: nearest}}"
-    recipes = ", ".join(f"[{step.format(bits)}]" for bits in (8, 7, 6, 5))
-    sweep = read_sweep(spec, (f"recipes=[{recipes}]",))
+    sweep = read_sweep(spec, (in_bits(8, 7, 6, 5),))
     ends: list[NodeEnd] = []
     outcome = execute(sweep, Store.open(), Artifacts.open(), watcher=ends.append)
     errors = {t.label: str(t.error) for t in Store.open().trials(sweep.id) if t.state == "failed"}
@@ -179,7 +177,14 @@ def test_a_hang_a_crash_and_too_little_memory_fail_their_own_trials_alone(
     assert "by signal 11 (SIGSEGV) at this step of" in crashed
     assert starved.startswith("quantize: out of memory at this step of ")
     assert "4.00 TiB" in starved
-    # Of what was ended nobody saw the end: a span of no time at all would be a wrong one.
+    # What was ended has run from its beginning to that; what needs it has never begun.
     late = [e for e in ends if "took longer" in str(e.error)]
     assert {e.node.kind for e in late} == {"quantize", "facts", "accuracy"}
-    assert {(e.worker, e.began_s, e.ended_s) for e in late} == {(None, None, None)}
+    (ended,) = (e for e in late if e.node.kind == "quantize")
+    assert ended.worker is not None
+    assert 3.0 <= ended.ended_s - ended.began_s < 60.0
+    assert {(e.worker, e.began_s, e.ended_s) for e in late if e is not ended} == {(None, None, None)}
+    # Of one that killed its worker its last try is told, which it had alone.
+    (died,) = (e for e in ends if "SIGSEGV" in str(e.error) and e.node.kind == "quantize")
+    assert died.worker is not None
+    assert 0 <= died.ended_s - died.began_s < 60.0

@@ -1,0 +1,54 @@
+"""The answers of finished nodes that others still wait for, kept by Dask's scheduler for as long as the run goes on.
+
+What a worker holds in memory is gone when it dies, and Dask computes again whatever of that somebody waits for: hours of a training, which
+the run has recorded long ago and whose file is there. So it finds the answer here instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from distributed import Client
+from distributed.utils import sync
+
+from engine.run.on_host import own_worker
+from engine.run.task import Task
+
+_PATIENCE_S = 20
+Answer = tuple[float, dict[str, Any]]
+"""What `run_node` returns."""
+
+
+def keep(client: Client, place: str, answers: Mapping[str, Answer]) -> None:
+    """Let a scheduler keep the answers of nodes, by their keys, under the name of a run. One that is gone keeps nothing."""
+    remote: Any = client.scheduler
+
+    async def kept() -> None:
+        for key, answer in answers.items():
+            await remote.set_metadata(keys=[place, key], value=list(answer))
+
+    if answers:
+        with suppress(OSError, TimeoutError):
+            client.sync(kept, callback_timeout=_PATIENCE_S)
+
+
+def drop(client: Client, place: str) -> None:
+    """Let a scheduler forget what it keeps under the name of a run."""
+    remote: Any = client.scheduler
+    with suppress(Exception):
+        client.sync(remote.set_metadata, keys=[place], value=None, callback_timeout=_PATIENCE_S)
+
+
+def kept(task: Task) -> Answer | None:
+    """Of a worker: the answer of a node that the run has recorded already; None for one that is to be worked on.
+
+    Asked only where the node's file is there, which it is not before its first time.
+    """
+    name = task.node.artifact
+    if not (task.run and name and (worker := own_worker()) and task.artifacts.has(name)):
+        return None
+    remote: Any = worker.scheduler
+    found = sync(worker.loop, remote.get_metadata, keys=[task.run, task.node.key], default=None)
+    return (float(found[0]), dict(found[1])) if found else None
