@@ -57,14 +57,19 @@ def difference(trial: Trial, baseline: Trial | None, key: str, device: str = "ho
     if value is None or not before or baseline is None or trial.id == baseline.id:
         return None
     if is_score(key):
-        return value - before, True, signed(key, value - before)
+        return value - before, True, _no_sign(signed(key, value - before))
     if METRICS[key].unit in {"%", "points"}:
-        return value - before, True, f"{(value - before) * 100:+.2f} points"
+        return value - before, True, _no_sign(f"{(value - before) * 100:+.2f} points")
     return _share(value, before)
 
 
 def _share(value: float, before: float) -> tuple[float, bool, str]:
-    return value / before - 1, False, f"{(value / before - 1) * 100:+.0f} %"
+    return value / before - 1, False, _no_sign(f"{(value / before - 1) * 100:+.0f} %")
+
+
+def _no_sign(change: str) -> str:
+    """Nothing has no sign."""
+    return change if change.strip("+-").partition(" ")[0].strip("0.") else change[1:]
 
 
 def number_table(trial: Trial, baseline: Trial | None) -> list[Number]:

@@ -138,7 +138,7 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
         ),
         "marks": st.column_config.TextColumn(
             "Standing",
-            width=215,
+            width=245,
             help="frontier: no other recipe within your limits is better on both axes. knee: past it, giving up more buys little. "
             "tied with …: the measurements cannot tell the two apart.",
         ),

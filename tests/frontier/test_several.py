@@ -206,3 +206,13 @@ def test_the_chart_has_every_frontier_whole_and_names_escaped():
     none = several_info(several([lots[0], replace(lots[1], data="x")], AXES))
     assert several_figure(none, ["one", "two"]).data[0].name != "joint frontier"
     assert "no joint frontier" in several_alt(none)
+
+
+def test_of_sweeps_that_share_a_value_none_is_ahead_by_area():
+    same = [replace(t, accuracy=Accuracy(1.0, 0.99, 1.0, 10_000)) for t in made(1)]
+    told = who_beats_whom(several([lot("one", same), lot("two", same[:20])], AXES))
+    assert told[0].startswith("No frontier covers any of the area")
+    assert not any("ahead of" in line for line in told)
+    apart = who_beats_whom(several([lot("one", made(1)), lot("two", made(2))], AXES))
+    assert "the frontiers cover: that of “" in apart[0]
+    assert any("ahead of" in line for line in apart)
