@@ -6,7 +6,8 @@
 speed     int8 of resnet20 with 512 calibration images, everything but imports and the data's decompression; peak memory of that process
 settings  eight int8 settings of resnet20, each with its accuracy on all 10,000 test images and its latency, two processes
 olive     Olive 0.13 on the like eight settings, right after `settings`: it needs `PEERS=PYTHON`, of the environment of `bench_peers.py`
-          with olive-ai==0.13.0, torchmetrics and requests beside; accuracy counted in batches of 100, and of 1, its default
+          with olive-ai==0.13.0, torchmetrics and requests beside; accuracy counted in batches of 100, and of 1, its default. Processor
+          seconds stand beside those of the clock, imports included, since other work changes them least
 sizes     bytes over weights × bits / 8 for every width, load time packed and plain
 accuracy  drops on the test split with nearest and learned rounding
 Run it on an idle machine.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -93,6 +95,11 @@ def speed(folder: Path) -> None:
     print(f"int8 of resnet20, 512 calibration images: {wall:.2f} s wall, {cpu:.2f} s CPU, {mib:.0f} MiB at the peak")
 
 
+def spent() -> float:
+    """Processor seconds of all processes that have ended, and of this one."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
+
+
 def one_setting(task: tuple[str, str, dict[str, object]]) -> float:
     """Quantize and count; the percentage of the test split."""
     source, target, options = task
@@ -103,7 +110,7 @@ def one_setting(task: tuple[str, str, dict[str, object]]) -> float:
 
 def settings(folder: Path) -> None:
     source = exported("resnet20", folder)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), spent()
     options = [
         {"calibration": c, "per_channel": p, "format": f}
         for c, p, f in itertools.product(("minmax", "percentile"), (True, False), ("u8s8", "u8u8"))
@@ -111,15 +118,16 @@ def settings(folder: Path) -> None:
     tasks = [(str(source), str(folder / f"setting{i}.onnx"), o) for i, o in enumerate(options)]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         accuracies = pool.map(one_setting, tasks, chunksize=1)
-    quantized = time.perf_counter() - started
+        pool.close()
+        pool.join()
+    quantized, cpu = time.perf_counter() - started, spent() - cpu
     # Alone on the machine, each in turns with the float network.
     for (_, target, option), accuracy in zip(tasks, accuracies, strict=True):
         result = measure_latency(Path(target), source, SHAPE, LatencyOptions())
         name = f"{option['calibration']:10} {'per channel' if option['per_channel'] else 'per tensor ':11} {option['format']}"
         print(f"{name}  {accuracy:.2f} %  {result.latency_ms.p50:.3f} ms  {result.latency_ratio.value:.2f}× float's")
-    print(
-        f"eight settings: {time.perf_counter() - started:.1f} s, of which {quantized:.1f} s before latency; float {points(source):.2f} %"
-    )
+    whole, before = time.perf_counter() - started, f"{quantized:.1f} s ({cpu:.1f} s CPU) before latency"
+    print(f"eight settings: {whole:.1f} s, of which {before}; float {points(source):.2f} %")
 
 
 def olive(folder: Path) -> None:
@@ -134,11 +142,12 @@ def olive(folder: Path) -> None:
     for batch in (100, 1):
         out = folder / f"olive{batch}"
         out.mkdir()
+        cpu = spent()
         done = subprocess.run(
             [python, str(ROOT / "tests" / "helpers" / "peer_olive.py"), str(source), str(arrays), str(out), str(batch)],
             check=True, capture_output=True, text=True, env={**os.environ, "OLIVE_DISABLE_TELEMETRY": "1"},
         )  # fmt: skip
-        print(f"Olive, batches of {batch}: {done.stdout.strip().splitlines()[-1]} s")
+        print(f"Olive, batches of {batch}: {done.stdout.strip().splitlines()[-1]} s ({spent() - cpu:.1f} s CPU)")
 
 
 def load_ms(model: onnx.ModelProto) -> float:
