@@ -64,7 +64,7 @@ class Crew:
         """`members`: all that were asked before the run began. Raises SetupError for a patience that is none."""
         self.roles, self._scheduler, self._on_note, self._clock = roles, scheduler, on_note, clock
         self.wanted: list[str] = []
-        self._patience_s = stated_patience_s()
+        stated_patience_s()
         self._known = {member.address: member for member in members}
         self._there: dict[str, Mapping[str, float]] = {m.address: m.resources for m in members}
         self._seen: queue.SimpleQueue[tuple[Mapping[str, Mapping[str, float]] | None, Sequence[Member]]] = (
@@ -167,15 +167,15 @@ class Crew:
         now = self._clock()
         self._since = now if self._since is None else self._since
         self._stuck_since = None if not stuck else now if self._stuck_since is None else self._stuck_since
-        waited = now - self._since
-        if waited < min(_GRACE_S, self._patience_s):
+        waited, patience_s = now - self._since, stated_patience_s()
+        if waited < min(_GRACE_S, patience_s):
             return
         what = " and for one with ".join(sorted({ask.text for ask in waiting}))
         others = f"none of its {len(self._there)} workers has that" if self._there else "it has no worker"
         here = f"{len(waiting)} of the steps under way wait for one; {self._scheduler}: {others}"
         said = f"no worker with {what} for {duration(waited)}, {here}"
         self.wanted[:] = [f"waiting for a worker with {what} ({duration(waited)})"]
-        if self._stuck_since is not None and now - self._stuck_since >= self._patience_s:
+        if self._stuck_since is not None and now - self._stuck_since >= patience_s:
             raise SetupError(
                 f"{said}; start one (`dask worker {self._scheduler} --nthreads N --resources …`), and `paretoscope resume` "
                 f"goes on where this run was; {VARIABLE} gives workers longer to come"
@@ -183,7 +183,7 @@ class Crew:
         if not self._told:
             self._told = True
             self._on_note(
-                f"note: {said}; when nothing else can go on, the run ends after {duration(self._patience_s)} without one ({VARIABLE})"
+                f"note: {said}; when nothing else can go on, the run ends after {duration(patience_s)} without one ({VARIABLE})"
             )
 
 

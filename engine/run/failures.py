@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import time
@@ -16,6 +17,7 @@ from engine.run.plan import Node
 from engine.spec.labels import source_name
 
 _NANNY = "distributed.nanny"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DEATH = re.compile(r"Worker process \d+ (?:was killed by signal (?P<signal>\d+)|exited with status (?P<status>\d+))")
 
 
@@ -89,6 +91,9 @@ def reason(error: BaseException | None, node: Node, recipe: str, network: str, d
         )
     if isinstance(error, ParetoscopeError):
         return str(error)
+    if getattr(error, "errno", None) in _NO_ROOM or "No space left on device" in str(error):
+        said = str(error).splitlines()[0]
+        return f"{node.kind}: no room for the file of this step of {recipe!r} ({said}); make some, then `paretoscope resume` tries it again"
     if isinstance(error, MemoryError):
         return f"{node.kind}: out of memory at this step of {recipe!r}: {str(error).splitlines()[0] if str(error) else 'no size was said'}"
     if isinstance(error, KilledWorker):

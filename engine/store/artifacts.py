@@ -8,6 +8,7 @@ checks a file when it first reads it, and one that a disk has damaged is removed
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,7 @@ from engine.store.connection import without_password
 _NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
 # A store that says nothing for so long is down; clouds' own clients would try again for minutes.
 _PATIENCE_S = 30.0
+_CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 _Answer = TypeVar("_Answer")
 
 
@@ -254,9 +256,11 @@ def _flush(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        # A filesystem that cannot has nothing to lose by it.
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
+        os.fsync(descriptor)
+    except OSError as error:
+        # A filesystem that cannot has nothing to lose by it; one that finds no room, or a bad disk, says so only now.
+        if error.errno not in _CANNOT_FLUSH:
+            raise
     finally:
         os.close(descriptor)
 

@@ -60,6 +60,7 @@ def back_up(target: Path, datasets: bool = True) -> Backup:
         with tempfile.TemporaryDirectory(prefix="paretoscope-backup-") as scratch:
             copy = Path(scratch) / _DATABASE
             copied_database(database, copy)
+            _stopped(copy)
             try:
                 with zipfile.ZipFile(partial, "x", zipfile.ZIP_STORED) as archive:
                     sums = {_DATABASE: _added(archive, copy, _DATABASE)}
@@ -117,6 +118,14 @@ def copied_database(source: Path, target: Path) -> None:
         contextlib.closing(sqlite3.connect(target)) as here,
     ):
         there.backup(here)
+
+
+def _stopped(database: Path) -> None:
+    """What runs at the moment of a backup runs nowhere where that is restored, also on the host on which it still does."""
+    with contextlib.closing(sqlite3.connect(database)) as copy, copy:
+        known = {row[1] for row in copy.execute("PRAGMA table_info(sweeps)")}
+        if {"state", "process", "heartbeat"} <= known:
+            copy.execute("UPDATE sweeps SET process = NULL, heartbeat = 0 WHERE state = 'running'")
 
 
 def _database() -> Path:

@@ -121,7 +121,6 @@ class Soak:
         if "server" in self.victims:
             self.services["server"] = Service(app, self.folder, self.environment)
         if "scheduler" in self.victims:
-            # Where Dask's own scheduler leaves its folder is its own concern.
             own = self.environment | {"DASK_TEMPORARY_DIRECTORY": str(self.folder)}
             self.services["scheduler"] = Service(scheduler, self.folder, own)
             self.services["worker"] = Service(worker, self.folder, self.environment)
@@ -286,9 +285,8 @@ class Soak:
 
     def _left(self) -> list[psutil.Process]:
         """All but PostgreSQL, which ends last: started again, it has our environment."""
-        server = self.server and self.server.process
-        own = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)] if server else []
-        return [process for process in left_of(self.begun) if process not in own]
+        server = psutil.Process(self.server.process.pid) if self.server and self.server.process else None
+        return [p for p in left_of(self.begun) if server is None or p not in (server, *server.children(recursive=True))]
 
 
 def soak(

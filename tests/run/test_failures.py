@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -169,3 +170,18 @@ def test_a_run_without_any_worker_ends_with_one_line(monkeypatch: pytest.MonkeyP
     time.sleep(0.1)
     with pytest.raises(SetupError, match="no worker process has started on this host"):
         pulse.check()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named_as_that_and_not_as_a_fault_of_ours(number: int):
+    node = Node("1", "export", (), {}, 1.0, ".onnx")
+    error = OSError(number, os.strerror(number))
+    said = reason(error, node, "int8", "net.onnx", None)
+    assert said.startswith(
+        f"export: no room for the file of this step of 'int8' ([Errno {number}] {os.strerror(number)})"
+    )
+    # As safetensors tells it.
+    assert "no room" in reason(
+        RuntimeError("I/O error: No space left on device (os error 28)"), node, "int8", "n", None
+    )
+    assert "internal error" in reason(OSError(errno.EIO, "I/O error"), node, "int8", "net.onnx", None)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from engine.store.store import Store
 from engine.trials.trial import Trial
 from tests.helpers.command_line import paretoscope, refused
 from tests.helpers.ended import ended_process
+from tests.helpers.places import ROOT
 
 SWEEP = parse_sweep({"name": "Faults", "model": {"source": "resnet8"}})
 
@@ -70,3 +75,57 @@ def test_a_clock_that_is_set_back_makes_nobody_dead_or_alive(store: Store, monke
     monkeypatch.setattr(time, "time", lambda: now - 14400)
     assert store.sweep(SWEEP.id).state == "interrupted"
     assert store.begin(SWEEP, pending(), 9, 3) == 12.0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_tells_of_no_room_only_when_a_file_is_flushed_keeps_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    artifacts, name, source = Artifacts(str(tmp_path / "own"), tmp_path / "cache"), "a" * 64 + ".npz", tmp_path / "made"
+    source.write_bytes(b"x" * 4096)
+
+    def fsync(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        with pytest.raises(SetupError, match=f"cannot be used: OSError: .*{os.strerror(number)}"):
+            artifacts.put(name, source)
+        assert not artifacts.has(name)
+        assert [p for p in (tmp_path / "own").rglob("*") if p.is_file()] == []
+        # One that cannot flush at all has nothing to tell.
+        number = errno.EINVAL
+        source.write_bytes(b"x" * 4096)
+        artifacts.put(name, source)
+    assert artifacts.local(name).stat().st_size == 4096
+
+
+_LIMITED = """
+import resource, sys
+from pathlib import Path
+from engine.errors import SetupError
+from engine.store.artifacts import Artifacts
+
+artifacts = Artifacts(sys.argv[1], Path(sys.argv[1] + "-cache"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    artifacts.put("a" * 64 + ".npz", Path(sys.argv[2]))
+except SetupError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second disk at hand")
+def test_a_copy_from_another_disk_that_ends_in_its_middle_leaves_nothing(tmp_path: Path):
+    """A limit of the process ends a write where it is, as a full disk does."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        source = Path(other) / "made.npz"
+        if source.parent.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("no second disk at hand")
+        source.write_bytes(b"x" * 300_000)
+        done = subprocess.run(
+            [sys.executable, "-c", _LIMITED, str(tmp_path / "own"), str(source)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert "cannot be used: OSError: [Errno 27] File too large" in done.stdout
+    assert [p for p in (tmp_path / "own").rglob("*") if p.is_file()] == []
