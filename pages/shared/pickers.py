@@ -208,7 +208,7 @@ def recipe_box(key: str, trials: Trials, wanted: str | None) -> Trial:
     chosen = [wanted] if wanted in trials.place and wanted else []
     ids, said = offered(trials, text, chosen)
     st.session_state[key] = chosen[0] if chosen else ids[0]
-    found = st.selectbox(f"Recipe{said}", ids, format_func=name_of(trials), key=key, width=420)
+    found = st.selectbox(f"Recipe{said}", ids, format_func=name_of(trials), key=key, width=520)
     if len(ids) > 1:
         _neighbours(key, ids, ids.index(found))
     return trials[trials.place[found]]
