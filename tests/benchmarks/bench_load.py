@@ -1,13 +1,14 @@
 """Many people at one server while a sweep runs: how soon a change shows, the server's memory over time, and what visitors leave behind.
 
-    .venv/bin/python tests/benchmarks/bench_load.py [--sessions 25] [--trials 10000] [--minutes 5] [--think 10]
+    .venv/bin/python tests/benchmarks/bench_load.py [--sessions 25] [--trials 10000] [--minutes 5] [--think 10] [--mix] [--home DIR]
 
-A home with one finished sweep of so many made-up recipes (bench_scale.py), `paretoscope app` on it, and small sweeps that run one after
-the other in the same home. So many visitors, each a WebSocket that speaks Streamlit's protocol (a browser each would need the machine for
-itself), open Explore and move limits, with `--think` seconds between two on average; one in twenty times the tab is closed and another
-opened. One more reads nothing of what it is sent. At the end all tabs are closed, and two minutes later (so long Streamlit keeps a session
-for a browser that comes back) threads, open files and connections are held against those before the crowd. Memory is shown by thirds of
-the time: flat is a last third like the second.
+A home with one finished sweep of so many made-up recipes (bench_pages.py), `paretoscope app` on it, and small sweeps that run one after
+the other in the same home, of which the last twenty are kept. So many visitors, each a WebSocket that speaks Streamlit's protocol (a
+browser each would need the machine for itself), open Explore and move limits, with `--think` seconds between two on average; one in twenty
+times the tab is closed and another opened. With `--mix` they also go to every other page, of the large sweep and of the examples, whose
+files are there (`--minutes 480` for eight hours). One more reads nothing of what it is sent. At the end all tabs are closed, and two
+minutes later (so long Streamlit keeps a session for a browser that comes back) threads, open files and connections are held against those
+before the crowd. Memory is shown by thirds of the time, of the server and of the sweeps' processes: flat is a last third like the second.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +33,10 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks.bench_scale import MOST_BYTES, MOST_SESSION_S, fill, p95  # noqa: E402
+from engine.frontier.kept_columns import SweepColumns  # noqa: E402
+from engine.store.store import Store  # noqa: E402
+from tests.benchmarks.bench_pages import fill  # noqa: E402
+from tests.benchmarks.bench_scale import MOST_BYTES, MOST_SESSION_S, p95  # noqa: E402
 from tests.e2e.browser import dashboard  # noqa: E402
 from tests.helpers.small_sweep import write_small_sweep  # noqa: E402
 from tests.helpers.streamlit_client import Visitor  # noqa: E402
@@ -39,14 +45,44 @@ from tests.helpers.streamlit_client import Visitor  # noqa: E402
 KEPT_S = 150
 
 
+# Samples of memory and messages of errors that are kept of a run, however long it is.
+MOST_SAMPLES, MOST_ERRORS = 2_000, 20
+MOST_SWEEPS = 20
+# Where a visitor goes from a page of a mix, in shares; a limit of Explore is moved as often as all else together.
+_ELSEWHERE = {"explore": 4, "trial": 3, "compare": 2, "devices": 2, "broke": 2, "new-sweep": 1, "home": 1}
+
+
 @dataclass
 class Seen:
-    """What the visitors saw: seconds of changes and of loads, and errors; memory of the server in bytes, by time."""
+    """What the visitors saw: seconds of changes of a limit, and of loads by page; errors; memory in bytes by process, each by time."""
 
     changes: list[float] = field(default_factory=list)
-    loads: list[float] = field(default_factory=list)
+    loads: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     errors: list[str] = field(default_factory=list)
-    memory: list[tuple[float, int]] = field(default_factory=list)
+    failed: int = 0
+    memory: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def failures(self, messages: Sequence[str]) -> None:
+        """Count errors, and keep the first of them."""
+        self.failed += len(messages)
+        self.errors += messages[: MOST_ERRORS - len(self.errors)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to look at: sweeps by id, each with some of its trials; the first is the large one."""
+
+    trials: Mapping[str, Sequence[str]]
+
+    def address(self, page: str, draw: random.Random) -> str:
+        """A query for a page: any sweep, any recipe of it."""
+        if page in ("new-sweep", "home"):
+            return ""
+        sweep = draw.choice(list(self.trials))
+        some = draw.sample(self.trials[sweep], 3)
+        asked = {"explore": "", "trial": f"trial={some[0]}", "compare": f"trials={','.join(some)}"}
+        own = asked.get(page) if page in asked else f"trial={some[0]}"
+        return "&".join(part for part in (f"sweep={sweep}", own) if part)
 
 
 @dataclass(frozen=True)
@@ -70,19 +106,26 @@ def listening(port: int) -> psutil.Process:
     return psutil.Process(next(c.pid for c in found if c.pid))
 
 
-async def visit(port: int, query: str, until: float, think_s: float, seed: int, seen: Seen) -> None:
+async def visit(port: int, shown: Shown, until: float, think_s: float, seed: int, seen: Seen, mix: bool) -> None:
     """One person, until the time is over."""
     draw = random.Random(seed)
+    first = f"sweep={next(iter(shown.trials))}"
     await asyncio.sleep(draw.uniform(0, think_s))
     while time.monotonic() < until:
-        async with Visitor(port, "explore", query) as visitor:
-            seen.loads.append(await visitor.load())
+        page = "explore"
+        async with Visitor(port, page, first) as visitor:
+            seen.loads[page].append(await visitor.load())
             while time.monotonic() < until:
                 await asyncio.sleep(draw.uniform(0, 2 * think_s))
                 if draw.random() < 0.05:
                     break
-                seen.changes.append(await visitor.change_a_limit(draw))
-            seen.errors += visitor.errors
+                if mix and (page != "explore" or draw.random() < 0.5):
+                    (page,) = draw.choices(list(_ELSEWHERE), list(_ELSEWHERE.values()))
+                    visitor.go(page, shown.address(page, draw))
+                    seen.loads[page].append(await visitor.load())
+                elif visitor.sliders:
+                    seen.changes.append(await visitor.change_a_limit(draw))
+            seen.failures(visitor.errors)
 
 
 async def read_nothing(port: int, query: str, until: float) -> None:
@@ -97,41 +140,78 @@ async def read_nothing(port: int, query: str, until: float) -> None:
             await asyncio.sleep(5)
 
 
-async def watch(server: psutil.Process, until: float, seen: Seen) -> None:
+async def watch(processes: Mapping[str, psutil.Process], until: float, seen: Seen) -> None:
+    """Memory of each process with its children; those of the server apart, since it starts some to look into files."""
+    step = max(2.0, (until - time.monotonic()) / MOST_SAMPLES)
     while time.monotonic() < until:
-        seen.memory.append((time.monotonic(), server.memory_info().rss))
-        await asyncio.sleep(2)
+        for name, process in processes.items():
+            own, below = resident([process]), resident(children(process))
+            for part, n_bytes in ((name, own), (f"{name}'s children", below)):
+                seen.memory[part].append(n_bytes)
+        await asyncio.sleep(step)
 
 
-async def crowd(port: int, query: str, sessions: int, minutes: float, think_s: float, seen: Seen) -> None:
+def children(process: psutil.Process) -> list[psutil.Process]:
+    """All processes that it has started, and those that they have."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def resident(processes: Sequence[psutil.Process]) -> int:
+    """Bytes of those that still run."""
+    found = 0
+    for process in processes:
+        try:
+            found += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+async def crowd(
+    port: int, shown: Shown, options: argparse.Namespace, minutes: float, think_s: float, seen: Seen,
+    processes: Mapping[str, psutil.Process],
+) -> None:  # fmt: skip
     """All visitors at once, for so many minutes."""
-    until, server = time.monotonic() + 60 * minutes, listening(port)
-    people = [visit(port, query, until, think_s, seed, seen) for seed in range(sessions)]
-    results = await asyncio.gather(
-        *people, read_nothing(port, query, until), watch(server, until, seen), return_exceptions=True
-    )
-    seen.errors += [f"{type(r).__name__}: {r}" for r in results if isinstance(r, BaseException)]
+    until = time.monotonic() + 60 * minutes
+    people = [visit(port, shown, until, think_s, seed, seen, options.mix) for seed in range(options.sessions)]
+    deaf = read_nothing(port, f"sweep={next(iter(shown.trials))}", until)
+    results = await asyncio.gather(*people, deaf, watch(processes, until, seen), return_exceptions=True)
+    seen.failures([f"{type(r).__name__}: {r}" for r in results if isinstance(r, BaseException)])
 
 
-def thirds(memory: list[tuple[float, int]]) -> tuple[float, float, float]:
+def thirds(memory: list[int]) -> tuple[float, float, float]:
     """Medians of memory in the three thirds of the time."""
     size = max(1, len(memory) // 3)
     parts = (memory[:size], memory[size : 2 * size], memory[2 * size :] or memory[-1:])
-    return tuple(statistics.median(n for _, n in part) for part in parts)  # type: ignore[return-value]
+    return tuple(statistics.median(part) for part in parts)  # type: ignore[return-value]
 
 
 def run_over_and_over(home: Path, until: float) -> subprocess.Popen[bytes]:
-    """Sweeps of seconds, one after the other, each with a recipe that none before it had, until the time is over."""
+    """Sweeps of seconds, one after the other, each with a recipe of its own, until the time is over; the last of them stay."""
     spec = write_small_sweep(home.parent)
     recipe = "{step: quantize, weight_bits: 8, activation_bits: 8, calibration_samples: $n, rounding: nearest}"
     command = (
         f"n=16; while [ $(date +%s) -lt {until:.0f} ]; do "
-        f'"$0" -m engine.cli run {spec} --set "recipes=[[{recipe}]]" --json; n=$((n + 1)); done'
+        f'"$0" -m engine.cli run {spec} --set "recipes=[[{recipe}]]" --json; n=$((n < 600 ? n + 1 : 16)); '
+        f'"$0" -m engine.cli sweeps --json | "$0" -c "{_OLD}" | xargs -rn1 "$0" -m engine.cli delete; done'
     )
     return subprocess.Popen(
         ["bash", "-c", command, sys.executable], cwd=ROOT, env=os.environ | {"PARETOSCOPE_HOME": str(home)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+
+
+# The ids of the small sweeps but for the newest.
+_OLD = f"import json,sys; print(*[s['id'] for s in json.load(sys.stdin) if s['name'] == 'small'][{MOST_SWEEPS}:], sep=chr(10))"
+
+
+def looked_at(store: Store, large: str) -> Shown:
+    """The large sweep and the example's, with up to 200 recipes each."""
+    names = [large, *(r.id for r in store.sweeps() if r.example)]
+    return Shown({name: SweepColumns(store, name).read().done.ids[:200] for name in names})
 
 
 def main() -> None:
@@ -143,42 +223,61 @@ def main() -> None:
     parser.add_argument(
         "--think", type=float, default=10.0, help="seconds between two changes of one visitor, on average"
     )
+    parser.add_argument("--warm", type=float, default=0.5, help="minutes of a first crowd, which is not counted")
+    parser.add_argument("--mix", action="store_true", help="go to every page, not Explore alone")
+    parser.add_argument("--home", type=Path, help="a home that bench_pages.py filled, and that is changed")
     options = parser.parse_args()
     seen = Seen()
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "home"
-        home.mkdir()
-        sweep = fill(home, options.trials)
-        query = f"sweep={sweep.id}"
+        home = options.home or Path(folder) / "home"
+        made = home.exists()
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["PARETOSCOPE_HOME"] = str(home)
+        large = "" if made else fill(home, options.trials).id
+        store = Store.open()
+        large = large or max(store.sweeps(), key=lambda row: row.trials).id
+        shown = looked_at(store, large)
         with dashboard(home) as url:
             port = int(url.rpartition(":")[2])
             server = listening(port)
             # What the first visitors make a server load, and the connections to the store that it keeps.
-            asyncio.run(crowd(port, query, options.sessions, 0.5, 5.0, Seen()))
+            asyncio.run(crowd(port, shown, options, options.warm, 5.0, Seen(), {}))
             time.sleep(KEPT_S)
             before = Held.by(server)
             sweeping = run_over_and_over(home, time.time() + 60 * options.minutes)
-            asyncio.run(crowd(port, query, options.sessions, options.minutes, options.think, seen))
+            processes = {"server": server, "sweeps": psutil.Process(sweeping.pid)}
+            asyncio.run(crowd(port, shown, options, options.minutes, options.think, seen, processes))
             sweeping.wait()
             time.sleep(KEPT_S)
             after = Held.by(server)
-    changes, loads = seen.changes, seen.loads
+            logged = (home / "server.log").stat().st_size
+    report(seen, options)
     print(
-        f"{options.sessions} sessions, {options.trials:,} recipes, {options.minutes:g} min, sweeps running: {len(seen.errors)} errors"
+        f"before the first visitor {before}\nafter the last            {after}; the server has logged {logged:,} bytes"
     )
-    print(
-        f"{len(changes)} changes: median {statistics.median(changes):.2f} s, p95 {p95(changes):.2f} s (budget {MOST_SESSION_S})"
-    )
-    print(f"{len(loads)} loads: median {statistics.median(loads):.2f} s, p95 {p95(loads):.2f} s")
-    shown = ", ".join(f"{n / 1e9:.3f}" for n in thirds(seen.memory))
-    most = max(n for _, n in seen.memory)
-    print(f"memory: at most {most / 1e9:.2f} GB (budget {MOST_BYTES / 1e9:g}); by thirds of the time {shown} GB")
-    print(f"before the first visitor {before}\nafter the last            {after}")
-    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg(), "errors": seen.errors[:5]}))
+    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg(), "errors": seen.errors}))
     left = (
         after.connections > before.connections or after.threads > before.threads + 2 or after.files > before.files + 2
     )
-    sys.exit(bool(seen.errors) or left)
+    sys.exit(bool(seen.failed) or left)
+
+
+def report(seen: Seen, options: argparse.Namespace) -> None:
+    """What was seen, in lines."""
+    print(
+        f"{options.sessions} sessions, {options.trials:,} recipes, {options.minutes:g} min, sweeps running: {seen.failed} errors"
+    )
+    changes = seen.changes
+    if changes:
+        print(
+            f"{len(changes)} changes: median {statistics.median(changes):.2f} s, p95 {p95(changes):.2f} s (budget {MOST_SESSION_S})"
+        )
+    for page, loads in sorted(seen.loads.items()):
+        print(f"{len(loads)} loads of {page}: median {statistics.median(loads):.2f} s, p95 {p95(loads):.2f} s")
+    for name, sizes in seen.memory.items():
+        shown = ", ".join(f"{n / 1e9:.3f}" for n in thirds(sizes))
+        budget = f" (budget {MOST_BYTES / 1e9:g})" if name == "server" else ""
+        print(f"memory of the {name}: at most {max(sizes) / 1e9:.2f} GB{budget}; by thirds of the time {shown} GB")
 
 
 if __name__ == "__main__":
