@@ -26,6 +26,8 @@ Floats = npt.NDArray[np.float64]
 
 FEATURES = ("conv", "stem", "pointwise", "depthwise", "dense", "moved_bytes", "operators")
 """Multiply-accumulates by kind of layer, bytes in and out of all operators, and how many operators there are."""
+MAC_FEATURES = 5
+"""The first so many of `FEATURES` are multiply-accumulates."""
 Z_90 = 1.6449
 """Two-sided 90 % quantile of the normal distribution."""
 _HUBER = 1.5

@@ -7,13 +7,14 @@ is projected once per device, and what a device says of them is kept as arrays.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
 from pydantic_core import from_json, to_json
 
 from engine.devices.cost import Scenario, all_per_million, under
+from engine.devices.many_demands import Demands, Said, said_of
 from engine.devices.missing_demands import demand_of_file
 from engine.devices.profiles import HOST, Profile
 from engine.devices.projection import project
@@ -22,8 +23,6 @@ from engine.frontier.dominance import Bools, Floats
 from engine.graph.demand import Demand
 from engine.metrics import DEVICE_METRICS, SCENARIO_METRICS
 from engine.store.artifacts import Artifacts
-from engine.trials.evidence import Interval
-from engine.trials.measurements import Energy
 from engine.trials.trial import Trial
 
 MOST_FILES = 500
@@ -32,35 +31,8 @@ _MOST_PROFILES = 64
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a device says of different demands: value, low and high of latency (ms) and energy (mJ), shape (demands, 3), and what fits."""
-
-    latency: Floats
-    energy: Floats
-    fits: Bools
-
-    @classmethod
-    def of(cls, profile: Profile, demands: Sequence[Demand]) -> _Said:
-        found = [project(profile, demand) for demand in demands]
-        return cls(
-            _ends([p.latency_ms for p in found]),
-            _ends([p.energy_mj for p in found]),
-            np.array([p.fits for p in found], np.bool_),
-        )
-
-    def and_then(self, more: _Said) -> _Said:
-        names = ("latency", "energy", "fits")
-        return _Said(*(np.concatenate([getattr(self, n), getattr(more, n)]) for n in names))
-
-
 def _parsed(text: bytes) -> Demand:
     return Demand.from_json(from_json(text))
-
-
-def _ends(found: Sequence[Interval | Energy | None]) -> Floats:
-    nothing = (np.nan, np.nan, np.nan)
-    return np.array([(i.value, i.low, i.high) if i else nothing for i in found], np.float64).reshape(-1, 3)
 
 
 class Projector:
@@ -73,7 +45,7 @@ class Projector:
         self._numbers: dict[bytes, int] = {}
         self._demands: list[bytes] = []
         self._files: dict[str, bytes | None] = {}
-        self._said: dict[str, _Said] = {}
+        self._said: dict[str, Said] = {}
 
     def on(self, trials: Trials, profiles: Sequence[Profile]) -> Trials:
         """The trials with what every profile says of them; the host is measured and stays as it is.
@@ -101,18 +73,19 @@ class Projector:
             self._demands.append(demand)
         return self._numbers[demand]
 
-    def _say(self, profiles: Sequence[Profile]) -> dict[str, tuple[Profile, _Said]]:
+    def _say(self, profiles: Sequence[Profile]) -> dict[str, tuple[Profile, Said]]:
         """What the profiles say of all demands, by name; only what they have not said before is worked out."""
         # One of the user's own may be removed and made anew under the same name.
         by_key = {repr(p): p for p in profiles}
-        said = {k: self._said.pop(k) if k in self._said else _Said.of(p, ()) for k, p in by_key.items()}
+        said = {k: self._said.pop(k) if k in self._said else Said.nothing(0) for k, p in by_key.items()}
         first = min((len(s.fits) for s in said.values()), default=0)
         for start in range(first, len(self._demands), _AT_ONCE):
-            # Reading one takes as long as projecting it, so each is read once for all.
-            demands = [_parsed(text) for text in self._demands[start : start + _AT_ONCE]]
+            end, read = min(start + _AT_ONCE, len(self._demands)), dict[int, Demands]()
             for key, profile in by_key.items():
-                if new := demands[len(said[key].fits) - start :]:
-                    said[key] = said[key].and_then(_Said.of(profile, new))
+                # Reading them takes as long as projecting them, so they are read once for all devices that have said as much.
+                if (begin := len(said[key].fits)) < end:
+                    read[begin] = read.get(begin) or Demands(self._demands[begin:end])
+                    said[key] = said[key].and_then(said_of(profile, read[begin]))
         self._said |= said
         while len(self._said) > _MOST_PROFILES:
             del self._said[next(iter(self._said))]
@@ -150,7 +123,7 @@ class _Projected(_Over):
     """Other trials, seen on more devices; `of` is the place of each in `demands`, -1 where nothing is known of it."""
 
     def __init__(
-        self, whole: Trials, of: Rows, demands: Sequence[bytes], seen: Mapping[str, tuple[Profile, _Said]]
+        self, whole: Trials, of: Rows, demands: Sequence[bytes], seen: Mapping[str, tuple[Profile, Said]]
     ) -> None:
         super().__init__(whole)
         self._of, self._demands, self._seen = of, demands, seen

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from engine.devices.fitting import Z_90, features
+from engine.devices.fitting import MAC_FEATURES, Z_90, features
 from engine.devices.obstacles import obstacle
 from engine.devices.profiles import HOST, Profile, all_profiles, find_profile, shipped_profiles
 from engine.devices.published import demand_of, reference_demands
@@ -35,9 +35,14 @@ def project(profile: Profile | str, demand: Demand) -> Projection:
         return Projection(None, None, fits=True, reason=reason)
     if reason:
         return Projection(None, None, fits=False, reason=reason)
-    if profile.costs_ns:
-        return _timed(profile, demand)
-    return _fitted(profile, demand) if profile.system else _bounded(profile, demand)
+    if profile.costs_ns or profile.system:
+        return numbers_from_counts(profile, features(demand), demand.compute_bits)
+    return _bounded(profile, demand)
+
+
+def numbers_from_counts(profile: Profile, counts: Sequence[float], compute_bits: int) -> Projection:
+    """What a profile that was timed, or has published rows, says of a network that fits: of its `fitting.features` and its widest layer."""
+    return _timed(profile, counts, compute_bits) if profile.costs_ns else _fitted(profile, counts)
 
 
 def _around(value: float, log_sd: float) -> Interval:
@@ -45,13 +50,13 @@ def _around(value: float, log_sd: float) -> Interval:
     return Interval(value, value / spread, value * spread)
 
 
-def _fitted(profile: Profile, demand: Demand) -> Projection:
+def _fitted(profile: Profile, counts: Sequence[float]) -> Projection:
     """A profile whose system has published rows."""
     assert profile.system is not None, "only profiles with a system come here"
     family, basis = _rows_of(profile.device_class, profile.system)
-    said = class_fit(profile.device_class).predict(features(demand), profile.system, family)
+    said = class_fit(profile.device_class).predict(counts, profile.system, family)
     least, most = _reference_macs()
-    if not least <= (macs := demand.macs) <= most:
+    if not least <= (macs := sum(counts[:MAC_FEATURES])) <= most:
         basis += f"; {macs / 1e6:.3g} M MACs lie outside the {least / 1e6:.3g}–{most / 1e6:.3g} M of the rows"
     latency = _around(said.latency_ms, said.log_sd)
     power = measured_power(profile.system)
@@ -79,14 +84,14 @@ def _reference_macs() -> tuple[int, int]:
     return min(macs), max(macs)
 
 
-def _timed(profile: Profile, demand: Demand) -> Projection:
+def _timed(profile: Profile, counts: Sequence[float], compute_bits: int) -> Projection:
     """A device that its owner timed with `paretoscope profile-device`."""
-    wide = profile.bits_for(demand.compute_bits)
+    wide = profile.bits_for(compute_bits)
     bits = min((b for b in profile.costs_ns if wide is not None and b >= wide), default=None)
     if bits is None:
-        reason = f"{profile.name} was not timed in {demand.compute_bits} bits; time it again with that precision"
+        reason = f"{profile.name} was not timed in {compute_bits} bits; time it again with that precision"
         return Projection(None, None, reason=reason)
-    time_ns = sum(c * x for c, x in zip(profile.costs_ns[bits], features(demand), strict=True))
+    time_ns = sum(c * x for c, x in zip(profile.costs_ns[bits], counts, strict=True))
     latency = _around(time_ns * 1e-6, profile.log_sd or 0.0)
     basis = (
         f"fitted to layers timed on the device; held-out error {profile.held_out.get('mape', math.nan):.0%}; 90 % range"

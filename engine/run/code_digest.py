@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -130,14 +131,15 @@ class _Module(NamedTuple):
 
 @cache
 def _module(name: str) -> _Module:
-    source = (_ENGINE / name).read_text()
+    tree = _parsed((_ENGINE / name).read_text())
+    imported = list(_imports(tree))
     imports: list[str] = []
-    for part in ast.walk(_parsed(source)):
+    for part in imported:
         if isinstance(part, ast.ImportFrom) and part.module and part.module.split(".")[0] == "engine":
             inside = "/".join(part.module.split(".")[1:])
             paths = [f"{inside}.py", *(f"{inside}/{a.name}.py".lstrip("/") for a in part.names)]
             imports += [p for p in paths if (_ENGINE / p).is_file()]
-    return _Module(tree_text(source), tuple(imports))
+    return _Module(_text(tree, imported), tuple(imports))
 
 
 _PARSING = Lock()
@@ -157,61 +159,66 @@ def tree_text(source: str) -> str:
     alias), one from the engine for itself, wherever in the engine it lies.
     """
     tree = _parsed(source)
-    return _dump(_Blind(_meanings(tree)).visit(tree))
+    return _text(tree, list(_imports(tree)))
 
 
-def _dump(part: Any) -> str:
-    """As `ast.dump`, the same in every version of Python: they differ in whether they show fields that are empty."""
-    if isinstance(part, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(part) if value is not None and value != [])
-        return f"{type(part).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in fields)})"
-    return f"[{', '.join(map(_dump, part))}]" if isinstance(part, list) else repr(part)
+def _text(tree: ast.Module, imported: Sequence[ast.Import | ast.ImportFrom]) -> str:
+    return _dump(tree, _meanings(imported)) or ""
 
 
-def _meanings(tree: ast.Module) -> dict[str, str]:
+def _imports(part: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import, at whatever depth: they are statements, so expressions are not searched."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        statements = getattr(part, name, ())
+        # What a lambda or `a if b else c` calls so is an expression.
+        for one in statements if isinstance(statements, list) else ():
+            if isinstance(one, ast.Import | ast.ImportFrom):
+                yield one
+            else:
+                yield from _imports(one)
+
+
+def _dump(part: Any, meant: Mapping[str, str]) -> str | None:
+    """As `ast.dump`, the same in every version of Python: they differ in whether they show fields that are empty.
+
+    None of an import, and of an `if` that held imports alone, as under TYPE_CHECKING; docstrings are empty and names are what they are
+    `meant` to be. One pass, since a page waits for it: it is of a hundred modules.
+    """
+    if isinstance(part, list):
+        # Where an expression is left out, as a default that is not there, the list has a None of its own.
+        texts = [repr(one) if one is None else _dump(one, meant) for one in part]
+        kept = [text for text in texts if text is not None]
+        return f"[{', '.join(kept)}]" if kept else None
+    if not isinstance(part, ast.AST):
+        return repr(part)
+    if isinstance(part, ast.Import | ast.ImportFrom):
+        return None
+    body = getattr(part, "body", None)
+    if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body[0].value.value = ""
+    fields: dict[str, str] = {}
+    for name in part._fields:
+        value = getattr(part, name, None)
+        if value is not None and (text := _dump(value, meant)) is not None:
+            fields[name] = text
+    if isinstance(part, ast.Name):
+        fields["id"] = repr(meant.get(part.id, part.id))
+    if isinstance(part, ast.If) and "body" not in fields and "orelse" not in fields:
+        return None
+    return f"{type(part).__name__}({', '.join([f'{name}={text}' for name, text in fields.items()])})"
+
+
+def _meanings(imported: Sequence[ast.Import | ast.ImportFrom]) -> dict[str, str]:
     """What the names that a module imports stand for."""
     meant: dict[str, set[str]] = {}
-    for part in ast.walk(tree):
+    for part in imported:
         if isinstance(part, ast.Import):
             for alias in part.names:
                 whole = alias.name if alias.asname else alias.name.partition(".")[0]
                 meant.setdefault(alias.asname or whole, set()).add(whole)
-        elif isinstance(part, ast.ImportFrom):
+        else:
             ours = (part.module or "").partition(".")[0] == "engine"
             for alias in part.names:
                 whole = alias.name if ours else f"{part.module}.{alias.name}"
                 meant.setdefault(alias.asname or alias.name, set()).add(whole)
     return {name: " or ".join(sorted(whole)) for name, whole in meant.items()}
-
-
-class _Blind(ast.NodeTransformer):
-    """Takes out imports and docstrings, and says what imported names stand for."""
-
-    def __init__(self, meant: dict[str, str]) -> None:
-        self.meant = meant
-
-    def visit(self, node: ast.AST) -> Any:
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0].value.value = ""
-        return super().visit(node)
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        node.id = self.meant.get(node.id, node.id)
-        return node
-
-    def visit_Import(self, node: ast.Import) -> None:
-        return None
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        return None
-
-    def visit_If(self, node: ast.If) -> ast.If | None:
-        self.generic_visit(node)
-        # One that held imports alone, as under TYPE_CHECKING.
-        return node if node.body or node.orelse else None

@@ -57,8 +57,8 @@ class Artifacts:
     @classmethod
     def open(cls) -> Artifacts:
         """The artifacts of this home, or those that `PARETOSCOPE_ARTIFACTS` names."""
-        folder = home()
-        return cls(os.environ.get("PARETOSCOPE_ARTIFACTS") or str(folder / "artifacts"), folder / "artifact-cache")
+        folder = home() / "artifacts"
+        return cls(os.environ.get("PARETOSCOPE_ARTIFACTS") or str(folder), home() / "artifact-cache")
 
     @property
     def _folder(self) -> Path | None:

@@ -70,8 +70,8 @@ def test_what_is_asked_later_is_added_to_what_was_asked_before(trials) -> None:
 
 
 def test_each_demand_is_projected_once_per_device(trials, monkeypatch) -> None:
-    calls, project = [], projected.project
-    monkeypatch.setattr(projected, "project", lambda *args: calls.append(args) or project(*args))
+    calls, said_of = [], projected.said_of
+    monkeypatch.setattr(projected, "said_of", lambda p, asked: calls.extend(asked.records) or said_of(p, asked))
     projector, board = Projector(None), all_profiles()[BOARD]
     for _ in range(2):
         projector.on(stored(trials), [board]).numbers("latency_ms", BOARD)

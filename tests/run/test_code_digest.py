@@ -99,11 +99,20 @@ def test_what_the_worker_calls_for_a_node_is_in_its_digest():
 
 def test_fields_that_are_empty_do_not_count_since_versions_of_python_differ_in_them():
     tree = ast.parse("def f(x):\n    return [], None, {**x}, f'{x!r:>{x}}'\n\nclass A:\n    y: int = 1")
-    text = module._dump(tree)
+    text = module._dump(tree, {})
     for part in ast.walk(tree):
         if isinstance(part, ast.FunctionDef | ast.ClassDef):
             part.type_params = []  # as 3.12 has them
-    assert module._dump(tree) == text
-    assert module._dump(ast.parse("def f(x):\n    return [1], None, {**x}")) != module._dump(
-        ast.parse("def f(x):\n    return [], None, {**x}")
+    assert module._dump(tree, {}) == text
+    assert module._dump(ast.parse("def f(x):\n    return [1], None, {**x}"), {}) != module._dump(
+        ast.parse("def f(x):\n    return [], None, {**x}"), {}
     )
+
+
+def test_a_module_is_parsed_once_for_its_text_and_what_it_imports(monkeypatch: pytest.MonkeyPatch):
+    parsed, parse = list[str](), module._parsed
+    monkeypatch.setattr(module, "_parsed", lambda source: parsed.append(source) or parse(source))
+    found = module._module.__wrapped__("run/plan.py")
+    assert len(parsed) == 1
+    assert found.text == module.tree_text(parsed[0])
+    assert found.imports
