@@ -12,6 +12,7 @@ import yaml
 import engine.devices.profile_template as template
 from engine.devices.profiles import PROFILES, own_folder, own_profiles, parse_profile, shipped_profiles
 from engine.errors import SetupError, SpecError
+from engine.paths import home
 
 SCRIPT = "profile_device.py"
 
@@ -56,6 +57,8 @@ def profile_here(name: str, output: Path | None, threads: int, seconds: float) -
     """
     name = name or "own-host"
     _check_name(name)
+    if output is None:
+        home()  # Better told before the minutes of measuring than after.
     taken = own_profiles().keys() if output is None else set()
     path = output or own_folder() / f"{name}.json"
     if name in shipped_profiles() or (name in taken and not path.is_file()):

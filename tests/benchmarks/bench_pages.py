@@ -34,10 +34,10 @@ from engine.trials.trial import Trial  # noqa: E402
 from tests.benchmarks.bench_scale import made_up, server_bytes, server_seconds  # noqa: E402
 from tests.e2e.browser import CHROMIUM_FLAGS, dashboard  # noqa: E402
 
-PAGES = ("trial", "broke", "compare", "playground", "devices", "explore")
+PAGES = ("overview", "new-sweep", "trial", "broke", "compare", "playground", "devices", "explore")
 PATIENCE_MS = 300_000
 DONE = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
-  && document.querySelector('[data-testid="stMain"] [data-testid="stSelectbox"]')
+  && document.querySelector('[data-testid="stMain"] :is([data-testid="stSelectbox"], [data-testid="stImage"])')
   && !document.querySelector('[data-testid="stSpinner"], [data-testid="stSkeleton"]')"""
 
 

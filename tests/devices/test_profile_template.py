@@ -15,7 +15,7 @@ from engine.devices.fitting import FEATURES, features
 from engine.devices.profiles import parse_profile
 from engine.devices.projection import project
 from engine.devices.user_profiles import profile_here, write_script
-from engine.errors import SpecError
+from engine.errors import SetupError, SpecError
 from engine.graph.count_demand import graph_demand
 
 TRUE_NS = np.array([2.0, 5.0, 1.0, 6.0, 3.0, 0.5, 4000.0])
@@ -112,3 +112,11 @@ def test_a_made_up_profile_is_one_that_paretoscope_reads():
 def test_the_script_that_is_written_out_is_the_program(tmp_path):
     path = write_script(tmp_path / "profile_device.py")
     assert path.read_text() == Path(template.__file__).read_text()
+
+
+def test_a_home_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("a file, where the folder should be")
+    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(template, "measure", None)
+    with pytest.raises(SetupError, match="cannot be written"):
+        profile_here("my-chip", None, 1, 0.1)
