@@ -1,10 +1,10 @@
 """One click of ours beside one click of the peers: the same float files, the same images, in one run, on both kinds of CPU.
 
-    python tests/benchmarks/bench_peers.py --peers PYTHON [--pictures FOLDER] [--images N] [--networks NAME ...]
+    python tests/benchmarks/bench_peers.py [--peers PYTHON] [--pictures FOLDER] [--images N] [--networks NAME ...]
 
 Networks: the built-in ones on Fashion-MNIST, all 10,000 test images or the first N; and with `--pictures`, a folder of photographs,
 EfficientNet-Lite0 at 224×224: in the order of their names every fourth calibrates, 256 at most, and 300 others are looked at. PYTHON is
-one of an environment of its own (6 GB) with PACKAGES below.
+one of an environment of its own (6 GB) with PACKAGES below; without it the built-in networks are ours alone.
 
 Agreement with the float network and KL divergence from it, in nats, where int8 sums are exact and where they saturate: one is measured
 here, the other emulated to the bit (`engine/measure/emulation.py`). Ours is the default of either kind of CPU. Seconds are of quantizing.
@@ -22,8 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.compress.quantize import apply
+from engine.compress.quantization.allocation import mixed_bits
+from engine.compress.quantization.sensitivity import measure_sensitivity
+from engine.compress.quantize import apply, prepare
+from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import load_fashion_mnist
+from engine.datasets.preprocessing import Preprocessing
+from engine.datasets.splits import UNLABELLED, Split
 from engine.graph.graph import load_onnx, open_session, save_onnx
 from engine.measure.emulation import Emulator
 from engine.measure.machine import integer_sums, machine
@@ -43,18 +48,21 @@ OURS = {
         "weight_bits": 8, "rounding": "nearest", "calibration": "percentile", "bias_correction": False, "weight_range": "full",
     },
     "ours, w4a8": {"weight_bits": 4, "weight_range": "auto"},
+    "ours, w6a8": {"weight_bits": 6, "weight_range": "auto"},
+    "ours, 4.2 bits on average": {"weight_bits": 8, "mean_bits": 4.2, "weight_range": "auto"},
 }  # fmt: skip
 
 
 @dataclass
 class Case:
-    """A float network with images (n, C, H, W) as it takes them; `labels` (n,) of the test images."""
+    """A float network with images (n, C, H, W) as it takes them; `labels` (n,) of the test images; `data` tells which layers need bits."""
 
     name: str
     path: Path
     calibration: np.ndarray
     test: np.ndarray
     labels: np.ndarray | None
+    data: Dataset
 
 
 def peer(python: str, *arguments: object) -> str:
@@ -71,7 +79,7 @@ def built_in(folder: Path, names: list[str], images: int) -> list[Case]:
     for name in names:
         path = folder / f"{name}.onnx"
         save_onnx(export_onnx(load_network(Model(source=name), data).module, data.input_shape), path)
-        cases.append(Case(name, path, calibration, test, reported.labels))
+        cases.append(Case(name, path, calibration, test, reported.labels, data))
     return cases
 
 
@@ -89,7 +97,12 @@ def efficientnet(folder: Path, pictures: Path, python: str) -> Case:
         made.append(np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32))
     images = ((np.stack(made) - 127) / 128).transpose(0, 3, 1, 2)
     rest = np.flatnonzero(np.arange(len(images)) % 4)
-    return Case("EfficientNet-Lite0", path, images[::4][:256], images[rest[:: max(1, len(rest) // 300)][:300]], None)
+    calibration, test = images[::4][:256], images[rest[:: max(1, len(rest) // 300)][:300]]
+    calibrating, looked_at = (Split(x, np.full(len(x), UNLABELLED)) for x in (calibration, test))
+    as_they_are = Preprocessing(1, (0,), (1,), untouched=True)
+    names = tuple(map(str, range(1000)))
+    data = Dataset("pictures", "", names, as_they_are, calibrating, calibrating, calibrating, looked_at)
+    return Case("EfficientNet-Lite0", path, calibration, test, None, data)
 
 
 def log_shares(logits: np.ndarray) -> np.ndarray:
@@ -109,7 +122,7 @@ def figures(path: Path, case: Case, exact: np.ndarray) -> str:
     return " | ".join(texts)
 
 
-def compare(case: Case, python: str, folder: Path) -> None:
+def compare(case: Case, python: str | None, folder: Path) -> None:
     session = open_session(load_onnx(case.path))
     name = session.get_inputs()[0].name
     parts = [session.run(None, {name: case.test[i : i + 100]})[0] for i in range(0, len(case.test), 100)]
@@ -118,7 +131,7 @@ def compare(case: Case, python: str, folder: Path) -> None:
     print(f"\n{case.name}: {len(case.test)} images, {len(case.calibration)} calibrate{right}", flush=True)
     print("| by | agreement, KL where sums are exact | where they saturate | kB | s |\n|---|---|---|---|---|")
     np.save(folder / "calibration.npy", case.calibration)
-    for tool in PEERS:
+    for tool in PEERS if python else ():
         out = folder / f"{case.name}-{tool}.onnx"
         try:
             seconds = peer(python, tool, case.path, folder / "calibration.npy", out)
@@ -131,7 +144,13 @@ def compare(case: Case, python: str, folder: Path) -> None:
             out = folder / "ours.onnx"
             started = time.perf_counter()
             step = Quantize(**{"activation_bits": 8, "weight_range": weight_range, **options})
-            save_onnx(apply(step, load_onnx(case.path), case.calibration), out)
+            model = load_onnx(case.path)
+            bits = (
+                mixed_bits(step, prepare(model), measure_sensitivity(step, model, case.data))
+                if step.mean_bits
+                else None
+            )
+            save_onnx(apply(step, model, case.calibration, bits), out)
             seconds = f"{time.perf_counter() - started:.1f}"
             size = out.stat().st_size / 1000
             print(f"| {label} ({weight_range}) | {figures(out, case, exact)} | {size:.0f} | {seconds} |", flush=True)
@@ -144,7 +163,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--networks", nargs="+", default=[*BUILT_IN, "efficientnet"])
     given = parser.parse_args()
-    if not given.peers:
+    if given.pictures and not given.peers:
         sys.exit(
             f"give --peers PYTHON, of an environment of its own: python -m venv E; E/bin/pip install {' '.join(PACKAGES)}"
         )
