@@ -275,10 +275,12 @@ class _Drawn:
                 places[:, i] = np.minimum((values - self.worst[i]) / (self.best[i] - self.worst[i]), _WONDER)
         return places, kept
 
-    def found(self) -> float:
-        """The volume that is found as a share of what is expected of all recipes together."""
+    def found(self) -> float | None:
+        """The volume that is found as a share of what is expected of all recipes together; None where neither anything is found nor any
+        draw expects it, as within limits that nothing keeps so far: that is not to have found all.
+        """
         expected = self.volume + self.together(self.left)
-        return 1.0 if expected <= 0 else min(1.0, self.volume / expected)
+        return None if expected <= 0 else min(1.0, self.volume / expected)
 
     def together(self, rows: Ints) -> float:
         """What some of the recipes that are left would add together, on the mean of joint draws."""

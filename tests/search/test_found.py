@@ -41,6 +41,19 @@ def test_nothing_is_said_before_anything_is_known_or_when_nothing_is_left(monkey
     assert share_found(SEARCH, every[:9]) is None
 
 
+def test_limits_that_nothing_keeps_are_not_taken_for_a_frontier_that_is_found():
+    never = {"target": {"limits": {"size_bytes": 10}}, "search": {"method": "gain", "enough": 0.9}}
+    aimed = sweep("gain", space=SMALL, **never)
+    known = walk(SEARCH, 12)
+    assert share_found(aimed, known) is None
+    from scipy import sparse
+
+    prices = Prices(sparse.csr_array((len(aimed.all_recipes), 1)), None, np.ones(1))
+    step = FrugalChooser(aimed).next({t.id: t for t in known}, {}, (), (), prices)
+    # Nor does the search end there: it looks for what comes nearest.
+    assert (step.found, step.recipe is None) == (None, False)
+
+
 def test_the_words_say_unlikely_only_where_it_is():
     assert found_text(0.9, 7) == "found: about 90.0% of the frontier's volume that is expected of all recipes"
     assert found_text(0.995, 7).endswith("; the 7 that are left are unlikely to improve it")

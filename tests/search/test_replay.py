@@ -1,4 +1,4 @@
-"""The search by gain, replayed on a part of a space that was measured whole (`tests/benchmarks/search_resnet8.json.xz`)."""
+"""The search by gain, replayed on a part of a space that was measured whole: the record of `tests/benchmarks/bench_frugal_search.py`."""
 
 from __future__ import annotations
 
