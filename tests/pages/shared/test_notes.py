@@ -23,7 +23,7 @@ def test_a_trial_is_pinned_found_again_and_unpinned():
     elsewhere = open_app()
     assert "**Pinned**" in words(elsewhere)
     elsewhere = elsewhere.button(key=f"pinned {TRIAL.id}").click().run()
-    assert any(TRIAL.label in s.value.replace("\u2011", "-") for s in elsewhere.subheader)
+    assert any(TRIAL.label in s.value.replace("\u2011", "-") for s in elsewhere.header)
     pressed(app, "Unpin")
     assert "**Pinned**" not in words(open_app())
 
