@@ -170,11 +170,11 @@ class Crew:
         waited, patience_s = now - self._since, stated_patience_s()
         if waited < min(_GRACE_S, patience_s):
             return
-        what = " and for one with ".join(sorted({ask.text for ask in waiting}))
+        wanted = sorted({ask.text for ask in waiting})
         others = f"none of its {len(self._there)} workers has that" if self._there else "it has no worker"
         here = f"{len(waiting)} of the steps under way wait for one; {self._scheduler}: {others}"
-        said = f"no worker with {what} for {duration(waited)}, {here}"
-        self.wanted[:] = [f"waiting for a worker with {what} ({duration(waited)})"]
+        said = f"no worker with {' and none with '.join(wanted)} for {duration(waited)}, {here}"
+        self.wanted[:] = [f"waiting for a worker with {' and one with '.join(wanted)} ({duration(waited)})"]
         if self._stuck_since is not None and now - self._stuck_since >= patience_s:
             raise SetupError(
                 f"{said}; start one (`dask worker {self._scheduler} --nthreads N --resources …`), and `paretoscope resume` "

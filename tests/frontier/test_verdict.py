@@ -216,4 +216,4 @@ def test_a_missed_target_names_the_nearest_and_each_limit_it_misses_in_its_own_u
     assert missed_target(target, []) is None
     # What was not measured cannot be shown to be near.
     unknown = missed_target(Target(limits={"latency_ms": 1.0}), [trial(INT8, latency_ms=None)])
-    assert unknown == Verdict("No recipe has latency measured, so none can keep latency ≤ 1.000 ms.")
+    assert unknown == Verdict("No recipe has latency measured, so none can keep latency ≤ 1.00 ms.")

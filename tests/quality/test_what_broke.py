@@ -73,7 +73,7 @@ def test_the_figures_draw_what_was_counted_and_say_it_in_words():
     bars = class_figure(changes)
     assert list(bars.data[0].y) == [0, 1, 2]
     assert list(bars.layout.yaxis.ticktext) == [c[3] for c in bars.data[0].customdata] == ["cat", "dog", "owl"]
-    assert "cat -33.3 points" in class_alt(changes)
+    assert "cat −33.3 points" in class_alt(changes)
     change = confusion_change(*PAIR, LABELS, 3)
     # Names that are digits would make a scale of numbers.
     axes = confusion_figure(change, ("0", "1", "2")).layout

@@ -74,10 +74,14 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
             address = client.scheduler.address
         yield Elsewhere(address, folder)
     finally:
+        # The scheduler last: a worker that is told to end as its scheduler leaves may do neither (distributed 2026).
         for process in reversed(started):
             process.terminate()
-        for process in started:
-            process.wait(60)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture
