@@ -1,14 +1,18 @@
 """Temporary files that belong to a process as long as it lives: what killed ones left behind, the next one removes.
 
 A folder is locked by its owner. The kernel lets go of that lock however the process ends, so a folder that can be locked is nobody's.
-Where there are no such locks (Windows, some network filesystems), nothing is removed that another process left.
+Where there are no such locks (Windows, some network filesystems), nothing is removed that another process left. Some filesystems of several
+hosts keep locks to each host (Lustre with `localflock`, NFS with `local_lock` or `nolock`): there a folder of another host looks like
+nobody's, so it is left alone for a day.
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -23,6 +27,8 @@ if sys.platform != "win32":
 _NAME, _COMING = "paretoscope-scratch-", ".paretoscope-scratch-"
 # So long a folder may be without its lock, between its making and its locking.
 _COMING_S = 3600.0
+# So long one that another host has made, by the time of its last file.
+_ELSEWHERE_S = 86_400.0
 
 
 @contextmanager
@@ -33,7 +39,7 @@ def scratch_folder(place: Path | None = None) -> Iterator[Path]:
     """
     place = place or Path(tempfile.gettempdir())
     remove_left(place)
-    made = Path(tempfile.mkdtemp(prefix=_COMING, dir=place))
+    made = Path(tempfile.mkdtemp(prefix=f"{_COMING}{_kernel()}-", dir=place))
     lock = _locked(made)
     # Under a name that is looked at only now that it is locked.
     folder = made.rename(place / (_NAME + made.name.removeprefix(_COMING)))
@@ -63,13 +69,24 @@ def remove_left(place: Path) -> None:
         except OSError:
             continue
         # One that is still to be locked is left alone for an hour, whichever way the clock was set.
-        coming = folder.name.startswith(_COMING) and abs(time.time() - about.st_mtime) < _COMING_S
-        if about.st_uid != os.geteuid() or coming:
+        own = f"{_kernel()}-" in folder.name
+        alone_s = _ELSEWHERE_S if not own else _COMING_S if folder.name.startswith(_COMING) else 0.0
+        if about.st_uid != os.geteuid() or abs(time.time() - about.st_mtime) < alone_s:
             continue
         lock = _locked(folder)
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
+
+
+@cache
+def _kernel() -> str:
+    """What a lock is sure to hold in: one boot of one host, with all containers on it."""
+    try:
+        whole = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        whole = socket.gethostname()
+    return hashlib.sha256(whole.encode()).hexdigest()[:8]
 
 
 def _locked(folder: Path) -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.scratch import remove_left, scratch_folder
+from engine.scratch import _kernel, remove_left, scratch_folder
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
@@ -71,7 +71,7 @@ def test_a_process_that_ends_takes_its_files_along(place: Path):
 
 
 def test_what_is_not_locked_yet_and_what_is_not_ours_stays(place: Path):
-    coming, other = place / ".paretoscope-scratch-abc", place / "paretoscope-postgres-x"
+    coming, other = place / f".paretoscope-scratch-{_kernel()}-abc", place / "paretoscope-postgres-x"
     link = place / "paretoscope-scratch-link"
     coming.mkdir()
     other.mkdir()
@@ -84,3 +84,16 @@ def test_what_is_not_locked_yet_and_what_is_not_ours_stays(place: Path):
     os.utime(coming, (long_ago, long_ago))
     remove_left(place)
     assert not coming.exists()
+
+
+@pytest.mark.parametrize("name", ["paretoscope-scratch-0badcafe-abc", "paretoscope-scratch-ofbefore"])
+def test_a_folder_of_another_host_is_left_for_a_day_since_its_lock_may_not_be_seen_here(place: Path, name: str):
+    theirs = place / name
+    theirs.mkdir()
+    (theirs / "half.part").touch()
+    remove_left(place)
+    assert (theirs / "half.part").exists()
+    long_ago = time.time() - 2 * 86_400
+    os.utime(theirs, (long_ago, long_ago))
+    remove_left(place)
+    assert not theirs.exists()

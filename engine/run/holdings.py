@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.errors import InputError, SetupError
@@ -22,6 +22,8 @@ from engine.trials.measurements import Machine
 
 YOUNG_S = 3600.0
 """A file younger than this may be of a run that has begun since the sweeps were read; one younger than a running sweep, of that."""
+_AT_ONCE = 100
+"""So many files go before it is asked again whether a sweep has begun."""
 _DEVICES = ("cpu", "cuda", "mps")
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z]+")
 
@@ -79,21 +81,40 @@ def in_use(store: Store, artifacts: Artifacts, old_code: bool = True) -> Use:
 
 
 def collect(store: Store, artifacts: Artifacts, old_code: bool = True) -> Use:
-    """Remove what no sweep needs; what the store was before.
+    """Remove what no sweep needs; what the store was before, with what was removed of it as `unneeded`.
 
     Raises SetupError, and removes nothing, where a sweep cannot be planned: what it would need is not known.
     """
+    removed: set[str] = set()
+    use = before = _settled(store, artifacts, old_code)
+    left = [f.name for f in use.unneeded]
+    # To remove many takes a while, too.
+    while left:
+        some, left = left[:_AT_ONCE], left[_AT_ONCE:]
+        artifacts.remove(some)
+        removed |= {*some}
+        if left and _is_outdated(use, store):
+            use = _settled(store, artifacts, old_code, "nothing more")
+            known = {*left}
+            left = [f.name for f in use.unneeded if f.name in known]
+    return replace(before, unneeded=tuple(f for f in before.unneeded if f.name in removed))
+
+
+def _is_outdated(use: Use, store: Store) -> bool:
+    return bool({row.id for row in store.sweeps()} - {h.sweep for h in use.holdings})
+
+
+def _settled(store: Store, artifacts: Artifacts, old_code: bool, removed: str = "nothing") -> Use:
     use = in_use(store, artifacts, old_code)
     # Planning them takes a while, in which others begin.
-    while {row.id for row in store.sweeps()} - {h.sweep for h in use.holdings}:
+    while _is_outdated(use, store):
         use = in_use(store, artifacts, old_code)
     if broken := [h for h in use.holdings if h.problem]:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise SetupError(
-            f"{broken[0].sweep}{more} cannot be planned ({broken[0].problem}), so what it needs is not known; nothing was removed: put "
+            f"{broken[0].sweep}{more} cannot be planned ({broken[0].problem}), so what it needs is not known; {removed} was removed: put "
             f"right what is missing, or `paretoscope delete {broken[0].sweep}`"
         )
-    artifacts.remove(f.name for f in use.unneeded)
     return use
 
 

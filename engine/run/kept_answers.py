@@ -29,7 +29,7 @@ def keep(client: Client, place: str, answers: Mapping[str, Answer]) -> None:
         for key, answer in answers.items():
             await remote.set_metadata(keys=[place, key], value=list(answer))
 
-    if answers:
+    if answers and _is_there(client):
         with suppress(OSError, TimeoutError):
             client.sync(kept, callback_timeout=_PATIENCE_S)
 
@@ -38,7 +38,13 @@ def drop(client: Client, place: str) -> None:
     """Let a scheduler forget what it keeps under the name of a run."""
     remote: Any = client.scheduler
     with suppress(Exception):
-        client.sync(remote.set_metadata, keys=[place], value=None, callback_timeout=_PATIENCE_S)
+        if _is_there(client):
+            client.sync(remote.set_metadata, keys=[place], value=None, callback_timeout=_PATIENCE_S)
+
+
+def _is_there(client: Client) -> bool:
+    """Whether the scheduler is there, as far as is known here: one that is gone would be called until the patience is over."""
+    return bool(client.status == "running")
 
 
 def kept(task: Task) -> Answer | None:

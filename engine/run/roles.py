@@ -63,7 +63,7 @@ class Ask:
     def text(self) -> str:
         """`bench=1 cpu=4 on host-a or host-b`."""
         takes = " ".join(f"{name}={amount:g}" for name, amount in self.resources)
-        return takes + (f" on {' or '.join(self.workers)}" if self.workers else "")
+        return (takes or "any resources") + (f" on {' or '.join(self.workers)}" if self.workers else "")
 
 
 def host_of(address: str) -> str:

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask._task_spec import Task as GraphTask
@@ -160,8 +160,8 @@ class Submission:
         self._futures.pop(key, None)
 
     def asked(self) -> dict[str, Ask]:
-        """With what the nodes were handed over that have not ended, in that order."""
-        return {key: node.ask for key, node in self._handed.items()}
+        """With what the nodes were handed over that have not ended, in that order; those that wait to be recorded have."""
+        return {key: node.ask for key, node in self._handed.items() if not self._futures[key].done()}
 
     def again(self, keys: Sequence[str]) -> None:
         """Take back nodes that nobody has begun, to hand them over again before all others; under a name that Dask has not heard yet."""
@@ -178,6 +178,8 @@ class Submission:
         lost = [key for key in keys if key in self._out]
         self._client.cancel([self._futures[key] for key in lost], reason=_GIVEN_UP)
         for key in lost:
+            # Whoever is there can say so: it is not to be taken back for want of a worker that could have gone on.
+            self._handed[key] = replace(self._handed[key], ask=Ask(()))
             self._follow(key, self._client.submit(_fail, said, key=f"{self.name(key)}-late"))
 
     def cancel(self) -> bool:

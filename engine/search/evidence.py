@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ class Scale:
         if self.kind == "share":
             share = min(max(value, _LEAST_SHARE), 1 - _LEAST_SHARE)
             return math.log(share / (1 - share))
-        return math.log(value) if self.kind == "size" else value
+        # A limit of nothing is far below whatever is measured.
+        return math.log(max(value, sys.float_info.min)) if self.kind == "size" else value
 
     def back(self, scaled: Floats) -> Floats:
         """The inverse of `to`, of an array."""

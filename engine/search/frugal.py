@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,6 @@ from engine.search.stopped import why_stopped
 from engine.spec.recipe import Recipe
 from engine.spec.steps import TORCH_STEPS, Quantize
 from engine.spec.sweep import Sweep
-from engine.trials.metric_values import metric_value
 from engine.trials.trial import Trial
 
 _SAME_MODEL, _OTHER_MODEL = 0.1, 0.5
@@ -115,22 +115,35 @@ class FrugalChooser:
         choice = self.gain.choose(seen, prices, (*objectives, *limits), len(objectives), bool(self.shorts))
         stopped = self._stopped(choice, done, short, objectives)
         enough = self.sweep.search.enough
-        over = enough is not None and choice.found is not None and choice.found >= enough and len(done) > 1
+        lacks = self._lacks(objectives, limits)
+        over = enough is not None and not lacks and choice.soon is not None and choice.soon >= enough and len(done) > 1
         row = None if over else choice.row
-        return Step(None if row is None else self.recipes[row], choice.in_short, stopped, choice.found)
+        said = None if lacks else choice.found
+        return Step(None if row is None else self.recipes[row], choice.in_short, stopped, said)
 
     def found(self, finished: Mapping[str, Trial]) -> float | None:
         """The share of the expected volume of the whole frontier that is found, from finished trials by id; None before anything is."""
         done = {self.place[i]: t for i, t in finished.items() if i in self.place and t.state == "done"}
         over = self._rows(i for i, t in finished.items() if t.state != "done")
         objectives, limits = self.scales(tuple(done.values()))
+        if self._lacks(objectives, limits):
+            return None
         return self.gain.found(Seen(done=done, short={}, over=over), (*objectives, *limits), len(objectives))
 
     def _rows(self, ids: Any) -> tuple[int, ...]:
         return tuple(sorted(self.place[i] for i in ids if i in self.place))
 
+    def _lacks(self, objectives: Sequence[Scale], limits: Sequence[Scale]) -> bool:
+        """Whether the target has a limit of which nothing is measured, or none of the objectives is: then no frontier can be found."""
+        wanted = self.sweep.target.limits if self.sweep.target else {}
+        stated = self.sweep.search.objectives
+        there = {scale.key for scale in (*objectives, *limits)}
+        return not wanted.keys() <= there or (stated is not None and there.isdisjoint(stated))
+
     def scales(self, done: Sequence[Trial]) -> tuple[tuple[Scale, ...], tuple[Scale, ...]]:
-        """The objectives, and the metrics that have a limit and are none of them."""
+        """The objectives, and the metrics that have a limit and are none of them; of both those that a trial has. Where it has none of the
+        objectives, as the latency of a device that no recipe fits, the file size.
+        """
         target, stated = self.sweep.target, self.sweep.search.objectives
         device, limits = (target.device, target.limits) if target else ("host", {})
         if stated is None:
@@ -139,10 +152,13 @@ class FrugalChooser:
                 right = "agreement"
             timed = device != "host" or self.sweep.measure.latency is not None
             stated = (right, "size_bytes", *(("latency_ms",) if timed else ()))
-        # What no trial has, a latency of a device that a network does not fit, is nothing to look for.
-        there = [k for k in stated if any(metric_value(t, k, device) is not None for t in done)] or [*stated]
-        objectives = tuple(scale_of(key, device, done, limits.get(key)) for key in there)
-        return objectives, tuple(scale_of(k, device, done, v) for k, v in limits.items() if k not in there)
+
+        def known(keys: Iterable[str]) -> tuple[Scale, ...]:
+            scales = [scale_of(key, device, done, limits.get(key)) for key in keys]
+            return tuple(s for s in scales if any(math.isfinite(s.of(t)) for t in done))
+
+        objectives = known(stated) or known(["size_bytes"])
+        return objectives, known(k for k in limits if k not in {s.key for s in objectives})
 
     def _stopped(
         self, choice: Choice, done: Mapping[int, Trial], short: Mapping[str, Trial], objectives: Sequence[Scale]

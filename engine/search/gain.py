@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,15 @@ class Hopeless:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to do next: a row, in short or in full, None where nothing is left; whom to stop; and how much of the frontier's volume is
-    found, as a share of what is expected of measuring all.
+    """What to do next: a row, in short or in full, None where nothing is left; whom to stop; how much of the frontier's volume is found,
+    as a share of what is expected of measuring all; and how much `soon`, once what is under way has come out as expected.
     """
 
     row: int | None
     in_short: bool = False
     hopeless: Mapping[int, Hopeless] = field(default_factory=dict)
     found: float | None = None
+    soon: float | None = None
 
 
 class Gain:
@@ -116,7 +118,7 @@ class Gain:
         taken = {*seen.done, *seen.busy, *seen.over}
         left = np.array([row for row in range(self.own) if row not in taken], np.int64)
         if not len(left):
-            return Choice(None, found=1.0)
+            return Choice(None, found=self.found(replace(seen, busy=()), scales, objectives), soon=1.0)
         if left[0] == 0:
             return Choice(0 if np.isfinite(prices.alone()[0]) else None)
         if 0 not in seen.done:
@@ -124,13 +126,13 @@ class Gain:
         beliefs = self._believed(seen, scales)
         drawn = _Drawn(self, seen, scales, objectives, beliefs, left)
         hopeless = self._hopeless(seen, drawn) if screens else {}
-        found = drawn.found()
+        found, soon = drawn.found(), drawn.soon()
         free = np.array([row not in hopeless and row not in seen.busy_short for row in left.tolist()])
         if not free.any():
-            return Choice(None, hopeless=hopeless, found=found)
+            return Choice(None, False, hopeless, found, soon)
         ready = free & ~np.isin(left, np.array([*seen.last], np.int64))
         row, in_short = self._best(seen, prices, drawn, np.flatnonzero(ready if ready.any() else free), screens)
-        return Choice(row, in_short, hopeless, found)
+        return Choice(row, in_short, hopeless, found, soon)
 
     def found(self, seen: Seen, scales: Sequence[Scale], objectives: int) -> float | None:
         """As a choice says it; None before the baseline is measured."""
@@ -223,6 +225,7 @@ class _Drawn:
         self._corners()
         points, kept = self._points(self.front_of)
         self.front = points[kept]
+        self.measured_front = points[: len(done)][kept[: len(done)]]
         spread = [(mean[:, None] + sd[:, None] * self._normals(DRAWS)) for mean, sd in self.believed]
         every, is_kept = self._points(np.stack(spread, axis=-1).reshape(-1, len(scales)))
         self.volume = dominance.hypervolume(self.front, [True] * self.count, np.zeros(self.count))
@@ -276,11 +279,22 @@ class _Drawn:
         return places, kept
 
     def found(self) -> float | None:
-        """The volume that is found as a share of what is expected of all recipes together; None where neither anything is found nor any
+        """The volume that is measured as a share of what is expected of all recipes together; None where neither anything is found nor any
         draw expects it, as within limits that nothing keeps so far: that is not to have found all.
         """
-        expected = self.volume + self.together(self.left)
-        return None if expected <= 0 else min(1.0, self.volume / expected)
+        return self._share(dominance.hypervolume(self.measured_front, [True] * self.count, np.zeros(self.count)))
+
+    def soon(self) -> float | None:
+        """As `found`, with what is under way as expected."""
+        return self._share(self.volume)
+
+    def _share(self, volume: float) -> float | None:
+        return None if self.expected <= 0 else min(1.0, volume / self.expected)
+
+    @cached_property
+    def expected(self) -> float:
+        """The volume of all recipes together."""
+        return self.volume + self.together(self.left)
 
     def together(self, rows: Ints) -> float:
         """What some of the recipes that are left would add together, on the mean of joint draws."""

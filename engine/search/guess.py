@@ -47,7 +47,7 @@ class Guess:
 def guess(recipe: Recipe, source: str) -> Guess:
     """About what a recipe of the network `source` comes to, beside the network itself."""
     params = macs = coarse = 0.0
-    dense, bits, integer = 0.0, _FLOAT_BITS, False
+    dense, bits, integer = 0.0, float(_FLOAT_BITS), False
     for step in recipe.steps:
         if isinstance(step, Distill) and step.student != CURRENT:
             params, macs = _of_student(step, source)
@@ -59,7 +59,8 @@ def guess(recipe: Recipe, source: str) -> Guess:
             else:
                 dense += gone
         elif isinstance(step, Quantize):
-            bits, integer = step.weight_bits, step.activation_bits <= 8
+            # Those on average, where layers differ.
+            bits, integer = step.mean_bits or step.weight_bits, step.activation_bits <= 8
             coarse = _COARSE * 2.0**-bits * (0.5 if step.method == "qat" else 1.0)
     # Of zeros about half the bytes are saved, where anything is.
     size = params + dense / 2 + math.log(bits / _FLOAT_BITS)

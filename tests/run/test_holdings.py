@@ -165,6 +165,30 @@ def test_what_a_sweep_needs_that_begins_while_others_are_planned_stays(
     assert {f.name for f in artifacts.stored()} >= planned(late)
 
 
+def test_what_a_sweep_needs_that_begins_while_files_are_removed_stays(
+    place: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+):
+    one, late = sweep_of(place, "one", INT8), sweep_of(place, "late", W4)
+    begun(store, one)
+    put(artifacts, planned(late) | {STRAY})
+    needed = planned(late) - planned(one)
+    monkeypatch.setattr(holdings, "_AT_ONCE", 1)
+    remove = Artifacts.remove
+
+    def slowly(files: Artifacts, names: Any) -> None:
+        remove(files, names)
+        if not [row for row in store.sweeps() if row.id == late.id]:
+            begun(store, late)
+
+    monkeypatch.setattr(Artifacts, "remove", slowly)
+    gone = {f.name for f in collect(store, artifacts).unneeded}
+    left = {f.name for f in artifacts.stored()}
+    # One was removed by then.
+    assert len(needed & gone) <= 1
+    assert left == (planned(late) | {STRAY}) - gone
+    assert STRAY in gone
+
+
 def test_what_gc_takes_before_a_new_sweep_is_entered_is_made_again(
     place: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ):

@@ -76,3 +76,18 @@ def test_a_scheduler_keeps_answers_of_one_run_until_that_ends():
         drop(client, "run-1")
         assert client.get_metadata(["run-1"]) is None
         assert client.get_metadata(["run-2", "a"]) == [1.0, {}]
+
+
+def test_a_scheduler_that_is_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as local,
+        closing(Client(local, set_as_default=False)) as client,
+    ):
+        keep(client, "run", {"a": (1.0, {})})
+        with monkeypatch.context() as gone:
+            # As a client has it that tries to reach it again.
+            gone.setattr(client, "status", "connecting")
+            gone.setattr(client, "sync", lambda *_, **options: pytest.fail(f"called with {options}"))
+            keep(client, "run", {"b": (1.0, {})})
+            drop(client, "run")
+        assert client.get_metadata(["run"]) == {"a": [1.0, {}]}

@@ -80,6 +80,30 @@ def test_runs_with_files_of_their_own_share_no_node_of_one_scheduler(
         store._engine.dispose()
 
 
+def test_what_has_ended_or_is_given_up_is_not_taken_back_when_its_worker_goes(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.run.submission.run_node", lambda *_: "done")
+    nodes = {
+        "quick": Handed("export-quick", None, (), Ask((("cpu", 1),)), 0),  # type: ignore[arg-type]
+        "late": Handed("export-gone", None, (), Ask((("cpu", 1),), ("tcp://127.0.0.1:1",)), 0),  # type: ignore[arg-type]
+    }
+    with closing(Client(address, set_as_default=False)) as client:
+        work = Submission(client, 2)
+        work.add(nodes)
+        work.feed(nodes.__getitem__)
+        work._futures["quick"].result(timeout=60)
+        # It waits to be recorded, and a crew that looks now leaves it alone.
+        assert work.asked().keys() == {"late"}
+        assert not work.asked()["late"].suits("tcp://other:1", {"cpu": 1})
+        work.fail(["late"], "took longer")
+        assert all(ask.suits("tcp://other:1", {}) for ask in work.asked().values())
+        ended = dict(work.ended(60))
+        while len(ended) < 2:
+            ended |= work.ended(60)
+        assert (ended["quick"].result(), str(ended["late"].exception())) == ("done", "took longer")
+
+
 def test_what_another_run_gives_up_goes_on_for_this_one(address: str, monkeypatch: pytest.MonkeyPatch):
     def slow(*_: object) -> str:
         time.sleep(1)

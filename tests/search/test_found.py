@@ -54,6 +54,39 @@ def test_limits_that_nothing_keeps_are_not_taken_for_a_frontier_that_is_found():
     assert (step.found, step.recipe is None) == (None, False)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"target": {"limits": {"top5": 0.9}}},
+        {"target": {"limits": {"size_bytes": 0}}},
+        {"search": {"method": "gain", "objectives": ["latency_ms", "top5"]}},
+    ],
+    ids=["limit", "nothing", "objectives"],
+)
+def test_of_what_no_recipe_has_measured_nothing_is_said_and_the_search_goes_on(asked: dict[str, object]):
+    from scipy import sparse
+
+    chosen = sweep("gain", space=SMALL, **asked)
+    known = walk(SEARCH, 4)
+    prices = Prices(sparse.csr_array((len(chosen.all_recipes), 1)), None, np.ones(1))
+    step = FrugalChooser(chosen).next({t.id: t for t in known}, {}, (), (), prices)
+    assert share_found(chosen, known) is None
+    assert step.found is None
+    assert step.recipe is not None
+
+
+@pytest.mark.parametrize("most", [6, 1000], ids=["some", "all"])
+def test_what_is_under_way_is_not_found_yet(most: int):
+    from scipy import sparse
+
+    known = walk(SEARCH, 2)
+    busy = [r.id for r in SEARCH.all_recipes if r.id not in {t.id for t in known}][:most]
+    prices = Prices(sparse.csr_array((len(SEARCH.all_recipes), 1)), None, np.ones(1))
+    step = FrugalChooser(SEARCH).next({t.id: t for t in known}, {}, busy, (), prices)
+    # What a cancelled run leaves is what is measured by then.
+    assert step.found == pytest.approx(share_found(SEARCH, known), abs=0.1)
+
+
 def test_the_words_say_unlikely_only_where_it_is():
     assert found_text(0.9, 7) == "found: about 90.0% of the frontier's volume that is expected of all recipes"
     assert found_text(0.995, 7).endswith("; the 7 that are left are unlikely to improve it")

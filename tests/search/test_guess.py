@@ -29,6 +29,8 @@ def test_bytes_follow_from_bits_channels_and_students():
     zoo = zoo_index()
     assert np.exp(guess(of(Quantize(weight_bits=8, activation_bits=32)), "resnet8").bytes) == pytest.approx(0.25)
     assert np.exp(guess(of(CHANNELS), "resnet8").bytes) == pytest.approx(0.25)
+    mixed = Quantize(weight_bits=8, activation_bits=32, mean_bits=4)
+    assert np.exp(guess(of(mixed), "resnet8").bytes) == pytest.approx(0.125)
     student = guess(of(STUDENT), "resnet8")
     assert np.exp(student.bytes) == pytest.approx(zoo["ds_cnn"].params / zoo["resnet8"].params)
     # Zeros leave the time as it is; channels that are gone do not.
