@@ -205,7 +205,7 @@ MOST_DECIMALS = 7
 
 def number_text(number: float) -> str:
     """A number as it is in up to ten digits, `0.002`, `1,500`; one near nothing with a power of ten, `4.7×10⁻⁷`, `10⁻⁶`."""
-    if number == 0 or abs(number) >= 1e-4:
+    if not 0 < abs(number) < 1e-4:
         return f"{number:,.10g}"
     mantissa, _, power = f"{number:.1e}".partition("e")
     raised = f"10{str(int(power)).translate(_RAISED)}"

@@ -10,6 +10,7 @@ import html
 import re
 import textwrap
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import plotly.graph_objects as go
@@ -86,9 +87,26 @@ def _lines(name: str, most: int, lines: int) -> list[str]:
 
 
 def all_shortened(names: Sequence[str], most: int) -> list[str]:
-    """Names that stand together, cut where that tells the most of them apart: before their ends, or else in the middle."""
-    by_end, by_both = [shortened(n, most) for n in names], [in_the_middle(n, most) for n in names]
-    return by_both if len(set(by_both)) > len(set(by_end)) else by_end
+    """Names that stand together, cut where that tells the most of them apart: before their ends, else in the middle, else around where they
+    begin to differ.
+    """
+    long = [n for n in names if len(n) > most] or [""]
+    # All names begin as the first of the alphabet and the last both do.
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(min(long), max(long), strict=False)))
+    ways = [
+        [shortened(n, most) for n in names],
+        [in_the_middle(n, most) for n in names],
+        [_from(n, max(0, alike - most // 3), most) for n in names],
+    ]
+    return max(ways, key=lambda cut: len(set(cut)))
+
+
+def _from(name: str, first: int, most: int) -> str:
+    """A long name from a letter on."""
+    if len(name) <= most:
+        return name
+    told = f"…{name[first:]}" if first else name
+    return told if len(told) <= most else f"{told[: most - 1]}…"
 
 
 def in_the_middle(name: str, most: int) -> str:

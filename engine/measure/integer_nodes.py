@@ -29,7 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import StepError
 from engine.graph.graph import open_session
-from engine.measure.saturation import Codes, LayerSaturation, PairedWeights
+from engine.measure.saturation import EXACT, LARGEST_CODE, Codes, LayerSaturation, PairedWeights, exact_runs, summed
 from engine.measure.windows import Positions, Window
 
 _Q_LINEAR = ("x", "x_scale", "x_zero", "w", "w_scale", "w_zero")
@@ -45,8 +45,6 @@ PLACES: dict[str, tuple[str, ...]] = {
 _UNKNOWN = ("QAttention", "DynamicQuantizeLSTM")
 """Operators that multiply by int8 in more than one product, which are not emulated here."""
 _WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-_LARGEST_CODE = 255
-_EXACT = 2**24
 # Numbers of a layer's inputs or outputs held at a time.
 _BLOCK = 2**22
 _FEW = 1
@@ -120,11 +118,15 @@ class IntegerLayer:
         self._windows: dict[tuple[int, ...], Window] = {}
         outputs_first = weights if self._convolves or self._attributes.get("transB") else weights.T
         centred = outputs_first - zero.reshape(-1, *[1] * (weights.ndim - 1))
-        largest = int(np.abs(centred).reshape(len(centred), -1).sum(axis=1).max()) * _LARGEST_CODE
+        # Saturation changes sums of the codes as they are stored, whose zero points may be far from 0.
+        reaches = [centred, outputs_first.astype(np.int32)] if zero.any() else [centred]
+        largest = (
+            sum(int(np.abs(r).reshape(len(r), -1).sum(axis=1, dtype=np.int64).max()) for r in reaches) * LARGEST_CODE
+        )
         bias = np.abs(constants[name]).max() if (name := self.places.get("bias", "")) in constants else 0
-        self._whole = largest + int(bias) < _EXACT
+        self._whole = largest + int(bias) < EXACT
         """Whether float32 holds every sum of this layer exactly, its bias included."""
-        self._centred, self._parts = centred, max(1, min(-(-largest // (_EXACT - 1)), centred.shape[1]))
+        self._centred = centred
         self._seen: Counter[str] = Counter()
 
     @cached_property
@@ -135,13 +137,14 @@ class IntegerLayer:
     @cached_property
     def _sessions(self) -> list[onnxruntime.InferenceSession]:
         """What computes the sums, in parts that float32 holds; the sums are of all parts."""
-        parts = np.array_split(np.arange(self._centred.shape[1]), self._parts)
-        return [self._in_float(self._centred, part) for part in parts]
+        return [
+            self._in_float(self._centred, part) for part in exact_runs(self._centred.reshape(len(self._centred), -1))
+        ]
 
-    def _in_float(self, weights: Array, inner: Array) -> onnxruntime.InferenceSession:
-        """The layer's sums over some of its inner axis: whole numbers, which float32 adds exactly below 2^24, in any order."""
+    def _in_float(self, weights: Array, part: slice) -> onnxruntime.InferenceSession:
+        """The layer's sums over a part of its products: whole numbers, which float32 adds exactly below 2^24, in any order."""
         chosen = np.zeros_like(weights, np.float32)
-        chosen[:, inner] = weights[:, inner]
+        chosen.reshape(len(weights), -1)[:, part] = weights.reshape(len(weights), -1)[:, part]
         kept = {k: v for k, v in self._attributes.items() if k in _WINDOW} if self._convolves else {"transB": 1}
         nodes = [
             helper.make_node("Cast", ["codes"], ["real"], to=TensorProto.FLOAT),
@@ -240,7 +243,7 @@ class IntegerLayer:
         """Where saturation changes a sum, in (n, outputs, places) laid out in a row, by how much, and how many pairs saturated."""
         places, outputs = math.prod(window.places), self._pairs[0].outputs
         # Two codes of the padding saturate only where they add up to 256.
-        filled = not self._pairs[0].by_channel or 2 * zero > _LARGEST_CODE
+        filled = not self._pairs[0].by_channel or 2 * zero > LARGEST_CODE
         if filled and any(map(any, window.pads)):
             codes = np.pad(codes, [(0, 0), (0, 0), *window.pads], constant_values=zero)
         codes = codes.reshape(*codes.shape[:2], -1)
@@ -249,7 +252,10 @@ class IntegerLayer:
             channels = [codes[:, k] for k in range(codes.shape[1])]
         else:
             channels = list(np.ascontiguousarray(codes[:, :, 0].T)[:, :, None])
-        every, amounts = [], []
+        size = len(codes) * len(self._centred) * places
+        every: list[Array] = [np.zeros(0, np.intp)]
+        amounts: list[Array] = [np.zeros(0)]
+        saturated, held = 0, 0
         for g, (pairs, group) in enumerate(zip(self._pairs, _split(channels, len(self._pairs)), strict=True)):
             largest = peaks[g * len(group) : (g + 1) * len(group)]
             if pairs.by_channel:
@@ -260,11 +266,16 @@ class IntegerLayer:
             for images, output, place, amount in found:
                 every.append((images * len(self._centred) + (g * outputs + output)) * places + place)
                 amounts.append(amount)
-        if not every:
-            return np.zeros(0, np.intp), np.zeros(0), 0
-        size = len(codes) * len(self._centred) * places
-        where, excess = _summed(np.concatenate(every), np.concatenate(amounts), size)
-        return where, excess, sum(map(len, every))
+                saturated, held = saturated + len(amount), held + len(amount)
+                if held > max(size, _BLOCK):
+                    # Where most pairs saturate there are hundreds for each output.
+                    once, all_of_it = summed(np.concatenate(every), np.concatenate(amounts), size)
+                    every, amounts = [once], [all_of_it]
+                    held = 0
+        where, excess = (
+            summed(np.concatenate(every), np.concatenate(amounts), size) if saturated else (every[0], amounts[0])
+        )
+        return where, excess, saturated
 
     def _sums_at(self, where: Array, codes: Array, zero: int, window: Window) -> Array:
         """The exact sums of some outputs, float64."""
@@ -324,18 +335,6 @@ def _split(channels: Sequence[Codes], groups: int) -> list[Sequence[Codes]]:
 def _rows(group: Sequence[Codes], seen: Positions) -> Callable[[int], Codes]:
     """What weights k multiply at every place, in the order of the kernel's sums, of a group's channels with their padding."""
     return lambda k: group[k % len(group)][:, seen[k // len(group)]]
-
-
-def _summed(where: Array, amounts: Array, size: int) -> tuple[Array, Array]:
-    """Amounts that fall on one index as one, where they do not cancel; of indices below `size`."""
-    if len(where) * 20 > size:
-        every = np.bincount(where, amounts, size)
-        found = every.nonzero()[0]
-        return found, every[found]
-    found, turned = np.unique(where, return_inverse=True)
-    every = np.bincount(turned, amounts)
-    kept = every.nonzero()[0]
-    return found[kept], every[kept]
 
 
 def _rounded_on_the_spot(real: Array) -> dict[str, Array]:

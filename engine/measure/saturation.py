@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ import numpy.typing as npt
 
 LOW, HIGH = -32768, 32767
 """The range of int16, in which pairs are added."""
-_LARGEST_CODE = 255
+LARGEST_CODE = 255
+EXACT = 2**24
+"""Below this float32 holds every whole number."""
 # Numbers that are held at a time while pairs are added.
 _BLOCK = 2**24
 
 Integers = npt.NDArray[np.integer[Any]]
 Codes = npt.NDArray[np.uint8]
+Amounts = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class PairedWeights:
         positive, negative = (
             np.clip(whole, *ends).reshape(-1, 2, self.outputs).sum(1) for ends in ((0, 127), (-128, 0))
         )
-        risky = (positive * _LARGEST_CODE > HIGH) | (negative * _LARGEST_CODE < LOW)
+        risky = (positive * LARGEST_CODE > HIGH) | (negative * LARGEST_CODE < LOW)
         pair, outputs = np.nonzero(risky)
         two = whole[2 * pair, outputs], whole[2 * pair + 1, outputs]
         taps, first = divmod(2 * pair, channels) if self.by_channel else (0 * pair, 2 * pair)
@@ -141,3 +145,27 @@ class PairedWeights:
                     inside = np.flatnonzero(at >= 0)
                     images, column, at, amounts = images[inside], column[inside], at[inside], amounts[inside]
                 yield images, outputs[column], at, amounts
+
+
+def exact_runs(weights: Integers) -> list[slice]:
+    """Weights (outputs, K), zero points taken off, in runs along K: float32 holds every sum over one of them, wherever the large are."""
+    products = np.abs(weights).T.astype(np.int64) * LARGEST_CODE
+    ends, held = [0], np.zeros(len(weights), np.int64)
+    for k, more in enumerate(products):
+        held += more
+        if held.max() >= EXACT:
+            ends.append(k)
+            held = more.copy()
+    return [slice(*pair) for pair in pairwise([*ends, len(products)])]
+
+
+def summed(where: Integers, amounts: Amounts, size: int) -> tuple[Integers, Amounts]:
+    """Amounts that fall on one index as one, where they do not cancel; of indices below `size`."""
+    if len(where) * 20 > size:
+        every = np.bincount(where, amounts, size)
+        found = every.nonzero()[0]
+        return found, every[found]
+    found, turned = np.unique(where, return_inverse=True)
+    every = np.bincount(turned, amounts)
+    kept = every.nonzero()[0]
+    return found[kept], every[kept]

@@ -25,11 +25,13 @@ def tile(
         return
     # Streamlit knows a hyphen alone for a minus, so arrow and colour are said.
     change = with_minus(change)
-    if not change.strip("+\u2212").partition(" ")[0].strip("0.,"):
+    told = change.strip("+\u2212")
+    # What rounds to nothing is not said to be nothing: a file may be a third of a per cent smaller.
+    if not told.partition(" ")[0].strip("0.,"):
         st.metric(
             label,
             with_minus(value),
-            "no change",
+            told,
             delta_color="gray",
             delta_arrow="off",
             help=help,

@@ -74,3 +74,5 @@ def test_names_that_end_alike_are_cut_in_the_middle_and_others_by_their_end() ->
         all_shortened(["layers.0.attention.query.weight", "layers.0.attention.keys.weight"], 14)[1] == "…n.keys.weight"
     )
     assert all_shortened(["short"], 30) == ["short"]
+    between = [f"{'a' * 50}{i}{'b' * 40}" for i in range(3)]
+    assert all_shortened(between, 20) == [f"…aaaaaa{i}{'b' * 11}…" for i in range(3)]

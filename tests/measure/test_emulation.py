@@ -170,12 +170,51 @@ def test_what_cannot_be_emulated_is_refused_in_one_line():
         Emulator(_integer_product(zeros))
 
 
-def _integer_product(tensors) -> onnx.ModelProto:
+@pytest.mark.parametrize("case", ["large weights together", "a zero point far from 0"])
+def test_sums_that_one_float32_does_not_hold_are_whole(case):
+    rng = np.random.default_rng(0)
+    if case == "a zero point far from 0":
+        weights, zero = 100 + rng.integers(-3, 4, (2048, 2)), 100
+    else:
+        weights, zero = np.zeros((6144, 2), np.int64), 0
+        weights[:1536] = 127
+    codes = rng.integers(240, 256, (4, len(weights)))
+    named = {"zx": (3, np.uint8), "zw": (zero, np.int8)}
+    model = _integer_product(
+        [numpy_helper.from_array(np.array(v, t), n) for n, (v, t) in {"w": (weights, np.int8), **named}.items()],
+        codes.shape,
+    )
+    pairs = (codes[:, :, None] * weights).reshape(4, -1, 2, 2).sum(axis=2)
+    expected = (
+        np.clip(pairs, -32768, 32767).sum(axis=1) - 3 * weights.sum(axis=0) - zero * (codes - 3).sum(axis=1)[:, None]
+    )
+    (found,) = Emulator(model).emulated(codes.astype(np.uint8)).values()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_saturates_is_added_up_as_it_is_found(monkeypatch):
+    """Where every pair does there are hundreds of them for each output: they are not all held."""
+    model, x = qdq_net(np.full((16, 64, 3, 3), 127)), np.full((2, 64, 6, 6), 5.5, np.float32)
+    emulator = Emulator(model)
+    before, shares = logits(emulator, x), emulator.layers()
+    assert shares[0].saturated > 0.7
+    for name in ("engine.measure.integer_nodes._BLOCK", "engine.measure.saturation._BLOCK"):
+        monkeypatch.setattr(name, 1)
+    held, real = list[int](), integer_nodes.summed
+    monkeypatch.setattr(integer_nodes, "summed", lambda *a: held.append(len(a[0])) or real(*a))
+    emulator = Emulator(model)
+    np.testing.assert_array_equal(logits(emulator, x), before)
+    assert emulator.layers() == shares
+    outputs, of_one_code = 16 * 3 * 6, 16 * 9
+    assert 0 < max(held) <= 2 * outputs + of_one_code
+
+
+def _integer_product(tensors, shape=(2, 3, 4)) -> onnx.ModelProto:
     names = [t.name for t in tensors]
     inputs = {"input": TensorProto.UINT8} | ({} if "w" in names else {"w": TensorProto.INT8})
     graph = helper.make_graph(
         [helper.make_node("MatMulInteger", ["input", "w", *(n for n in names if n != "w")], ["sums"], "stack")], "g",
-        [helper.make_tensor_value_info(n, t, [2, 3, 4] if n == "input" else [2, 4, 5]) for n, t in inputs.items()],
+        [helper.make_tensor_value_info(n, t, shape if n == "input" else [2, 4, 5]) for n, t in inputs.items()],
         [helper.make_tensor_value_info("sums", TensorProto.INT32, None)],
         tensors,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.store import Store
+from pages.shared import how_far
 from tests.helpers.pages import open_app, words
 from tests.helpers.trial_factory import SPACE, sweep_trials
 
@@ -37,6 +38,14 @@ def test_watching_and_explore_say_how_far_off_the_target_is():
     assert "Found: about" not in watching
     # Explore's recommendation says it, once.
     assert words(open_app(sweep=sweep.id)).replace("\\", "").replace("**", "").count(FAR) == 1
+
+
+def test_of_very_many_recipes_nothing_is_said_and_none_is_read_for_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(how_far, "MOST", 20)
+    monkeypatch.setattr(how_far, "share_found", lambda *a: asked.append(a))
+    assert "Found: about" not in words(open_app(sweep=searched("running").id))
+    assert not asked
 
 
 def test_nothing_is_said_of_a_grid_of_a_target_that_is_kept_and_of_a_sweep_that_is_measured_whole():

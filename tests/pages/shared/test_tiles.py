@@ -12,6 +12,7 @@ def page():
     tile("File size", "85.5 kB", "-73 %", higher_is_better=False)
     tile("File size", "90.0 kB", "+3 %", higher_is_better=False)
     tile("Agreement", "100.00 %", "+0.00 points", higher_is_better=True)
+    tile("File size", "285 kB", "-0 %", higher_is_better=False)
     tile("Own", "-0.5 K", None, higher_is_better=True)
 
 
@@ -27,6 +28,7 @@ def test_changes_have_a_minus_sign_and_the_colour_of_what_they_mean():
         ("92.97 %", "−0.02 points", "GRAY", "DOWN"),
         ("85.5 kB", "−73 %", "GREEN", "DOWN"),
         ("90.0 kB", "+3 %", "RED", "UP"),
-        ("100.00 %", "no change", "GRAY", "NONE"),
+        ("100.00 %", "0.00 points", "GRAY", "NONE"),
+        ("285 kB", "0 %", "GRAY", "NONE"),
         ("−0.5 K", "", "GRAY", "NONE"),
     ]
