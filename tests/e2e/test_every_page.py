@@ -126,6 +126,8 @@ def test_keys_go_to_pages_walk_through_recipes_and_are_listed(screen: tuple[Page
     page.wait_for_url(re.compile("/trial"))
     page.locator(CHART).first.wait_for(state="attached")
     page.wait_for_url(re.compile("trial="))
+    # A key that is pressed while the page is drawn may find nothing to go through yet.
+    idle(page)
     before = in_address(page, "trial")
     page.keyboard.press("j")
     page.wait_for_url(lambda url: f"trial={before}" not in url)
