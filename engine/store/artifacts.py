@@ -36,9 +36,20 @@ from engine.store.connection import without_password
 _NAME = re.compile(r"[0-9a-f]{64}\.(onnx|safetensors|npz|json)")
 # A store that says nothing for so long is down; clouds' own clients would try again for minutes.
 _PATIENCE_S = 30.0
-_CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 # Linux's own ENOTSUPP, without a name outside of the kernel, which some network filesystems let out.
-_CANNOT_FLUSH += (524,)
+_NOT_SUPPORTED = 524
+_CANNOT_FLUSH = frozenset(
+    {
+        errno.EINVAL,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EBADF,
+        errno.EACCES,
+        errno.EPERM,
+        _NOT_SUPPORTED,
+    }
+)
 _Answer = TypeVar("_Answer")
 
 
