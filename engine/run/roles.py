@@ -98,7 +98,7 @@ def roles_again(before: Roles, members: Sequence[Member], gone: Sequence[Member]
 
     timing = [m for m in members if times(m)] or [m for m in gone if times(m)]
     counting = [m for m in members if m.sums == before.sums] or [m for m in gone if m.sums == before.sums]
-    everybody = [*members, *(m for m in (*timing, *counting) if m not in members)]
+    everybody = [*members, *(m for m in gone if m in timing or m in counting)]
     benches = [m for m in everybody if m.resources.get(asked)]
     return _roles(everybody, benches, timing, counting, before.device) if timing else before
 

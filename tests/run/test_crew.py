@@ -68,6 +68,12 @@ def test_the_machine_of_a_run_stays_when_another_kind_joins_or_the_benches_leave
     assert roles_again(roles_of([member("a:1", cpu=4)]), [member("a:2", cpu=2)], gone=[]).takes == {"cpu": 2}
 
 
+def test_where_nobody_is_left_whoever_comes_may_answer():
+    alone = member("a:1")
+    roles = roles_again(roles_of([alone]), [], gone=[alone])
+    assert (roles.timing, roles.counting) == ((), ())
+
+
 def test_a_patience_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch):
     assert stated_patience_s() == 600
     monkeypatch.setenv("PARETOSCOPE_WORKER_MINUTES", "0.5")

@@ -133,6 +133,9 @@ def test_objectives_are_what_the_spec_says(plan: Plan):
         ("accuracy", "stm32h7a3-xcubeai"),
         ("size_bytes", "stm32h7a3-xcubeai"),
     ]
+    assert limits == ()
+    within = trained_sweep(target={"limits": {"energy_mj": 5.0, "top5": 0.9}})
+    limits = Played(within, plan).chooser.scales([measured(Recipe())])[1]
     assert [(s.key, s.limit) for s in limits] == [("energy_mj", 5.0)]
 
 
