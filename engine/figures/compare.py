@@ -26,6 +26,8 @@ MOST = len(COLOURS)
 REFERENCE = "#8C95A3"
 _CLEAR, _CLEAR_PERCENT = "\u2002", 2.5
 """A number stands clear of its bar's whisker, and of the baseline's line; about so much of the axis is one such space."""
+_CLEAR_PERCENT_WIDE, _MOST_CLEAR = 1.2, 12
+"""On a wide screen it is less of the axis, so that a whisker takes more of them; no more than some, whatever the whisker."""
 _NUMBER_PERCENT = 15.0
 """What a number takes behind its bar, on the axis."""
 _ROOM = 1.2
@@ -88,10 +90,12 @@ def _bar(trial: Trial, baseline: Trial, key: str, title: str, device: str) -> Ba
 
 def _clear(bar: Bar) -> str:
     """What goes before the number of a bar, so that no line crosses it."""
+    whisker = 0.0 if bar.high is None else max(0.0, bar.high - bar.percent)
+    spaces = 0 if bar.high is None else 1 + min(_MOST_CLEAR, math.ceil(whisker / _CLEAR_PERCENT_WIDE))
     short = 100.0 - bar.percent
-    if 0.0 < short < _NUMBER_PERCENT:
-        return _CLEAR * (2 + math.floor(short / _CLEAR_PERCENT))
-    return _CLEAR if bar.high is not None else ""
+    if short > 0.0 and short - spaces * _CLEAR_PERCENT < _NUMBER_PERCENT:
+        spaces = max(spaces, 2 + math.floor(short / _CLEAR_PERCENT))
+    return _CLEAR * spaces
 
 
 def costs_figure(info: CostsInfo, height: int | None = None) -> go.Figure:

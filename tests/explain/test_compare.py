@@ -19,6 +19,8 @@ from engine.explain.compare import (
 from engine.figures.compare import (
     COSTS,
     MOST,
+    Bar,
+    CostsInfo,
     accuracy_alt,
     accuracy_figure,
     accuracy_info,
@@ -225,3 +227,16 @@ def test_the_figures_are_told_to_those_who_cannot_see_them():
     assert "B: File size 25 %" in costs_alt(costs_info(named, trial()))
     assert "B 90.00 % (" in accuracy_alt(accuracy_info(named, trial()))
     assert "baseline has 90.00 %" in accuracy_alt(accuracy_info(named, trial()))
+
+
+def test_no_whisker_goes_through_the_number_behind_its_bar():
+    """An en space is 6 pixels, and one per cent of the axis on a wide screen as many."""
+    bars = [Bar("Latency", 40.0, 40.0 - w, 40.0 + w, "") for w in (0.0, 1.0, 4.0, 7.0)]
+    bars += [Bar("Latency", 60.0, 60.0, 59.0, "")]
+    info = CostsInfo(
+        ("Latency",), {str(i): (bar,) for i, bar in enumerate(bars)}, {str(i): i for i in range(len(bars))}
+    )
+    texts = [trace.text[0] for trace in costs_figure(info).data]
+    clear = [len(text) - len(text.lstrip("\u2002")) for text in texts]
+    assert all(spaces >= max(0.0, bar.high - bar.percent) for spaces, bar in zip(clear, bars, strict=True))
+    assert clear[0] == clear[-1] == 1
