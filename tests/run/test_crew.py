@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster, Worker, get_worker
+from distributed import Client, LocalCluster, get_worker
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
@@ -19,18 +17,10 @@ from engine.run import crew as crews
 from engine.run.cluster import Cluster
 from engine.run.crew import Crew, stated_patience_s
 from engine.run.failures import reason
-from engine.run.outcome import Progress
 from engine.run.plan import Node
 from engine.run.roles import Member, roles_again, roles_of
-from engine.run.run import execute
 from engine.run.same_code import revision
 from engine.run.submission import Handed, Submission
-from engine.run.task import Task
-from engine.run.worker import run_node
-from engine.spec.read import read_sweep
-from engine.store.artifacts import Artifacts
-from engine.store.store import Store
-from tests.helpers.small_sweep import in_bits, write_small_sweep
 
 HERE = machine()
 FAST, SLOW = replace(HERE, fingerprint="f" * 64, cpu="Fast"), replace(HERE, fingerprint="0" * 64, cpu="Slow")
@@ -82,17 +72,6 @@ def test_a_patience_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("PARETOSCOPE_WORKER_MINUTES", wrong)
         with pytest.raises(SetupError, match=f"PARETOSCOPE_WORKER_MINUTES is '{wrong}'; give the minutes"):
             stated_patience_s()
-
-
-# Dask takes no function with events in it, but one of this module by its name.
-_HELD, _BEGUN = {4: threading.Event(), 9: threading.Event()}, itertools.count()
-
-
-def _run_held(task: Task, *inputs: object) -> object:
-    """Two steps take until the worker leaves."""
-    if event := _HELD.get(next(_BEGUN)):
-        event.wait(300)
-    return run_node(task, *inputs)
 
 
 class _Work:
@@ -204,62 +183,6 @@ def test_a_step_for_a_worker_that_is_gone_goes_to_the_one_that_came_in_its_place
         assert found["1"] == new
         assert work.taken_back == {"1": 1, "2": 1}
         assert work.asked() == {}
-
-
-def test_a_run_whose_last_worker_leaves_waits_goes_on_with_another_and_ends_without(
-    local: LocalCluster, place: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(crews, "_GRACE_S", 0.3)
-    monkeypatch.setattr(crews, "_LOOK_S", 0.1)
-    monkeypatch.setenv("PARETOSCOPE_WORKER_MINUTES", "30")
-    sweep = read_sweep(write_small_sweep(place), (in_bits(8, 7, 6, 5, 4),))
-    store, artifacts = Store.open(), Artifacts.open()
-    notes: list[str] = []
-    left: list[int] = []
-
-    def leave() -> None:
-        async def close() -> None:
-            for worker in list(local.workers.values()):
-                assert isinstance(worker, Worker)
-                await worker.close()
-            local.workers.clear()
-            local.worker_spec.clear()
-
-        local.sync(close)
-
-    monkeypatch.setattr("engine.run.submission.run_node", _run_held)
-
-    def on_progress(progress: Progress) -> None:
-        first, second = _HELD.values()
-        event = first if not left else second if len(left) == 1 and notes and "have one" in notes[-1] else None
-        if event:
-            left.append(progress.nodes_done)
-            if event is second:
-                monkeypatch.setenv("PARETOSCOPE_WORKER_MINUTES", "0.02")
-            event.set()
-            leave()
-
-    def on_note(line: str) -> None:
-        notes.append(line)
-        if "no worker with cpu=1" in line and len(left) == 1:
-            local.scale(1)
-
-    with pytest.raises(
-        SetupError, match=r"no worker with cpu=1( and none with \S+ on \S+)? for \d+ s, .* it has no worker"
-    ):
-        execute(sweep, store, artifacts, local.scheduler_address, on_progress, on_note=on_note)
-    assert len(left) == 2
-    row = store.sweep(sweep.id)
-    assert row.state == "failed"
-    assert "PARETOSCOPE_WORKER_MINUTES" in str(row.error)
-    local.scale(1)
-    with Client(local, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
-    outcome = execute(sweep, store, artifacts, local.scheduler_address)
-    assert outcome.state == "done"
-    assert outcome.trials_failed == 0
-    # What was finished did not run again.
-    assert outcome.nodes_run == row.nodes_total - row.nodes_done
 
 
 def test_a_scheduler_with_a_limit_of_its_own_on_waiting_ends_the_run_and_fails_no_trial():
