@@ -131,6 +131,8 @@ def test_keys_go_to_pages_walk_through_recipes_and_are_listed(screen: tuple[Page
     before = in_address(page, "trial")
     page.keyboard.press("j")
     page.wait_for_url(lambda url: f"trial={before}" not in url)
+    # The address changes before the ways to the neighbours do.
+    idle(page)
     page.keyboard.press("k")
     page.wait_for_url(re.compile(f"trial={before}"))
     idle(page)
