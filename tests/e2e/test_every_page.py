@@ -111,11 +111,7 @@ def test_a_page_fits_its_screen_and_logs_no_error(screen: tuple[Page, int, str],
 
 
 def test_keys_go_to_pages_walk_through_recipes_and_are_listed(screen: tuple[Page, int, str], address: str) -> None:
-    before_it, _, _ = screen
-    # Of its own, as for somebody who has just come: in a page that has shown all others keys were lost now and then.
-    assert before_it.context.browser is not None
-    page = before_it.context.browser.new_context(viewport=before_it.viewport_size).new_page()
-    page.set_default_timeout(120_000)
+    page, _, _ = screen
     page.goto(f"{address}/explore")
     page.locator(CHART).first.wait_for(state="attached")
     page.keyboard.press("Tab")
@@ -130,8 +126,8 @@ def test_keys_go_to_pages_walk_through_recipes_and_are_listed(screen: tuple[Page
     page.wait_for_url(re.compile("/trial"))
     page.locator(CHART).first.wait_for(state="attached")
     page.wait_for_url(re.compile("trial="))
-    # A key that is pressed while the page is drawn may find nothing to go through yet.
-    idle(page)
+    # The browser draws a moment after the script has ended: before that there is nothing to go through.
+    page.locator("[class*=next-recipe] button").locator("visible=true").first.wait_for()
     before = in_address(page, "trial")
     page.keyboard.press("j")
     page.wait_for_url(lambda url: f"trial={before}" not in url)
