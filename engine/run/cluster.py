@@ -58,8 +58,7 @@ class Cluster:
 
     `slots` is the `cpu` of all workers together: so much can compute at once. `is_here`: the workers are this process's own, on this host;
     only then `deaths` hears how they end. `device`: the kind of device that torch computes on, on the workers with the resource `gpu`.
-    Of workers elsewhere `roles` says who does what, `crew` who does it now that some came or went, and `away` what goes with every node
-    (`readiness.py`).
+    Of workers elsewhere `crew` says who does what now, and `away` what goes with every node (`readiness.py`).
     `lives`: whether there is a worker at the moment, as far as that can be seen from here. `end_worker` kills that of an address, whatever
     it does, where it has a nanny, which then brings another; one without is let go of. `abandon` ends all that compute, where they are the
     run's own.
@@ -75,13 +74,12 @@ class Cluster:
     lives: Callable[[], bool] = lambda: True
     end_worker: Callable[[str], object] = lambda address: None
     abandon: Callable[[], object] = lambda: None
-    roles: Roles | None = None
     away: Away | None = None
     crew: Crew | None = None
 
     @property
     def _roles(self) -> Roles | None:
-        return self.crew.roles if self.crew else self.roles
+        return self.crew.roles if self.crew else None
 
     def ask(self, node: Node) -> Ask:
         """What the node is to be handed over with."""

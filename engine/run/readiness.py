@@ -69,7 +69,7 @@ def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> 
     remote: Any = cluster.client.scheduler
     crew = Crew(remote.address, members, roles, on_note)
     crew.follow(cluster.client, revision())
-    return replace(cluster, machine=roles.machine, device=roles.device, roles=roles, away=away, crew=crew)
+    return replace(cluster, machine=roles.machine, device=roles.device, away=away, crew=crew)
 
 
 def _asked(sweep: Sweep) -> Asked:

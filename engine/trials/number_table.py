@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.metrics import DEVICE_METRICS, METRICS, ON_IMAGES, axis_title, is_score, text_of
 from engine.trials.metric_values import is_slice, judged_by, measured_metrics, metric_value, worst_slice
-from engine.trials.text import baseline_text, is_estimated, metric_range, signed, sums_text
+from engine.trials.text import baseline_text, is_estimated, metric_range, signed, sums_text, without_idle_sign
 from engine.trials.trial import Trial
 
 ON_SAMPLES, ON_HOST, OF_FILE, ELSEWHERE = (
@@ -57,19 +57,14 @@ def difference(trial: Trial, baseline: Trial | None, key: str, device: str = "ho
     if value is None or not before or baseline is None or trial.id == baseline.id:
         return None
     if is_score(key):
-        return value - before, True, _no_sign(signed(key, value - before))
+        return value - before, True, without_idle_sign(signed(key, value - before))
     if METRICS[key].unit in {"%", "points"}:
-        return value - before, True, _no_sign(f"{(value - before) * 100:+.2f} points")
+        return value - before, True, without_idle_sign(f"{(value - before) * 100:+.2f} points")
     return _share(value, before)
 
 
 def _share(value: float, before: float) -> tuple[float, bool, str]:
-    return value / before - 1, False, _no_sign(f"{(value / before - 1) * 100:+.0f} %")
-
-
-def _no_sign(change: str) -> str:
-    """Nothing has no sign."""
-    return change if change.strip("+-").partition(" ")[0].strip("0.") else change[1:]
+    return value / before - 1, False, without_idle_sign(f"{(value / before - 1) * 100:+.0f} %")
 
 
 def number_table(trial: Trial, baseline: Trial | None) -> list[Number]:

@@ -151,10 +151,18 @@ def with_minus(text: str) -> str:
     return _MINUS.sub("\u2212", text)
 
 
+def is_nothing(change: str) -> bool:
+    """Whether a change's number, `+0.00 points`, comes to nothing in the digits that are shown."""
+    return not re.search("[1-9]", change.partition(" ")[0])
+
+
+def without_idle_sign(change: str) -> str:
+    """A change as it is; of one that comes to nothing, without its sign."""
+    return change.lstrip("+-") if is_nothing(change) else change
+
+
 def _with_change(text: str, change: str) -> str:
-    # Nothing has no sign.
-    told = change if re.search("[1-9]", change) else change.lstrip("+-")
-    return f"{text} ({told})" if change else text
+    return f"{text} ({without_idle_sign(change)})" if change else text
 
 
 def duration(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import streamlit as st
 
-from engine.trials.text import with_minus
+from engine.trials.text import is_nothing, with_minus, without_idle_sign
 
 
 def tile(
@@ -20,33 +20,23 @@ def tile(
     width: int = 158,
 ) -> None:
     """Draw it; `change` is a text that begins with its sign. What is tied is grey: it may be chance."""
+    value = with_minus(value)
     if change is None:
-        st.metric(label, with_minus(value), help=help, border=True, width=width)
+        st.metric(label, value, help=help, border=True, width=width)
         return
-    # Streamlit knows a hyphen alone for a minus, so arrow and colour are said.
-    change = with_minus(change)
-    told = change.strip("+\u2212")
+    falls = change.startswith("-")
+    colour: Literal["gray", "green", "red"] = "red" if falls == higher_is_better else "green"
+    arrow: Literal["off", "down", "up"] = "down" if falls else "up"
     # What rounds to nothing is not said to be nothing: a file may be a third of a per cent smaller.
-    if not told.partition(" ")[0].strip("0.,"):
-        st.metric(
-            label,
-            with_minus(value),
-            told,
-            delta_color="gray",
-            delta_arrow="off",
-            help=help,
-            border=True,
-            width=width,
-        )
-        return
-    falls = change.startswith("\u2212")
-    colour: Literal["gray", "green", "red"] = "gray" if is_tied else "red" if falls == higher_is_better else "green"
+    if is_nothing(change):
+        arrow = "off"
+    # Streamlit knows a hyphen alone for a minus, so arrow and colour are said.
     st.metric(
         label,
-        with_minus(value),
-        change,
-        delta_color=colour,
-        delta_arrow="down" if falls else "up",
+        value,
+        with_minus(without_idle_sign(change)),
+        delta_color="gray" if is_tied or arrow == "off" else colour,
+        delta_arrow=arrow,
         help=help,
         border=True,
         width=width,

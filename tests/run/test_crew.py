@@ -93,7 +93,7 @@ def test_what_no_worker_can_do_is_said_and_ends_the_run_only_when_nothing_else_g
     bench, plain = member("a:1", bench=1), member("b:1")
     roles = roles_of([bench, plain])
     crew = Crew("tcp://s:8786", [bench, plain], roles, notes.append, lambda: now[0])
-    cluster = Cluster(None, FAST, 1, 2, False, roles=roles, crew=crew)  # type: ignore[arg-type]
+    cluster = Cluster(None, FAST, 1, 2, False, crew=crew)  # type: ignore[arg-type]
     nodes = {
         "1": Node("1", "quantize", (), {}, 1.0, None),
         "2": Node("2", "latency", (), {}, 1.0, None),
@@ -156,7 +156,7 @@ def test_a_step_for_a_worker_that_is_gone_goes_to_the_one_that_came_in_its_place
     crew = Crew(local.scheduler_address, members, roles, clock=lambda: float(next(ticks)))
     ticks = iter(range(0, 1000, 5))
     with Client(local, set_as_default=False) as client:
-        cluster = Cluster(client, FAST, 1, 1, False, roles=roles, crew=crew)
+        cluster = Cluster(client, FAST, 1, 1, False, crew=crew)
         nodes = {"1": Node("1", "latency", (), {}, 1.0, None), "2": Node("2", "facts", ("1",), {}, 1.0, None)}
         work = Submission(client, 1)
 

@@ -10,6 +10,7 @@ from engine.errors import SetupError
 from engine.measure.machine import machine
 from engine.run.away import Away, ready
 from engine.run.cluster import Cluster
+from engine.run.crew import Crew
 from engine.run.plan import Node
 from engine.run.roles import Member, roles_of
 from engine.run.same_code import revision
@@ -66,15 +67,15 @@ def test_right_answers_are_counted_where_integer_sums_come_out_as_on_the_machine
     members = [member("a", bench=1), member("b", of=SLOW, sums="saturating"), member("c", of=SLOW)]
     roles = roles_of(members)
     assert (roles.sums, roles.counting) == ("exact", ("a", "c"))
-    cluster = Cluster(None, FAST, 4, 12, False, roles=roles)  # type: ignore[arg-type]
+    cluster = Cluster(None, FAST, 4, 12, False, crew=Crew("tcp://s:1", members, roles))  # type: ignore[arg-type]
     node = Node("1", "accuracy", (), {}, 1.0, ".npz")
     assert cluster.workers(node) == ("a", "c")
     assert cluster.workers(replace(node, kind="quantize")) == ()
     assert cluster.resources(replace(node, kind="latency")) == {"cpu": 4, "bench": 1}
     assert cluster.resources(node) == {"cpu": 1}
     # Of another provider answers are those of one machine, as times are.
-    apart = roles_of([member("a"), member("b"), member("c", of=SLOW)])
-    cluster = Cluster(None, FAST, 4, 12, False, roles=apart)  # type: ignore[arg-type]
+    members = [member("a"), member("b"), member("c", of=SLOW)]
+    cluster = Cluster(None, FAST, 4, 12, False, crew=Crew("tcp://s:1", members, roles_of(members)))  # type: ignore[arg-type]
     assert cluster.workers(node) == ()
     assert cluster.workers(replace(node, options={"provider": "OpenVINO", "computed_on": "f"})) == ("a", "b")
 
