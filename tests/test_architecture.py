@@ -178,6 +178,13 @@ def test_the_command_line_starts_light() -> None:
     assert loaded_after("import engine.cli.__main__").isdisjoint(heavy)
 
 
+def test_torchvision_is_loaded_for_its_own_networks_alone() -> None:
+    """It takes as long to load as torch (it brings torch's compiler), and every worker and every check would wait for it."""
+    torch_rooms = [m for m in map(module_name, ENGINE) if room(m) in ("models", "compress", "quality", "run", "check")]
+    own = {"engine.models.scaling"}
+    assert "torchvision" not in loaded_after("\n".join(f"import {m}" for m in torch_rooms if m not in own))
+
+
 def test_samplers_are_loaded_when_one_is_asked_and_torch_not_even_then() -> None:
     """A forecast is made with every click in the browser; the Gaussian process alone brings torch, into the runner, when it is used."""
     starting = "import engine.run.forecast, engine.search.search, engine.run.schedule"

@@ -19,7 +19,6 @@ from engine.models.baked import bake
 from engine.models.call import call_function
 from engine.models.catalog import check_model, one_line, source_kind
 from engine.models.remembering import Wanted, remember
-from engine.models.scaling import build_scaled
 from engine.models.shapes import batch_text, inputs_text
 from engine.models.shorter import keep_layers
 from engine.models.torch_inputs import blank_tensors, call, fit_interface
@@ -184,6 +183,8 @@ def _build_torchvision(origin: Origin) -> nn.Module:
     _check_options(origin, {"width", "depth"}, "choose recursive_resnet")
     try:
         if origin.options:
+            from engine.models.scaling import build_scaled
+
             width, depth = origin.options.get("width", 1.0), origin.options.get("depth", 1.0)
             module = build_scaled(name, origin.num_classes, width, depth)
         else:

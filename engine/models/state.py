@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torchvision.models import VisionTransformer
 
 from engine.errors import ModelError
 from engine.models.narrow import sizes_of
@@ -34,7 +34,9 @@ def fit_to(network: nn.Module, state: Mapping[str, Tensor]) -> None:
                 setattr(layer, name, new[id(tensor)][1])
         if resized:
             _restate_widths(layer)
-    if isinstance(network, VisionTransformer):
+    # One of its networks can only be here where torchvision is loaded, which by itself takes longer than torch does.
+    torchvision = sys.modules.get("torchvision")
+    if torchvision is not None and isinstance(network, torchvision.models.VisionTransformer):
         network.hidden_dim = network.conv_proj.out_channels  # read in its forward
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import MobileNetV2
 
 from engine.models.transformer import HEADS, SeriesTransformer
 
@@ -98,6 +97,8 @@ def mobilenet_v2(num_classes: int = 10, in_channels: int = 1, width: float = 1.0
 
     Width 1 is torchvision's `width_mult` 0.5.
     """
+    from torchvision.models import MobileNetV2  # takes longer to load than torch itself
+
     settings = [
         [1, 16, 1, 2],
         [6, 24, 2, 1],
