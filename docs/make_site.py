@@ -2,6 +2,7 @@
 
     PYTHONPATH=. .venv/bin/python docs/make_site.py [FOLDER]
 
+A folder that is there is emptied before, if it is empty or was made by this; any other is refused.
 Needs the extra `docs` (Zensical). The pages are read on GitHub too, so they link to each other by their files' names.
 """
 
@@ -25,6 +26,9 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "Look it up": ("command-line", "reference-commands", "spec", "reference-spec", "limits", "decisions"),
 }
 """Section -> pages, in order. A page that is not there is left out; one that is there and not here is an error."""
+
+MARKER = ".made-by-paretoscope"
+"""The file by which a folder is known to have been made here, so that nobody's own is emptied."""
 
 CONFIG = """\
 [project]
@@ -75,8 +79,13 @@ def title(page: Path) -> str:
 def build(folder: Path) -> str:
     """Write the site into `folder`, which is emptied before, and give what the generator said.
 
-    Raises ValueError for a page that is in no section, RuntimeError with the generator's words for a broken link or anchor.
+    Raises FileExistsError for a folder that is neither empty nor one that this has made, ValueError for a page that is in no section,
+    RuntimeError with the generator's words for a broken link or anchor.
     """
+    if folder.exists() and not _is_ours(folder):
+        raise FileExistsError(
+            f"{folder} is not empty and was not made by docs/make_site.py, which empties it first; name a new folder"
+        )
     listed = [page for pages in NAVIGATION.values() for page in pages]
     if lost := sorted({p.stem for p in DOCS.glob("*.md")} - set(listed)):
         raise ValueError(f"{', '.join(lost)} is in no section; add it to NAVIGATION in docs/make_site.py")
@@ -98,7 +107,12 @@ def build(folder: Path) -> str:
             raise RuntimeError(said)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(Path(place) / "site", folder)
+        (folder / MARKER).touch()
     return said
+
+
+def _is_ours(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / MARKER).is_file() or not any(folder.iterdir()))
 
 
 def _toml(nav: list[dict[str, list[dict[str, str]]]]) -> str:
@@ -122,6 +136,9 @@ def main() -> None:
     folder = reader.parse_args().folder
     try:
         build(folder)
+    except FileExistsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
     sys.stdout.write(f"{folder / 'index.html'}\n")

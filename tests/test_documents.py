@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,23 @@ def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
     built = {path.stem for path in (tmp_path / "site").glob("*.html")}
     assert {path.stem for path in DOCS.glob("*.md")} <= built, said
     assert (tmp_path / "site" / "explore.png").is_file()
+    # What it has made it makes anew.
+    (tmp_path / "site" / "stale.html").touch()
+    make_site.build(tmp_path / "site")
+    assert not (tmp_path / "site" / "stale.html").exists()
+
+
+def test_no_folder_of_somebodys_own_is_emptied(tmp_path: Path) -> None:
+    """By the command line, as a person would: one line, and all is as it was."""
+    own = tmp_path / "thesis.txt"
+    own.write_text("years of work")
+    for folder in (tmp_path, own):
+        done = subprocess.run(
+            [sys.executable, str(DOCS / "make_site.py"), str(folder)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+        assert f"{folder} is not empty and was not made by docs/make_site.py" in done.stderr
+    assert own.read_text() == "years of work"
 
 
 def test_a_broken_link_fails_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

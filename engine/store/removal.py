@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from engine.errors import NotFoundError, SpecError
 from engine.spec.recipe import Recipe
 from engine.store import boards, earlier, notes, points, views
-from engine.store.rows import state_of, unknown_sweep
+from engine.store.rows import read_sweep_row, state_of, unknown_sweep
 from engine.store.schema import sweeps, trials
 
 
@@ -21,7 +21,7 @@ def delete_sweep(engine: sa.Engine, sweep_id: str) -> None:
     back with the next start.
     """
     with engine.begin() as connection:
-        row = connection.execute(sa.select(sweeps).where(sweeps.c.id == sweep_id)).mappings().first()
+        row = read_sweep_row(connection, sweep_id)
         if row is None:
             raise NotFoundError(unknown_sweep(sweep_id))
         if row["example"]:
@@ -40,7 +40,7 @@ def remove_added(engine: sa.Engine, sweep_id: str, recipe: Recipe) -> None:
     NotFoundError for a sweep that is not there, SpecError for one that runs.
     """
     with engine.begin() as connection:
-        row = connection.execute(sa.select(sweeps).where(sweeps.c.id == sweep_id)).mappings().first()
+        row = read_sweep_row(connection, sweep_id)
         if row is None:
             raise NotFoundError(unknown_sweep(sweep_id))
         if state_of(row) == "running":

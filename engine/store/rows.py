@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import sqlalchemy as sa
+
 from engine.errors import NotFoundError, RunningError, SetupError
 from engine.spec.canonical import canonical_json
 from engine.spec.sweep import Sweep
+from engine.store.clock import now_s
 from engine.store.running import shown, still_there
+from engine.store.schema import sweeps
 from engine.trials.trial import Trial
 
 HEARTBEAT_LIMIT_S = 30.0
-"""A running sweep whose runner, on another host, has been silent for longer is shown as interrupted."""
+"""A running sweep whose runner, on another host, has been silent for longer by the store's clock is shown as interrupted."""
 State = Literal["running", "done", "cancelled", "failed", "interrupted"]
 
 
@@ -70,6 +73,12 @@ def unknown_sweep(sweep_id: str) -> str:
     return f"there is no sweep {sweep_id!r}; `paretoscope sweeps` lists them"
 
 
+def read_sweep_row(connection: sa.Connection, sweep_id: str) -> Any:
+    """The row of a sweep as `state_of` judges it: with the store's `now`; None for a sweep that is not there."""
+    now = now_s(connection.dialect.name).label("now")
+    return connection.execute(sa.select(sweeps, now).where(sweeps.c.id == sweep_id)).mappings().first()
+
+
 def must_be_free(row: Any) -> None:
     """Raise SetupError where nobody may run a sweep, RunningError where somebody does."""
     name = row["id"]
@@ -112,14 +121,20 @@ def new_sweep(sweep: Sweep) -> dict[str, Any]:
 
 
 def begun(
-    sweep: Sweep, run: str, recipes: int, nodes_total: int, nodes_done: int, keep_old_code: bool
+    sweep: Sweep,
+    run: str,
+    recipes: int,
+    nodes_total: int,
+    nodes_done: int,
+    keep_old_code: bool,
+    now: sa.ColumnElement[float],
 ) -> dict[str, Any]:
-    """What of a sweep's row changes as a run of it begins; `run` as of `running.this_run`."""
+    """What of a sweep's row changes as a run of it begins; `run` as of `running.this_run`, `now` of the store's clock."""
     return {
         "state": "running",
         "runner": shown(),
         "process": run,
-        "heartbeat": time.time(),
+        "heartbeat": now,
         "cancel_requested": False,
         "error": None,
         "recipes": recipes,
@@ -150,13 +165,17 @@ def digest_of(record: str) -> int:
 
 
 def state_of(row: Any) -> State:
-    """The state of a sweep’s row, a runner that has ended, or fell silent where it cannot be seen, counted in."""
+    """The state of a sweep’s row, a runner that has ended, or fell silent where it cannot be seen, counted in.
+
+    The row has the store's `now`, as `read_sweep_row` gives it.
+    """
     state: State = row["state"]
     if state != "running":
         return state
     runs = still_there(row["process"])
     if runs is None:
-        runs = time.time() - row["heartbeat"] <= HEARTBEAT_LIMIT_S
+        # One of the future is from before the store's clock was put back: whoever lives gives another in seconds.
+        runs = abs(row["now"] - row["heartbeat"]) <= HEARTBEAT_LIMIT_S
     return "running" if runs else "interrupted"
 
 

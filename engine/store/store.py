@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +38,7 @@ from engine.store import (
     stamps,
     views,
 )  # fmt: skip
+from engine.store.clock import now_s
 from engine.store.connection import connect, without_password
 from engine.store.example import add_examples
 from engine.store.migrations.upgrade import migrate
@@ -50,6 +50,7 @@ from engine.store.rows import (
     must_be_free,
     must_exist,
     new_sweep,
+    read_sweep_row,
     read_trial,
     sweep_row,
     trial_row,
@@ -74,6 +75,7 @@ class Store:
             migrate(engine)
             self.notes, self.boards = notes.Notes(engine), boards.Boards(engine)
             self.points, self.stamps, self.views = points.Points(engine), stamps.Stamps(engine), views.Views(engine)
+            self._now = now_s(engine.dialect.name)
             self.columns, self.earlier = column_files.Columns(engine), earlier.Earlier(engine)
         except ImportError as error:
             raise SetupError(
@@ -103,7 +105,7 @@ class Store:
             .subquery()
         )
         query = (
-            sa.select(_sweeps, sa.func.coalesce(done.c.trials, 0).label("trials"))
+            sa.select(_sweeps, sa.func.coalesce(done.c.trials, 0).label("trials"), self._now.label("now"))
             .outerjoin(done, done.c.sweep_id == _sweeps.c.id)
             .order_by(_sweeps.c.example, sa.case((_sweeps.c.example, ""), else_=_sweeps.c.created).desc(), _sweeps.c.id)
         )
@@ -240,7 +242,7 @@ class Store:
         """
         run = run or running.this_run()
         with self._engine.begin() as connection:
-            old = connection.execute(sa.select(_sweeps).where(_sweeps.c.id == sweep.id)).mappings().first()
+            old = read_sweep_row(connection, sweep.id)
             if old is None:
                 connection.execute(_sweeps.insert().values(**new_sweep(sweep)))
             elif old["process"] == run:
@@ -254,7 +256,10 @@ class Store:
                 _sweeps.update()
                 # Of two that begin at once one comes too late, and looks again.
                 .where(_sweeps.c.id == sweep.id, _sweeps.c.revision == before)
-                .values(**begun(sweep, run, len(records), nodes_total, nodes_done, keep_old_code), revision=revision)
+                .values(
+                    **begun(sweep, run, len(records), nodes_total, nodes_done, keep_old_code, self._now),
+                    revision=revision,
+                )
             )
             if not changed.rowcount:
                 raise patience.ChangedMeanwhileError
@@ -269,7 +274,7 @@ class Store:
     ) -> bool:
         """Record progress and the runner's heartbeat; True when the user has asked to cancel."""
         progress = {"nodes_done": nodes_done, "elapsed_s": elapsed_s, "remaining_s": remaining_s}
-        self._update(sweep_id, heartbeat=time.time(), under_way=under_way, **progress)
+        self._update(sweep_id, heartbeat=self._now, under_way=under_way, **progress)
         with self._engine.connect() as connection:
             return bool(connection.scalar(sa.select(_sweeps.c.cancel_requested).where(_sweeps.c.id == sweep_id)))
 
