@@ -85,7 +85,8 @@ def _why_empty(
     if not matched:
         return "No recipe matches the filter, so there is no frontier."
     if not kept and scenario is not None:
-        return f"No recipe keeps the limits of the scenario {scenario.name}, of {len(matched):,} looked at, so there is no frontier."
+        done = sum(t.state == "done" for t in matched)
+        return f"No measured recipe keeps the limits of the scenario {scenario.name}, of {done:,} looked at, so there is no frontier."
     return f"No recipe has {', '.join(wanted)} measured, of {len(kept):,} looked at, so there is no frontier."
 
 

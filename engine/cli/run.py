@@ -111,9 +111,8 @@ def print_outcome(sweep_id: str, outcome: Outcome) -> None:
     """How a run ended."""
     if outcome.nodes_run == 0 and outcome.state == "done" and not outcome.recipes_left:
         settled = outcome.trials_done + outcome.trials_failed + outcome.trials_stopped
-        print(
-            f"{sweep_id}: nothing to do, all {settled} recipes are measured{' or stopped' * bool(outcome.trials_stopped)} already"
-        )
+        others = " or stopped" * bool(outcome.trials_stopped) + " or failed" * bool(outcome.trials_failed)
+        print(f"{sweep_id}: nothing to do, all {settled} recipes are measured{others} already")
         return
     failed = (
         f", {outcome.trials_failed} failed (`paretoscope trials {sweep_id}` says why)" if outcome.trials_failed else ""

@@ -36,7 +36,7 @@ def best_rows(seen: Sequence[Trial], devices: Sequence[str], limits: Mapping[str
     for device in devices:
         fitting = table.take(table.fits(device))
         best = best_under(fitting, limits, device)
-        row = {"Device": device, "Best recipe": best.label if best else "none keeps the limits"}
+        row = {"Device": device, "Best recipe": best.label if best else "none measured keeps the limits"}
         if not len(fitting):
             row["Best recipe"] = "none fits"
         for key in (table.judged_by, "size_bytes", "latency_ms", "energy_mj"):

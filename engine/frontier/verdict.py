@@ -5,7 +5,7 @@ frontier, and of one without a knee its best. The runner-up is what the same rul
 are on the frontier. A difference is stated with its paired 95 % interval; one whose interval holds "none" is within chance, and no claim
 is made of it.
 
-Where no recipe keeps the limits, the nearest is the one whose worst excess over a limit is least, as a share of that limit.
+Where no measured recipe keeps the limits, the nearest is the one whose worst excess over a limit is least, as a share of that limit.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def verdict(
         return Verdict()
     speech = _Speech(done, device, find, done if whole is None else without_points(Trials.of(whole).done))
     parts = [f"Ship {_label(done, first)}, {why}", speech.against_the_baseline(first)]
-    alone = "no other recipe keeps the limits" if limits else "no other recipe is on the frontier"
+    alone = "no other measured recipe keeps the limits" if limits else "no other recipe is on the frontier"
     parts.append(alone if second is None else speech.second(first, second, next_why))
     doubt = None if sure is None else sure.best if limits else sure.knee if why.startswith("the knee") else None
     if doubt is not None:
@@ -205,7 +205,7 @@ def _nearest(done: Trials, limits: Mapping[str, float], device: str) -> Verdict:
         far += f" is {_apart(key, float(over[row, place]), float(bound[place]))} {side} the limit"
         within = ", which its interval reaches" if _reaches(done, row, key, limits[key], device) else ""
         parts.append(far + within)
-    sentence = f"No recipe keeps {told}; the nearest is {_label(done, row)}, whose {' and '.join(parts)}."
+    sentence = f"No measured recipe keeps {told}; the nearest is {_label(done, row)}, whose {' and '.join(parts)}."
     return Verdict(sentence, nearest=done.ids[row])
 
 

@@ -30,6 +30,6 @@ def share_found(sweep: Sweep, trials: Sequence[Trial]) -> float | None:
 def found_text(found: float, left: int) -> str:
     """The same in words, and whether the frontier is likely to get any better."""
     if not left:
-        return "every recipe is measured, or stopped since it shows nothing"
+        return "no recipe is left to measure"
     said = f"found: about {found:.1%} of the frontier's volume that is expected of all recipes"
     return f"{said}; the {left} that are left are unlikely to improve it" if found >= UNLIKELY else said

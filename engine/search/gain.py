@@ -156,7 +156,7 @@ class Gain:
 
     def expected(self, scale: Scale) -> Floats:
         """What is expected of each row (n,) before anything is measured, beside the baseline."""
-        return np.zeros(len(self.trained)) if self.guesses is None else self.guesses.of_metric(scale.key, scale.kind)
+        return np.zeros(len(self.trained)) if self.guesses is None else self.guesses.of_metric(scale)
 
     def _best(
         self, seen: Seen, prices: Prices, drawn: _Drawn, some: npt.NDArray[np.intp], screens: bool

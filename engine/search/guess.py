@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.metrics import COUNTS
 from engine.models.catalog import zoo_index
 from engine.search.belief import Floats
+from engine.search.evidence import Scale
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Quantize
 from engine.spec.torch_steps import CURRENT, SELF, Distill, Prune
@@ -92,10 +94,15 @@ class Guesses:
         found = [guess(recipe, source) for recipe in recipes]
         return cls(*(np.array([getattr(g, name) for g in found]) for name in ("bytes", "time", "harm")))
 
-    def of_metric(self, key: str, kind: str) -> Floats:
-        """What is expected of a figure on its scale (`evidence.Scale`), beside the baseline's; zeros of those that nothing is known of."""
-        if kind == "size" and key in _BYTES:
+    def of_metric(self, scale: Scale) -> Floats:
+        """What is expected of a figure on its scale (n,), beside the baseline's; zeros of those that nothing is known of.
+
+        Harm makes what is better when larger less, and an error more: of a small one the logarithm grows as its log-odds do.
+        """
+        if scale.kind == "size" and scale.key in _BYTES:
             return self.bytes
-        if kind == "size" and key in _TIMES:
+        if scale.kind == "size" and scale.key in _TIMES:
             return self.time
-        return -self.harm if kind == "share" else np.zeros(len(self.harm))
+        if scale.kind == "plain" or scale.key in COUNTS:
+            return np.zeros(len(self.harm))
+        return -self.harm if scale.maximise else self.harm

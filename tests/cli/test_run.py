@@ -48,7 +48,7 @@ def test_the_end_of_a_run_says_how_far_off_the_target_is(swept):
     command = ("run", home.parent / "spec.yaml", "--set", "target={limits: {size_bytes: 1000}}")
     done = paretoscope(*command, home=home)
     assert done.returncode == 0, done.stderr
-    said = "No recipe keeps file size ≤ 1.00 kB; the nearest is"
+    said = "No measured recipe keeps file size ≤ 1.00 kB; the nearest is"
     assert said in " ".join(done.stdout.split())
     assert json.loads(paretoscope(*command, "--json", home=home).stdout)["missed"]["sentence"].startswith(said)
 

@@ -105,7 +105,7 @@ def test_the_best_recipe_on_each_device(trials):
     assert host["Best recipe"] == card["Best recipe"] == "baseline"
     assert board["Accuracy"] == "89.00 %"
     assert board["Latency"].endswith("estimated")
-    assert best_rows(trials, DEVICES, {"latency_ms": 1.0})[1]["Best recipe"] == "none keeps the limits"
+    assert best_rows(trials, DEVICES, {"latency_ms": 1.0})[1]["Best recipe"] == "none measured keeps the limits"
     assert best_rows(trials[:1], DEVICES, {})[1]["Best recipe"] == "none fits"
 
 

@@ -94,7 +94,7 @@ def test_the_nearest_of_those_that_miss_is_told_with_how_far_off_it_is() -> None
     worst = [max(t.size_bytes / 5_000 - 1, 1 - t.accuracy.value / 0.93) for t in trials]
     nearest = trials[int(np.argmin(worst))]
     assert (found.trial, found.nearest) == (None, nearest.id)
-    assert found.sentence.startswith("No recipe keeps file size ≤ 5.00 kB, accuracy ≥ 93.00 %; the nearest is")
+    assert found.sentence.startswith("No measured recipe keeps file size ≤ 5.00 kB, accuracy ≥ 93.00 %; the nearest is")
     assert (
         f"{nearest.size_bytes / 1000:.2f} kB" in found.sentence
         or f"{nearest.size_bytes / 1000:.1f} kB" in found.sentence
@@ -178,7 +178,7 @@ def test_limits_are_named_as_the_metrics_are_and_of_nothing_there_is_no_share() 
     key = "score:MAE:min:K"
     base = trial(accuracy=None, score=Score(key, 2.0, 1.9, 2.1, 500))
     told = verdict([base], (key, "size_bytes"), {key: 1.0, "macs": 1e6}).sentence
-    assert told.startswith("No recipe keeps MAE ≤ 1.00 K, MACs ≤ 1.00 M; the nearest is")
+    assert told.startswith("No measured recipe keeps MAE ≤ 1.00 K, MACs ≤ 1.00 M; the nearest is")
     assert "MAE 2.00 K is 1.00 K (100 %) above the limit" in told
     none = verdict([base], (key, "size_bytes"), {"size_bytes": 0.0}).sentence
     assert none.endswith("file size 100 kB is 100 kB above the limit.")

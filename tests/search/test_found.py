@@ -90,4 +90,4 @@ def test_what_is_under_way_is_not_found_yet(most: int):
 def test_the_words_say_unlikely_only_where_it_is():
     assert found_text(0.9, 7) == "found: about 90.0% of the frontier's volume that is expected of all recipes"
     assert found_text(0.995, 7).endswith("; the 7 that are left are unlikely to improve it")
-    assert found_text(1.0, 0) == "every recipe is measured, or stopped since it shows nothing"
+    assert found_text(1.0, 0) == "no recipe is left to measure"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.models.catalog import zoo_index
+from engine.search.evidence import Scale
 from engine.search.guess import Guesses, guess
 from engine.spec.recipe import Recipe
 from engine.spec.steps import Quantize
@@ -55,7 +56,23 @@ def test_of_what_is_not_known_nothing_is_said():
     # A network of the user's own has no figures in the zoo, and a metric that is no size, time or share follows from none.
     assert guess(of(STUDENT), "own.onnx").bytes == 0
     found = Guesses.of([Recipe(), of(CHANNELS)], "resnet8")
-    assert found.of_metric("nll", "plain").tolist() == [0, 0]
-    assert found.of_metric("accuracy", "share")[1] < 0
-    assert found.of_metric("size_bytes", "size")[1] == found.bytes[1] < 0
-    assert found.of_metric("params", "size")[1] == 0
+    assert found.of_metric(Scale("nll", "host", "plain")).tolist() == [0, 0]
+    assert found.of_metric(Scale("accuracy", "host", "share"))[1] < 0
+    assert found.of_metric(Scale("size_bytes", "host", "size"))[1] == found.bytes[1] < 0
+    assert found.of_metric(Scale("params", "host", "size"))[1] == 0
+
+
+def test_harm_makes_a_share_less_and_an_error_more():
+    found = Guesses.of([Recipe(), of(CHANNELS), of(Quantize(weight_bits=2, activation_bits=8))], "resnet8")
+    # Energy is a time, and times become less by what makes the network smaller.
+    up, down = [("ece", "size"), ("nll", "size"), ("flip_rate", "size")], [("top5", "share"), ("energy_mj", "size")]
+    for (key, kind), sign in [*((one, 1) for one in up), *((one, -1) for one in down)]:
+        told = found.of_metric(Scale(key, "host", kind))
+        assert told[0] == 0, key
+        assert (sign * told[1:] > 0).all(), key
+    # 3.57 % wrong: log-odds of a right answer of 3.3; half a unit less of them is about half a unit more of the error's logarithm.
+    right = 1 / (1 + np.exp(-3.3))
+    harmed = 1 / (1 + np.exp(-3.3 + found.harm[1]))
+    assert np.log((1 - harmed) / (1 - right)) == pytest.approx(
+        found.of_metric(Scale("ece", "host", "size"))[1], rel=0.05
+    )

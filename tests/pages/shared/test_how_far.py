@@ -12,7 +12,7 @@ from tests.helpers.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.usefixtures("home")
 
-FAR = "No recipe keeps file size ≤ 1.00 kB; the nearest is"
+FAR = "No measured recipe keeps file size ≤ 1.00 kB; the nearest is"
 
 
 def searched(state: str, method: str = "gain", pending: int = 9, **more: object) -> Sweep:
@@ -52,6 +52,6 @@ def test_nothing_is_said_of_a_grid_of_a_target_that_is_kept_and_of_a_sweep_that_
     for method, pending in (("grid", 9), ("gain", 0)):
         said = words(open_app("new_sweep", run=searched("done", method, pending).id))
         assert "Found: about" not in said
-        assert "No recipe keeps" not in said
+        assert "No measured recipe keeps" not in said
     kept = searched("done", target={"limits": {"accuracy": 0.5}})
-    assert "No recipe keeps" not in words(open_app("new_sweep", run=kept.id))
+    assert "No measured recipe keeps" not in words(open_app("new_sweep", run=kept.id))
