@@ -85,16 +85,23 @@ class Cluster:
         """What the node is to be handed over with."""
         return Ask(tuple(sorted(self.resources(node).items())), self.workers(node))
 
-    def look(self, nodes: Mapping[str, Node], work: Submission) -> None:
+    def look(
+        self, nodes: Mapping[str, Node], work: Submission, worker_of: Callable[[str], str | None] = lambda key: None
+    ) -> None:
         """See to nodes whose workers have gone, where these are elsewhere; raises SetupError where that takes too long (`crew.py`)."""
         if self.crew:
-            self.crew.look(nodes, self.ask, work)
+            self.crew.look(nodes, self.ask, work, worker_of)
+
+    def excuses(self, node: Node, error: BaseException | None) -> bool:
+        """Whether a node that failed is to be tried by another worker (`crew.py`)."""
+        return self.crew is not None and self.crew.excuses(node, self.ask(node), error)
 
     def resources(self, node: Node) -> dict[str, float]:
         """What of a worker's resources the node takes."""
+        labels = self.crew.labels.needed(node) if self.crew and self.crew.labels else {}
         if node.kind in EXCLUSIVE:
-            return self._roles.takes if self._roles else {"cpu": self.cores}
-        return {"cpu": 1} if node.device == "cpu" else {"cpu": 1, "gpu": 1}
+            return (self._roles.takes if self._roles else {"cpu": self.cores}) | labels
+        return ({"cpu": 1} if node.device == "cpu" else {"cpu": 1, "gpu": 1}) | labels
 
     def workers(self, node: Node) -> tuple[str, ...]:
         """Hosts or addresses that may run the node; any where there are none."""

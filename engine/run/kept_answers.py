@@ -6,11 +6,12 @@ the run has recorded long ago and whose file is there. So it finds the answer he
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from distributed import Client
+from distributed import Client, SchedulerPlugin
 from distributed.utils import sync
 
 from engine.run.on_host import own_worker
@@ -19,6 +20,30 @@ from engine.run.task import Task
 _PATIENCE_S = 20
 Answer = tuple[float, dict[str, Any]]
 """What `run_node` returns."""
+
+
+class _Released(SchedulerPlugin):
+    """Forgets, in the scheduler, what it keeps for a run whose client has gone: also of one that was killed, which drops nothing itself."""
+
+    name = "paretoscope-kept-answers"
+    idempotent = True
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Called when the connection of a client has ended, however it did."""
+        for place in [p for p in scheduler.task_metadata if str(p).startswith(_places(client))]:
+            del scheduler.task_metadata[place]
+
+
+def place_of(client: Client) -> str:
+    """A new name under which a scheduler keeps answers of a run until the client of the run is gone."""
+    with suppress(Exception):
+        if _is_there(client):
+            client.register_plugin(_Released())
+    return f"{_places(client.id)}{uuid.uuid4().hex}"
+
+
+def _places(client: str) -> str:
+    return f"paretoscope-{client}-"
 
 
 def keep(client: Client, place: str, answers: Mapping[str, Answer]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import closing
@@ -14,7 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from engine.measure.machine import machine
-from engine.run.kept_answers import drop, keep
+from engine.run.kept_answers import drop, keep, place_of
 from engine.run.planner import make_plan
 from engine.run.run import execute
 from engine.run.task import Task
@@ -91,3 +93,40 @@ def test_a_scheduler_that_is_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPa
             keep(client, "run", {"b": (1.0, {})})
             drop(client, "run")
         assert client.get_metadata(["run"]) == {"a": [1.0, {}]}
+
+
+_KILLED = """
+import os, signal, sys
+from distributed import Client
+from engine.run.kept_answers import keep, place_of
+
+client = Client(sys.argv[1])
+place = place_of(client)
+keep(client, place, {"a": (1.0, {})})
+client.submit(bytes, 10**6, key="held").result()
+assert list(client.get_metadata([place, "a"])) == [1.0, {}]
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_runner_that_is_killed_leaves_nothing_in_a_scheduler_that_lives_on():
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0"
+        ) as local,
+        closing(Client(local, set_as_default=False)) as client,
+    ):
+        ours, held = place_of(client), client.submit(bytes, 10, key="ours")
+        keep(client, ours, {"a": (2.0, {})})
+        program = [sys.executable, "-c", _KILLED, local.scheduler_address]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        scheduler = local.scheduler
+        places = lambda: [name for name in scheduler.task_metadata if name.startswith("paretoscope-")]  # noqa: E731
+        deadline = time.monotonic() + 30
+        while (len(places()) > 1 or "held" in scheduler.tasks) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # And of one that lives all stays.
+        assert places() == [ours]
+        assert list(client.get_metadata([ours, "a"])) == [2.0, {}]
+        assert (held.result(), set(scheduler.tasks)) == (bytes(10), {"ours"})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from engine.run.run import execute
 from engine.spec.sweep import Sweep, parse_sweep
 from engine.store.artifacts import Artifacts
 from engine.store.store import Store
+from tests.helpers.dask_processes import DaskProcesses
 from tests.helpers.tiny import BUILDER, images
 
 _METRIC = """
@@ -47,41 +46,10 @@ class Elsewhere:
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     """A scheduler and two workers, each in a folder and with a home of its own; the second seems to be another machine."""
     folder = tmp_path_factory.mktemp("cluster")
-    (folder / "locks").mkdir()
-    file, started = folder / "scheduler.json", []
-
-    def start(name: str, *command: str, unlike: bool = False) -> None:
-        own = folder / name
-        own.mkdir()
-        paths = [str(Path(__file__).resolve().parents[2])]
-        if unlike:
-            (own / "unlike").mkdir()
-            (own / "unlike" / "sitecustomize.py").write_text(_OTHER_MACHINE)
-            paths.insert(0, str(own / "unlike"))
-        told = {"PARETOSCOPE_HOME": str(own / "home"), "PARETOSCOPE_HOST_LOCK": str(folder / "locks")}
-        environment = os.environ | told | {"PYTHONPATH": os.pathsep.join(paths)}
-        with (own / "log").open("w") as log:
-            full = [sys.executable, "-m", "dask", *command, "--scheduler-file", str(file)]
-            started.append(subprocess.Popen(full, cwd=own, env=environment, stdout=log, stderr=log))
-
-    try:
-        start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        worker = ("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--resources", "cpu=1 bench=1")
-        start("one", *worker, "--name", "one")
-        start("two", *worker, "--name", "two", unlike=True)
-        with Client(scheduler_file=str(file), timeout=120, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=120)
-            address = client.scheduler.address
-        yield Elsewhere(address, folder)
-    finally:
-        # The scheduler last: a worker that is told to end as its scheduler leaves may do neither (distributed 2026).
-        for process in reversed(started):
-            process.terminate()
-            try:
-                process.wait(60)
-            finally:
-                process.kill()
-                process.wait()
+    with DaskProcesses(folder) as cluster:
+        cluster.worker("one", resources="cpu=1 bench=1")
+        cluster.worker("two", _OTHER_MACHINE, resources="cpu=1 bench=1")
+        yield Elsewhere(cluster.address(2), folder)
 
 
 @pytest.fixture
