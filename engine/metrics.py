@@ -206,7 +206,7 @@ MOST_DECIMALS = 7
 def number_text(number: float) -> str:
     """A number as it is in up to ten digits, `0.002`, `1,500`; one near nothing with a power of ten, `4.7×10⁻⁷`, `10⁻⁶`."""
     if not 0 < abs(number) < 1e-4:
-        return f"{number:,.10g}"
+        return f"{number:z,.10g}"
     mantissa, _, power = f"{number:.1e}".partition("e")
     raised = f"10{str(int(power)).translate(_RAISED)}"
     return raised if mantissa == "1.0" else f"{mantissa}×{raised}"
@@ -216,18 +216,21 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def text_of(key: str, value: float | None, unit: bool = True) -> str:
-    """A value in base units as people read it, `91.24 %`, `84.3 kB`; an en dash where it was not measured."""
+    """A value in base units as people read it, `91.24 %`, `84.3 kB`; an en dash where it was not measured.
+
+    What comes to nothing in the digits shown is 0.00, never -0.00.
+    """
     if value is None or not math.isfinite(value):
         return "–"
     number = shown(key, value)
     if METRICS[key].unit in {"%", "points"}:
-        text = f"{number:.2f}"
+        text = f"{number:z.2f}"
     elif METRICS[key].unit == "" and key in COUNTS:
-        text = f"{number:,.0f}"
+        text = f"{number:z,.0f}"
     else:
         # Three significant digits, but never fewer than the whole number.
         decimals = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
-        text = number_text(number) if decimals > MOST_DECIMALS else f"{number:,.{min(decimals, 6)}f}"
+        text = number_text(number) if decimals > MOST_DECIMALS else f"{number:z,.{min(decimals, 6)}f}"
     return f"{text} {METRICS[key].unit}".rstrip() if unit else text
 
 

@@ -8,19 +8,20 @@ from pages.shared import address
 
 RECIPES, SWEEPS, RUNS = "recipes", "sweeps", "runs"
 MODES = {RECIPES: "Recipes of a sweep", SWEEPS: "Sweeps side by side", RUNS: "What changed"}
-_KEY = "compare mode"
+KEY = "compare mode"
+"""Of the choice, as a widget and in the styles of the page."""
 _OWN = frozenset({"mode"})
 
 
 def pick() -> str:
     """Draw the choice, put where the address asks when that is news, and keep it in the address."""
-    params, news = address.read(_KEY, _OWN)
-    if news or st.session_state.get(_KEY) not in MODES:
+    params, news = address.read(KEY, _OWN)
+    if news or st.session_state.get(KEY) not in MODES:
         asked = params.get("mode", RECIPES)
-        st.session_state[_KEY] = asked if asked in MODES else RECIPES
+        st.session_state[KEY] = asked if asked in MODES else RECIPES
     st.segmented_control(
-        "Compare", list(MODES), format_func=MODES.__getitem__, key=_KEY, label_visibility="collapsed", required=True
+        "Compare", list(MODES), format_func=MODES.__getitem__, key=KEY, label_visibility="collapsed", required=True
     )
-    chosen = str(st.session_state[_KEY])
-    address.write(_KEY, {} if chosen == RECIPES else {"mode": chosen}, _OWN)
+    chosen = str(st.session_state[KEY])
+    address.write(KEY, {} if chosen == RECIPES else {"mode": chosen}, _OWN)
     return chosen

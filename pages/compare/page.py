@@ -24,9 +24,11 @@ from engine.store.rows import SweepRow
 from engine.trials.text import with_minus
 from engine.trials.trial import Trial
 from pages.compare import changes, modes, network, sweeps
-from pages.shared import answers, comparison, plots, queries, share, shell
+from pages.shared import answers, comparison, plots, queries, share, shell, widths
 
 LEAST = 2
+_FIRST = ("compare accuracy place", "compare costs place")
+_NAMES = "compare names"
 
 
 def render() -> None:
@@ -58,11 +60,16 @@ def render() -> None:
     named = dict(zip(comparison.LETTERS, chosen, strict=False))
     baseline = queries.baseline(done)
     _recipes(row, named)
+    widths.chart_first(modes.KEY, *_FIRST)
+    widths.narrow_only(_NAMES)
     left, right = st.columns(2, gap="medium")
     with left:
-        _accuracy(named, baseline)
+        with st.container(key=_FIRST[0]):
+            with st.container(key=_NAMES):
+                st.caption("  \n".join(f"**{letter}** {shell.plain(t.label)}" for letter, t in named.items()))
+            _accuracy(named, baseline)
         _pairs(row, named)
-    with right:
+    with right, st.container(key=_FIRST[1]):
         _costs(named, baseline, device)
     st.subheader("Numbers", anchor=False)
     _table(metric_rows(chosen, device), named, all_rows, "Numbers of the recipes side by side")

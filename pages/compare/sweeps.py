@@ -20,13 +20,14 @@ from engine.figures.style import all_shortened, style
 from engine.frontier.several import LEAST, MOST, Lot, Several, several
 from engine.metrics import METRICS, shown
 from engine.store.rows import SweepRow
-from pages.shared import address, live, pickers, plots, queries, share, shell
+from pages.compare import modes
+from pages.shared import address, live, pickers, plots, queries, share, shell, widths
 from pages.shared.explore_address import LONGEST
 
 PAGE = "compare sweeps"
 _OWN = frozenset({"sweeps", "x", "y", "device"})
 _PICKED, _X, _Y, _DEVICE = "compare sweeps picked", "compare sweeps x", "compare sweeps y", "compare sweeps device"
-_CHART = "compare sweeps chart"
+_CHART, _PLACE = "compare sweeps chart", "compare sweeps chart place"
 LONGEST_NAME = 40
 """Of a sweep, in the sentences, the legend and the table: each says it many times."""
 
@@ -164,17 +165,19 @@ def _compared(chosen: Sequence[SweepRow], lots: Sequence[Lot], axes: tuple[str, 
 
 
 def _chart(chosen: Sequence[SweepRow], found: Several) -> None:
+    widths.chart_first(modes.KEY, _PLACE)
     info = several_info(found)
     figure = several_figure(info, [r.id for r in chosen])
     style(figure)
     figure.update_layout(clickmode="event+select", dragmode="pan")
-    plots.draw(
-        figure, key=_CHART, config=share.picture_config(zoom=True), alt=several_alt(info), theme=None,
-        on_select="rerun", selection_mode="points",
-    )  # fmt: skip
-    if said := drawn_text(info):
-        st.caption(said)
-    _clicked(chosen, found)
+    with st.container(key=_PLACE):
+        plots.draw(
+            figure, key=_CHART, config=share.picture_config(zoom=True), alt=several_alt(info), theme=None,
+            on_select="rerun", selection_mode="points",
+        )  # fmt: skip
+        if said := drawn_text(info):
+            st.caption(said)
+        _clicked(chosen, found)
 
 
 def _words(found: Several) -> None:

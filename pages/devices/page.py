@@ -35,7 +35,7 @@ from engine.frontier.recommendation import View
 from engine.metrics import METRICS, SCENARIO_METRICS, in_a_sentence, limits_text
 from engine.store.rows import SweepRow
 from pages.devices import device_editor
-from pages.shared import address, device_picker, pickers, plots, queries, share, shell
+from pages.shared import address, device_picker, pickers, plots, queries, share, shell, widths
 from pages.shared import explore_address as state
 
 NO_SCENARIO = "none"
@@ -90,6 +90,7 @@ def render() -> None:
     if scenario:
         st.caption(f"Assumed: {'; '.join(scenario.assumptions)}.")
     _limits(row)
+    widths.chart_first("devices map place", "devices frontier place")
     recipes, one, known, own = st.tabs(
         ["Recipes on devices", "Frontier on one device", "How far to trust it", "Your own device"],
         key="devices tab",
@@ -190,11 +191,12 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     _bases([profiles[d] for d in devices])
     seen = queries.on_devices(row, tuple(devices), scenario)
     info = heat_map_info(seen, devices, key, scenario.currency if scenario else "¤", order)
-    plots.draw(heat_map_figure(info), key="devices heat map", alt=heat_map_alt(info), twin=heat_map_twin(info))
-    if any(not c.fits for row in info.cells for c in row):
-        st.caption(_WHY_NOT)
-    if info.left_out:
-        st.caption(_left_out(info))
+    with st.container(key="devices map place"):
+        plots.draw(heat_map_figure(info), key="devices heat map", alt=heat_map_alt(info), twin=heat_map_twin(info))
+        if any(not c.fits for row in info.cells for c in row):
+            st.caption(_WHY_NOT)
+        if info.left_out:
+            st.caption(_left_out(info))
     if silent := unread(seen):
         st.caption(
             f"Nothing is known of {silent:,} recipes on these devices: they are of before that was kept, and no more than {MOST_FILES:,} "
@@ -204,7 +206,10 @@ def _recipes(row: SweepRow, scenario: Scenario | None, profiles: Mapping[str, Pr
     judged = queries.columns(row).done.judged_by
     best = f"The {'highest' if METRICS[judged].maximise else 'lowest'} {in_a_sentence(judged)}"
     st.caption(f"{best} that fits{' and keeps the limits' if st.session_state[_LIMITS] else ''}.")
-    st.dataframe(pd.DataFrame(best_rows(seen, devices, st.session_state[_LIMITS])), hide_index=True)
+    rows = pd.DataFrame(best_rows(seen, devices, st.session_state[_LIMITS]))
+    cost = METRICS[key].name if key in METRICS and METRICS[key].name in rows else METRICS["latency_ms"].name
+    few = widths.fewer(rows, ("Device", "Best recipe", METRICS[judged].name, cost))
+    st.dataframe(rows, hide_index=True, column_order=few)
     if scenario:
         _fleet(row, scenario)
     tables = {
@@ -254,7 +259,8 @@ def _one_device(row: SweepRow, scenario: Scenario | None) -> None:
             x_title=info.x_title.replace("¤", scenario.currency),
             points=tuple(replace(p, hover=p.hover.replace("¤", scenario.currency)) for p in info.points),
         )
-    plots.draw(frontier_figure(info, height=420), key="devices frontier", alt=frontier_alt(info))
+    with st.container(key="devices frontier place"):
+        plots.draw(frontier_figure(info, height=420), key="devices frontier", alt=frontier_alt(info))
     if drawn := drawn_text(info):
         st.caption(drawn)
     if len(fitting) < len(seen):
@@ -317,7 +323,9 @@ def _validation() -> None:
     with left:
         plots.draw(validation_figure(info), key="devices validation", alt=validation_alt(info))
     with right:
-        st.dataframe(pd.DataFrame(error_rows(queries.device_errors())), hide_index=True)
+        errors = pd.DataFrame(error_rows(queries.device_errors()))
+        few = widths.fewer(errors, ("Devices", "Quantity", "Mean error (%)", "In the 90 % range (%)"))
+        st.dataframe(errors, hide_index=True, column_order=few)
         st.caption(
             "The layer kinds and priors of the fit were chosen while looking at these errors; they are somewhat optimistic."
         )

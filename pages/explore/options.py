@@ -18,7 +18,7 @@ from engine.frontier.effects import Effect, Effects, effects
 from engine.frontier.estimates import RATIOS
 from engine.metrics import METRICS
 from engine.store.rows import SweepRow
-from pages.shared import plots, queries, shell, trial_table
+from pages.shared import plots, queries, shell, trial_table, widths
 
 OPTION = "explore option"
 MOST_UNASKED = 5_000
@@ -223,13 +223,14 @@ def _table(row: SweepRow, device: str, found: Effects, key: str) -> None:
     st.dataframe(
         frame,
         hide_index=True,
-        height=min(420, 38 + 35 * len(frame)),
+        **trial_table.row_px(len(frame)),
         selection_mode="single-row",
         on_select=picked,
         key=name,
         column_config={
             "Option": st.column_config.TextColumn("Option", pinned=True, width=trial_table.name_px(frame["Option"]))
         },
+        column_order=widths.fewer(frame, ["Option", *frame.columns[3:4]]),
         alt="What each option changes, all else equal; select a row to light up its recipes.",
     )
     if more := len(found.effects) - len(_listed(found)):

@@ -1,4 +1,4 @@
-"""Keys for every page: a few shortcuts, and the list of them that `?` opens.
+"""Keys for every page: a few shortcuts, and the list of them that `?` opens; and whether the screen is narrow, which a browser alone knows.
 
 Streamlit has shortcuts for buttons alone (`shortcut=`); these go to pages and find what a page has, in the browser. They do what a click
 does: nothing can be done by a key that cannot be done without it. Where somebody writes, a letter is a letter.
@@ -7,6 +7,8 @@ does: nothing can be done by a key that cannot be done without it. Where somebod
 from __future__ import annotations
 
 import streamlit as st
+
+from pages.shared import widths
 
 LEAPS = {
     "o": ("", "Overview"),
@@ -107,7 +109,15 @@ export default function (component) {
     if (done) { event.preventDefault(); event.stopPropagation(); }
   };
   document.addEventListener('keydown', onKey, true);
+  // Not at once: the first run of a page draws its chart, and what this asks for would take its place.
+  const screen = window.matchMedia('(max-width: ' + data.narrowest + 'px)');
+  let told = false;
+  const tell = () => { if (screen.matches !== told) component.setStateValue('narrow', told = screen.matches); };
+  const waits = setTimeout(tell, 900);
+  screen.addEventListener('change', tell);
   return () => {
+    clearTimeout(waits);
+    screen.removeEventListener('change', tell);
     document.removeEventListener('keydown', onKey, true);
     for (const element of [style, list]) element.remove();
   };
@@ -129,11 +139,15 @@ _component = st.components.v2.component("paretoscope_shortcuts", js=_JS)
 
 
 def listen() -> None:
-    """Listen for the keys on the page that is shown. To be called once in a run."""
+    """Listen for the keys on the page that is shown, and for how wide it is (`widths.is_narrow`). To be called once in a run."""
     base = "/".join((st.context.url or "").split("/", 3)[3:]).partition("?")[0].rstrip("/")
     names = {name for name, _ in LEAPS.values() if name}
     folder, _, last = base.rpartition("/")
     base = folder if last in names | {"home", "overview"} else base
+
+    def narrow() -> None:
+        widths.set_narrow(bool(st.session_state["shortcuts"].get("narrow")))
+
     _component(
         key="shortcuts",
         data={
@@ -141,6 +155,8 @@ def listen() -> None:
             "leaps": {letter: name for letter, (name, _) in LEAPS.items()},
             "css": _CSS,
             "base": f"/{base}" if base else "",
+            "narrowest": widths.WIDEST_PX,
         },
         height=1,
+        on_narrow_change=narrow,
     )

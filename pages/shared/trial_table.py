@@ -16,12 +16,14 @@ from engine.frontier.joined import is_imported
 from engine.frontier.recommendation import Choice
 from engine.metrics import METRICS, text_of
 from engine.trials.stated import NOT_HERE
-from pages.shared import shell, table_columns
+from pages.shared import shell, table_columns, widths
 from pages.shared.narrowing_address import USUAL, Columns
 
 MOST_ROWS = 1_000
 """Nobody scrolls through more, and every one of them goes to the browser with every change."""
 MOST_LISTED = 200
+NARROW_NAME_PX, NARROW_NUMBER_PX, _NARROW_ROW_PX = 162, 92, 66
+"""Streamlit wraps the text of a cell in rows of more than 64 pixels."""
 _FORMATS = {
     "accuracy": "%.2f",
     "size_bytes": "%.1f",
@@ -125,9 +127,19 @@ def _marks(trials: Trials, choice: Choice, tied: Collection[str]) -> list[str]:
 
 
 def name_px(names: Iterable[object]) -> int:
-    """How wide a column of names is: as the longest, within reason, since what they differ in is often at the end."""
+    """How wide a column of names is: as the longest, within reason, since what they differ in is often at the end. On a narrow screen two
+    numbers have room beside it.
+    """
+    if widths.is_narrow():
+        return NARROW_NAME_PX
     longest = max((len(str(name)) for name in names), default=0)
     return min(430, max(200, 30 + round(6.4 * longest)))
+
+
+def row_px(count: int) -> dict[str, Any]:
+    """Height of a table of so many rows, and of these on a narrow screen, where a name takes up to three lines."""
+    px = _NARROW_ROW_PX if widths.is_narrow() else None
+    return {"height": min(420, 38 + (px or 35) * count), "row_height": px}
 
 
 def _columns(trials: Trials, device: str) -> dict[str, Any]:
@@ -164,6 +176,12 @@ def _columns(trials: Trials, device: str) -> dict[str, Any]:
     return config
 
 
+def _few(trials: Trials, choice: Choice, wanted: Columns) -> list[str]:
+    """The columns for a narrow screen: what is lit, the name, the axes, what it is sorted by and what is pinned."""
+    view = choice.view
+    return ["lit", "recipe", *wanted.pinned, trials.judged_by, view.y, view.x, wanted.sort.removeprefix("-")]
+
+
 def selectable(
     trials: Trials,
     choice: Choice,
@@ -183,6 +201,10 @@ def selectable(
     made = frame(trials, choice, tied, lit, wanted)
     hidden = [] if wanted.names or wanted.every else constant(made)
     config = _columns(trials, choice.view.device)
+    few = None if wanted.names or wanted.every else widths.fewer(made, _few(trials, choice, wanted))
+    for name in few or ():
+        if name in METRICS:
+            config[name] = {**config[name], "width": NARROW_NUMBER_PX}
     for name in wanted.pinned:
         if name in made:
             config[name] = {**config.get(name, st.column_config.Column()), "pinned": True}
@@ -191,8 +213,8 @@ def selectable(
         hide_index=True,
         # None hides a column; the table's own menu has it.
         column_config=config | dict.fromkeys(hidden),
-        column_order=table_columns.order_of(made, wanted),
-        height=min(420, 38 + 35 * len(trials)),
+        column_order=few or table_columns.order_of(made, wanted),
+        **row_px(len(trials)),
         selection_mode="single-row",
         on_select=on_select,
         key=key,
@@ -201,7 +223,9 @@ def selectable(
         if not left_out
         else f"The {len(trials):,} measured recipes that matter most, with their numbers; select a row to see its recipe.",
     )
-    if hidden:
+    if few:
+        st.caption("As many columns as a narrow screen has room for; **Columns** has the others.")
+    elif hidden:
         said = "1 column that does not vary is" if len(hidden) == 1 else f"{len(hidden)} columns that do not vary are"
         st.caption(f"{said} hidden: {', '.join(map(table_columns.title, hidden))}.")
     if left_out:

@@ -9,7 +9,7 @@ from engine.metrics import METRICS
 from engine.trials.number_table import Number, number_table
 from engine.trials.text import with_minus
 from engine.trials.trial import Trial
-from pages.shared import shell
+from pages.shared import shell, widths
 
 COLUMNS = ("Number", "Value", "Range", "Baseline", "Difference", "How it is known")
 
@@ -18,7 +18,9 @@ def show(trial: Trial, baseline: Trial | None) -> None:
     """Draw the table, a bold line before each group, and below it what the numbers mean."""
     found = number_table(trial, baseline)
     is_baseline = baseline is not None and baseline.id == trial.id
-    columns = [c for c in COLUMNS if not (is_baseline and c in ("Baseline", "Difference"))]
+    # A narrow screen has room for four columns; ranges and the baseline's numbers are also on Compare, where cells wrap.
+    left_out = ("Baseline", "Difference") if is_baseline else ("Range", "Baseline") if widths.is_narrow() else ()
+    columns = [c for c in COLUMNS if c not in left_out]
     table = pd.DataFrame(_rows(found), columns=list(COLUMNS))[columns].set_index("Number")
     st.table(table, border="horizontal")
     st.caption(

@@ -26,7 +26,7 @@ from engine.store.rows import SweepRow
 from engine.trials.metric_values import metric_value, slice_metrics
 from engine.trials.text import with_minus
 from engine.trials.trial import Trial
-from pages.shared import answers, pickers, plots, queries, sample_picture, share, shell, slices
+from pages.shared import answers, pickers, plots, queries, recommended, sample_picture, share, shell, slices
 from pages.shared import explore_address as state
 from pages.what_broke import changed_answers, values
 
@@ -52,7 +52,7 @@ def render() -> None:
         row, asked, news = pickers.pick_one("broke", rows)
         done = queries.columns(row).done
         others = done.take(~done.fact("is_baseline").astype(np.bool_))
-        trial = pickers.pick_trial("broke", others, asked, news)
+        trial = pickers.pick_trial("broke", others, asked, news, lambda: recommended.unless_refused(row).trial)
     pickers.keep_one("broke", row, trial)
     baseline = queries.baseline(done)
     if baseline is None or trial is None:

@@ -91,6 +91,24 @@ def idle(page: Page) -> None:
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(state="attached")
 
 
+_STILL_MS = 700
+# Counts from the last change of the page on; what is only pointed at changes nothing.
+_AT_REST = """still => {
+  if (window.changedAt === undefined) {
+    window.changedAt = performance.now();
+    new MutationObserver(() => { window.changedAt = performance.now(); }).observe(document.body,
+      {subtree: true, childList: true, characterData: true});
+  }
+  return document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+    && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]') && performance.now() - window.changedAt > still;
+}"""
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the script is done, in as many runs as it takes, and nothing has been drawn for a while."""
+    page.wait_for_function(_AT_REST, arg=_STILL_MS, polling=100)
+
+
 def unfold(page: Page, title: str) -> None:
     """Open what is folded under a heading."""
     page.locator("summary").filter(has_text=title).first.click()

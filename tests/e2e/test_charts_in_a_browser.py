@@ -18,6 +18,7 @@ from tests.e2e.browser import DRAWN, PATIENCE_S, asked, dashboard, idle
 from tests.helpers.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=PATIENCE_S * 1000)
 CHART = """shape => {
     const chart = document.querySelector(`.st-key-explore-${shape} .js-plotly-plot`);
     if (!chart || !chart._fullLayout) return null;
@@ -107,6 +108,8 @@ def test_a_recipe_that_is_selected_in_one_chart_is_selected_in_all(page: Page, a
     zoomed = zoom_in(page, "chart")
     remember(page, "chart")
     first = click_in_sight(page, "chart")
+    # Until the recipe is drawn, the first heading is that of the options.
+    expect(page.get_by_role("heading").first).not_to_have_text("Which option matters")
     heading = page.get_by_role("heading").first.inner_text()
     page.wait_for_timeout(1000)
     assert chart(page, "chart", same=True)["across"] == zoomed

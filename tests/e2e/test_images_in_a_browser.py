@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser import PATIENCE_S, browsing, dashboard
+from tests.e2e.browser import PATIENCE_S, at_rest, browsing, dashboard
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_S * 1000)
@@ -32,11 +32,11 @@ def test_images_that_flipped_are_shown_with_what_both_said_and_by_class(page: Pa
     expect(told.first).to_be_visible()
     picture = page.get_by_test_id("stImage").locator("img").first
     expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.naturalWidth > 0")
+    # There before it has arrived.
+    page.wait_for_function("() => document.querySelector('[data-testid=stImage] img')?.naturalWidth > 0")
     # Charts that are still being drawn move the page, which closes a list.
     page.locator(".js-plotly-plot .main-svg").nth(4).wait_for(state="attached")
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
-    page.wait_for_timeout(1500)
+    at_rest(page)
     box, name = page.get_by_role("combobox", name="True class"), "Coat"
     box.click()
     box.fill(name)

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from engine.spec.sweep import parse_sweep
 from engine.store.store import Store
 from engine.trials.trial import Trial
-from tests.e2e.browser import PATIENCE_S, dashboard, in_address
+from tests.e2e.browser import PATIENCE_S, dashboard, idle
 from tests.helpers.trial_factory import SPACE, sweep_trials
 
 pytestmark = pytest.mark.browser
@@ -82,11 +82,13 @@ def test_points_move_by_themselves_what_is_under_way_is_named_and_the_growth_is_
         page.goto(f"{address}/compare?mode=sweeps&sweeps={sweep},{other}")
         expect(page.get_by_text("Who beats whom")).to_be_visible()
         expect(page.get_by_text(re.compile("The joint frontier over accuracy and file size"))).to_be_visible()
-        assert in_address(page, "x") == "size_bytes"
+        # Written at the end of a run, after the words have been drawn.
+        page.wait_for_url(re.compile("x=size_bytes"))
 
         third, trials = begin(store, "third", 10)
         page.goto(f"{address}/compare?mode=sweeps&sweeps={third},{other}")
         page.wait_for_function(f"{SEVERAL} === 34")
+        idle(page)
         for made in trials[10:20]:
             store.save_trial(third, made)
         page.wait_for_function(f"{SEVERAL} === 44")
@@ -94,4 +96,4 @@ def test_points_move_by_themselves_what_is_under_way_is_named_and_the_growth_is_
         expect(page.get_by_text("third is still running")).to_have_count(0)
         page.get_by_role("radio", name="What changed").or_(page.get_by_role("button", name="What changed")).click()
         expect(page.get_by_text("Nothing that both runs have is told apart.")).to_be_visible()
-        assert in_address(page, "mode") == "runs"
+        page.wait_for_url(re.compile("mode=runs"))

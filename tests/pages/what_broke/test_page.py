@@ -41,6 +41,16 @@ def test_what_broke_counts_flips_and_shows_the_harmful_images_first(tmp_path):
     assert f"true: **{first}**" in words(app)
 
 
+def test_it_opens_on_the_recommended_recipe_as_trial_does():
+    store = Store.open()
+    row = store.sweep("Example · transformer on pen strokes")
+    app = open_app("what_broke", sweep=row.id)
+    told = address(open_app("trial", sweep=row.id))["trial"]
+    assert app.selectbox(key="broke trial").value == told == address(app)["trial"]
+    # Not merely the first.
+    assert told != next(t.id for t in store.trials(row.id) if t.recipe.steps)
+
+
 def test_of_series_it_speaks_of_samples():
     store = Store.open()
     row = store.sweep("Example · transformer on pen strokes")
