@@ -1,12 +1,13 @@
 """Data that are larger than memory should be: what of them is written under the home, once, to be read in parts.
 
 Up to 256 MiB of inputs, as they are stored, are held in memory. Of more (`PARETOSCOPE_IN_MEMORY_MB`) nothing is ever there whole:
-pictures are decoded once, after resize and crop, as bytes into one file; arrays of an `.npy`, and of an `.npz` that is not compressed, are
-read where they lie; compressed ones are unpacked into a file. A split is then a list of places in such a file
+pictures, of files or of Parquet's columns, are decoded once, after resize and crop, as bytes into one file; numbers of a Parquet file
+become rows of float32 in one; arrays of an `.npy`, and of an `.npz` that is not compressed, are read where they lie; compressed ones are
+unpacked into a file. A split is then a list of places in such a file
 (`engine/graph/on_disk.py`): sharing out, shuffling and cutting copy nothing, batches are read as they are asked for, and only these become
 float32. Whatever looks at all items (checks, statistics, digests) does so in parts. Which items a split has, and every number, is the same
-either way. A task that travels to a worker holds the spec alone; each process opens the files itself. Not so: labels and targets, tables
-of numbers, pictures that a Parquet file holds and what a function returns, unless it is mapped, which are read into memory whole.
+either way. A task that travels to a worker holds the spec alone; each process opens the files itself. Not so: labels and targets, the
+numbers of a CSV and what a function returns, unless it is mapped, which are read into memory whole.
 
 Files lie in `PARETOSCOPE_HOME/cache`, named by what they were made of (content, size, the code that decodes), written aside, flushed and
 renamed, so that one that is there is whole. One process writes, others that want the same wait for it. Together they take at most 100 GB

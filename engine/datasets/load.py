@@ -21,7 +21,8 @@ from engine.datasets.items import Gathered, Items, Stored
 from engine.datasets.named import is_named, prepared_file
 from engine.datasets.npz import gather_npy, gather_npz
 from engine.datasets.pen_digits import gather_pen_digits, pen_digits_checksum
-from engine.datasets.picture_files import DamagedPictures, Pictures
+from engine.datasets.picture import DamagedPictures
+from engine.datasets.picture_files import Pictures
 from engine.datasets.picture_folder import folder_checksum, gather_folder
 from engine.datasets.preprocessing import (
     UNTOUCHED,

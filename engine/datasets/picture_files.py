@@ -11,24 +11,21 @@ CenterCrop do with Pillow's pictures.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-import os
-import struct
-import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.datasets.cache import cached
-from engine.datasets.file_hash import file_sha256
 from engine.datasets.items import Chosen, Hashes
+from engine.datasets.parquet_pictures import as_they_lie, at_hand
+from engine.datasets.picture import DAMAGE, DamagedPictures, Header, Picture, in_threads
 from engine.errors import DatasetError
 from engine.graph.on_disk import OnDisk
 from engine.spec.canonical import digest
@@ -38,55 +35,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 MOST_PIXELS = 200_000_000
 """Of one picture; more are taken for files that were made to hurt."""
 _GREY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-_THREADS = min(4, os.cpu_count() or 1)
-_CHUNK = 64
 _PART_BYTES = 64 << 20
-_ORIENTATION = 0x0112
-# What Pillow raises for files that are none, cut short, or made to hurt.
-_DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error, MemoryError, ZeroDivisionError
-)  # fmt: skip
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class DamagedPictures(DatasetError):
-    """Pictures that cannot be read, by name."""
-
-    def __init__(self, pictures: list[str]) -> None:
-        shown = ", ".join(pictures[:3]) + (", …" if len(pictures) > 3 else "")
-        which = "1 picture is" if len(pictures) == 1 else f"{len(pictures)} pictures are"
-        super().__init__(f"{which} damaged or of an unknown kind: {shown}; save again, or remove, what is named")
-        self.pictures = pictures
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A file, or the bytes of one, and what messages call it."""
-
-    name: str
-    content: Path | bytes
-
-    def sha256(self) -> str:
-        """Of its bytes, in hex."""
-        if isinstance(self.content, bytes):
-            return hashlib.sha256(self.content).hexdigest()
-        return file_sha256(self.content, self.name, "give the path of a picture")
-
-    def open(self) -> Image:
-        """Its header read, its pixels not; raises what Pillow does."""
-        from PIL import Image
-
-        content = io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures; their size is checked here.
-            warnings.simplefilter("ignore")
-            return Image.open(content, formats=FORMATS)
 
 
 @dataclass(frozen=True)
@@ -107,25 +59,28 @@ class Pictures:
 
     def read(self, chosen: Chosen | None) -> npt.NDArray[np.uint8]:
         """The chosen, decoded into one array; raises DamagedPictures."""
-        numbers = range(len(self.files)) if chosen is None else chosen.tolist()
-        files = [self.files[i] for i in numbers]
+        files = self.files if chosen is None else [self.files[i] for i in chosen.tolist()]
         found = np.empty((len(files), *self.shape), np.uint8)
+        if damaged := self._put(found, at_hand(files)):
+            raise DamagedPictures(damaged)
+        return found
 
-        def put(place: int) -> str | None:
+    def _put(self, found: npt.NDArray[np.uint8], pictures: Iterable[tuple[int, Picture]]) -> list[str]:
+        """Decode pictures into their places; the names of those that are damaged."""
+
+        def put(placed: tuple[int, Picture]) -> str | None:
+            place, picture = placed
             try:
-                with files[place].open() as opened:
+                with picture.open() as opened:
                     pixels = self._pixels(opened)
-            except _DAMAGE:
-                return files[place].name
+            except DAMAGE:
+                return picture.name
             if pixels.shape != found.shape[1:]:
-                return files[place].name
+                return picture.name
             found[place] = pixels
             return None
 
-        damaged = [name for name in _in_threads(put, range(len(files))) if name is not None]
-        if damaged:
-            raise DamagedPictures(damaged)
-        return found
+        return [name for name in in_threads(put, pictures) if name is not None]
 
     @property
     def nbytes(self) -> int:
@@ -136,18 +91,20 @@ class Pictures:
         """All of them, decoded into a file of the cache where it is not there yet; raises DamagedPictures, DatasetError without room."""
         from PIL import __version__ as pillow
 
-        made_of = [[file.sha256() for file in self.files], self.shape, self.resize, self.crop, pillow, _own_code()]
-        header = (len(self.files), *self.shape), np.dtype(np.uint8)
-        return cached(digest(["pictures", *made_of]), self.nbytes, what, self._write, header)
+        # Those of a Parquet file are read in the order in which they lie there, and found again by their places.
+        order = as_they_lie(self.files)
+        files = [self.files[i] for i in order.tolist()]
+        made_of = [[file.sha256() for file in files], self.shape, self.resize, self.crop, pillow, _own_code()]
+        header = (len(files), *self.shape), np.dtype(np.uint8)
+        found = cached(digest(["pictures", *made_of]), self.nbytes, what, lambda file: self._write(files, file), header)
+        return found.part(np.argsort(order))
 
-    def _write(self, file: IO[bytes]) -> None:
+    def _write(self, files: list[Picture], file: IO[bytes]) -> None:
         step, damaged = max(1, _PART_BYTES // math.prod(self.shape)), list[str]()
-        for start in range(0, len(self.files), step):
-            try:
-                pixels = self.read(np.arange(start, min(start + step, len(self.files))))
-            except DamagedPictures as error:
-                damaged += error.pictures
-                continue
+        pictures = (picture for _, picture in at_hand(files))
+        for start in range(0, len(files), step):
+            pixels = np.empty((min(step, len(files) - start), *self.shape), np.uint8)
+            damaged += self._put(pixels, enumerate(islice(pictures, len(pixels))))
             if not damaged:
                 file.write(pixels.data)
         if damaged:
@@ -173,28 +130,12 @@ def _own_code() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
-def _in_threads(do: Callable[[T], R], what: Sequence[T]) -> list[R]:
-    """In order; a few at a time, so that no more than a few are decoded at once."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [r for start in range(0, len(what), _CHUNK) for r in pool.map(do, what[start : start + _CHUNK])]
-
-
 def _resized(size: tuple[int, int], side: int | None) -> tuple[int, int]:
     """(width, height) with the shorter side made so long."""
     if side is None:
         return size
     width, height = size
     return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
-
-
-@dataclass(frozen=True)
-class _Header:
-    """A picture before it is decoded: (width, height) the right way up, how Pillow has it, and whether it is see-through, or turned."""
-
-    size: tuple[int, int]
-    mode: str
-    alpha: bool
-    turned: bool
 
 
 def look_at(groups: dict[str, list[Picture]], data: Data) -> tuple[dict[str, Pictures], tuple[str, ...]]:
@@ -205,7 +146,7 @@ def look_at(groups: dict[str, list[Picture]], data: Data) -> tuple[dict[str, Pic
     if data.kind not in (None, "image"):
         raise DatasetError(f"data.kind is {data.kind}, but {data.source} holds pictures; leave it out")
     every = [picture for group in groups.values() for picture in group]
-    found = _in_threads(_header, every)
+    found = list(in_threads(Picture.header, every))
     headers = [h for h in found if h is not None]
     if len(headers) < len(every):
         raise DamagedPictures([picture.name for picture, header in zip(every, found, strict=True) if header is None])
@@ -230,31 +171,7 @@ def look_at(groups: dict[str, list[Picture]], data: Data) -> tuple[dict[str, Pic
     return pictures, tuple(f"{n} of {len(every)} pictures {what}" for n, what in found_notes if n)
 
 
-def _header(picture: Picture) -> _Header | None:
-    try:
-        with picture.open() as opened:
-            size, mode = opened.size, opened.mode
-            # Of a PNG without EXIF, asking for it would decode the picture; Pillow turns a TIFF by itself.
-            may_be_turned = (
-                opened.format != "TIFF" if "exif" in opened.info else opened.format in ("JPEG", "MPO", "WEBP")
-            )
-            orientation = opened.getexif().get(_ORIENTATION, 1) if may_be_turned else 1
-            if orientation in (5, 6, 7, 8):
-                size = size[1], size[0]
-            return _Header(
-                size, mode, mode in ("LA", "PA", "RGBA") or "transparency" in opened.info, orientation in range(2, 9)
-            )
-    except _DAMAGE:
-        return None
-    except Exception as error:
-        from PIL import Image
-
-        if isinstance(error, Image.DecompressionBombError):
-            return None
-        raise
-
-
-def _one_size(pictures: list[Picture], headers: list[_Header], resize: int | None, crop: int | None) -> tuple[int, int]:
+def _one_size(pictures: list[Picture], headers: list[Header], resize: int | None, crop: int | None) -> tuple[int, int]:
     """The (width, height) of all once they are resized and cut; DatasetError where that is not one."""
     sizes = [_resized(h.size, resize) for h in headers]
     if crop is not None:

@@ -14,10 +14,11 @@ import numpy as np
 from engine.datasets import sound_files
 from engine.datasets.file_hash import file_sha256
 from engine.datasets.items import ALL, SPLIT_NAMES, Gathered, Items
-from engine.datasets.picture_files import SUFFIXES, Picture, look_at
+from engine.datasets.picture import Picture
+from engine.datasets.picture_files import SUFFIXES, look_at
 from engine.datasets.splits import SPLIT_SEED, Array
 from engine.datasets.table_files import parquet_parts
-from engine.datasets.tables import gather_parquet_folder
+from engine.datasets.tables import gather_parquet_folder, hash_of, named_files
 from engine.errors import DatasetError
 from engine.spec.canonical import digest
 from engine.spec.sections import Data
@@ -63,12 +64,11 @@ def folder_checksum(data: Data) -> str:
     groups = [] if parts else [[path for path, _ in group] for group in _groups(root, wanted).values()]
     paths = [path for group in groups or parts.values() for path in group]
     remedy = "make it readable, or remove it"
-    return digest(
-        [
-            [path.relative_to(root).as_posix(), file_sha256(path, f"{wanted.one} {path}", remedy)]
-            for path in sorted(paths)
-        ]
-    )
+    made_of = [
+        [path.relative_to(root).as_posix(), file_sha256(path, f"{wanted.one} {path}", remedy)] for path in sorted(paths)
+    ]
+    named = [hash_of(file) for path in sorted(paths) for file in named_files(path)] if parts else []
+    return digest([*made_of, named] if named else made_of)
 
 
 def gather_folder(data: Data) -> Gathered:

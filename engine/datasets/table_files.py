@@ -1,4 +1,4 @@
-"""CSV and Parquet files -> pandas tables, and folders of Parquet files as Hugging Face has them: `data/train-00000-of-00002.parquet`."""
+"""CSV files -> pandas tables, and folders of Parquet files as Hugging Face has them: `data/train-00000-of-00002.parquet`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.datasets.items import ALL, SPLIT_NAMES
+from engine.datasets.parquet_files import damaged, opened
 from engine.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -32,26 +33,21 @@ def parquet_parts(root: Path) -> dict[str, list[Path]]:
     return parts
 
 
-def read_table(path: Path) -> DataFrame:
-    """A CSV or Parquet file as a table. Raises DatasetError."""
+def read_csv(path: Path) -> DataFrame:
+    """A CSV file as a table. Raises DatasetError."""
     import pandas as pd
 
-    remedy = "give the path of a .csv or .parquet file"
     try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path, engine="pyarrow")
+        table = pd.read_csv(path)
     except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist; {remedy}") from None
-    except ImportError:
-        raise DatasetError(f"{path} takes pyarrow to read; install it (pip install pyarrow), or save a .csv") from None
+        raise DatasetError(f"{path} does not exist; give the path of a .csv or .parquet file") from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8; save it again as UTF-8") from None
     except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DatasetError(f"{path} is damaged or no {path.suffix[1:]} file ({reason}); save it again") from None
+        raise damaged(path, error) from None
     if not len(table):
         raise DatasetError(f"{path} has no rows; give at least one")
-    if path.suffix == ".csv":
-        _check_header(path)
+    _check_header(path)
     return table.rename(columns=str)
 
 
@@ -67,9 +63,8 @@ def class_names_of(path: Path, column: str) -> tuple[str, ...] | None:
     """The classes that Hugging Face's `datasets` wrote beside a Parquet file's labels, None where there are none."""
     if path.suffix != ".parquet":
         return None
-    import pyarrow.parquet as pq
-
-    written = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
+    with opened(path) as file:
+        written = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
         names = json.loads(written)["info"]["features"][column]["names"]
     except (ValueError, KeyError, TypeError):

@@ -1,6 +1,6 @@
 """Peak memory with data that are larger than it should be: generated pictures, checked, planned, trained on and quantized.
 
-    python tests/benchmarks/bench_large_data.py [--gigabytes 1] [--kind pictures|npz|npz-packed] [--keep FOLDER]
+    python tests/benchmarks/bench_large_data.py [--gigabytes 1] [--kind pictures|parquet|npz|npz-packed]
 
 Prints, for each command, how long it took, the largest peak of any of its processes (runner and worker are two) and the largest sum of
 all at one time, as Linux counts resident memory. What it generates (twice the gigabytes: the pictures, and what they hold) is removed at
@@ -19,10 +19,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 SIDE, CLASSES = 224, 10
@@ -50,15 +54,32 @@ measure: {{test_samples: all, latency: null, profiles: [host]}}
 
 def pictures(folder: Path, gigabytes: float) -> Path:
     """Class folders of BMP files, noise of another brightness for each class: on disk and decoded they take the same."""
+    for i, content in enumerate(_files(gigabytes)):
+        at = folder / f"class{i % CLASSES}"
+        at.mkdir(parents=True, exist_ok=True)
+        (at / f"{i:06}.bmp").write_bytes(content)
+    return folder
+
+
+def parquet(folder: Path, gigabytes: float) -> Path:
+    """The same files in one of Parquet, a hundred a row group, as Hugging Face writes them."""
+    folder.mkdir()
+    kind = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+    with pq.ParquetWriter(folder / "train-00000-of-00001.parquet", kind) as writer:
+        files = enumerate(_files(gigabytes))
+        while some := list(islice(files, 100)):
+            rows = [{"image": {"bytes": content, "path": f"{i}.bmp"}, "label": i % CLASSES} for i, content in some]
+            writer.write_table(pa.Table.from_pylist(rows, kind))
+    return folder
+
+
+def _files(gigabytes: float) -> Iterator[bytes]:
     blank = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE)).save(blank, "BMP")
     n_bytes = 3 * SIDE * SIDE
     head, rng = blank.getvalue()[:-n_bytes], np.random.default_rng(0)
     for i in range(round(gigabytes * 1e9 / n_bytes)):
-        at = folder / f"class{i % CLASSES}"
-        at.mkdir(parents=True, exist_ok=True)
-        (at / f"{i:06}.bmp").write_bytes(head + _noise(rng, i % CLASSES))
-    return folder
+        yield head + _noise(rng, i % CLASSES)
 
 
 def _noise(rng: np.random.Generator, label: int) -> bytes:
@@ -128,14 +149,14 @@ def measured(command: list[str], home: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gigabytes", type=float, default=1.0)
-    parser.add_argument("--kind", choices=("pictures", "npz", "npz-packed"), default="pictures")
+    parser.add_argument("--kind", choices=("pictures", "parquet", "npz", "npz-packed"), default="pictures")
     parser.add_argument("--commands", nargs="+", default=["check", "check", "plan", "run"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-large-") as name:
         folder, home = Path(name), Path(name) / "home"
         begun = time.perf_counter()
-        if given.kind == "pictures":
-            source = pictures(folder / "pictures", given.gigabytes)
+        if given.kind in ("pictures", "parquet"):
+            source = (pictures if given.kind == "pictures" else parquet)(folder / "pictures", given.gigabytes)
         else:
             source = arrays(folder / "data.npz", given.gigabytes, given.kind == "npz-packed")
         print(f"{given.gigabytes:g} GB of {given.kind}, generated in {time.perf_counter() - begun:.0f} s", flush=True)

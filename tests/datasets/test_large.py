@@ -3,65 +3,27 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from engine.datasets import cache, load
-from engine.datasets.dataset import Dataset
+from engine.datasets import cache
 from engine.datasets.load import load_dataset
 from engine.errors import DatasetError, SetupError
-from engine.graph.inputs import NamedArrays, in_memory, is_array, is_on_disk
+from engine.graph.inputs import is_array, is_on_disk
 from engine.spec.sections import Data
+from tests.helpers.large_data import SPLITS, peak_of, same
 
-SPLITS = ("train", "calibration", "validation", "test")
 RNG = np.random.default_rng(0)
 LABELS = np.arange(120) % 4
 
 
-@pytest.fixture
-def on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Loads data as if they were too large for memory, into a home of their own."""
-    monkeypatch.setenv("PARETOSCOPE_HOME", str(tmp_path / "home"))
-
-    def loaded(data: Data) -> Dataset:
-        monkeypatch.setenv("PARETOSCOPE_IN_MEMORY_MB", "0")
-        load._loaded.cache_clear()
-        try:
-            return load_dataset(data)
-        finally:
-            monkeypatch.delenv("PARETOSCOPE_IN_MEMORY_MB")
-            load._loaded.cache_clear()
-
-    return loaded
-
-
 def cached_files(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "home" / "cache").glob("*.npy"))
-
-
-def same(one: Dataset, other: Dataset) -> None:
-    """Everything but where the inputs are."""
-    for name in SPLITS:
-        a, b = getattr(one, name), getattr(other, name)
-        for x, y in zip(_arrays(a.inputs), _arrays(b.inputs), strict=True):
-            assert x.dtype == y.dtype
-            np.testing.assert_array_equal(x, y)
-        np.testing.assert_array_equal(a.labels, b.labels)
-    assert [replace(d, **dict.fromkeys(SPLITS)) for d in (one,)] == [
-        replace(d, **dict.fromkeys(SPLITS)) for d in (other,)
-    ]
-
-
-def _arrays(inputs) -> list[np.ndarray]:
-    found = in_memory(inputs)
-    return [*found.arrays.values()] if isinstance(found, NamedArrays) else [found]
 
 
 def pictures(root: Path, n: int = 60) -> Path:
@@ -230,32 +192,6 @@ def test_a_bound_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -
         cache.is_large(1)
 
 
-PEAK = """
-import sys
-from engine.check.findings import split_findings
-from engine.compress.finetune import Schedule, train
-from engine.datasets.load import load_dataset
-from engine.datasets.preprocessing import Preprocessing
-from engine.measure.accuracy import values
-from engine.models.export import export_onnx
-from engine.spec.sections import Data
-from pathlib import Path
-from torch import nn
-
-data = load_dataset(Data(source=sys.argv[1]))
-split_findings(data)
-network = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
-train(network, data.train, data.preprocessing, Schedule(1, samples=256), 0)
-from engine.graph.graph import save_onnx
-path = Path(sys.argv[2])
-save_onnx(export_onnx(network, data.input_shape), path)
-values(path, data.test, data.preprocessing)
-# Not ru_maxrss, which keeps what the process that started this one had.
-peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(len(data.test), int(peak.split()[1]) // 1024)
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
 @pytest.mark.parametrize("kind", ["npz", "pictures"])
 def test_the_peak_does_not_grow_with_the_data(tmp_path: Path, kind: str) -> None:
@@ -272,16 +208,7 @@ def test_the_peak_does_not_grow_with_the_data(tmp_path: Path, kind: str) -> None
         else:
             np.savez(source, x=pixels, y=np.arange(n) % 4)
         del pixels
-        environment = os.environ | {"PARETOSCOPE_HOME": str(tmp_path / "home"), "PARETOSCOPE_IN_MEMORY_MB": "16"}
-        ran = subprocess.run(
-            [sys.executable, "-c", PEAK, str(source), str(tmp_path / "net.onnx")],
-            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        samples, peak = map(int, ran.stdout.split())
+        samples, peak = peak_of(source, tmp_path)
         assert samples == pytest.approx(n / 5, abs=8)
         peaks.append(peak)
     assert peaks[1] - peaks[0] < 40, peaks

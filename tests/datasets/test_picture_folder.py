@@ -12,7 +12,8 @@ from PIL import Image
 
 from engine.datasets import file_hash
 from engine.datasets.load import dataset_checksum, load_dataset
-from engine.datasets.picture_files import Picture, look_at
+from engine.datasets.picture import Picture
+from engine.datasets.picture_files import look_at
 from engine.errors import DatasetError
 from engine.spec.sections import Data
 from engine.spec.sweep import parse_sweep
