@@ -114,7 +114,7 @@ def quantized(
     calibration = calibration[: step.calibration_samples]
     chosen = chosen_range(step)
     plain = prepared if step.equalize is not True else equalize(prepared)
-    plain, strength = _smoothed(step, plain, calibration, bits)
+    plain, strength = smoothed(step, plain, calibration, bits)
     told = _told(step, prepared)
     del prepared  # as large as the network, and of no use any more
     chosen += [f"smoothed {strength:g}"] if strength and step.smooth == "auto" else []
@@ -157,7 +157,7 @@ def _rounded(step: Quantize, scheme: Scheme, calibration: Inputs) -> Scheme:
     return scheme
 
 
-def _smoothed(
+def smoothed(
     step: Quantize, prepared: onnx.ModelProto, calibration: Inputs, bits: Mapping[str, int] | None
 ) -> tuple[onnx.ModelProto, float]:
     """The graph with ranges moved from activations to weights, and how strongly: as the step says, or as brings answers on calibration

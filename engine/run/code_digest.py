@@ -53,8 +53,8 @@ _READ_DATA = frozenset(
         "layer_times", "accuracy",
     }
 )  # fmt: skip
-# Of these the keys hold the content (options, checksums, the machine), or nothing but last digits depends on them (the cores), so their
-# code may change without emptying the cache.
+# Of these the keys hold the content (options, checksums, the machine), nothing but last digits depends on them (the cores), or they keep
+# what is there already (the store), so their code may change without emptying the cache.
 _NOT_CODE = (
     "errors.py",
     "paths.py",
@@ -64,6 +64,7 @@ _NOT_CODE = (
     "trials/",
     "models/catalog.py",
     "measure/machine.py",
+    "store/",
 )
 _LIBRARY = {
     "convert": "onnx2torch",

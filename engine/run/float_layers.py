@@ -1,10 +1,12 @@
 """The fewest layers in float with which a quantized network keeps what it is judged by.
 
 Layers are ranked by what rounding each of them alone costs (`sensitivity`, measured once for a network), or by that for each millisecond
-that it saves (`cheapest`, by the layers' own kernels in floats and in integers), and the ladder of 0, 1, 2, 4, …
-of them in float is climbed until the metric, counted on validation samples in ONNX Runtime on the file that would be exported, is within
-the limit; between the last rung that was not and the first that was, the number is bisected. So some 2 · log2(layers) networks are made,
-where reverting one layer after the other makes as many as there are layers.
+that it saves (`cheapest`, by the layers' own kernels in floats and in integers). How many of the first of them the limit needs is searched
+for from a guess outward: in steps of 1, 2, 4, … until one number keeps the metric, counted on validation samples in ONNX Runtime on the
+file that would be exported, within the limit and a smaller one does not, and what lies between is bisected. The guess comes from the same
+search over rough networks, all parts of one that is calibrated once and rounded to the nearest: each of those takes a fraction of a
+network that is calibrated, learned and corrected for its own layers in float. So a few such networks are made, where reverting one layer
+after the other makes as many as there are layers; and the guess decides how many, not what is found.
 
 Within the limit is a rung whose paired 95 % interval of what was lost ends below it: the rung whose mere number does is the luckiest of
 those tried, and loses more on other data. With so few samples that not even the float network's own answers would show it, the number
@@ -19,11 +21,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import onnx
+
 from engine.compress.quantization.allocation import Times, by_layer, mixed_bits, most_in_float, ranked, stated_bits
+from engine.compress.quantization.equalize import equalize
+from engine.compress.quantization.part import in_float
+from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.weights import find_layers, weight_names
-from engine.compress.quantize import Quantized, prepare, quantized
+from engine.compress.quantization.write import write
+from engine.compress.quantize import Quantized, make_scheme, prepare, quantized, smoothed
 from engine.datasets.dataset import Dataset
 from engine.graph.graph import save_onnx
+from engine.graph.inputs import Inputs
 from engine.measure.answers import answers
 from engine.measure.task_metric import metric_of
 from engine.quality.drop import drop
@@ -31,10 +40,13 @@ from engine.run.steps_graph import steps_graph
 from engine.spec.steps import Quantize
 from engine.trials.evidence import Interval
 
+_WORTH_GUESSING = 8
+"""With fewer layers than this to choose from, as many networks are made to guess as to find out."""
 
-def climbed(lost: Callable[[int], float], most: int, limit: float) -> int:
+
+def climbed(lost: Callable[[int], float], most: int, limit: float, guess: int = 1) -> int:
     """The smallest number up to `most` that `lost` is within the `limit` for, if more in float never lose more; the one that loses least
-    of those tried where none is.
+    of those tried where none is. The nearer the `guess`, the fewer are tried: 0, the guess, and those around it.
     """
     seen: dict[int, float] = {}
 
@@ -42,11 +54,22 @@ def climbed(lost: Callable[[int], float], most: int, limit: float) -> int:
         seen[count] = lost(count)
         return seen[count] <= limit
 
-    below, count = -1, 0
-    while not kept(count):
-        if count >= most:
-            return min(seen, key=lambda n: (seen[n], n))
-        below, count = count, min(most, max(1, 2 * count))
+    if kept(0) or most < 1:
+        return 0
+    below, count, step = 0, min(guess, most), 1
+    if kept(count):
+        while count - step > below:
+            if not kept(count - step):
+                below = count - step
+                break
+            count, step = count - step, 2 * step
+    else:
+        while True:
+            if count >= most:
+                return min(seen, key=lambda n: (seen[n], n))
+            below, count, step = count, min(most, count + step), 2 * step
+            if kept(count):
+                break
     while count - below > 1:
         middle = (below + count) // 2
         if kept(middle):
@@ -54,6 +77,12 @@ def climbed(lost: Callable[[int], float], most: int, limit: float) -> int:
         else:
             below = middle
     return count
+
+
+def _rough(step: Quantize, prepared: onnx.ModelProto, calibration: Inputs, bits: Mapping[str, int]) -> Scheme:
+    """The network as the step rounds it, weights to the nearest and biases as they are."""
+    even = equalize(prepared) if step.equalize is True else prepared
+    return make_scheme(step, smoothed(step, even, calibration, bits)[0], calibration, bits)
 
 
 def fewest_in_float(
@@ -86,18 +115,36 @@ def fewest_in_float(
     can_show = least <= step.max_drop
     rungs: dict[int, tuple[Quantized, Interval]] = {}
     with TemporaryDirectory() as folder:
+        path = Path(folder) / "rung.onnx"
+
+        def dropped(made: onnx.ModelProto) -> Interval:
+            save_onnx(made, path)
+            found, _ = answers(path, split, data, choice)
+            return drop(found, before, split.labels, data.classes, key)
+
+        def decisive(found: Interval) -> float:
+            return found.high if can_show else found.value
 
         def lost(count: int) -> float:
-            bits = most_in_float(usual, order, count) if count else usual
-            done = quantized(plain, model, calibration, bits)
+            if count in rungs:
+                return decisive(rungs[count][1])
+            done = quantized(plain, model, calibration, most_in_float(usual, order, count) if count else usual)
             done = replace(done, model=graph.as_file(done.model))
-            path = Path(folder) / f"{count}.onnx"
-            save_onnx(done.model, path)
-            found, _ = answers(path, split, data, choice)
-            rungs[count] = done, drop(found, before, split.labels, data.classes, key)
-            return rungs[count][1].high if can_show else rungs[count][1].value
+            rungs[count] = done, dropped(done.model)
+            return decisive(rungs[count][1])
 
-        count = climbed(lost, len(order) - 1, step.max_drop)
+        # Plain quantization first: where it is enough, nothing is to be guessed.
+        most, guess = len(order) - 1, 1
+        if most >= _WORTH_GUESSING and lost(0) > step.max_drop:
+            rough = _rough(plain, prepared, calibration, usual)
+
+            def roughly(count: int) -> float:
+                if not count:
+                    return lost(0)
+                return decisive(dropped(graph.as_file(write(in_float(rough, order[:count]), packed=False))))
+
+            guess = climbed(roughly, most, step.max_drop)
+        count = climbed(lost, most, step.max_drop, guess)
     done, found = rungs[count]
     many = "no layer" if not count else "1 layer" if count == 1 else f"{count} layers"
     text = (

@@ -165,7 +165,10 @@ class _Builder:
         inputs: tuple[str, ...] = (onnx,)
         if any(getattr(step, n) is not None for n in ("mean_bits", "max_latency", "max_drop", "float_layers")):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
-            inputs += (self.add("sensitivity", (onnx,), shared),)
+            # Budgets choose among all widths; so many layers in float are ranked by the widths that they have otherwise.
+            ranked = step.max_drop is not None or step.float_layers is not None
+            asked = {"widths": sorted({step.weight_bits, 8 if step.ends_8bit else step.weight_bits})} if ranked else {}
+            inputs += (self.add("sensitivity", (onnx,), shared | asked),)
             if step.max_latency is not None or step.cheapest:
                 inputs += (self.add("layer_times", (onnx,), shared),)
         if step.method == "qat":

@@ -159,8 +159,8 @@ def _distill(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _of_step(task: Task) -> dict[str, Any]:
-    """A node's options but for the loss and the metric, which are the sweep's."""
-    return {name: value for name, value in task.node.options.items() if name not in ("loss", "metric")}
+    """A node's options but for the loss and the metric, which are the sweep's, and what a sensitivity is asked for."""
+    return {name: value for name, value in task.node.options.items() if name not in ("loss", "metric", "widths")}
 
 
 def _prune(task: Task, output: Path) -> dict[str, Any]:
@@ -221,12 +221,12 @@ def _export(task: Task, output: Path) -> dict[str, Any]:
 
 
 def _sensitivity(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress.quantization.sensitivity import measure_sensitivity
+    from engine.compress.quantization.sensitivity import BITS, measure_sensitivity
     from engine.run.steps_graph import steps_graph
 
-    step = Quantize(**task.node.options)
+    step, widths = Quantize(**_of_step(task)), task.node.options.get("widths", BITS)
     graph = steps_graph(task.input(), dataset_of(task.data), step.calibration_samples)
-    output.write_text(json.dumps(measure_sensitivity(step, graph.model, graph.data)))
+    output.write_text(json.dumps(measure_sensitivity(step, graph.model, graph.data, widths)))
     return {}
 
 

@@ -178,7 +178,7 @@ def main() -> None:
             step = Quantize(weight_bits=8, activation_bits=8, max_drop=options.limit, **stated)
             begin, used = time.perf_counter(), time.process_time()
             shared = Quantize(weight_bits=8, activation_bits=8)
-            sensitivity = measure_sensitivity(shared, model, data)
+            sensitivity = measure_sensitivity(shared, model, data, (8,))
             times = layer_times(shared, model, data) if step.cheapest else None
             ranked = time.perf_counter() - begin
             done_here, _ = fewest_in_float(step, source, data, sensitivity, None, times)

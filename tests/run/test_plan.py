@@ -99,6 +99,13 @@ def test_bits_by_layer_share_one_measurement_of_what_each_layer_loses():
     assert (kinds(plan)["sensitivity"], kinds(plan)["layer_times"], kinds(plan)["quantize"]) == (1, 1, 4)
 
 
+def test_layers_in_float_are_ranked_by_the_widths_that_they_have_otherwise():
+    shared = {"weight_bits": [3, 8], "activation_bits": 8}
+    plan = plan_of(space={"quantize": [shared | {"max_drop": [0.5, 1.0]}, shared | {"float_layers": [1, 2]}]})
+    asked = [node.options["widths"] for node in plan.nodes.values() if node.kind == "sensitivity"]
+    assert sorted(asked) == [[3, 8], [8]]
+
+
 def test_changed_data_or_network_code_is_never_taken_from_the_cache(tmp_path: Path):
     spec = write_problem(tmp_path)
     before = make_plan(read_sweep(spec), machine())

@@ -248,9 +248,13 @@ def _learned(layer: Layer, values: Held, exact: _FloatGraph, codes: Codes, centr
     weight = exact.constants[layer.weight]
     if weight.numel() // weight.shape[layer.axis] > LARGEST_FAN_IN:
         return codes
-    data, wanted = values.read(layer.data), exact.products(layer)
-    seen = moments(layer, data, wanted, weight, centred, values.length(layer.data))
-    return _best_codes(layer, weight, codes, seen)
+
+    def seen(exactly: bool = False) -> Moments:
+        data, wanted = values.read(layer.data), exact.products(layer)
+        return moments(layer, data, wanted, weight, centred, values.length(layer.data), exactly)
+
+    found = seen()
+    return _best_codes(layer, weight, codes, seen(exactly=True) if found.drowned else found)
 
 
 def _best_codes(layer: Layer, weight: Tensor, codes: Codes, seen: Moments) -> Codes:

@@ -24,7 +24,7 @@ from engine.compress.quantization.calibrate import runs
 from engine.compress.quantization.codes import quantized_weight
 from engine.compress.quantization.equalize import equalize
 from engine.compress.quantization.lsq import RoundedActivation
-from engine.compress.quantization.qdq_placement import place
+from engine.compress.quantization.part import in_float
 from engine.compress.quantization.scheme import Scheme
 from engine.compress.quantization.torch_graph import Call, as_call, constants_of, execute, with_lifetimes
 from engine.compress.quantization.torch_operators import Operator
@@ -51,8 +51,12 @@ _RUNS = 40
 _LAYER_KERNELS = re.compile(r"Conv|Gemm|MatMul")
 
 
-def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -> dict[str, dict[str, float]]:
+def measure_sensitivity(
+    step: Quantize, model: onnx.ModelProto, data: Dataset, widths: Sequence[int] = BITS
+) -> dict[str, dict[str, float]]:
     """{weight initialiser of the prepared graph: {bits, as text: cost}}; numbers and text only, so it can be kept as JSON.
+
+    `widths`: those that are wanted; what is found of one does not depend on the others.
 
     The cost is the mean Kullback-Leibler divergence, in nats, from the float network's class probabilities on validation images, labels not
     needed, when that layer alone is rounded: its weights to so many bits and, where `step.activation_bits` is below 32, its input and
@@ -64,10 +68,10 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
     try:
         if fixed_batch(scheme.model):
             raise StepError("quantize: a fixed batch")
-        network = _OneLayerRounded(step, scheme, data.has_classes)
+        network = _OneLayerRounded(step, scheme, data.has_classes, widths)
     except StepError:
         images = data.preprocessing(data.validation.head(_FEWEST).inputs)
-        return _in_runtime(step, scheme, images, data.has_classes)
+        return _in_runtime(step, scheme, images, data.has_classes, widths)
     macs = graph_facts(scheme.model).macs * len(scheme.layers) * len(BITS) // 2
     images = data.preprocessing(data.validation.head(int(np.clip(_WORK // max(1, macs), _FEWEST, _MOST))).inputs)
     total: Counter[tuple[str, int]] = Counter()
@@ -75,10 +79,12 @@ def measure_sensitivity(step: Quantize, model: onnx.ModelProto, data: Dataset) -
         for start in range(0, len(images), _CHUNK):
             share_torch_threads()
             total.update(network.costs(images[start : start + _CHUNK]))
-    return {name: {str(bits): total[name, bits] / len(images) for bits in BITS} for name in network.names}
+    return {name: {str(bits): total[name, bits] / len(images) for bits in widths} for name in network.names}
 
 
-def _in_runtime(step: Quantize, scheme: Scheme, images: Inputs, classes: bool) -> dict[str, dict[str, float]]:
+def _in_runtime(
+    step: Quantize, scheme: Scheme, images: Inputs, classes: bool, widths: Sequence[int]
+) -> dict[str, dict[str, float]]:
     """The same costs from whole files, each with one layer rounded."""
     model, outputs = scheme.model, compared_tensors(scheme.model, scheme.layers)
     outputs = outputs[:1] if outputs[0] == model.graph.output[0].name else outputs
@@ -98,20 +104,8 @@ def _in_runtime(step: Quantize, scheme: Scheme, images: Inputs, classes: bool) -
     costs: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(map(first_use, every)):
         own = {weight for weight in every if first_use(weight) == name}
-        placement = place(model, set(every) - own, bounds_too=True) if scheme.activations else None
-        if placement is not None:
-            known = {t: scheme.activations[t] for t in placement.rounded if t in scheme.activations}
-            part = replace(
-                scheme,
-                nodes=placement.nodes,
-                layers=placement.layers,
-                activations=known,
-                shared={t: source for t, source in placement.shared.items() if t in known},
-                limits={t: bounds for t, bounds in placement.limits.items() if t in known},
-            )
-        else:
-            part = scheme
-        for bits in BITS:
+        part = in_float(scheme, {first_use(weight) for weight in every} - {name})
+        for bits in widths:
             codes = {w: quantized_weight(stored[w], every[w].axis, bits, step.per_channel, step.symmetric) for w in own}
             found = said(write(replace(part, weights=codes, others={}), packed=False))
             same = np.isinf(expected) if classes else np.isinf(expected) & (found == expected)
@@ -132,8 +126,8 @@ def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> S
 class _OneLayerRounded:
     """The float network, run up to each layer once, and from there on once for each way to round that layer."""
 
-    def __init__(self, step: Quantize, scheme: Scheme, classes: bool) -> None:
-        self._classes = classes
+    def __init__(self, step: Quantize, scheme: Scheme, classes: bool, widths: Sequence[int]) -> None:
+        self._classes, self._widths = classes, widths
         self._constants = constants_of(scheme.model)
         output = logits_name(scheme.model) if classes else scheme.model.graph.output[0].name
         self._feeds, self._output = Feeds.of_graph(scheme.model), output
@@ -153,7 +147,7 @@ class _OneLayerRounded:
                 to_array(self._constants[name]), layers[0].axis, bits, step.per_channel, step.symmetric
             )
             for name, layers in self.weights.items()
-            for bits in BITS
+            for bits in widths
         }
 
     def costs(self, images: Inputs) -> dict[tuple[str, int], float]:
@@ -167,7 +161,7 @@ class _OneLayerRounded:
             name = first.get(call.outputs[0])
             if name is not None:
                 rest = self._with_rounding(self._calls[position:], self.weights[name])
-                for bits in BITS:
+                for bits in self._widths:
                     weight = from_array(self._codes[name, bits].values())
                     found = self._said(self._run(rest, values | {name: weight}))
                     # What a mask rules out, for a class a share of nothing, is no difference.

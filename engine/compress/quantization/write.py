@@ -29,7 +29,7 @@ def write(scheme: Scheme, packed: bool = True) -> onnx.ModelProto:
 
     Both give bit-identical outputs.
     """
-    scheme = within_int32(scheme)
+    scheme = within_int32(_biased(scheme))
     plain = _finished(plain_graph(scheme))
     if not packed:
         return plain
@@ -43,6 +43,19 @@ def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
     shorten_names(model)
     model.producer_name, model.producer_version = "paretoscope", ""
     return model
+
+
+def _biased(scheme: Scheme) -> Scheme:
+    """The scheme with biases of zero where ONNX Runtime would otherwise quantize a layer's weights once more (`float_inputs` says why):
+    rounded data, and products in floats.
+    """
+    needed = {
+        layer.output: np.zeros(scheme.weights[layer.weight].codes.shape[layer.axis], np.float32)
+        for layer in scheme.layers
+        if layer.node.op_type in ("Conv", "Gemm") and layer.weight in scheme.weights
+        if layer.data in scheme.activations and integer_data(scheme, layer) is None
+    }
+    return replace(scheme, biases=needed | scheme.biases)
 
 
 def within_int32(scheme: Scheme) -> Scheme:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.compress import quantize
 from engine.compress.quantization import descent, held, rounding
 from engine.compress.quantization.moments import moments
-from engine.compress.quantization.rounding import learn_rounding
+from engine.compress.quantization.rounding import DAMPING, learn_rounding
 from engine.compress.quantization.scheme import Codes, Scheme
 from engine.compress.quantization.simulate import Simulation
 from engine.compress.quantization.torch_graph import Call
@@ -22,7 +22,7 @@ from engine.compress.quantization.weights import find_layers
 from engine.compress.quantize import make_scheme, prepare
 from engine.models.zoo import BUILDERS
 from engine.spec.steps import Quantize
-from tests.helpers.quantize_cases import pictures, run
+from tests.helpers.quantize_cases import pictures, relative_error, run
 from tests.helpers.tiny_trained import half_zero_graph, random_graph, run_scheme, tiny_data, tiny_graph
 
 torch.set_num_threads(1)
@@ -257,6 +257,34 @@ def test_patches_times_weights_are_the_convolution(kernel: tuple[int, ...], opti
     torch.testing.assert_close(found.cross, rows @ found.gram)
     energy = wanted.square().mean((0, *range(2, wanted.ndim))).reshape(rows.shape[:2])
     torch.testing.assert_close(torch.einsum("goi,gij,goj->go", rows, found.gram, rows), energy)
+
+
+def test_inputs_that_hardly_vary_about_their_means_have_the_moments_that_float64_finds() -> None:
+    """In float32 their moments are no moments: not positive definite, which stopped a recipe with an error of torch's."""
+    rng = np.random.default_rng(3)
+    x = (rng.uniform(1, 5, 256) + rng.normal(0, 0.02, (4, 16, 256))).astype(np.float32)
+    weight = rng.normal(size=(256, 12)).astype(np.float32)
+    (layer,) = find_layers([helper.make_node("Gemm", ["x", "w"], ["y"])], {"w"})
+    parts = [torch.from_numpy(part) for part in x]
+    given = parts, [part @ torch.from_numpy(weight) for part in parts], torch.from_numpy(weight), True, 64
+    rough, found = moments(layer, *given), moments(layer, *given, exactly=True)
+    assert rough.drowned
+    assert not moments(layer, [part - part.mean(0) for part in parts], *given[1:]).drowned
+    exact = np.cov(x.reshape(64, 256).astype(np.float64).T, bias=True)
+    assert np.linalg.eigvalsh(rough.gram[0].double().numpy())[0] < -DAMPING * exact.diagonal().mean()
+    np.testing.assert_allclose(found.gram[0], exact, atol=1e-6 * exact.max())
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 256])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 12])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.zeros(12, np.float32), "b")],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    step = Quantize(weight_bits=8, activation_bits=8, rounding="learned", calibration_samples=64)
+    flat = x.reshape(64, 256)
+    learned = quantize.apply(step, network, flat)
+    assert relative_error(run(learned, flat), flat @ weight) < 0.01
 
 
 @pytest.mark.parametrize(
