@@ -1,12 +1,15 @@
 """How much of the frontier each search finds for its node seconds, on spaces that were measured whole, in full and in short.
 
-    .venv/bin/python tests/benchmarks/bench_frugal_search.py [RECORD ...] [--seeds 10] [--within accuracy=0.85] [--methods gain random ...]
+    .venv/bin/python tests/benchmarks/bench_frugal_search.py [RECORD ...] [--seeds 10] [--within accuracy=0.85]
+        [--methods gain random ...] [--pooled]
 
 A record is what `data/make_search_record.py` wrote; without one, all of `tests/benchmarks/search_*.json.xz`. The searches are
 played back and nothing is run: the chooser asks, the record answers, one recipe at a time, and every node is paid for once, with the
 seconds that it took. What it will take the chooser has to forecast, from the nodes that it has paid for. Printed is the median over the
 seeds of the share of the whole space's hypervolume (accuracy, file size, latency, each scaled to its range) that is reached at each share
 of the exhaustive cost, and the share of the cost at which 99 % is reached (200 %: never).
+With `--pooled` the searches see the same figures, but are judged by latencies without the luck of a single measurement: of files that
+compute the same and differ in weights alone the median counts, since they take equally long.
 `gain short` screens, `gain` does not. `greedy` is no search but a bound to hold them against: it knows every figure and every price, and
 takes what adds most volume for its seconds.
 """
@@ -38,6 +41,7 @@ from engine.search.frugal import FrugalChooser  # noqa: E402
 from engine.search.search import Chooser  # noqa: E402
 from engine.spec.goals import Target  # noqa: E402
 from engine.spec.recipe import Recipe  # noqa: E402
+from engine.spec.steps import Quantize  # noqa: E402
 from engine.spec.sweep import Sweep, parse_sweep  # noqa: E402
 from engine.trials.trial import Trial  # noqa: E402
 
@@ -97,9 +101,11 @@ class Record:
 class Volume:
     """The hypervolume of some recipes within limits, as a share of that of all."""
 
-    def __init__(self, record: Record, limits: dict[str, float]) -> None:
+    def __init__(self, record: Record, limits: dict[str, float], pooled: bool = False) -> None:
         done = list(record.done.values())
         points = objective_points(done, OBJECTIVES)
+        if pooled:
+            points[:, 2] = _pooled([_computes(t) for t in done], points[:, 2])
         low, high = points.min(axis=0), points.max(axis=0)
         self.points = dict(zip(record.done, (points - low) / np.where(high > low, high - low, 1.0), strict=True))
         self.kept = dict(zip(record.done, within_limits(done, limits), strict=True))
@@ -110,6 +116,22 @@ class Volume:
         """Of the recipes of some ids."""
         chosen = [self.points[i] for i in ids if i in self.points and self.kept[i]]
         return dominance.hypervolume(np.array(chosen), UP, [0.0, 1.0, 1.0]) / self.whole if chosen else 0.0
+
+
+def _computes(trial: Trial) -> tuple[Any, ...]:
+    """What a file computes, its weights aside: of two that have this in common one takes as long as the other."""
+    last = next((s for s in reversed(trial.recipe.steps) if isinstance(s, Quantize)), None)
+    rounds = last is not None and last.activation_bits <= 8
+    return trial.macs, trial.params, rounds and (last.activation_bits, last.per_channel, last.method)
+
+
+def _pooled(alike: list[tuple[Any, ...]], latencies: np.ndarray) -> np.ndarray:
+    """Latencies (n,), each the median of those that are alike."""
+    found = latencies.copy()
+    for key in set(alike):
+        rows = [i for i, other in enumerate(alike) if other == key]
+        found[rows] = np.median(latencies[rows])
+    return found
 
 
 def played(record: Record, sweep: Sweep, screens: bool, until: float) -> Iterator[tuple[float, dict[str, Trial], int]]:
@@ -189,11 +211,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--within", metavar="METRIC=LIMIT", nargs="+", default=[])
+    parser.add_argument("--pooled", action="store_true")
     options = parser.parse_args()
     limits = {k: float(v) for k, _, v in (w.partition("=") for w in options.within)}
     for path in options.records or sorted(Path(__file__).parent.glob("search_*.json.xz")):
         record = Record.read(path)
-        volume = Volume(record, limits)
+        volume = Volume(record, limits, options.pooled)
         print(
             f"{path.name}: {len(record.done)} recipes, {sum(volume.kept.values())} within the limits, {record.cost_s:,.0f} node seconds "
             f"({record.head['machine']}, load {record.head['load']})"

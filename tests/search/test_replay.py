@@ -45,6 +45,17 @@ def test_a_quarter_of_the_cost_finds_nearly_all_and_more_than_chance_and_nsga2(
     assert found > max(reached(record, volume, "random", limits), reached(record, volume, "nsga2", limits))
 
 
+def test_a_single_lucky_latency_counts_for_nothing_where_files_that_compute_the_same_are_pooled(record: Record):
+    done = record.done
+    lucky = next(i for i, t in done.items() if t.recipe.steps[-1:] and t.recipe.steps[-1].step == "quantize")
+    latency = done[lucky].latency_ms
+    faster = replace(done[lucky], latency_ms=replace(latency, p50=latency.p50 / 2))
+    luckier = replace(record, trials={**record.trials, lucky: faster})
+    alone = {pooled: Volume(luckier, {}, pooled).share([i for i in done if i != lucky]) for pooled in (False, True)}
+    assert alone[False] < 0.9
+    assert alone[True] == pytest.approx(Volume(record, {}, True).share([i for i in done if i != lucky]), abs=0.01)
+
+
 def test_whoever_knows_all_figures_is_no_worse(record: Record):
     volume, best = Volume(record, {}), 0.0
     for spent, finished, _ in greedy(record, volume):
