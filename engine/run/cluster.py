@@ -85,12 +85,10 @@ class Cluster:
         """What the node is to be handed over with."""
         return Ask(tuple(sorted(self.resources(node).items())), self.workers(node))
 
-    def look(
-        self, nodes: Mapping[str, Node], work: Submission, worker_of: Callable[[str], str | None] = lambda key: None
-    ) -> None:
+    def look(self, nodes: Mapping[str, Node], work: Submission) -> None:
         """See to nodes whose workers have gone, where these are elsewhere; raises SetupError where that takes too long (`crew.py`)."""
         if self.crew:
-            self.crew.look(nodes, self.ask, work, worker_of)
+            self.crew.look(nodes, self.ask, work)
 
     def excuses(self, node: Node, error: BaseException | None) -> bool:
         """Whether a node that failed is to be tried by another worker (`crew.py`)."""

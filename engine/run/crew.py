@@ -12,7 +12,7 @@ import os
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from distributed import Client
@@ -103,35 +103,25 @@ class Crew:
         self._tell_of(at, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return True
 
-    def look(
-        self,
-        nodes: Mapping[str, Node],
-        ask: Callable[[Node], Ask],
-        work: Submission,
-        worker_of: Callable[[str], str | None] = lambda key: None,
-    ) -> None:
+    def look(self, nodes: Mapping[str, Node], ask: Callable[[Node], Ask], work: Submission) -> None:
         """Take back nodes that wait for workers which are gone and could be done by others, with those that need them; tell of the others.
 
-        Called at every turn of a run, it looks every few seconds. `ask`: what a node would be handed over with now;
-        `worker_of`: where it has begun. Raises SetupError once
+        Called at every turn of a run, it looks every few seconds. `ask`: what a node would be handed over with now. Raises SetupError once
         nothing has gone on for longer than the patience.
         """
         if self._clock() < self._next:
             return
         self._next = self._clock() + _LOOK_S
-        came = self._hear()
+        self._hear()
         asked = work.asked()
-        # Dask looks again for workers when one joins, which is before it has its labels.
-        late = {each for each in set(asked.values()) if came and self.labels and not self._is_there_for(each, came)}
         unmet = {each for each in set(asked.values()) if not self._is_there_for(each)}
         again: set[str] = set()
         blocked: set[str] = set()
         waiting: list[Ask] = []
         # Inputs come before what needs them.
-        for key, each in asked.items() if unmet or late else ():
+        for key, each in asked.items() if unmet else ():
             inputs = nodes[key].inputs
-            is_late = each in late and each not in unmet and worker_of(key) not in came
-            if not again.isdisjoint(inputs) or is_late or (each in unmet and self._is_there_for(ask(nodes[key]))):
+            if not again.isdisjoint(inputs) or (each in unmet and self._is_there_for(ask(nodes[key]))):
                 again.add(key)
             elif not blocked.isdisjoint(inputs):
                 blocked.add(key)
@@ -144,8 +134,7 @@ class Crew:
             self._has_all()
         work.again([key for key in asked if key in again])
 
-    def _hear(self) -> set[str]:
-        """The addresses of those who came."""
+    def _hear(self) -> None:
         before, heard, came = self.roles, False, set[str]()
         while not self._seen.empty():
             seen = self._seen.get()
@@ -165,7 +154,6 @@ class Crew:
             self.roles = roles_again(self.roles, present, gone)
         if self.roles.note not in (None, before.note):
             self._on_note(f"note: {self.roles.note}")
-        return came & self._there.keys()
 
     def _tell_of(self, address: str, why: str) -> None:
         self._unfit[address] = why
@@ -173,8 +161,8 @@ class Crew:
             self._told_of.add((address, why))
             self._on_note(f"note: worker {address} is given no steps of this run until it can do them: {why}")
 
-    def _is_there_for(self, ask: Ask, but: Set[str] = frozenset()) -> bool:
-        return any(ask.suits(a, resources) for a, resources in self._there.items() if a not in but)
+    def _is_there_for(self, ask: Ask) -> bool:
+        return any(ask.suits(address, resources) for address, resources in self._there.items())
 
     def _has_all(self) -> None:
         if self._told:

@@ -12,7 +12,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from distributed import Client
 
@@ -136,7 +138,25 @@ class Introductions:
         for address, own in labels.items():
             answer = self._run([address], labelled, dict(own))[address]
             silent += [address] if isinstance(answer, BaseException) else []
+        self._place_waiting([address for address in labels if address not in silent])
         return silent
+
+    def _place_waiting(self, addresses: list[str]) -> None:
+        """Let Dask look at the steps that wait for a worker: by itself it does when one joins, which is before that has its labels.
+
+        Nobody else could: the run may wait for an answer that a dead worker held, which Dask has to compute again.
+        """
+
+        # A local function travels by value, to a scheduler of whatever version.
+        def place(dask_scheduler: Any) -> None:
+            for address in addresses:
+                if (worker := dask_scheduler.workers.get(address)) in dask_scheduler.running:
+                    waiting = dask_scheduler.bulk_schedule_unrunnable_after_adding_worker(worker)
+                    dask_scheduler.transitions(waiting, "paretoscope-labels")
+
+        # Of a scheduler or client that has gone the run hears itself.
+        with suppress(Exception):
+            self._client.run_on_scheduler(place)
 
     def _run(self, addresses: list[str], function: Callable[..., object], *arguments: object) -> dict[str, object]:
         """What they answer, or the error in its place."""

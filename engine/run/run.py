@@ -205,7 +205,7 @@ class _Run:
                     new = [k for k in keys if k in self.missing and k not in self.under_way and not work.name(k)]
                     self.under_way.update(new)
                     work.add(sorted(new, key=self.place.__getitem__))
-                cluster.look(self.plan.nodes, work, self.waits.worker_of)
+                cluster.look(self.plan.nodes, work)
                 work.feed(lambda key: self._handed(cluster, key, work))
                 limit.end_late(self.under_way, work)
                 if not self.missing:

@@ -50,11 +50,6 @@ class Waits:
         with self._lock:
             return self._begun.get(key)
 
-    def worker_of(self, key: str) -> str | None:
-        """The address of the worker on which a node has begun last; None for one that has not."""
-        turn = self.turn(key)
-        return turn.worker if turn else None
-
     def _count(self) -> None:
         now = self._clock()
         self._seconds += (now - self._since) if self._nodes else 0.0

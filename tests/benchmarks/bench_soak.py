@@ -42,7 +42,7 @@ from engine.spec.read import read_sweep  # noqa: E402
 from engine.spec.sweep import Sweep  # noqa: E402
 from engine.store.artifacts import Artifacts  # noqa: E402
 from engine.store.store import Store  # noqa: E402
-from tests.helpers.killed import PRELOAD, Service, left_of, workers_of  # noqa: E402
+from tests.helpers.killed import PRELOAD, Service, half_written, keep_up, left_in, left_of, workers_of  # noqa: E402
 from tests.helpers.servers import Postgres, free_port, new_schema, postgres  # noqa: E402
 from tests.helpers.small_sweep import write_small_sweep  # noqa: E402
 from tests.helpers.tiny import write_problem  # noqa: E402
@@ -58,11 +58,6 @@ QUICK = """
   quantize: [null, {weight_bits: [8, 7, 6, 5, 4], activation_bits: 8, calibration_samples: [16, 32, 64, 128], rounding: nearest}]
 """
 PATIENCE_S = 300.0
-
-
-def half_written(artifacts: Artifacts) -> list[str]:
-    """Names of what is not whole in a folder of artifacts."""
-    return [name for _, _, names in os.walk(artifacts.url) for name in names if name.endswith(".part")]
 
 
 class Soak:
@@ -97,7 +92,8 @@ class Soak:
         self.port, self.dask_port = free_port(), free_port()
         self.services: dict[str, Service] = {}
         self.faults: list[str] = []
-        self.kills: Counter[str] = Counter()
+        # Runs by where they computed; of those `refused` ended with code 2.
+        self.kills, self.runs = Counter[str](), Counter[str]()
         self.known: dict[str, tuple[float, Any]] = {}
         self.began = time.monotonic()
 
@@ -199,6 +195,8 @@ class Soak:
         while not self.is_done():
             assert time.monotonic() < deadline, "the sweep does not come to its end"
             elsewhere = "scheduler" in self.services and self.draw.random() < 0.5
+            if elsewhere:
+                keep_up(self.services.values(), self.address, PATIENCE_S)
             runner = self.start_runner(elsewhere)
             self._until_so_many_begin(1, runner)
             while kills < most_kills and runner.poll() is None and time.monotonic() < until:
@@ -217,6 +215,8 @@ class Soak:
                 runner.kill()
                 code = runner.wait()
             self.remember()
+            self.runs["elsewhere" if elsewhere else "here"] += 1
+            self.runs["refused"] += code == 2
             if code not in (0, 1, 2, -signal.SIGKILL):
                 self.faults.append(f"a runner ended with code {code}")
         self.check_reruns()
@@ -250,7 +250,7 @@ class Soak:
             artifacts.local(file.name)
         # What was killed as it wrote is removed by whoever writes next, once the last of its processes has ended.
         deadline = time.monotonic() + 20
-        while (half := half_written(artifacts)) and time.monotonic() < deadline:
+        while (half := half_written(artifacts.url)) and time.monotonic() < deadline:
             time.sleep(0.2)
             artifacts.check()
         self.faults += [f"{name} lies half written" for name in half]
@@ -281,7 +281,7 @@ class Soak:
         subprocess.run(
             [sys.executable, "-m", "engine.cli", "sweeps"], env=self.environment, check=True, capture_output=True
         )
-        self.faults += [f"{p.name} is left in the folder for temporary files" for p in self.temporary.iterdir()]
+        self.faults += [f"{p.name} is left in the folder for temporary files" for p in left_in(self.temporary)]
 
     def _left(self) -> list[psutil.Process]:
         """All but PostgreSQL, which ends last: started again, it has our environment."""
@@ -320,6 +320,7 @@ def soak(
             )  # fmt: skip
             soaked.forget()
         soaked.close()
+        print(f"killed {dict(soaked.kills)} in {rounds} sweeps, runs {dict(soaked.runs)}")
         return sum(soaked.kills.values()), soaked.faults
 
 

@@ -25,8 +25,9 @@ class DaskProcesses:
 
     def worker(self, name: str, unlike: str = "", resources: str = "cpu=1") -> None:
         """Start a worker. `unlike`: Python that its process begins with, by which it differs from others."""
-        command = ("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--resources", resources)
-        self._start(name, unlike, *command, "--name", name)
+        command = ("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "60")
+        # Without a scheduler it ends by itself, so that tests that are killed leave none for ever.
+        self._start(name, unlike, *command, "--name", name, "--resources", resources)
 
     def address(self, workers: int) -> str:
         """The scheduler's address, once it has so many workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,27 @@ class Service:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def keep_up(services: Iterable[Service], scheduler: str, patience_s: float) -> None:
+    """Start again what has ended by itself, as a worker does whose scheduler is killed, and wait until a worker is there."""
+    from distributed import Client
+
+    for service in services:
+        if service.process is None or service.process.poll() is not None:
+            service.start()
+    with Client(scheduler, timeout=patience_s, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=patience_s)
+
+
+def half_written(folder: str) -> list[str]:
+    """Names of what is not whole in a folder of artifacts."""
+    return [name for _, _, names in os.walk(folder) for name in names if name.endswith(".part")]
+
+
+def left_in(folder: Path) -> list[Path]:
+    """What a folder for temporary files still has, but for the cache that torch keeps there for all processes of a user."""
+    return [path for path in folder.iterdir() if not path.name.startswith("torchinductor_")]
 
 
 def workers_of(parent: int) -> list[psutil.Process]:
