@@ -58,10 +58,13 @@ def output_layout(model: Model, data: Dataset) -> Layout | None:
     return Layout.of(names, open_session(graph).run(names, feeds(inputs)))
 
 
-def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
-    """The network, ready to answer, and whether it starts from random numbers; raises ModelError for one that cannot be loaded."""
+def open_answers(model: Model, data: Dataset) -> tuple[Network, bool, str | None]:
+    """The network, ready to answer, whether it starts from random numbers, and what to know of how it was loaded; raises ModelError for
+    one that cannot be loaded.
+    """
     if model.is_onnx:
-        return _of_graph(load_file(model, data)[0], model.source, data.has_classes), False
+        graph, note = load_file(model, data)
+        return _of_graph(graph, model.source, data.has_classes), False, note
     import torch
 
     from engine.models.sources import load_network
@@ -79,7 +82,7 @@ def open_answers(model: Model, data: Dataset) -> tuple[Network, bool]:
     def together(inputs: Inputs) -> Float64:
         return np.concatenate([answer(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
 
-    return together, _is_untrained(model, network)
+    return together, _is_untrained(model, network), network.note
 
 
 def _is_untrained(model: Model, network: LoadedNetwork) -> bool:

@@ -130,7 +130,8 @@ def check(sweep: Sweep) -> Report:
             if sweep.model.is_onnx:
                 check_fits(sweep.model, first)
             check_trained(sweep)
-            network, untrained = open_answers(sweep.model, first)
+            network, untrained, note = open_answers(sweep.model, first)
+            findings += [Finding("warning", note, "see that this is as it should be")] if note else []
             layout = output_layout(sweep.model, first)
             answers = [
                 network(_prepared(sweep.data, data, way.preprocess).preprocessing(samples.inputs)) for way in ways

@@ -229,7 +229,9 @@ def prepare(model: onnx.ModelProto, others: bool = False) -> onnx.ModelProto:
     tidy(folded)
     if not find_layers(folded.graph.node, weight_names(folded.graph)) and not (others and other_weights(folded, ())):
         kinds = ", ".join(sorted({n.op_type for n in folded.graph.node})[:8])
-        raise StepError(f"quantize: no Conv, Gemm or MatMul with float32 weights to quantize; the graph has {kinds}")
+        raise StepError(
+            f"quantize: no Conv, Gemm or MatMul with float32 weights (those of float16 are exported in float32); the graph has {kinds}"
+        )
     _check_finite(folded)
     # A message that was rewritten keeps the memory of what it held before, several times that of the weights.
     compact: onnx.ModelProto = onnx.ModelProto.FromString(folded.SerializeToString())

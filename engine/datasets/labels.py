@@ -68,9 +68,10 @@ def _from_numbers(
         absent = np.setdiff1d(np.arange(highest + 1), numbers[first])
         if len(absent):
             by_one = ": subtract 1 from each" if absent.tolist() == [0] else ""
+            values = "; write data.task: regression where they are values"
             raise DatasetError(
                 f"{data.source}: {found.called[first][1]} has labels up to {highest} but none is {absent[0]}; number the classes from 0 "
-                f"without gaps{by_one}, or name all of them under data.classes"
+                f"without gaps{by_one}, or name all of them under data.classes{values}"
             )
     classes = stated or tuple(map(str, range(max(highest + 1, columns))))
     for split, labels in numbers.items():
@@ -87,6 +88,9 @@ def _integers(array: Array, where: str) -> Labels:
         array = array[:, 0]
     if array.ndim != 1:
         raise DatasetError(f"{where} has shape {array.shape}; give one integer an item, or one row of one-hot")
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
+        # `data.task: classification` stands there, otherwise it was asked for.
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise DatasetError(f"{where} is {array.dtype}; save integers from 0 to classes - 1, or the classes' names")
     if int(array.min()) < 0:

@@ -121,7 +121,9 @@ def _readable(path: Path, suffix: str, save: str) -> Iterator[None]:
         raise DatasetError(f"{path} does not exist; give the path of an {suffix} file") from None
     except ValueError as error:
         if "allow_pickle" in str(error) or "Object arrays" in str(error):
-            what = f"holds Python objects, or is not an {suffix} file; save plain number arrays with {save}"
+            what = (
+                f"holds Python objects, or is not an {suffix} file; save plain arrays with {save}, text as .astype(str)"
+            )
             raise DatasetError(f"{path} {what}") from None
         raise DatasetError(f"{path} is damaged ({_line(error)}); save it again with {save}") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, AttributeError) as error:

@@ -61,8 +61,8 @@ def _task(found: Gathered, data: Data) -> Task:
             continue  # of one-hot, or told by what reads it
         if whole:
             raise DatasetError(
-                f"{where} is {labels.dtype} but holds whole numbers, which may be classes or values; write data.task: classification (and "
-                "save integers), or data.task: regression"
+                f"{where} is {labels.dtype} but holds whole numbers, which may be classes or values; write data.task: classification, "
+                "or data.task: regression"
             )
         if rows and (labels.astype(np.float64) >= 0).all() and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
             raise DatasetError(

@@ -249,7 +249,7 @@ def inputs_of(file: IO[bytes], name: str, settings: dict[str, Any]) -> Inputs:
             return {"": as_stored(found, settings, name)}
         with found:
             if several := settings.get("inputs"):
-                return {one["name"]: found[_named(found.files, one["array"], name)] for one in several}
+                return {one["name"]: found[_named(found.files, one, name)] for one in several}
             names = [name for name in ("x_test", "x", "inputs") if name in found.files]
             if not names:
                 raise BundleError(f"{name} has no array x_test, x or inputs (it has {', '.join(found.files)})")
@@ -277,12 +277,12 @@ def read_data(path: Path, settings: dict[str, Any]) -> tuple[Inputs, Array]:
     return inputs, targets
 
 
-def _named(held: Sequence[str], array: str, file: str) -> str:
-    """The array of an input as a file has it: of the test split, or of all."""
-    found = next((name for name in (f"{array}_test", f"test_{array}", f"test/{array}", array) if name in held), None)
-    if found is None:
-        raise BundleError(f"{file} has no array {array}_test or {array} (it has {', '.join(held)})")
-    return found
+def _named(held: Sequence[str], one: dict[str, Any], file: str) -> str:
+    """The array of an input as a file has it: of the test split, of all, or as a bundle's sample has it."""
+    for form in ("{array}_test", "test_{array}", "test/{array}", "{array}", "inputs/{name}"):
+        if (held_as := form.format(**one)) in held:
+            return held_as
+    raise BundleError(f"{file} has no array {one['array']}_test or {one['array']} (it has {', '.join(held)})")
 
 
 def _picture(file: IO[bytes], name: str, settings: dict[str, Any]) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -125,6 +126,15 @@ def suggest(name: str, known: tuple[str, ...]) -> str:
     return f"known names: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"
 
 
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a program of torch.jit.save, told by what the zip holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def source_kind(source: str) -> Kind:
     """Where a model source comes from, by its form alone; raises ModelError for a form or zoo name that does not exist.
 
@@ -145,6 +155,11 @@ def source_kind(source: str) -> Kind:
     suffix = Path(source).suffix
     if suffix == ".py":
         raise ModelError(f"model {source!r} names no function; write {source}:FUNCTION, which returns the network")
+    if suffix in WEIGHT_SUFFIXES and is_torchscript(Path(source)):
+        raise ModelError(
+            f"model {source!r} is a TorchScript program, which is not read; give torch.onnx.export(torch.jit.load({source!r}), …) of it "
+            "as .onnx, or the function that builds the network and its state_dict() as weights"
+        )
     if suffix in WEIGHT_SUFFIXES:
         raise ModelError(
             f"model {source!r} holds weights alone; write model: {{source: path/to/file.py:function, weights: {source}}}"

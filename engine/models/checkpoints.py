@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import ModelError
-from engine.models.catalog import one_line
+from engine.models.catalog import is_torchscript, one_line
 
 # Where several fit, the network as it was trained comes before the averages of it that a script keeps beside; then the file's own order.
 _KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
@@ -92,6 +92,11 @@ def _read(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if is_torchscript(path):
+            raise ModelError(
+                f"weights {path} are a TorchScript program, whose code is not run; save them with "
+                f"torch.save(torch.jit.load({path.name!r}).state_dict(), …)"
+            ) from None
         what = (
             "hold Python objects beside tensors" if "weights_only" in str(error) else "are damaged or not a checkpoint"
         )

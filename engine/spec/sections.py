@@ -107,6 +107,12 @@ class Preprocess(Frozen):
     window: float | None = Field(None, gt=0, le=3600)
     log_mel: int | None = Field(None, ge=1, le=1024)
 
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _one_of_all_channels(cls, value: Any) -> Any:
+        """A number stands for a list of it."""
+        return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
     @model_validator(mode="after")
     def _knobs_fit(self) -> Preprocess:
         if (self.mean is None) != (self.std is None):

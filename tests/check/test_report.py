@@ -255,3 +255,25 @@ def test_a_network_that_gives_no_numbers_is_an_error(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "net.onnx")
     (what,) = errors(spec(tmp_path))
     assert "the network gives no numbers (NaN) for 200 of 200 samples" in what
+
+
+def test_which_weights_of_a_checkpoint_were_taken_is_told(tmp_path: Path) -> None:
+    """A file with an average beside: which of the two is measured shows before anything runs."""
+    import torch
+
+    brightness_data(tmp_path / "data.npz")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, num_classes))\n"
+    )
+    data = load_dataset(parse_sweep({"model": {"source": "resnet8"}, "data": {"source": "data.npz"}}, tmp_path).data)
+    net = torch.nn.Linear(data.train.array.shape[1], len(data.classes))
+    state = {f"module.2.{name}": tensor for name, tensor in net.state_dict().items()}
+    torch.save({"model_state_dict": state, "model_ema": state}, tmp_path / "net.pth")
+    told = {"model": {"source": "net.py:build", "weights": "net.pth"}, "data": {"source": "data.npz"}}
+    found = check(parse_sweep({"name": "mine", **told, "space": {"quantize": [None]}}, tmp_path))
+    (said,) = [f.what for f in found.findings if "weights are those" in f.what]
+    assert said == (
+        "weights are those under 'model_state_dict' at 'module.' of net.pth; 'model_ema' at 'module.' would fit as well"
+    )

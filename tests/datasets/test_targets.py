@@ -70,3 +70,20 @@ def test_the_task_is_in_the_checksum(tmp_path):
 def test_what_may_be_either_is_one_line(tmp_path, y, stated, message):
     with pytest.raises(DatasetError, match=message):
         load(tmp_path, y, **stated)
+
+
+def test_whole_floats_are_classes_where_that_is_said(tmp_path):
+    whole = np.arange(60) % 7
+    found, same = load(tmp_path, whole.astype(np.float64), task="classification"), load(tmp_path, whole)
+    np.testing.assert_array_equal(found.test.labels, same.test.labels)
+    assert (found.test.labels.dtype, found.classes) == (np.int64, same.classes)
+    with pytest.raises(DatasetError, match="is float64; save integers"):
+        load(tmp_path, whole + 0.5, task="classification")
+
+
+def test_a_column_of_whole_values_is_told_how_to_be_a_regression(tmp_path):
+    lines = ["a,b,target", *(f"{a},{b},{40 + i}.0" for i, (a, b) in enumerate(X[:, :2]))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    with pytest.raises(DatasetError, match=r"none is 0; .*; write data.task: regression where they are values$"):
+        load_dataset(Data(source=str(tmp_path / "t.csv")))
+    assert load_dataset(Data(source=str(tmp_path / "t.csv"), task="regression")).test.targets.min() >= 40

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.errors import ModelError
+from engine.models.catalog import source_kind
 from engine.models.checkpoints import read_weights
 
 NETWORK = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 3))
@@ -107,3 +108,21 @@ def test_what_does_not_fit_is_returned_for_the_message(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "config": {"lr": 0.1}}, tmp_path / "n.pt")
     with pytest.raises(ModelError, match="are not a state dict"):
         read_weights(tmp_path / "n.pt", STATE.keys())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_torchscript_program_is_told_as_such(tmp_path: Path) -> None:
+    """And the remedy that is named works."""
+    path = tmp_path / "net.pt"
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+    torch.jit.script(network).save(path)
+    names = network.state_dict()
+    with pytest.raises(ModelError, match=r"TorchScript program, whose code is not run; save .*state_dict\(\), …\)$"):
+        read_weights(path, names)
+    with pytest.raises(ModelError, match=r"^model '.*net\.pt' is a TorchScript program, which is not read; give"):
+        source_kind(str(path))
+    torch.save(torch.jit.load(path).state_dict(), tmp_path / "own.pt")
+    found = read_weights(tmp_path / "own.pt", names)
+    assert all(torch.equal(found.state[name], tensor) for name, tensor in names.items())
+    with pytest.raises(ModelError, match="holds weights alone"):
+        source_kind(str(tmp_path / "own.pt"))
