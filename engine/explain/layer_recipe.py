@@ -27,6 +27,9 @@ def with_layers(found: Mapping[str, Any], recipe: Recipe, picked: Mapping[str, i
     special = {name: bits for name, bits in every.items() if bits != usual}
     step = {k: v for k, v in found["step"].items() if k not in ("rounding", "ends_8bit")}
     changed = step | {"weight_bits": usual, "layers": special or None} | ({"ends_8bit": False} if usual < 4 else {})
+    # What was clicked is meant: no layer is to get other bits, even where the step would share them out.
+    if not special and usual in (3, 4) and step["activation_bits"] <= 8 and step.get("method", "ptq") == "ptq":
+        changed["layers"] = "uniform"
     steps: list[dict[str, Any]] = []
     for old in recipe.to_json():
         steps += [] if old["step"] in ("quantize", "runtime") else [old]

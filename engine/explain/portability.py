@@ -83,7 +83,7 @@ def safe_recipe(recipe: Recipe) -> Recipe | None:
                 "mean_bits": step.mean_bits and min(step.mean_bits, 7.0),
             }
         )
-        if isinstance(step, Quantize) and _is_integer(step) and step.layers is None
+        if isinstance(step, Quantize) and _is_integer(step) and not step.stated_layers
         else step
         for step in recipe.steps
     )

@@ -71,7 +71,7 @@ def _refinements(step: Quantize, chosen: Sequence[str], tool: str) -> Iterator[s
 
 def _layer_texts(step: Quantize, layer_bits: Mapping[str, int] | None, tool: str) -> Iterator[str]:
     """A sentence on layers that got other bits than the step's own, except those in float."""
-    bits = {**(layer_bits or {}), **dict(step.layers or ())}
+    bits = {**(layer_bits or {}), **step.stated_layers}
     odd = sorted({n for n in bits.values() if n not in (32, step.weight_bits)})
     if odd:
         count = sum(n in odd for n in bits.values())
@@ -80,7 +80,7 @@ def _layer_texts(step: Quantize, layer_bits: Mapping[str, int] | None, tool: str
 
 def in_float(step: Quantize, layer_bits: Mapping[str, int] | None) -> list[str]:
     """The layers that stay in float, by their names in the ONNX file."""
-    bits = {**(layer_bits or {}), **dict(step.layers or ())}
+    bits = {**(layer_bits or {}), **step.stated_layers}
     return sorted(name for name, n in bits.items() if n == 32)
 
 

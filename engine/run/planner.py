@@ -163,7 +163,8 @@ class _Builder:
             "quantize", step, lambda: step.model_dump(mode="json") | {"weight_range": self.weight_range(step)}
         )
         inputs: tuple[str, ...] = (onnx,)
-        if any(getattr(step, n) is not None for n in ("mean_bits", "max_latency", "max_drop", "float_layers")):
+        choosing = ("mean_bits", "max_latency", "max_drop", "float_layers")
+        if step.shares_out_bits or any(getattr(step, n) is not None for n in choosing):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
             # Budgets choose among all widths; so many layers in float are ranked by the widths that they have otherwise.
             ranked = step.max_drop is not None or step.float_layers is not None

@@ -245,9 +245,9 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
     from engine.compress.quantization.allocation import by_layer, mixed_bits
     from engine.compress.quantize import prepare
 
-    if not any((step.mean_bits, step.max_latency, step.layers, step.float_layers)):
+    if not step.differs_by_layer:
         return None, {}
-    prepared = prepare(model)
+    prepared = prepare(model, others=step.shares_out_bits)
     measured = [
         json.loads(path.read_text()) for path in map(task.input, range(1, len(task.inputs))) if path.suffix == ".json"
     ]
@@ -256,7 +256,7 @@ def _chosen_bits(task: Task, step: Quantize, model: onnx.ModelProto) -> tuple[di
 
 
 def _quantize(task: Task, output: Path) -> dict[str, Any]:
-    from engine.compress import quantize
+    from engine.compress.shared_bits import better_shared
     from engine.graph.graph import save_onnx
     from engine.run.steps_graph import steps_graph
 
@@ -264,9 +264,9 @@ def _quantize(task: Task, output: Path) -> dict[str, Any]:
     graph = steps_graph(task.input(), dataset_of(task.data), step.calibration_samples)
     images = graph.data.preprocessing(graph.data.calibrating(step.calibration_samples).inputs)
     bits, shown = _chosen_bits(task, step, graph.model)
-    done = quantize.quantized(step, graph.model, images, bits)
+    done, has_bits = better_shared(step, graph.model, images, bits, graph.data.has_classes)
     save_onnx(graph.as_file(done.model), output)
-    return shown | {"chosen": list(done.chosen)} | noted(done.note)
+    return (shown if has_bits else {}) | {"chosen": list(done.chosen)} | noted(done.note)
 
 
 def _fewest(task: Task, output: Path) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def _quantize_label(step: Quantize, chosen: Sequence[str]) -> str:
     notes += ["cheapest"] if step.cheapest else []
     if step.float_layers is not None:
         notes.append(f"{step.float_layers} layer{'s' if step.float_layers > 1 else ''} in float")
-    notes += [_layers_text(dict(step.layers))] if step.layers is not None else []
+    notes += [_layers_text(step.stated_layers)] if step.stated_layers else []
+    notes += ["every layer alike"] if step.layers == "uniform" else []
     notes += [f"{step.weight_bits} at most"] if step.mean_bits is not None and step.weight_bits != 8 else []
     if step.accuracy_level not in (None, 4):
         notes.append(f"level {step.accuracy_level}")

@@ -58,6 +58,8 @@ class Quantize(Frozen):
     `max_latency`, a share of the float network's time, the layers that lose most stay in float as long as the time allows; with
     `float_layers` so many of them do, with `max_drop` as few as keep the metric, on validation samples, within so much of the network
     before (its own unit; points of accuracy), those of most harm for their measured time if `cheapest`; `layers` states bits (32: float).
+    Where none of these is stated, integer networks of 3 or 4 bits with learned rounding share out a twentieth more bits, layer by layer,
+    from one bit fewer to 7, by what each does to the answers; `layers: uniform` gives every layer `weight_bits`.
     """
 
     came_later: ClassVar[frozenset[str]] = frozenset(
@@ -83,7 +85,7 @@ class Quantize(Frozen):
     max_drop: float | None = Field(None, gt=0)
     cheapest: bool = False
     float_layers: int | None = Field(None, ge=1, le=10_000)
-    layers: LayerBits | None = None
+    layers: Literal["uniform"] | LayerBits | None = None
     block_size: Literal[16, 32, 64, 128, 256] | None = None
     accuracy_level: Literal[0, 1, 2, 3, 4] | None = None
     compute: Literal["float16", "bfloat16"] | None = None
@@ -157,6 +159,11 @@ class Quantize(Frozen):
                 f"{choosing[0]} chooses between integer and float layers; use activation_bits 8, without "
                 + " or ".join(["mean_bits", *(choosing[1:])])
             )
+        if self.layers == "uniform" and (choosing or self.mean_bits is not None):
+            other = [*choosing, "mean_bits"][0]
+            raise ValueError(
+                f"layers uniform gives every layer weight_bits and {other} does not; leave one of both out"
+            )
         if self.cheapest and (self.max_drop is None or self.method != "ptq"):
             raise ValueError("cheapest says which layers max_drop leaves in float; use it with max_drop and method ptq")
         if self.max_drop is not None and self.method == "qat":
@@ -186,7 +193,7 @@ class Quantize(Frozen):
             for name, wanted in (("per_channel", True), ("equalize", "auto"), ("bias_correction", "auto")):
                 if getattr(self, name) != wanted:
                     raise ValueError(f"{name} is no knob of method block; leave it out")
-            if any(n not in (4, 8, 32) for _, n in self.layers or ()):
+            if any(n not in (4, 8, 32) for n in self.stated_layers.values()):
                 raise ValueError("layers of method block have 4, 8 or 32 bits")
 
     @property
@@ -194,6 +201,24 @@ class Quantize(Frozen):
         """Whether weights are rounded as calibration images say, where the network allows it."""
         auto = self.activation_bits <= 8 or self.method == "block"
         return self.rounding == "learned" or (self.rounding == "auto" and auto)
+
+    @property
+    def stated_layers(self) -> dict[str, int]:
+        """{name of a layer: bits} that the step states."""
+        return dict(self.layers) if isinstance(self.layers, tuple) else {}
+
+    @property
+    def shares_out_bits(self) -> bool:
+        """Whether layers get bits by what fewer of them do to the answers, though the step says nothing of it."""
+        silent = (self.mean_bits, self.max_latency, self.max_drop, self.float_layers, self.layers) == (None,) * 5
+        integer = self.method == "ptq" and self.activation_bits <= 8 and self.weight_bits in (3, 4)
+        return integer and silent and self.learns_rounding
+
+    @property
+    def differs_by_layer(self) -> bool:
+        """Whether layers may have bits of their own, the ends apart."""
+        stated = (self.mean_bits, self.max_latency, self.float_layers, self.stated_layers)
+        return any(stated) or self.shares_out_bits
 
     @property
     def can_overflow(self) -> bool:

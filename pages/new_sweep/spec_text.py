@@ -63,7 +63,7 @@ def write(sweep: Sweep) -> str:
 
 def _said(step: dict[str, Any]) -> dict[str, Any]:
     """A step's options, bits of layers by their names."""
-    return {k: dict(v) if k == "layers" else v for k, v in step.items() if v is not None}
+    return {k: dict(v) if k == "layers" and v != "uniform" else v for k, v in step.items() if v is not None}
 
 
 def to_draft(sweep: Sweep) -> Draft:

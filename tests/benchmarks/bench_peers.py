@@ -24,7 +24,8 @@ import numpy as np
 
 from engine.compress.quantization.allocation import mixed_bits
 from engine.compress.quantization.sensitivity import measure_sensitivity
-from engine.compress.quantize import apply, prepare
+from engine.compress.quantize import prepare
+from engine.compress.shared_bits import better_shared
 from engine.datasets.dataset import Dataset
 from engine.datasets.fashion_mnist import load_fashion_mnist
 from engine.datasets.preprocessing import Preprocessing
@@ -48,6 +49,8 @@ OURS = {
         "weight_bits": 8, "rounding": "nearest", "calibration": "percentile", "bias_correction": False, "weight_range": "full",
     },
     "ours, w4a8": {"weight_bits": 4, "weight_range": "auto"},
+    "ours, w4a8, every layer alike": {"weight_bits": 4, "weight_range": "auto", "layers": "uniform"},
+    "ours, w3a8": {"weight_bits": 3, "weight_range": "auto"},
     "ours, w6a8": {"weight_bits": 6, "weight_range": "auto"},
     "ours, 4.2 bits on average": {"weight_bits": 8, "mean_bits": 4.2, "weight_range": "auto"},
 }  # fmt: skip
@@ -139,18 +142,20 @@ def compare(case: Case, python: str | None, folder: Path) -> None:
             print(f"| {tool} | failed: {error.stderr.strip().splitlines()[-1][:100]} | | | |", flush=True)
             continue
         print(f"| {tool} | {figures(out, case, exact)} | {out.stat().st_size / 1000:.0f} | {seconds} |", flush=True)
+    harm: dict[str, dict[str, float]] = {}
     for label, options in OURS.items():
         for weight_range in ("full", "safe") if "weight_range" not in options else (options["weight_range"],):
             out = folder / "ours.onnx"
             started = time.perf_counter()
             step = Quantize(**{"activation_bits": 8, "weight_range": weight_range, **options})
             model = load_onnx(case.path)
-            bits = (
-                mixed_bits(step, prepare(model), measure_sensitivity(step, model, case.data))
-                if step.mean_bits
-                else None
-            )
-            save_onnx(apply(step, model, case.calibration, bits), out)
+            bits = None
+            if step.mean_bits or step.shares_out_bits:
+                harm = harm or measure_sensitivity(
+                    step, model, case.data
+                )  # one for all steps of 8-bit activations, as in a sweep
+                bits = mixed_bits(step, prepare(model), harm)
+            save_onnx(better_shared(step, model, case.calibration, bits, True)[0].model, out)
             seconds = f"{time.perf_counter() - started:.1f}"
             size = out.stat().st_size / 1000
             print(f"| {label} ({weight_range}) | {figures(out, case, exact)} | {size:.0f} | {seconds} |", flush=True)

@@ -49,7 +49,7 @@ def test_others_have_their_width_and_only_what_is_special_is_stated():
     (step,) = with_layers(found(), Recipe(), {"b": 8}, 3).steps
     assert (step.weight_bits, step.ends_8bit, dict(step.layers)) == (3, False, {"b": 8})
     (all_alike,) = with_layers(found(), Recipe(), {}, 4).steps
-    assert all_alike.layers is None
+    assert all_alike.layers == "uniform"
     (shared,) = with_layers(found(), Recipe(), {"c": 2}, 8).steps
     assert dict(shared.layers) == {"c": 2, "d": 2}
 

@@ -62,9 +62,12 @@ def measure_sensitivity(
     needed, when that layer alone is rounded: its weights to so many bits and, where `step.activation_bits` is below 32, its input and
     output to those; of outputs that are values, it is the mean squared difference from the float network's. Of the step, `activation_bits`,
     `per_channel`, `symmetric`, `equalize`, `calibration` and `calibration_samples` matter. A graph with a fixed batch, or with operators
-    that torch_graph.py does not know, is run whole in ONNX Runtime, on fewer images. Raises StepError for graphs that cannot be quantized.
+    that torch_graph.py does not know, is run whole in ONNX Runtime, on fewer images. Nothing of a
+    network whose tables and recurrent layers alone are rounded. Raises StepError for graphs that cannot be quantized.
     """
     scheme = _scheme_of_bytes(step, model, data)
+    if not scheme.layers:
+        return {}
     try:
         if fixed_batch(scheme.model):
             raise StepError("quantize: a fixed batch")
@@ -117,7 +120,7 @@ def _in_runtime(
 
 def _scheme_of_bytes(step: Quantize, model: onnx.ModelProto, data: Dataset) -> Scheme:
     """The network with weights of 8 bits and the step's activations: where rounding goes, and activation scales."""
-    prepared = prepare(model)
+    prepared = prepare(model, others=True)
     prepared = equalize(prepared) if step.equalize is True else prepared
     calibration = data.preprocessing(data.calibrating(step.calibration_samples).inputs)
     return make_scheme(step.model_copy(update={"weight_bits": 8, "ends_8bit": False}), prepared, calibration)

@@ -16,6 +16,7 @@ from engine.compress.quantization.allocation import (
     by_layer,
     choose,
     mixed_bits,
+    shared_out,
     stated_bits,
 )
 from engine.compress.quantization.weights import find_layers, weight_names
@@ -181,3 +182,40 @@ def test_layers_that_leave_nothing_to_be_rounded_are_refused() -> None:
     with pytest.raises(StepError, match="layers leaves every layer in float; give some of them 2 to 8 bits"):
         mixed_bits(step, tiny_graph())
     assert mixed_bits(step.model_copy(update={"layers": step.layers[1:]}), tiny_graph())
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_few_bits_are_shared_out_within_a_twentieth_more(bits: int) -> None:
+    _, weights, sizes = layers_of_the_tiny_graph()
+    graph = tiny_graph()
+    step = Quantize(weight_bits=bits, activation_bits=8)
+    sensitivity = {w: {str(b): 4.0**-b * (100 if i == 2 else 1) for b in BITS} for i, w in enumerate(weights)}
+    plain, found = mixed_bits(step, graph), mixed_bits(step, graph, sensitivity)
+    assert mixed_bits(step.model_copy(update={"layers": "uniform"}), graph, sensitivity) == plain
+    assert sum(sizes[w] * b for w, b in found.items()) <= 1.05 * sum(sizes[w] * b for w, b in plain.items())
+    harm = {name: sum(sensitivity[w][str(b)] for w, b in bits.items()) for name, bits in (("p", plain), ("f", found))}
+    assert harm["f"] < harm["p"]
+    middle = {b for w, b in found.items() if plain[w] < 8}
+    assert min(middle) >= bits - 1
+    assert max(middle) <= 7
+    assert {w: b for w, b in found.items() if plain[w] == 8} == {w: 8 for w, b in plain.items() if b == 8}
+    assert shared_out(found) == [f"layers in {min(found.values())} to {max(found.values())} bits"]
+    assert shared_out(dict.fromkeys(weights, 4)) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight_bits": 5}, {"weight_bits": 2}, {"activation_bits": 32}, {"rounding": "nearest"}, {"layers": "uniform"},
+        {"layers": {"conv": 4}}, {"method": "qat"}, {"mean_bits": 4}, {"float_layers": 1}, {"max_drop": 1}, {"max_latency": 0.9},
+    ],
+)  # fmt: skip
+def test_what_is_stated_or_not_few_bits_shares_out_nothing(options: dict[str, object]) -> None:
+    usual = {"weight_bits": 4, "activation_bits": 8}
+    assert Quantize(**usual).shares_out_bits
+    assert not Quantize(**(usual | options)).shares_out_bits
+
+
+def test_uniform_beside_what_chooses_by_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="layers uniform gives every layer weight_bits and mean_bits does not"):
+        Quantize(weight_bits=4, activation_bits=8, mean_bits=3.5, layers="uniform")
