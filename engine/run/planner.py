@@ -166,9 +166,11 @@ class _Builder:
         choosing = ("mean_bits", "max_latency", "max_drop", "float_layers")
         if step.shares_out_bits or any(getattr(step, n) is not None for n in choosing):
             shared = {"weight_bits": 8} | {name: options[name] for name in _SENSITIVITY}
-            # Budgets choose among all widths; so many layers in float are ranked by the widths that they have otherwise.
+            # Budgets choose among all widths; so many layers in float are ranked by the widths that they have otherwise, and bits that
+            # the step shares out by itself by its own.
             ranked = step.max_drop is not None or step.float_layers is not None
-            asked = {"widths": sorted({step.weight_bits, 8 if step.ends_8bit else step.weight_bits})} if ranked else {}
+            ends = {8} if ranked and step.ends_8bit else set()
+            asked = {"widths": sorted({step.weight_bits} | ends)} if ranked or step.shares_out_bits else {}
             inputs += (self.add("sensitivity", (onnx,), shared | asked),)
             if step.max_latency is not None or step.cheapest:
                 inputs += (self.add("layer_times", (onnx,), shared),)

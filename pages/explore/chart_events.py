@@ -18,7 +18,7 @@ from pages.shared import explore_address as state
 _JS = """
 export default function (component) {
   const { data, setTriggerValue } = component;
-  let chart = null, told = null, pressed = null, clicked = null, stayed = false, drawn = false;
+  let chart = null, told = null, pressed = null, clicked = null, stayed = false;
   const zoom = () => {
     const axes = {};
     for (const [name, axis] of Object.entries(chart._fullLayout)) {
@@ -62,8 +62,6 @@ export default function (component) {
   // A chart that is drawn anew is another element.
   const follow = () => {
     const found = document.querySelector(`.st-key-${data.chart} .js-plotly-plot`);
-    // The rest of the page would take the processor from a chart that is not drawn yet. Plotly has its layout long before its marks.
-    if (data.alone && !drawn && found?.querySelector('.point, canvas')) setTriggerValue('drawn', drawn = true);
     if (found === chart || !found || !found.on || !found._fullLayout) return;
     leave();
     chart = found;
@@ -96,27 +94,19 @@ def listen(chart: str, on_click: Callable[[str], None] | None, on_zoom: Callable
             on_click(trial)
             st.session_state[f"{key} told"] = True
 
-    def drawn() -> None:
-        st.session_state[f"{key} told"] = True
-
     def moved() -> None:
         _keep(st.session_state[key].get("zoomed"))
         st.session_state[f"{key} moved"] = True
-
-    alone = shell.chart_is_alone()
-    if alone:
-        shell.chart_tells()
 
     # In a fragment, because a zoom changes nothing else on the page.
     @shell.fragment()
     def events() -> None:
         _component(
             key=key,
-            data={"chart": chart.replace(" ", "-"), "clicks": on_click is not None, "alone": alone},
+            data={"chart": chart.replace(" ", "-"), "clicks": on_click is not None},
             height=1,
             on_clicked_change=clicked,
             on_zoomed_change=moved,
-            on_drawn_change=drawn,
         )
         if st.session_state.pop(f"{key} told", False):
             address.rerun()

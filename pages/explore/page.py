@@ -111,9 +111,7 @@ def _frontier(row: SweepRow, trials: Trials, done: Trials, asked: state.Explore,
             else:
                 filter.nothing_left(only)
             notes.pinned(row, done, _select)
-    if chart_only:
-        shell.after_chart()
-    else:
+    if not chart_only:
         with advice:
             recommended.box(row, recommended.recommended(row, view, left, only.key), "explore advice", _select)
         with right:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from engine.figures.table_twin import Twin, table_twin, twin_html
-from pages.shared import share, shell
+from pages.shared import share
 
 # There for who listens to a page; of no size for who looks at it.
 _UNSEEN = "position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
@@ -33,8 +33,7 @@ def draw(
     _keep_clear_of_toolbar(figure)
     with st.container(gap=None):
         event = st.plotly_chart(figure, key=key, alt=alt, config=config or share.picture_config(), **options)
-        # Of a chart that is to be there first, the table comes with the rest of the page.
-        table = "" if shell.chart_is_alone() else twin_html(twin or table_twin(figure), "The numbers of the chart.")
+        table = twin_html(twin or table_twin(figure), "The numbers of the chart.")
         if table:
             st.html(f'<div style="{_UNSEEN}">{table}</div>')
     return event

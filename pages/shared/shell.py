@@ -19,7 +19,6 @@ from engine.access import Role
 from engine.errors import InputError, SetupError, StepError
 from engine.scratch import own_temporary_files
 from pages.shared import access, address
-from pages.shared.chart_code_early import ChartCodeEarly
 from pages.shared.return_to_page import ReturnToPage
 
 PAGES = Path(__file__).resolve().parent.parent
@@ -34,7 +33,7 @@ LOGO = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 136 24" width="1
 <text x="29" y="17.5" font-family="sans-serif" font-weight="600" font-size="16" fill="#1F83C6" textLength="104"
 lengthAdjust="spacingAndGlyphs">Paretoscope</text></svg>"""
 
-MIDDLEWARE = [Middleware(ReturnToPage), Middleware(ChartCodeEarly)]
+MIDDLEWARE = [Middleware(ReturnToPage)]
 
 
 def pages() -> dict[str, StreamlitPage]:
@@ -170,23 +169,17 @@ async def lifespan(_server: st.App) -> AsyncIterator[None]:
     yield
 
 
-ALONE_S = 12.0
-_ALONE, _TELLS = "chart is alone", "chart tells when it is drawn"
-
-
 def chart_first(page: str) -> bool:
-    """Whether to leave out all but the chart: true on the first run of a page in a visit, which is run again as soon as that is drawn.
+    """Whether to leave out all but the chart: true on the first run of a page in a visit, which is run again at once.
 
-    The browser needs seconds to read the code of the chart, of tables and of tiles; told of all at once, it draws the chart last. Whoever
-    listens to the chart asks for the second run (`chart_is_alone`, `chart_tells`); `ALONE_S` is for a browser in which nothing listens.
+    The browser needs seconds to read the code of the chart, of tables and of tiles; told of all at once, it draws the chart last.
+    A second is what the code of the chart takes to arrive; from then on the timer of the second run waits for it to be drawn.
     """
     seen = f"seen {page}"
-    st.session_state[_ALONE] = not st.session_state.get(seen)
-    st.session_state[_TELLS] = False
-    if not st.session_state[_ALONE]:
+    if st.session_state.get(seen):
         return False
 
-    @st.fragment(run_every=ALONE_S)
+    @st.fragment(run_every=1.0)
     def again() -> None:
         if st.session_state.get(seen):
             address.rerun()
@@ -194,22 +187,6 @@ def chart_first(page: str) -> bool:
     again()
     st.session_state[seen] = True
     return True
-
-
-def chart_is_alone() -> bool:
-    """Whether this run leaves out all but the chart, so that the browser should say when that is drawn."""
-    return bool(st.session_state.get(_ALONE))
-
-
-def chart_tells() -> None:
-    """Say that the browser will tell when the chart of this run is drawn."""
-    st.session_state[_TELLS] = True
-
-
-def after_chart() -> None:
-    """Draw what `chart_first` left out at once, where there is no chart that would tell; for the end of what it has left."""
-    if chart_is_alone() and not st.session_state.get(_TELLS):
-        address.rerun()
 
 
 def unexpected(error: Exception) -> bool:

@@ -109,19 +109,14 @@ export default function (component) {
     if (done) { event.preventDefault(); event.stopPropagation(); }
   };
   document.addEventListener('keydown', onKey, true);
-  // Not at once: the first run of a page draws its chart, and what this asks for would take the processor from that.
+  // Not at once: the first run of a page draws its chart, and what this asks for would take its place.
   const screen = window.matchMedia('(max-width: ' + data.narrowest + 'px)');
   let told = false;
   const tell = () => { if (screen.matches !== told) component.setStateValue('narrow', told = screen.matches); };
-  const began = performance.now();
-  const waits = setInterval(() => {
-    if (!document.querySelector('.js-plotly-plot .main-svg') && performance.now() - began < 4000) return;
-    clearInterval(waits);
-    tell();
-  }, 300);
+  const waits = setTimeout(tell, 900);
   screen.addEventListener('change', tell);
   return () => {
-    clearInterval(waits);
+    clearTimeout(waits);
     screen.removeEventListener('change', tell);
     document.removeEventListener('keydown', onKey, true);
     for (const element of [style, list]) element.remove();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,9 @@ if not hasattr(worker, "soaked"):
     worker.soaked = True
     worker._WORK.update({kind: told(work) for kind, work in worker._WORK.items()})
 """
+
+
+_LOOK_S = 10.0
 
 
 class Service:
@@ -56,14 +60,21 @@ class Service:
 
 
 def keep_up(services: Iterable[Service], scheduler: str, patience_s: float) -> None:
-    """Start again what has ended by itself, as a worker does whose scheduler is killed, and wait until a worker is there."""
+    """Start again what has ended by itself, as a worker does some time after its scheduler was killed, until a worker is there."""
     from distributed import Client
 
-    for service in services:
-        if service.process is None or service.process.poll() is not None:
-            service.start()
-    with Client(scheduler, timeout=patience_s, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=patience_s)
+    until = time.monotonic() + patience_s
+    while True:
+        for service in services:
+            if service.process is None or service.process.poll() is not None:
+                service.start()
+        try:
+            with Client(scheduler, timeout=_LOOK_S, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=_LOOK_S)
+            return
+        except (OSError, TimeoutError):
+            if time.monotonic() > until:
+                raise
 
 
 def half_written(folder: str) -> list[str]:

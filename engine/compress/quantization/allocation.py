@@ -27,7 +27,7 @@ Times = Mapping[str, tuple[float, float]]
 SMALLEST_BITS = 2
 FLOAT_BITS = 32
 # What layers of a step that says nothing of it share out: so much more than with as many bits each, up to what no CPU's sums overflow with.
-# Measured with 1.025 to 1.1 on the built-in networks: beyond, divergence falls more slowly than bytes grow (bench_peers.py).
+# Beyond, divergence fell more slowly than bytes grew on the built-in networks.
 _SHARED_OUT, _SHARED_MOST = 1.05, 7
 # Of two kernels' times so much is no difference.
 _LEAST_MS = 1e-4
@@ -175,7 +175,8 @@ def mixed_bits(
         sizes = weight_sizes(prepared, layers)
         plain = sum(size * usual[name] for name, size in sizes.items()) / sum(sizes.values())
         wide = {name: bits for name, bits in usual.items() if bits > _SHARED_MOST}
-        return allocate_bits(sensitivity, sizes, _SHARED_OUT * plain, _SHARED_MOST, wide, step.weight_bits - 1)
+        costs_of = _of_every_width(sensitivity, step.weight_bits)
+        return allocate_bits(costs_of, sizes, _SHARED_OUT * plain, _SHARED_MOST, wide, step.weight_bits - 1)
     if step.max_latency is not None:
         if sensitivity is None or times is None:
             raise ValueError("max_latency needs sensitivity and times")
@@ -196,6 +197,15 @@ def mixed_bits(
             "quantize: layers leaves every layer in float; give some of them 2 to 8 bits, or leave the step out"
         )
     return usual | stated
+
+
+def _of_every_width(sensitivity: Sensitivity, bits: int) -> Sensitivity:
+    """Costs of all widths from one that was measured: the power of rounding's noise is a quarter with each bit more.
+
+    Bits that are shared out so harm hardly more than by costs that were measured for each width, which takes several times as long.
+    """
+    widths = range(SMALLEST_BITS, _SHARED_MOST + 1)
+    return {name: {str(n): costs[str(bits)] * 4.0 ** (bits - n) for n in widths} for name, costs in sensitivity.items()}
 
 
 def shared_out(bits: Mapping[str, int]) -> list[str]:
