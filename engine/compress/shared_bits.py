@@ -1,7 +1,7 @@
 """Few bits shared out by the layers' harm, or as many in each: whichever answers calibration samples closer to the float network.
 
 The harm of one layer alone, rounded to the nearest, is no promise for all of them as learned (EfficientNet-Lite0 diverged more with bits
-shared out so), so both networks are made and held side by side.
+shared out so), so both networks are made and held side by side. A file that is much larger is not worth it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from engine.spec.steps import Quantize
 
 # Samples on which the two are compared.
 _COMPARED = 128
+# A file with as many bits in each layer is at most so much smaller. In a network of a few kilobytes the unpacking of a further width takes
+# more than narrower weights save.
+_MOST_BYTES = 1.1
 
 
 def better_shared(
@@ -36,6 +39,8 @@ def better_shared(
     if not (step.shares_out_bits and bits and len(set(bits.values())) > 1):
         return done, True
     alike = quantized(step, model, calibration)
+    if done.model.ByteSize() > _MOST_BYTES * alike.model.ByteSize():
+        return alike, False
     samples = calibration[: min(_COMPARED, step.calibration_samples)]
     floating = prepare(model)
     if _distance(alike.model, floating, samples, classes) <= _distance(done.model, floating, samples, classes):

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from engine.compress import shared_bits
 from engine.compress.quantization.weights import find_layers, weight_names
 from engine.compress.quantize import prepare, quantized
 from engine.compress.shared_bits import better_shared
@@ -25,7 +26,9 @@ def off(model: onnx.ModelProto) -> float:
 
 
 @pytest.mark.parametrize(("good", "classes"), [(True, True), (False, True), (True, False), (False, False)])
-def test_the_closer_of_shared_out_and_alike_is_kept(good: bool, classes: bool) -> None:
+def test_the_closer_of_shared_out_and_alike_is_kept(good: bool, classes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of so small a network any other form is larger by more than is worth it.
+    monkeypatch.setattr(shared_bits, "_MOST_BYTES", 10.0)
     prepared = prepare(tiny_graph())
     weights = list(dict.fromkeys(x.weight for x in find_layers(prepared.graph.node, weight_names(prepared.graph))))
     bits = dict.fromkeys(weights, 7 if good else 2) | {weights[1]: 6 if good else 3}
@@ -35,6 +38,20 @@ def test_the_closer_of_shared_out_and_alike_is_kept(good: bool, classes: bool) -
     assert (shared < alike) == good == has_bits
     assert off(done.model) == pytest.approx(min(shared, alike))
     assert done.chosen == (("layers in 6 to 7 bits",) if good else ())
+
+
+def test_what_is_much_larger_is_not_kept() -> None:
+    prepared = prepare(tiny_graph())
+    weights = list(dict.fromkeys(x.weight for x in find_layers(prepared.graph.node, weight_names(prepared.graph))))
+    done, has_bits = better_shared(
+        Quantize(weight_bits=4, activation_bits=8),
+        tiny_graph(),
+        SAMPLES,
+        dict.fromkeys(weights, 7) | {weights[1]: 6},
+        True,
+    )
+    assert not has_bits
+    assert done.chosen == ()
 
 
 def test_stated_bits_are_not_compared() -> None:
