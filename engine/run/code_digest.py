@@ -26,7 +26,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "prune": ("compress/prune.py",),
     "finetune": ("compress/finetune.py", "compress/teacher.py", "compress/pruning/weights.py"),
     "export": ("models/export.py", "models/agreement.py", "graph/one_output.py"),
-    "quantize": ("run/steps_graph.py", "compress/quantize.py", "compress/quantization/allocation.py"),
+    "quantize": ("run/steps_graph.py", "compress/shared_bits.py"),
     "fewest": ("run/float_layers.py",),
     "qat": ("run/steps_graph.py", "compress/qat.py", "compress/quantization/allocation.py"),
     "sensitivity": (
