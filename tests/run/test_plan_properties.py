@@ -56,6 +56,9 @@ def made(recipe: Recipe) -> Iterator[tuple[Any, ...]]:
         if isinstance(step, Quantize) and not exported:
             chain, exported = (*chain, "export"), True
             yield chain
+        if isinstance(step, Quantize) and step.weight_bits in (3, 4):
+            # What its layers share out is by the harm of this width.
+            yield (*chain, "sensitivity", step.weight_bits)
         if isinstance(step, Distill):
             # It is taught by what the baseline's ONNX file says, and a fresh student begins with the sweep's network.
             yield ("resnet8", "export")
