@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from engine.compress.quantization.allocation import shared_out
 from engine.compress.quantization.calibrate import runs, squared_distance
+from engine.compress.quantization.weights import compared_tensors, find_layers, weight_names
 from engine.compress.quantize import Quantized, prepare, quantized
 from engine.graph.graph import gives_shares
 from engine.graph.inputs import Array, Inputs
@@ -43,7 +44,10 @@ def better_shared(
         return alike, False
     samples = calibration[: min(_COMPARED, step.calibration_samples)]
     floating = prepare(model)
-    if _distance(alike.model, floating, samples, classes) <= _distance(done.model, floating, samples, classes):
+    outputs = [output.name for output in floating.graph.output]
+    if compared_tensors(floating, find_layers(floating.graph.node, weight_names(floating.graph))) != outputs:
+        return alike, False  # how many values there are depends on what they are
+    if not _distance(done.model, floating, samples, classes) < _distance(alike.model, floating, samples, classes):
         return alike, False
     return replace(done, chosen=(*done.chosen, *shared_out(bits))), True
 

@@ -7,7 +7,7 @@ A batch of rows is decoded column by column, a page of each at a time (1 MB as p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -170,15 +170,22 @@ def _on_disk(table: Table, columns: Sequence[str], where: str) -> OnDisk:
     def write(into: IO[bytes]) -> None:
         found = _Numbers(columns, where)
         for path in table.files:
-            with opened(path) as file:
-                for group, _, _ in row_groups(file):
-                    for batch in batches(file, columns, max(1, _BATCH_BYTES // (4 * len(columns))), group):
-                        frame = pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
-                        into.write(found.of(frame).data)
+            for frame in _frames(path, columns):
+                into.write(found.of(frame).data)
         found.check()
 
     key = digest(["numbers", made_of, list(columns), pa.__version__, _own_code()])
     return cached(key, n_bytes, what, write, ((rows, len(columns)), np.dtype(np.float32)))
+
+
+def _frames(path: Path, columns: Sequence[str]) -> Iterator[DataFrame]:
+    """A file's rows, a few at a time. What is done with them is outside of `opened`, which takes every OSError for the file's."""
+    import pyarrow as pa
+
+    with opened(path) as file:
+        for group, _, _ in row_groups(file):
+            for batch in batches(file, columns, max(1, _BATCH_BYTES // (4 * len(columns))), group):
+                yield pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
 
 
 @cache

@@ -97,6 +97,12 @@ def _quantize_text(step: Quantize) -> str:
     bits = f"{step.weight_bits} bits"
     if step.mean_bits is not None:
         bits = f"2 to {step.weight_bits} bits, {step.mean_bits:g} on average, more where it hurts more"
+    elif step.shares_out_bits:
+        bits += f", or {step.weight_bits - 1} to 7 by layer, a twentieth more, where that answers closer"
+    elif step.layers == "uniform":
+        bits += " in every layer"
+    elif step.stated_layers:
+        bits += f" but for {len(step.stated_layers)} layers with bits of their own"
     extras = [per]
     extras += ["in the 7-bit range that no CPU's sums overflow with"] if step.weight_range == "safe" else []
     extras += ["after evening out the ranges of neighbouring layers"] if step.equalize is True else []

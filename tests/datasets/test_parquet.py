@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
@@ -188,6 +189,19 @@ def test_what_is_no_number_is_told_as_from_memory(
     assert said[0] == said[1]
     assert told in said[0]
     assert not list((tmp_path / "home" / "cache").glob("*.npy"))
+
+
+def test_a_full_disk_is_not_told_as_a_damaged_file(tmp_path: Path, on_disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows().to_parquet(tmp_path / "t.parquet")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parquet_tables._Numbers, "of", full)
+    with pytest.raises(
+        DatasetError, match=r"cannot be written to .* \(No space left on device\); free some of its disk"
+    ):
+        on_disk(Data(source=str(tmp_path / "t.parquet"), slices=["site"]))
 
 
 def test_names_of_classes_that_hugging_face_wrote_hold_from_disk(tmp_path: Path, on_disk) -> None:

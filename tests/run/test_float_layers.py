@@ -151,13 +151,15 @@ def test_guessing_finds_what_going_up_from_none_finds(
     assert guessed[0].model == climbing[0].model
 
 
-def test_layers_left_in_float_are_as_they_were_and_the_others_as_rounded() -> None:
+@pytest.mark.parametrize("stated", [0, 2])
+def test_layers_left_in_float_are_as_they_were_and_the_others_as_rounded(stated: int) -> None:
+    """Those that the step itself states in float stay so beside them."""
     step = Quantize(weight_bits=4, activation_bits=8, rounding="nearest")
     prepared, images = prepare(tiny_graph()), DATA.preprocessing(DATA.calibration.inputs)
-    whole = make_scheme(step, prepared, images)
-    names = list(whole.weights)
-    part, own = in_float(whole, names[:2]), make_scheme(step, prepared, images, dict.fromkeys(names[:2], 32))
-    assert list(part.weights) == names[2:]
+    names = list(make_scheme(step, prepared, images).weights)
+    whole = make_scheme(step, prepared, images, dict.fromkeys(names[2 : 2 + stated], 32))
+    part, own = in_float(whole, names[:2]), make_scheme(step, prepared, images, dict.fromkeys(names[: 2 + stated], 32))
+    assert list(part.weights) == names[2 + stated :]
     assert part.activations.keys() == own.activations.keys()
     assert part.biases.keys() == own.biases.keys()
     x = DATA.preprocessing(DATA.test.inputs)

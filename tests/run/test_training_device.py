@@ -101,7 +101,7 @@ def test_keys_hold_the_kind_of_device_where_results_differ_and_nowhere_else():
     cpu, cuda, mps = (plan_for(device) for device in ("cpu", "cuda", "mps"))
     assert plan_for(None).nodes.keys() == cpu.nodes.keys()
     assert trained(cpu) == set()
-    assert trained(cuda) == {"teacher", "distill", "prune", "finetune", "quantize", "qat"}
+    assert trained(cuda) == {"teacher", "distill", "prune", "finetune", "sensitivity", "quantize", "qat"}
     assert trained(mps) == {"teacher", "distill", "prune", "finetune"}
     for plan in (cuda, mps):
         for key, node in plan.nodes.items():

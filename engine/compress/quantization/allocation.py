@@ -171,7 +171,9 @@ def mixed_bits(
         ends = {layers[0].weight, layers[-1].weight} if step.ends_8bit else set()
         fixed = dict.fromkeys(ends, 8) | stated
         return allocate_bits(sensitivity, weight_sizes(prepared, layers), step.mean_bits, step.weight_bits, fixed)
-    if step.shares_out_bits and sensitivity:
+    # Where one layer's rounding makes answers infinite, nothing is told apart by harm.
+    finite = all(math.isfinite(cost) for costs in (sensitivity or {}).values() for cost in costs.values())
+    if step.shares_out_bits and sensitivity and finite:
         sizes = weight_sizes(prepared, layers)
         plain = sum(size * usual[name] for name, size in sizes.items()) / sum(sizes.values())
         wide = {name: bits for name, bits in usual.items() if bits > _SHARED_MOST}

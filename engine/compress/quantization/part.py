@@ -20,7 +20,8 @@ def in_float(scheme: Scheme, weights: Collection[str]) -> Scheme:
     """
     graph = scheme.model.graph
     stored = {t.name: t for t in graph.initializer}
-    own = {layer.weight for layer in scheme.layers if first_use(layer.weight) in weights}
+    # Those that the step states in float have no codes.
+    own = {x.weight for x in scheme.layers if first_use(x.weight) in weights or x.weight not in scheme.weights}
     part = replace(scheme, weights={n: codes for n, codes in scheme.weights.items() if n not in own})
     if scheme.activations:
         placement = place(scheme.model, own)

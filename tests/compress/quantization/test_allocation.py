@@ -219,3 +219,11 @@ def test_what_is_stated_or_not_few_bits_shares_out_nothing(options: dict[str, ob
 def test_uniform_beside_what_chooses_by_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="layers uniform gives every layer weight_bits and mean_bits does not"):
         Quantize(weight_bits=4, activation_bits=8, mean_bits=3.5, layers="uniform")
+
+
+@pytest.mark.parametrize("cost", [float("inf"), float("nan")])
+def test_harm_that_is_no_number_shares_nothing_out(cost: float) -> None:
+    step = Quantize(weight_bits=4, activation_bits=8)
+    _, weights, _ = layers_of_the_tiny_graph()
+    sensitivity = {w: {"4": cost if i else 1.0} for i, w in enumerate(weights)}
+    assert mixed_bits(step, tiny_graph(), sensitivity) == mixed_bits(step, tiny_graph())
