@@ -8,19 +8,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import DatasetError, NotFoundError, SetupError
+from engine.errors import SetupError
 from engine.measure.machine import integer_sums, machine
-from engine.run.on_host import own_worker
 from engine.run.plan import Node
 from engine.run.same_code import same_code
 from engine.spec.sent_code import SentCode, in_use
 
 planned_data: ContextVar[str | None] = ContextVar("planned_data", default=None)
 """The checksum of the data that the calling thread's node was planned with, where that was elsewhere."""
-
-# Data that differ, a file that is not seen there, a full disk, a library that is missing.
-_MAY_BE_THE_WORKERS = (SetupError, DatasetError, NotFoundError, ImportError, OSError)
-_BLAMED = "paretoscope_worker"
 
 
 @dataclass(frozen=True)
@@ -40,29 +35,10 @@ class Away:
 
 @contextmanager
 def ready(node: Node, away: Away | None) -> Iterator[None]:
-    """Hold what a node needs for as long as it runs. Raises SetupError where this worker would give it a figure of another machine.
-
-    An error that the worker may be to blame for, rather than the step, says so (`at_fault`).
-    """
+    """Hold what a node needs for as long as it runs. Raises SetupError where this worker would give it a figure of another machine."""
     if away is None:
         yield
         return
-    try:
-        with _ready(node, away):
-            yield
-    except _MAY_BE_THE_WORKERS as error:
-        if worker := own_worker():
-            setattr(error, _BLAMED, worker.address)
-        raise
-
-
-def at_fault(error: BaseException | None) -> str | None:
-    """The address of the worker that is to blame for an error, if one may be: another, with what this one lacks, may do the step."""
-    return getattr(error, _BLAMED, None)
-
-
-@contextmanager
-def _ready(node: Node, away: Away) -> Iterator[None]:
     # Every worker was asked before the run began, but for those that came later.
     if away.revision is not None and (differs := same_code(away.revision)):
         raise SetupError(f"{node.kind}: a worker that joined the run {differs}, then resume")

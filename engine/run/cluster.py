@@ -90,16 +90,11 @@ class Cluster:
         if self.crew:
             self.crew.look(nodes, self.ask, work)
 
-    def excuses(self, node: Node, error: BaseException | None) -> bool:
-        """Whether a node that failed is to be tried by another worker (`crew.py`)."""
-        return self.crew is not None and self.crew.excuses(node, self.ask(node), error)
-
     def resources(self, node: Node) -> dict[str, float]:
         """What of a worker's resources the node takes."""
-        labels = self.crew.labels.needed(node) if self.crew and self.crew.labels else {}
         if node.kind in EXCLUSIVE:
-            return (self._roles.takes if self._roles else {"cpu": self.cores}) | labels
-        return ({"cpu": 1} if node.device == "cpu" else {"cpu": 1, "gpu": 1}) | labels
+            return self._roles.takes if self._roles else {"cpu": self.cores}
+        return {"cpu": 1} if node.device == "cpu" else {"cpu": 1, "gpu": 1}
 
     def workers(self, node: Node) -> tuple[str, ...]:
         """Hosts or addresses that may run the node; any where there are none."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 import os
 import queue
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from distributed import Client
 
 from engine.errors import SetupError
-from engine.run.asked import Labels
-from engine.run.away import at_fault
-from engine.run.introductions import Introductions, Seen
+from engine.measure.machine import integer_sums, machine
 from engine.run.plan import Node
 from engine.run.roles import Ask, Member, Roles, roles_again
+from engine.run.same_code import same_code
+from engine.run.training_device import kind_of, training_device
+from engine.trials.measurements import Machine
 from engine.trials.text import duration
 
 if TYPE_CHECKING:
@@ -34,8 +36,6 @@ _DEFAULT_MINUTES = 10.0
 # A worker that is started again is back in seconds, and nobody needs to be told.
 _GRACE_S = 15.0
 _LOOK_S = 2.0
-# A node that as many workers could not do is at fault itself.
-_MOST_TRIES = 3
 
 
 def stated_patience_s() -> float:
@@ -67,41 +67,45 @@ class Crew:
         stated_patience_s()
         self._known = {member.address: member for member in members}
         self._there: dict[str, Mapping[str, float]] = {m.address: m.resources for m in members}
-        self._seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
-        self.labels: Labels | None = None
-        """What a worker must have shown; None where nobody is asked."""
-        self._introductions: Introductions | None = None
-        # Who does not fit, and why; what was told of that; and how often nodes were tried elsewhere.
-        self._unfit: dict[str, str] = {}
-        self._told_of: set[tuple[str, str]] = set()
-        self._tries: Counter[str] = Counter()
+        self._seen: queue.SimpleQueue[tuple[Mapping[str, Mapping[str, float]] | None, Sequence[Member]]] = (
+            queue.SimpleQueue()
+        )
         self._next, self._told = -math.inf, False
         # Since when something waits, and since when all does.
         self._since: float | None = None
         self._stuck_since: float | None = None
 
-    def follow(self, client: Client, labels: Labels) -> None:
-        """See who is there from now on, until the client is closed, and hand steps to those alone that have the labels."""
-        self.labels, self._introductions = labels, Introductions(client, labels, self._seen.put)
-        self._introductions.begin()
+    def follow(self, client: Client, revision: Mapping[str, Any]) -> None:
+        """See who is there from now on, until the client is closed; no scheduler or worker that is slow to answer holds up the run."""
+        threading.Thread(target=self._follow, args=(client, revision), name="paretoscope-crew", daemon=True).start()
+
+    def _follow(self, client: Client, revision: Mapping[str, Any]) -> None:
+        met = set(self._known)
+        while client.status not in ("closing", "closed"):
+            time.sleep(_LOOK_S)
+            try:
+                stated = client.scheduler_info(n_workers=-1)["workers"]
+            except Exception:
+                # The scheduler is gone, or the client is: the run hears of that itself.
+                continue
+            there = {address: dict(about.get("resources", {})) for address, about in stated.items()}
+            self.see(there)
+            if new := {address: there[address] for address in there.keys() - met}:
+                met |= new.keys()
+                threading.Thread(target=self._meet, args=(client, revision, new), daemon=True).start()
+
+    def _meet(self, client: Client, revision: Mapping[str, Any], new: Mapping[str, Mapping[str, float]]) -> None:
+        try:
+            answers = client.run(newcomer, revision, workers=list(new), on_error="return")
+        except Exception:
+            # It left meanwhile, or the run has ended.
+            return
+        said = {address: answer for address, answer in answers.items() if isinstance(answer, Introduced)}
+        self.see(None, [answer.member(address, new[address]) for address, answer in said.items()])
 
     def see(self, there: Mapping[str, Mapping[str, float]] | None, new: Sequence[Member] = ()) -> None:
         """Who is there now, address -> resources, None where that was not asked; and what newcomers said of themselves."""
-        self._seen.put(Seen(there, tuple(new)))
-
-    def excuses(self, node: Node, ask: Ask, error: BaseException | None) -> bool:
-        """Whether a node failed by the worker that it was on, and another can try it; that worker gets no more until it is asked again."""
-        at = at_fault(error)
-        if at is None or self._introductions is None or self._tries[node.key] >= _MOST_TRIES:
-            return False
-        if not any(ask.suits(address, resources) for address, resources in self._there.items() if address != at):
-            return False
-        self._tries[node.key] += 1
-        if at in self._there:
-            self._there[at] = {**self._there[at], **self._introductions.labels.nothing()}
-            self._introductions.at_fault(at)
-        self._tell_of(at, str(error).splitlines()[0] if str(error) else type(error).__name__)
-        return True
+        self._seen.put((there, new))
 
     def look(self, nodes: Mapping[str, Node], ask: Callable[[Node], Ask], work: Submission) -> None:
         """Take back nodes that wait for workers which are gone and could be done by others, with those that need them; tell of the others.
@@ -135,31 +139,18 @@ class Crew:
         work.again([key for key in asked if key in again])
 
     def _hear(self) -> None:
-        before, heard, came = self.roles, False, set[str]()
+        before, heard = self.roles, False
         while not self._seen.empty():
-            seen = self._seen.get()
-            self._known |= {member.address: member for member in seen.new}
-            heard |= bool(seen.new) or (seen.there is not None and seen.there.keys() != self._there.keys())
-            self._there = self._there if seen.there is None else dict(seen.there)
-            self._there |= {m.address: m.resources for m in seen.new if m.address in self._there}
-            came |= {m.address for m in seen.new}
-            for address, why in seen.unfit.items():
-                self._tell_of(address, why)
-            for address in came & self._unfit.keys():
-                self._on_note(f"note: worker {address} can do steps of this run now")
-            self._unfit = {a: why for a, why in self._unfit.items() if a in self._there and a not in came}
+            there, new = self._seen.get()
+            self._known |= {member.address: member for member in new}
+            heard |= bool(new) or (there is not None and there.keys() != self._there.keys())
+            self._there = self._there if there is None else dict(there)
         if heard:
             present = [m for address, m in self._known.items() if address in self._there]
             gone = [m for address, m in self._known.items() if address not in self._there]
             self.roles = roles_again(self.roles, present, gone)
         if self.roles.note not in (None, before.note):
             self._on_note(f"note: {self.roles.note}")
-
-    def _tell_of(self, address: str, why: str) -> None:
-        self._unfit[address] = why
-        if (address, why) not in self._told_of:
-            self._told_of.add((address, why))
-            self._on_note(f"note: worker {address} is given no steps of this run until it can do them: {why}")
 
     def _is_there_for(self, ask: Ask) -> bool:
         return any(ask.suits(address, resources) for address, resources in self._there.items())
@@ -181,8 +172,6 @@ class Crew:
             return
         wanted = sorted({ask.text for ask in waiting})
         others = f"none of its {len(self._there)} workers has that" if self._there else "it has no worker"
-        if self._unfit:
-            others += f" (worker {', worker '.join(f'{a}: {why}' for a, why in sorted(self._unfit.items())[:2])})"
         here = f"{len(waiting)} of the steps under way wait for one; {self._scheduler}: {others}"
         said = f"no worker with {' and none with '.join(wanted)} for {duration(waited)}, {here}"
         self.wanted[:] = [f"waiting for a worker with {' and one with '.join(wanted)} ({duration(waited)})"]
@@ -196,3 +185,27 @@ class Crew:
             self._on_note(
                 f"note: {said}; when nothing else can go on, the run ends after {duration(patience_s)} without one ({VARIABLE})"
             )
+
+
+@dataclass(frozen=True)
+class Introduced:
+    """What a worker says of itself: its machine, how integer sums come out there, and on what torch computes."""
+
+    machine: Machine
+    sums: str
+    device: str
+
+    def member(self, address: str, resources: Mapping[str, float]) -> Member:
+        """The worker of an address that said so."""
+        device = self.device if resources.get("gpu") else None
+        return Member(address, dict(resources), self.machine, self.sums, device)
+
+
+def introduced() -> Introduced:
+    """Of a worker: what it is. Raises SetupError for a device that it is told to use and does not have."""
+    return Introduced(machine(), integer_sums(machine()), kind_of(training_device()))
+
+
+def newcomer(revision: Mapping[str, Any]) -> Introduced | None:
+    """Of a worker that joins: what it is; None where its Paretoscope is not that of the run, whose steps it refuses."""
+    return None if same_code(revision) else introduced()

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import __version__
 from engine.datasets.load import dataset_checksum
-from engine.errors import SetupError
+from engine.datasets.user_function import load_function
+from engine.errors import ParetoscopeError, SetupError
+from engine.measure.machine import integer_sums, machine
 from engine.models.catalog import model_fingerprint
-from engine.run.asked import Asked, Found, Labels, found_here, labelled
 from engine.run.away import Away
 from engine.run.carried import code_of, function_sources
 from engine.run.cluster import Cluster
-from engine.run.crew import Crew
+from engine.run.crew import Crew, Introduced, introduced
 from engine.run.roles import roles_of
 from engine.run.same_code import revision, same_code
-from engine.spec.sections import Model
+from engine.spec.sections import Data, Model
+from engine.spec.sent_code import SentCode, in_use
 from engine.spec.steps import Distill
 from engine.spec.sweep import Sweep
-from engine.store.artifacts import Artifacts
 
 
-def prepared(cluster: Cluster, sweep: Sweep, artifacts: Artifacts, on_note: Callable[[str], None]) -> Cluster:
+@dataclass(frozen=True)
+class Asked:
+    """What a worker is to have: files by what they are, with their SHA-256, and functions; `code` is what it is given."""
+
+    data: Data
+    checksum: str
+    models: tuple[tuple[Model, str], ...]
+    functions: tuple[str, ...]
+    code: SentCode | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A worker's answer: what it lacks, in one line, or None; and what it is."""
+
+    lacks: str | None
+    said: Introduced
+
+
+def prepared(cluster: Cluster, sweep: Sweep, on_note: Callable[[str], None]) -> Cluster:
     """The cluster with its roles and what goes with every node. Raises SetupError for the first worker that lacks something."""
-    asked = _asked(sweep, artifacts)
+    asked = _asked(sweep)
     for worker, answer in cluster.client.run(same_code, revision(), on_error="return").items():
         if isinstance(answer, BaseException):
             why = str(answer).splitlines()[0] if str(answer) else type(answer).__name__
@@ -47,17 +67,12 @@ def prepared(cluster: Cluster, sweep: Sweep, artifacts: Artifacts, on_note: Call
         on_note(f"note: {roles.note}")
     away = Away(roles.machine.fingerprint, roles.machine.cpu, roles.sums, asked.checksum, asked.code, revision())
     remote: Any = cluster.client.scheduler
-    labels = Labels(asked, roles.machine.fingerprint, roles.sums, roles.device)
-    given = {m.address: labels.of(found[m.address].said) for m in members}
-    for address, own in given.items():
-        # One that has left meanwhile, or does not answer now, is asked again by the crew.
-        cluster.client.run(labelled, own, workers=[address], on_error="ignore")
-    crew = Crew(remote.address, [replace(m, resources=m.resources | given[m.address]) for m in members], roles, on_note)
-    crew.follow(cluster.client, labels)
+    crew = Crew(remote.address, members, roles, on_note)
+    crew.follow(cluster.client, revision())
     return replace(cluster, machine=roles.machine, device=roles.device, away=away, crew=crew)
 
 
-def _asked(sweep: Sweep, artifacts: Artifacts) -> Asked:
+def _asked(sweep: Sweep) -> Asked:
     teachers = {s.teacher for r in sweep.all_recipes for s in r.steps if isinstance(s, Distill)}
     models = [sweep.model, *(Model(source=t) for t in sorted(teachers - {"baseline", "previous"}))]
     return Asked(
@@ -66,5 +81,38 @@ def _asked(sweep: Sweep, artifacts: Artifacts) -> Asked:
         tuple((model, model_fingerprint(model)) for model in models),
         tuple(sorted(function_sources(sweep))),
         code_of(sweep),
-        artifacts,
     )
+
+
+def found_here(asked: Asked) -> Found:
+    """Of a worker: whether it finds the same data, networks and functions, and what machine it is."""
+    try:
+        with in_use(asked.code):
+            lacks = _lacks(asked)
+        return Found(lacks, introduced())
+    except ParetoscopeError as error:
+        return Found(str(error), Introduced(machine(), integer_sums(machine()), "cpu"))
+
+
+def _lacks(asked: Asked) -> str | None:
+    try:
+        own = dataset_checksum(asked.data)
+    except ParetoscopeError as error:
+        return f"{error} (the data lie under the same path on every host)"
+    if own != asked.checksum:
+        return _differs(f"data {asked.data.source}", own, asked.checksum)
+    for model, expected in asked.models:
+        try:
+            own = model_fingerprint(model)
+        except ParetoscopeError as error:
+            return f"{error} (files of networks lie under the same path on every host)"
+        if own != expected:
+            return _differs(f"model {model.source}", own, expected)
+    for source in asked.functions:
+        # Runs the file, as a node would, so that a library that it imports is missed now.
+        load_function(source, "function", SetupError)
+    return None
+
+
+def _differs(what: str, there: str, here: str) -> str:
+    return f"{what} is not what the run was started with (SHA-256 {there[:12]}… there, {here[:12]}… here); copy it there again"

@@ -10,9 +10,6 @@ from urllib.parse import urlsplit
 from engine.errors import SetupError
 from engine.trials.measurements import Machine
 
-LABEL = "paretoscope-"
-"""So begin the names of the resources that a worker is not started with but given, once it has shown what it is (`asked.py`)."""
-
 
 @dataclass(frozen=True)
 class Member:
@@ -64,8 +61,8 @@ class Ask:
 
     @property
     def text(self) -> str:
-        """`bench=1 cpu=4 on host-a or host-b`, without what workers are not started with but labelled (`asked.py`)."""
-        takes = " ".join(f"{name}={amount:g}" for name, amount in self.resources if not name.startswith(LABEL))
+        """`bench=1 cpu=4 on host-a or host-b`."""
+        takes = " ".join(f"{name}={amount:g}" for name, amount in self.resources)
         return (takes or "any resources") + (f" on {' or '.join(self.workers)}" if self.workers else "")
 
 

@@ -90,7 +90,7 @@ def execute(
         return run_for(machine(), kind_of(training_device())).follow(None)
     with connect(scheduler) as cluster:
         check_artifacts(cluster, artifacts)
-        cluster = prepared(cluster, sweep, artifacts, on_note)
+        cluster = prepared(cluster, sweep, on_note)
         return run_for(cluster.machine, cluster.device).follow(cluster)
 
 
@@ -192,8 +192,7 @@ class _Run:
 
     def _collect(self, cluster: Cluster) -> None:
         self.cores, self.deaths = cluster.cores, cluster.deaths
-        work = Submission(cluster.client, cluster.slots, lambda k, e: cluster.excuses(self.plan.nodes[k], e))
-        limit = TimeLimit(self.plan, self.rates, cluster)
+        work, limit = Submission(cluster.client, cluster.slots), TimeLimit(self.plan, self.rates, cluster)
         listen(cluster.client, self.waits.hear, limit.hear)
         self.wanted = cluster.crew.wanted if cluster.crew else []
         self.watched = Watched(cluster.client, self.watcher, self.waits, limit) if self.watcher else None

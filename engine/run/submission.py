@@ -57,14 +57,8 @@ def priority(node: Node, place: int) -> int:
 class Submission:
     """What of a run is with Dask, and what is to go there next, in the order in which it was added."""
 
-    def __init__(
-        self,
-        client: Client,
-        slots: int,
-        excuses: Callable[[str, BaseException | None], bool] = lambda key, error: False,
-    ) -> None:
-        """`slots`: how many nodes all workers compute at once. `excuses`: whether a node that failed so is to be handed over again."""
-        self._excuses = excuses
+    def __init__(self, client: Client, slots: int) -> None:
+        """`slots`: how many nodes all workers compute at once."""
         self._client, self._most = client, max(_AHEAD, _AHEAD_OF_EACH * slots)
         self._futures: dict[str, Future[Any]] = {}
         self.run = place_of(client)
@@ -133,12 +127,9 @@ class Submission:
         # One that has been ended by `fail` says later that it was cancelled.
         found = [(key, future) for key, future in found if self._futures.get(key) is future]
         found = [(key, future) for key, future in found if not self._goes_on(key, future)]
-        excused = {key for key, future in found if future.status == "error" and self._excuses(key, future.exception())}
-        # Inputs before what needs them: Dask fails that with the same error.
-        self.again([key for key in self._handed if key in excused])
         for key, _ in found:
             self._leave(key)
-        return [(key, future) for key, future in found if key not in excused]
+        return found
 
     def _leave(self, key: str) -> None:
         self._out.discard(key)
@@ -172,7 +163,7 @@ class Submission:
         return {key: node.ask for key, node in self._handed.items() if not self._futures[key].done()}
 
     def again(self, keys: Sequence[str]) -> None:
-        """Take back nodes that nobody has begun, or that failed, to hand them over again before all others; under a name new to Dask."""
+        """Take back nodes that nobody has begun, to hand them over again before all others; under a name that Dask has not heard yet."""
         if keys:
             self._client.cancel([self._futures[key] for key in keys], reason=_GIVEN_UP)
         self.taken_back.update(keys)

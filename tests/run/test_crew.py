@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,13 @@ from distributed import Client, LocalCluster, get_worker
 
 from engine.errors import SetupError
 from engine.measure.machine import machine
+from engine.run import crew as crews
 from engine.run.cluster import Cluster
 from engine.run.crew import Crew, stated_patience_s
 from engine.run.failures import reason
 from engine.run.plan import Node
 from engine.run.roles import Member, roles_again, roles_of
+from engine.run.same_code import revision
 from engine.run.submission import Handed, Submission
 
 HERE = machine()
@@ -189,3 +192,26 @@ def test_a_scheduler_with_a_limit_of_its_own_on_waiting_ends_the_run_and_fails_n
     node = Node("1", "latency", (), {}, 1.0, None)
     with pytest.raises(SetupError, match=r"no-workers-timeout\); start one, and `paretoscope resume`"):
         reason(error, node, "int8", "net.onnx", None)
+
+
+def test_whoever_joins_is_asked_by_a_thread_that_ends_with_the_client(
+    local: LocalCluster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(crews, "_LOOK_S", 0.05)
+    with Client(local, set_as_default=False) as client:
+        (first,) = (w.address for w in local.workers.values())
+        known = Member(first, {"cpu": 1}, HERE, "exact")
+        crew = Crew(local.scheduler_address, [known], roles_of([known]))
+        crew.follow(client, revision())
+        local.scale(2)
+        client.wait_for_workers(2, timeout=60)
+        (new,) = {w.address for w in local.workers.values()} - {first}
+        deadline = time.monotonic() + 60
+        while new not in crew._known and time.monotonic() < deadline:
+            crew._hear()
+            time.sleep(0.05)
+        assert crew._known[new].machine.fingerprint == HERE.fingerprint
+    deadline = time.monotonic() + 60
+    while any(t.name == "paretoscope-crew" for t in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [t for t in threading.enumerate() if t.name == "paretoscope-crew"]
