@@ -102,7 +102,8 @@ def _quantize_text(step: Quantize) -> str:
     elif step.layers == "uniform":
         bits += " in every layer"
     elif step.stated_layers:
-        bits += f" but for {len(step.stated_layers)} layers with bits of their own"
+        count = len(step.stated_layers)
+        bits += f" but for {count} layer{'s' if count > 1 else ''} with bits of their own"
     extras = [per]
     extras += ["in the 7-bit range that no CPU's sums overflow with"] if step.weight_range == "safe" else []
     extras += ["after evening out the ranges of neighbouring layers"] if step.equalize is True else []

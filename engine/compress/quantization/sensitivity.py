@@ -62,8 +62,8 @@ def measure_sensitivity(
     needed, when that layer alone is rounded: its weights to so many bits and, where `step.activation_bits` is below 32, its input and
     output to those; of outputs that are values, it is the mean squared difference from the float network's. Of the step, `activation_bits`,
     `per_channel`, `symmetric`, `equalize`, `calibration` and `calibration_samples` matter. A graph with a fixed batch, or with operators
-    that torch_graph.py does not know, is run whole in ONNX Runtime, on fewer images. Nothing of a
-    network whose tables and recurrent layers alone are rounded. Raises StepError for graphs that cannot be quantized.
+    that torch_graph.py does not know, is run whole in ONNX Runtime, on fewer images; of one whose tables and recurrent layers alone are
+    rounded, nothing is found. Raises StepError for graphs that cannot be quantized.
     """
     scheme = _scheme_of_bytes(step, model, data)
     if not scheme.layers:
